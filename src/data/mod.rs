@@ -1,0 +1,1 @@
+//! Text and its way into batches: corpora, vocabulary, windows.
