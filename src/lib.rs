@@ -1,13 +1,13 @@
 //! rnnx: a hand-written deep-learning engine for recurrent networks.
-//!
-//! The crate is built in floors; a module imports only from floors below its own:
-//!
-//! | floor | modules |
-//! |---|---|
-//! | F0 | [`error`], [`rng`], [`data`] |
 
+pub mod autograd;
 pub mod data;
+pub mod device;
+pub mod dtype;
 pub mod error;
+pub mod ops;
 pub mod rng;
+pub mod shape;
+pub mod tensor;
 
 pub use error::{Error, Result};

@@ -197,7 +197,10 @@ mod tests {
         let mean = xs.iter().sum::<f64>() / f64::from(n);
         let var = xs.iter().map(|x| x * x).sum::<f64>() / f64::from(n);
         // 4 standard errors: 4 / sqrt(20000) and 4 * sqrt(2 / 20000).
-        assert!(mean.abs() < 0.029 && (var - 1.0).abs() < 0.04, "{mean} {var}");
+        assert!(
+            mean.abs() < 0.029 && (var - 1.0).abs() < 0.04,
+            "{mean} {var}"
+        );
         let mut order: Vec<u32> = (0..1000).collect();
         r.shuffle(&mut order);
         let mut sorted = order.clone();

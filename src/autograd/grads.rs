@@ -1,0 +1,158 @@
+//! Gradients during the backward pass: the first one to arrive is moved or written, later ones add.
+
+use crate::dtype::Float;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::{Stored, Tensor, for_float};
+
+/// Names the gradient of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(usize);
+
+#[derive(Debug)]
+enum Content {
+    Empty,
+    Owned(Tensor),
+    /// A part of the flat gradient tensor.
+    Segment {
+        offset: usize,
+        len: usize,
+        written: bool,
+    },
+}
+
+/// The gradients of a backward pass.
+#[derive(Debug, Default)]
+pub struct Grads {
+    slots: Vec<Content>,
+    flat: Option<Tensor>,
+}
+
+impl Grads {
+    pub(super) fn with_flat(flat: Tensor) -> Self {
+        Grads {
+            slots: Vec::new(),
+            flat: Some(flat),
+        }
+    }
+
+    pub(super) fn new_slot(&mut self) -> Slot {
+        self.slots.push(Content::Empty);
+        Slot(self.slots.len() - 1)
+    }
+
+    pub(super) fn new_segment(&mut self, offset: usize, len: usize) -> Slot {
+        self.slots.push(Content::Segment {
+            offset,
+            len,
+            written: false,
+        });
+        Slot(self.slots.len() - 1)
+    }
+
+    /// Takes the gradient out; none if nothing has arrived (or nothing wants it).
+    pub fn take(&mut self, slot: Option<Slot>) -> Option<Tensor> {
+        match std::mem::replace(&mut self.slots[slot?.0], Content::Empty) {
+            Content::Owned(t) => Some(t),
+            Content::Empty => None,
+            segment @ Content::Segment { .. } => {
+                self.slots[slot?.0] = segment;
+                None
+            }
+        }
+    }
+
+    /// Adds `t` to a gradient; the first one is moved. Nothing happens where nothing is wanted.
+    ///
+    /// # Errors
+    /// If `t` has another size or data type than what arrived before.
+    pub fn add(&mut self, slot: Option<Slot>, t: Tensor) -> Result<()> {
+        let Some(Slot(index)) = slot else {
+            return Ok(());
+        };
+        if matches!(self.slots[index], Content::Empty) {
+            self.slots[index] = Content::Owned(t);
+            return Ok(());
+        }
+        for_float!("gradient", t.dtype(), T => {
+            let from = t.data::<T>()?;
+            self.write::<T>(slot, t.shape(), |to, accumulate| {
+                if accumulate {
+                    to.iter_mut().zip(from).for_each(|(to, &x)| *to += x);
+                } else {
+                    to.copy_from_slice(from);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Lends the gradient's memory to `f`, with true if `f` must add to it and false if it must
+    /// overwrite it. Nothing happens where no gradient is wanted.
+    ///
+    /// # Errors
+    /// What `f` returns; or a shape or data type that does not fit what arrived before.
+    pub fn write<T: Float + Stored>(
+        &mut self,
+        slot: Option<Slot>,
+        shape: &Shape,
+        f: impl FnOnce(&mut [T], bool) -> Result<()>,
+    ) -> Result<()> {
+        let Some(Slot(index)) = slot else {
+            return Ok(());
+        };
+        let accumulate = match &mut self.slots[index] {
+            empty @ Content::Empty => {
+                *empty = Content::Owned(Tensor::uninit::<T>(shape.clone()));
+                false
+            }
+            Content::Owned(_) => true,
+            Content::Segment { written, .. } => std::mem::replace(written, true),
+        };
+        let to = match &mut self.slots[index] {
+            Content::Segment { offset, len, .. } => {
+                let flat = self.flat.as_mut().ok_or_else(|| {
+                    Error::op(
+                        "gradient",
+                        "a parameter was used on a tape without flat gradients",
+                    )
+                })?;
+                &mut flat.data_mut::<T>()?[*offset..*offset + *len]
+            }
+            Content::Owned(t) => t.data_mut::<T>()?,
+            Content::Empty => &mut [],
+        };
+        if to.len() != shape.numel() {
+            return Err(Error::op(
+                "gradient",
+                format!("{shape} does not fit a value of {} elements", to.len()),
+            ));
+        }
+        f(to, accumulate)
+    }
+
+    /// The flat gradient tensor. Segments that no op wrote are zeroed.
+    ///
+    /// # Errors
+    /// If the tape had no flat gradients.
+    pub fn into_flat(mut self) -> Result<Tensor> {
+        let mut flat = self
+            .flat
+            .take()
+            .ok_or_else(|| Error::op("gradient", "the tape had no flat gradients"))?;
+        for content in &self.slots {
+            if let Content::Segment {
+                offset,
+                len,
+                written: false,
+            } = *content
+            {
+                for_float!("gradient", flat.dtype(), T => {
+                    flat.data_mut::<T>()?[offset..offset + len].fill(T::ZERO);
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(flat)
+    }
+}

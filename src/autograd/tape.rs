@@ -1,0 +1,158 @@
+//! The tape: nodes in the order of their creation, walked once in reverse.
+
+use super::grads::{Grads, Slot};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// A value on the way from the inputs to the loss. It has a slot if its gradient is wanted.
+#[derive(Clone, Debug)]
+pub struct Var {
+    value: Tensor,
+    slot: Option<Slot>,
+}
+
+impl Var {
+    /// A value without a gradient.
+    pub fn constant(value: Tensor) -> Self {
+        Var { value, slot: None }
+    }
+
+    /// The value.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// The value, given up by its last user so that it can be overwritten.
+    pub fn into_value(self) -> Tensor {
+        self.value
+    }
+
+    /// Where the gradient goes; none if nothing wants it.
+    pub fn slot(&self) -> Option<Slot> {
+        self.slot
+    }
+
+    /// The same elements and the same gradient in another shape.
+    ///
+    /// # Errors
+    /// If the number of elements differs.
+    pub fn reshape(&self, shape: impl Into<crate::shape::Shape>) -> Result<Self> {
+        Ok(Var {
+            value: self.value.reshape(shape)?,
+            slot: self.slot,
+        })
+    }
+}
+
+/// The backward pass of one op: a named struct that holds what the forward pass saved.
+pub trait Backward: Send {
+    /// The op's name, for error messages.
+    fn name(&self) -> &'static str;
+
+    /// Takes the gradients of the op's outputs from `grads` and adds those of its inputs.
+    ///
+    /// # Errors
+    /// If a gradient's shape or data type is not that of its value.
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()>;
+}
+
+/// Records the ops of one forward pass.
+pub struct Tape {
+    nodes: Vec<Box<dyn Backward>>,
+    grads: Grads,
+    recording: bool,
+}
+
+impl Tape {
+    /// A tape that records.
+    pub fn new() -> Self {
+        Tape {
+            nodes: Vec::new(),
+            grads: Grads::default(),
+            recording: true,
+        }
+    }
+
+    /// A tape that records nothing: ops save nothing and nothing has a gradient.
+    pub fn inference() -> Self {
+        Tape {
+            recording: false,
+            ..Self::new()
+        }
+    }
+
+    /// A recording tape whose parameters' gradients are written into `flat`.
+    pub fn with_flat_gradients(flat: Tensor) -> Self {
+        Tape {
+            grads: Grads::with_flat(flat),
+            ..Self::new()
+        }
+    }
+
+    /// Whether ops are recorded.
+    pub fn is_recording(&self) -> bool {
+        self.recording
+    }
+
+    /// An input whose gradient is wanted.
+    pub fn leaf(&mut self, value: Tensor) -> Var {
+        let slot = self.recording.then(|| self.grads.new_slot());
+        Var { value, slot }
+    }
+
+    /// A parameter: its gradient goes to the flat gradient tensor from element `offset` on.
+    pub fn parameter(&mut self, value: Tensor, offset: usize) -> Var {
+        let slot = self
+            .recording
+            .then(|| self.grads.new_segment(offset, value.numel()));
+        Var { value, slot }
+    }
+
+    /// An op's output, which has a gradient if one of the inputs has.
+    pub fn output(&mut self, value: Tensor, inputs: &[&Var]) -> Var {
+        let wanted = self.recording && inputs.iter().any(|v| v.slot.is_some());
+        let slot = wanted.then(|| self.grads.new_slot());
+        Var { value, slot }
+    }
+
+    /// Records an op, after its outputs.
+    pub fn push(&mut self, node: impl Backward + 'static) {
+        self.nodes.push(Box::new(node));
+    }
+
+    /// Gradients of sum(output * seed) for every leaf and parameter.
+    ///
+    /// For a scalar loss the seed is one, or the loss scale.
+    ///
+    /// # Errors
+    /// If `output` depends on nothing that has a gradient, or an op's backward pass fails.
+    pub fn backward(mut self, output: &Var, seed: Tensor) -> Result<Grads> {
+        let slot = output.slot.ok_or_else(|| {
+            Error::op(
+                "backward",
+                "the output depends on nothing that has a gradient",
+            )
+        })?;
+        if seed.shape() != output.value.shape() {
+            return Err(Error::op(
+                "backward",
+                format!(
+                    "seed {} for an output {}",
+                    seed.shape(),
+                    output.value.shape()
+                ),
+            ));
+        }
+        self.grads.add(Some(slot), seed)?;
+        for node in self.nodes.into_iter().rev() {
+            node.backward(&mut self.grads)?;
+        }
+        Ok(self.grads)
+    }
+}
+
+impl Default for Tape {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,121 @@
+//! The one inner loop of all recurrent matrix products: a tile of M rows and N registers.
+
+use super::simd::Simd;
+
+/// A matrix operand whose elements are broadcast: element (m, k) is at `ptr + m * row + k * step`.
+#[derive(Clone, Copy)]
+pub struct Rows<E> {
+    /// Element (0, 0).
+    pub ptr: *const E,
+    /// Distance between rows.
+    pub row: usize,
+    /// Distance between successive k.
+    pub step: usize,
+}
+
+/// acc[m][n] + sum over k of a(m, k) * b[k][n], with b contiguous: `[k][N * LANES]`.
+///
+/// With AVX-512, M = 6 and N = 4, that is 24 multiply-adds for 10 loads in 31 registers.
+///
+/// # Safety
+/// `a` is valid for M rows and `k` steps, `b` for `k * N * LANES` elements; S is available.
+#[inline(always)]
+pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
+    mut acc: [[S::V; N]; M],
+    k: usize,
+    a: Rows<S::E>,
+    b: *const S::E,
+) -> [[S::V; N]; M] {
+    // Closures are avoided here and in all kernels: they are compiled without the instruction set
+    // and a vector that crosses them goes through memory.
+    // SAFETY: all offsets are below the extents that the caller vouches for.
+    unsafe {
+        let mut a_k = a.ptr;
+        let mut b_k = b;
+        for _ in 0..k {
+            let b_row = load_row::<S, N>(b_k);
+            for m in 0..M {
+                let x = S::splat(*a_k.add(m * a.row));
+                for n in 0..N {
+                    acc[m][n] = S::fma(x, b_row[n], acc[m][n]);
+                }
+            }
+            a_k = a_k.add(a.step);
+            b_k = b_k.add(N * S::LANES);
+        }
+    }
+    acc
+}
+
+/// N registers from contiguous memory.
+///
+/// # Safety
+/// `p` is valid for `N * LANES` elements; S is available.
+#[inline(always)]
+pub unsafe fn load_row<S: Simd, const N: usize>(p: *const S::E) -> [S::V; N] {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let mut row = [S::load(p); N];
+        for (n, v) in row.iter_mut().enumerate().skip(1) {
+            *v = S::load(p.add(n * S::LANES));
+        }
+        row
+    }
+}
+
+/// Writes N registers to contiguous memory.
+///
+/// # Safety
+/// As [`load_row`].
+#[inline(always)]
+pub unsafe fn store_row<S: Simd, const N: usize>(p: *mut S::E, row: &[S::V; N]) {
+    for (n, &v) in row.iter().enumerate() {
+        // SAFETY: as the caller vouches.
+        unsafe { S::store(p.add(n * S::LANES), v) };
+    }
+}
+
+/// Registers a panel is wide. The LSTM's four gates of one block of units are one panel.
+pub const WIDTH: usize = 4;
+
+/// Calls `$body` for tiles of at most `S::ROWS` rows that cover `$rows` rows: `$row` is the first
+/// row of the tile, `$M` its constant height.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! for_row_tiles {
+    ($S:ty, $rows:expr, |$row:ident, $M:ident| $body:expr) => {{
+        let total: usize = $rows;
+        let mut $row = 0;
+        while $row < total {
+            let height = (total - $row).min(<$S as $crate::device::cpu::simd::Simd>::ROWS);
+            match height {
+                6 => {
+                    const $M: usize = 6;
+                    $body
+                }
+                5 => {
+                    const $M: usize = 5;
+                    $body
+                }
+                4 => {
+                    const $M: usize = 4;
+                    $body
+                }
+                3 => {
+                    const $M: usize = 3;
+                    $body
+                }
+                2 => {
+                    const $M: usize = 2;
+                    $body
+                }
+                _ => {
+                    const $M: usize = 1;
+                    $body
+                }
+            }
+            $row += height;
+        }
+    }};
+}
+pub use crate::for_row_tiles;

@@ -1,0 +1,20 @@
+//! Where tensors live and who computes: the border between rnnx and the hardware.
+
+pub mod cpu;
+
+use std::fmt;
+
+/// Where a tensor lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// Host memory, computed on by rayon's threads.
+    Cpu,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The LSTM's backward pass for one slab of batch rows, all time steps in reverse.
+//!
+//! With the activated gates i, f, g, o and q = tanh(c_t), from the paper's forward equations:
+//!
+//! ```text
+//! dc  += dh o (1 - q^2)          do_z = dh q o (1 - o)
+//! di_z = dc g i (1 - i)          df_z = dc c_{t-1} f (1 - f)
+//! dg_z = dc i (1 - g^2)          dc_{t-1} = dc f
+//! dh_{t-1} = dz W_hh             dx_t = dz W_ih
+//! dW_hh = sum_t dz^T h_{t-1}     dW_ih = sum_t dz^T x_t     db = sum_t dz
+//! ```
+//!
+//! dz stays in cache: it is kept for a chunk of steps, from which dx and the slab's share of the
+//! weight gradients are multiplied, and never written to memory as a whole.
+
+use super::forward::{Slab, Start, for_units};
+use crate::device::cpu::buffer::{Buffer, SharedMut};
+use crate::device::cpu::simd::{Dispatch, Simd, Task};
+use crate::device::cpu::tile::{Rows, WIDTH, for_row_tiles, load_row, multiply, store_row};
+
+/// Rows of dz (steps times batch rows) in a chunk: two panels of it fit into the L1 cache.
+const CHUNK_ROWS: usize = 192;
+
+/// One slab's backward pass.
+pub struct Backward<'a, T> {
+    /// The slab.
+    pub slab: Slab,
+    /// What the gates started from.
+    pub start: Start<'a, T>,
+    /// W_hh `[4H, H]` packed for dz W.
+    pub w_hh: &'a [T],
+    /// W_ih `[4H, I]` packed for dz W, and dx `[T, B, I]` to be written, if it is wanted.
+    pub dx: Option<(&'a [T], SharedMut<T>)>,
+    /// Initial hidden state `[B, H]`.
+    pub h0: Option<&'a [T]>,
+    /// Initial cell state `[B, H]`.
+    pub c0: Option<&'a [T]>,
+    /// Output `[T, B, H]` of the forward pass.
+    pub y: &'a [T],
+    /// Saved activated gates of all slabs.
+    pub gates: &'a [T],
+    /// Saved cell states of all slabs.
+    pub cells: &'a [T],
+    /// Gradient of y.
+    pub dy: Option<&'a [T]>,
+    /// Gradient of the final hidden state.
+    pub dh_n: Option<&'a [T]>,
+    /// Gradient of the final cell state.
+    pub dc_n: Option<&'a [T]>,
+    /// Gradient of the initial hidden state, to be written if it is wanted.
+    pub dh0: Option<SharedMut<T>>,
+    /// Gradient of the initial cell state, to be written if it is wanted.
+    pub dc0: Option<SharedMut<T>>,
+}
+
+/// A slab's share of the gradients that are summed over the batch.
+pub struct Partial<T: Dispatch> {
+    /// `[units][I + H][4L]`
+    pub weights: Buffer<T>,
+    /// Of the bias `[gates]`, or of the gate table `[V, gates]`.
+    pub start: Buffer<T>,
+}
+
+/// What a slab works with.
+struct Scratch<T: Dispatch> {
+    /// dh of the step before `[rows][4L panels]`.
+    dh: Buffer<T>,
+    /// dc `[units][rows][L]`.
+    dc: Buffer<T>,
+    /// dz of a chunk `[steps][units][rows][4L]`.
+    dz: Buffer<T>,
+    /// [x_t | h_{t-1}] of a chunk, transposed in tiles: `[tiles][steps * rows][tile_rows]`.
+    inputs: Buffer<T>,
+    partial: Partial<T>,
+}
+
+impl<T: Dispatch> Task<T> for Backward<'_, T> {
+    type Output = Partial<T>;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<E = T>>(self) -> Partial<T> {
+        let chunk = (CHUNK_ROWS / self.slab.rows).clamp(1, self.slab.steps);
+        let mut scratch = self.scratch(chunk);
+        // SAFETY: offsets follow the documented layouts; slabs write disjoint rows.
+        unsafe {
+            self.start_state::<S>(&mut scratch);
+            let mut end = self.slab.steps;
+            while end > 0 {
+                let begin = end.saturating_sub(chunk);
+                for t in (begin..end).rev() {
+                    self.gates::<S>(t, t - begin, &mut scratch);
+                    if t > 0 || self.dh0.is_some() {
+                        self.hidden::<S>(t - begin, &mut scratch);
+                    }
+                }
+                if let Some((w_ih, dx)) = self.dx {
+                    self.inputs::<S>(begin, end, w_ih, dx, &scratch);
+                }
+                self.weights::<S>(begin, end, &mut scratch);
+                self.start_gradient::<S>(begin, end, &mut scratch);
+                end = begin;
+            }
+            self.store_state::<S>(&scratch);
+        }
+        scratch.partial
+    }
+}
+
+impl<T: Dispatch> Backward<'_, T> {
+    /// Columns of [x | h].
+    fn columns(&self) -> usize {
+        self.start.inputs() + self.slab.blocks.hidden
+    }
+
+    fn scratch(&self, chunk: usize) -> Scratch<T> {
+        let Slab { rows, blocks, .. } = self.slab;
+        let tiles = self.columns().div_ceil(blocks.tile_rows);
+        let start = match self.start {
+            Start::Dense { bias, .. } => bias.len(),
+            Start::Table { table, .. } => table.len(),
+        };
+        Scratch {
+            dh: Buffer::zeros(rows * blocks.panels_of(blocks.hidden) * blocks.panel()),
+            dc: Buffer::zeros(blocks.units() * rows * blocks.lanes),
+            dz: Buffer::uninit(chunk * rows * blocks.gates()),
+            inputs: Buffer::uninit(tiles * blocks.tile_rows * chunk * rows),
+            partial: Partial {
+                weights: Buffer::zeros(blocks.gates() * self.columns()),
+                start: Buffer::zeros(start),
+            },
+        }
+    }
+
+    /// Width of a row of `Scratch::dh`.
+    fn dh_width(&self) -> usize {
+        let blocks = self.slab.blocks;
+        blocks.panels_of(blocks.hidden) * blocks.panel()
+    }
+
+    /// Brings the gradients of the final states into the scratch layouts.
+    #[inline(always)]
+    fn start_state<S: Simd<E = T>>(&self, s: &mut Scratch<T>) {
+        let (rows, width) = (self.slab.rows, self.dh_width());
+        for_units(self.slab, S::LANES, |at, to, n| {
+            if let Some(dc_n) = self.dc_n {
+                s.dc[to..to + n].copy_from_slice(&dc_n[at..at + n]);
+            }
+            if let Some(dh_n) = self.dh_n {
+                let (u, row) = (to / S::LANES / rows, to / S::LANES % rows);
+                let to = row * width + u * S::LANES;
+                s.dh[to..to + n].copy_from_slice(&dh_n[at..at + n]);
+            }
+        });
+    }
+
+    /// dz of one step from dh and dc; dc moves on to the step before.
+    #[inline(always)]
+    unsafe fn gates<S: Simd<E = T>>(&self, t: usize, in_chunk: usize, s: &mut Scratch<T>) {
+        let Slab {
+            batch,
+            first,
+            rows,
+            blocks,
+            ..
+        } = self.slab;
+        let (lanes, hidden, dh_width) = (S::LANES, blocks.hidden, self.dh_width());
+        // SAFETY: all offsets lie in this slab's parts of the saved tensors and of the scratch.
+        unsafe {
+            let one = S::splat(T::ONE);
+            for u in 0..blocks.units() {
+                let n = blocks.real_units(u);
+                for row in 0..rows {
+                    let gates = self.gates.as_ptr().add(self.slab.gates_at(t, u, row));
+                    let [i, f, g, o] = load_row::<S, WIDTH>(gates);
+                    let c = S::load(self.cells.as_ptr().add(self.slab.cell_at(t, u, row)));
+                    let c_prev = match (t, self.c0) {
+                        (0, None) => S::splat(T::ZERO),
+                        (0, Some(c0)) => load_units::<S>(c0, (first + row) * hidden + u * lanes, n),
+                        _ => S::load(self.cells.as_ptr().add(self.slab.cell_at(t - 1, u, row))),
+                    };
+                    let mut dh = S::load(s.dh.as_ptr().add(row * dh_width + u * lanes));
+                    if let Some(dy) = self.dy {
+                        let at = (t * batch + first + row) * hidden + u * lanes;
+                        dh = S::add(dh, load_units::<S>(dy, at, n));
+                    }
+                    let dc_at = s.dc.as_mut_ptr().add((u * rows + row) * lanes);
+                    let q = S::tanh(c);
+                    let dho = S::mul(dh, o);
+                    let dc = S::add(S::load(dc_at), S::sub(dho, S::mul(dho, S::mul(q, q))));
+                    S::store(dc_at, S::mul(dc, f));
+                    // sigmoid' = y (1 - y), tanh' = 1 - y^2, in terms of their values
+                    let di = S::mul(S::mul(dc, g), S::mul(i, S::sub(one, i)));
+                    let df = S::mul(S::mul(dc, c_prev), S::mul(f, S::sub(one, f)));
+                    let dg = S::mul(S::mul(dc, i), S::sub(one, S::mul(g, g)));
+                    let do_ = S::mul(S::mul(dh, q), S::mul(o, S::sub(one, o)));
+                    let dz = s.dz.as_mut_ptr().add(self.dz_at(in_chunk, u, row));
+                    store_row::<S, WIDTH>(dz, &[di, df, dg, do_]);
+                }
+            }
+        }
+    }
+
+    /// Offset of (step in chunk, u, row) in `Scratch::dz`.
+    #[inline(always)]
+    fn dz_at(&self, step: usize, u: usize, row: usize) -> usize {
+        let Slab { rows, blocks, .. } = self.slab;
+        ((step * blocks.units() + u) * rows + row) * blocks.panel()
+    }
+
+    /// acc = dz of M rows times one panel of packed weights, over all gates.
+    #[inline(always)]
+    unsafe fn dz_times<S: Simd<E = T>, const M: usize>(
+        &self,
+        dz: &[T],
+        step: usize,
+        row: usize,
+        panel: *const T,
+    ) -> [[S::V; WIDTH]; M] {
+        let width = WIDTH * S::LANES;
+        // SAFETY: the panel holds `gates` rows of 4L; dz holds the chunk.
+        unsafe {
+            let mut acc = [[S::splat(T::ZERO); WIDTH]; M];
+            for u in 0..self.slab.blocks.units() {
+                let dz = Rows {
+                    ptr: dz.as_ptr().add(self.dz_at(step, u, row)),
+                    row: width,
+                    step: 1,
+                };
+                acc = multiply::<S, M, WIDTH>(acc, width, dz, panel.add(u * width * width));
+            }
+            acc
+        }
+    }
+
+    /// dh of the step before = dz W_hh.
+    #[inline(always)]
+    unsafe fn hidden<S: Simd<E = T>>(&self, step: usize, s: &mut Scratch<T>) {
+        let blocks = self.slab.blocks;
+        let (width, dh_width) = (blocks.panel(), self.dh_width());
+        for p in 0..blocks.panels_of(blocks.hidden) {
+            for_row_tiles!(S, self.slab.rows, |row, M| {
+                // SAFETY: panel p and rows row..row + M exist; dh rows are padded to whole panels.
+                unsafe {
+                    let panel = self.w_hh.as_ptr().add(p * blocks.gates() * width);
+                    let acc = self.dz_times::<S, M>(&s.dz, step, row, panel);
+                    for (m, acc) in acc.iter().enumerate() {
+                        let at = (row + m) * dh_width + p * width;
+                        store_row::<S, WIDTH>(s.dh.as_mut_ptr().add(at), acc);
+                    }
+                }
+            });
+        }
+    }
+
+    /// dx of a chunk = dz W_ih.
+    #[inline(always)]
+    unsafe fn inputs<S: Simd<E = T>>(
+        &self,
+        begin: usize,
+        end: usize,
+        w_ih: &[T],
+        dx: SharedMut<T>,
+        s: &Scratch<T>,
+    ) {
+        let Slab {
+            batch,
+            first,
+            rows,
+            blocks,
+            ..
+        } = self.slab;
+        let (inputs, width) = (self.start.inputs(), blocks.panel());
+        for p in 0..blocks.panels_of(inputs) {
+            for t in begin..end {
+                for_row_tiles!(S, rows, |row, M| {
+                    // SAFETY: panel p exists; the rows of dx belong to this slab.
+                    unsafe {
+                        let panel = w_ih.as_ptr().add(p * blocks.gates() * width);
+                        let acc = self.dz_times::<S, M>(&s.dz, t - begin, row, panel);
+                        for (m, acc) in acc.iter().enumerate() {
+                            let to = dx.at((t * batch + first + row + m) * inputs);
+                            store_columns::<S>(to, p * width, inputs, acc);
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    /// Adds a chunk's dz^T [x | h_{t-1}] to the slab's weight gradient.
+    #[inline(always)]
+    unsafe fn weights<S: Simd<E = T>>(&self, begin: usize, end: usize, s: &mut Scratch<T>) {
+        let Slab { rows, blocks, .. } = self.slab;
+        let (columns, width) = (self.columns(), blocks.panel());
+        let chunk_rows = (end - begin) * rows;
+        for t in begin..end {
+            self.transpose_inputs::<S>(t, (t - begin) * rows, chunk_rows, &mut s.inputs);
+        }
+        for u in 0..blocks.units() {
+            for_row_tiles!(S, columns, |k, M| {
+                // SAFETY: tile k / ROWS, rows k..k + M and all steps of the chunk exist.
+                unsafe {
+                    let to = s
+                        .partial
+                        .weights
+                        .as_mut_ptr()
+                        .add((u * columns + k) * width);
+                    let mut acc = [[S::splat(T::ZERO); WIDTH]; M];
+                    for (m, acc) in acc.iter_mut().enumerate() {
+                        *acc = load_row::<S, WIDTH>(to.add(m * width));
+                    }
+                    let tile = s.inputs.as_ptr().add(k * chunk_rows);
+                    for step in 0..end - begin {
+                        let x = Rows {
+                            ptr: tile.add(step * rows * S::ROWS),
+                            row: 1,
+                            step: S::ROWS,
+                        };
+                        let dz = s.dz.as_ptr().add(self.dz_at(step, u, 0));
+                        acc = multiply::<S, M, WIDTH>(acc, rows, x, dz);
+                    }
+                    for (m, acc) in acc.iter().enumerate() {
+                        store_row::<S, WIDTH>(to.add(m * width), acc);
+                    }
+                }
+            });
+        }
+    }
+
+    /// Writes [x_t | h_{t-1}] of this slab into tiles of ROWS columns: `[tile][row][ROWS]`.
+    #[inline(always)]
+    fn transpose_inputs<S: Simd<E = T>>(
+        &self,
+        t: usize,
+        at: usize,
+        chunk_rows: usize,
+        tiles: &mut [T],
+    ) {
+        let Slab {
+            batch,
+            first,
+            rows,
+            blocks,
+            ..
+        } = self.slab;
+        let inputs = self.start.inputs();
+        for row in 0..rows {
+            let r = t * batch + first + row;
+            let mut put = |column: usize, values: &[T]| {
+                for (k, &v) in values.iter().enumerate() {
+                    let (tile, m) = ((column + k) / S::ROWS, (column + k) % S::ROWS);
+                    tiles[(tile * chunk_rows + at + row) * S::ROWS + m] = v;
+                }
+            };
+            if let Start::Dense { x, .. } = self.start {
+                put(0, &x[r * inputs..][..inputs]);
+            }
+            match (t, self.h0) {
+                (0, None) => (0..blocks.hidden).for_each(|k| put(inputs + k, &[T::ZERO])),
+                (0, Some(h0)) => put(
+                    inputs,
+                    &h0[(first + row) * blocks.hidden..][..blocks.hidden],
+                ),
+                _ => put(
+                    inputs,
+                    &self.y[(r - batch) * blocks.hidden..][..blocks.hidden],
+                ),
+            }
+        }
+    }
+
+    /// Adds a chunk's dz to the gradient of the bias, or of the gate table's rows.
+    #[inline(always)]
+    unsafe fn start_gradient<S: Simd<E = T>>(&self, begin: usize, end: usize, s: &mut Scratch<T>) {
+        let Slab {
+            batch,
+            first,
+            rows,
+            blocks,
+            ..
+        } = self.slab;
+        for t in begin..end {
+            for u in 0..blocks.units() {
+                for row in 0..rows {
+                    let to_row = match self.start {
+                        Start::Dense { .. } => 0,
+                        Start::Table { ids, .. } => ids[t * batch + first + row] as usize,
+                    };
+                    // SAFETY: ids were checked to be below the table's rows.
+                    unsafe {
+                        let dz = s.dz.as_ptr().add(self.dz_at(t - begin, u, row));
+                        let at = to_row * blocks.gates() + u * blocks.panel();
+                        let to = s.partial.start.as_mut_ptr().add(at);
+                        for k in 0..WIDTH {
+                            let to = to.add(k * S::LANES);
+                            S::store(to, S::add(S::load(to), S::load(dz.add(k * S::LANES))));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the gradients of the initial states.
+    #[inline(always)]
+    unsafe fn store_state<S: Simd<E = T>>(&self, s: &Scratch<T>) {
+        let (rows, width) = (self.slab.rows, self.dh_width());
+        for_units(self.slab, S::LANES, |to, from, n| {
+            let copy = |to: *mut T, from: &[T]| {
+                // SAFETY: the range lies in this slab's rows.
+                unsafe { std::slice::from_raw_parts_mut(to, n) }.copy_from_slice(from);
+            };
+            // SAFETY: `to` is within [B, H].
+            unsafe {
+                if let Some(dc0) = self.dc0 {
+                    copy(dc0.at(to), &s.dc[from..from + n]);
+                }
+                if let Some(dh0) = self.dh0 {
+                    let (u, row) = (from / S::LANES / rows, from / S::LANES % rows);
+                    copy(dh0.at(to), &s.dh[row * width + u * S::LANES..][..n]);
+                }
+            }
+        });
+    }
+}
+
+/// The first n units from `data[at..]`, zero behind them.
+#[inline(always)]
+unsafe fn load_units<S: Simd>(data: &[S::E], at: usize, n: usize) -> S::V {
+    // SAFETY: the caller's range lies in `data`.
+    unsafe {
+        let p = data.as_ptr().add(at);
+        if n == S::LANES {
+            S::load(p)
+        } else {
+            S::load_part(p, n)
+        }
+    }
+}
+
+/// Writes one tile row to columns `first..` of a row that has `columns` of them.
+#[inline(always)]
+unsafe fn store_columns<S: Simd>(to: *mut S::E, first: usize, columns: usize, row: &[S::V; WIDTH]) {
+    for (k, &v) in row.iter().enumerate() {
+        let at = first + k * S::LANES;
+        // SAFETY: only columns below `columns` are written.
+        unsafe {
+            if at + S::LANES <= columns {
+                S::store(to.add(at), v);
+            } else if at < columns {
+                S::store_part(to.add(at), v, columns - at);
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The LSTM's forward pass for one slab of batch rows, all time steps.
+//!
+//! A tile is M batch rows by one block of L units. Its four gate registers a row start from the
+//! bias (or from the gate table's row of the character that is read), gather x W_ih^T + h W_hh^T,
+//! and become c and h without leaving the registers.
+
+use super::pack::Blocks;
+use crate::device::cpu::buffer::SharedMut;
+use crate::device::cpu::simd::{Simd, Task};
+use crate::device::cpu::tile::{Rows, WIDTH, for_row_tiles, load_row, multiply, store_row};
+use crate::dtype::Float;
+
+/// What the gates start from before the recurrent part is added.
+#[derive(Clone, Copy)]
+pub enum Start<'a, T> {
+    /// Bias `[gates]`, then x `[T, B, I]` times the weights.
+    Dense {
+        /// Packed bias.
+        bias: &'a [T],
+        /// Input `[T, B, I]`.
+        x: &'a [T],
+        /// I.
+        inputs: usize,
+    },
+    /// A row of the gate table `[V, gates]` for each id.
+    Table {
+        /// Packed table.
+        table: &'a [T],
+        /// Ids `[T, B]`, each below V.
+        ids: &'a [u32],
+    },
+}
+
+impl<T> Start<'_, T> {
+    /// I; zero for a table.
+    pub fn inputs(&self) -> usize {
+        match self {
+            Start::Dense { inputs, .. } => *inputs,
+            Start::Table { .. } => 0,
+        }
+    }
+}
+
+/// Where a slab lies.
+#[derive(Clone, Copy)]
+pub struct Slab {
+    /// T.
+    pub steps: usize,
+    /// B, of all slabs.
+    pub batch: usize,
+    /// First batch row.
+    pub first: usize,
+    /// Batch rows.
+    pub rows: usize,
+    /// The layer's gate order.
+    pub blocks: Blocks,
+}
+
+impl Slab {
+    /// Rows of all steps that lie before this slab in the saved tensors.
+    fn rows_before(self) -> usize {
+        self.first * self.steps
+    }
+
+    /// Where the activated gates of (t, u, row) are saved: `[slab][T][units][rows][4L]`.
+    pub fn gates_at(self, t: usize, u: usize, row: usize) -> usize {
+        self.rows_before() * self.blocks.gates()
+            + ((t * self.blocks.units() + u) * self.rows + row) * self.blocks.panel()
+    }
+
+    /// Where the cell state of (t, u, row) is saved: `[slab][T][units][rows][L]`.
+    pub fn cell_at(self, t: usize, u: usize, row: usize) -> usize {
+        self.gates_at(t, u, row) / WIDTH
+    }
+}
+
+/// One slab's forward pass.
+pub struct Forward<'a, T> {
+    /// The slab.
+    pub slab: Slab,
+    /// What the gates start from.
+    pub start: Start<'a, T>,
+    /// Packed weights `[units][I + H][4L]`.
+    pub weights: &'a [T],
+    /// Initial hidden state `[B, H]`; zero if absent.
+    pub h0: Option<&'a [T]>,
+    /// Initial cell state `[B, H]`; zero if absent.
+    pub c0: Option<&'a [T]>,
+    /// Output `[T, B, H]`; this slab's rows are written.
+    pub y: SharedMut<T>,
+    /// Final cell state `[B, H]`.
+    pub c_n: SharedMut<T>,
+    /// Saved gates and cell states of all slabs; without them only the last cell state is kept.
+    pub saved: Option<(SharedMut<T>, SharedMut<T>)>,
+}
+
+impl<T: Float> Task<T> for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<E = T>>(self) {
+        let units = self.slab.blocks.units();
+        let mut cell = vec![T::ZERO; units * self.slab.rows * S::LANES];
+        // SAFETY: offsets follow the layouts above; slabs are disjoint in all outputs.
+        unsafe {
+            self.load_c0::<S>(&mut cell);
+            for t in 0..self.slab.steps {
+                for u in 0..units {
+                    for_row_tiles!(S, self.slab.rows, |row, M| {
+                        self.tile::<S, M>(t, u, row, cell.as_mut_ptr())
+                    });
+                }
+            }
+            self.store_c_n::<S>(&cell);
+        }
+    }
+}
+
+impl<T: Float> Forward<'_, T> {
+    #[inline(always)]
+    unsafe fn tile<S: Simd<E = T>, const M: usize>(
+        &self,
+        t: usize,
+        u: usize,
+        row: usize,
+        cell: *mut T,
+    ) {
+        let Slab {
+            batch,
+            first,
+            rows,
+            blocks,
+            ..
+        } = self.slab;
+        let (hidden, lanes, width) = (blocks.hidden, S::LANES, WIDTH * S::LANES);
+        let inputs = self.start.inputs();
+        let at = t * batch + first + row; // row of [T * B]
+        // SAFETY: all rows lie in this slab, all panels in the packed weights.
+        unsafe {
+            let panel = self.weights.as_ptr().add(u * (inputs + hidden) * width);
+            let mut acc = self.gates_start::<S, M>(at, u);
+            if let Start::Dense { x, .. } = self.start {
+                let x = Rows {
+                    ptr: x.as_ptr().add(at * inputs),
+                    row: inputs,
+                    step: 1,
+                };
+                acc = multiply::<S, M, WIDTH>(acc, inputs, x, panel);
+            }
+            let h = match (t, self.h0) {
+                (0, None) => None,
+                (0, Some(h0)) => Some(h0.as_ptr().add((first + row) * hidden)),
+                _ => Some(self.y.at((at - batch) * hidden).cast_const()),
+            };
+            if let Some(ptr) = h {
+                let h = Rows {
+                    ptr,
+                    row: hidden,
+                    step: 1,
+                };
+                acc = multiply::<S, M, WIDTH>(acc, hidden, h, panel.add(inputs * width));
+            }
+            let n = blocks.real_units(u);
+            for (m, z) in acc.iter().enumerate() {
+                let i = S::sigmoid(z[0]);
+                let f = S::sigmoid(z[1]);
+                let g = S::tanh(z[2]);
+                let o = S::sigmoid(z[3]);
+                let c_at = cell.add((u * rows + row + m) * lanes);
+                let c = S::fma(f, S::load(c_at), S::mul(i, g));
+                S::store(c_at, c);
+                let h = S::mul(o, S::tanh(c));
+                let y = self.y.at((at + m) * hidden + u * lanes);
+                if n == lanes {
+                    S::store(y, h);
+                } else {
+                    S::store_part(y, h, n);
+                }
+                if let Some((gates, cells)) = self.saved {
+                    let to = gates.at(self.slab.gates_at(t, u, row + m));
+                    store_row::<S, WIDTH>(to, &[i, f, g, o]);
+                    S::store(cells.at(self.slab.cell_at(t, u, row + m)), c);
+                }
+            }
+        }
+    }
+
+    /// The gate registers of M rows before anything is multiplied.
+    #[inline(always)]
+    unsafe fn gates_start<S: Simd<E = T>, const M: usize>(
+        &self,
+        at: usize,
+        u: usize,
+    ) -> [[S::V; WIDTH]; M] {
+        let gates = self.slab.blocks.gates();
+        // SAFETY: u is a block of the row; ids were checked to be below the table's rows.
+        unsafe {
+            let mut acc = [[S::splat(T::ZERO); WIDTH]; M];
+            for (m, acc) in acc.iter_mut().enumerate() {
+                let row = match self.start {
+                    Start::Dense { bias, .. } => bias.as_ptr(),
+                    Start::Table { table, ids } => table
+                        .as_ptr()
+                        .add(*ids.get_unchecked(at + m) as usize * gates),
+                };
+                *acc = load_row::<S, WIDTH>(row.add(u * WIDTH * S::LANES));
+            }
+            acc
+        }
+    }
+
+    /// Brings c0 into `[units][rows][L]`.
+    #[inline(always)]
+    fn load_c0<S: Simd<E = T>>(&self, cell: &mut [T]) {
+        let Some(c0) = self.c0 else { return };
+        for_units(self.slab, S::LANES, |from, to, n| {
+            cell[to..to + n].copy_from_slice(&c0[from..from + n]);
+        });
+    }
+
+    #[inline(always)]
+    unsafe fn store_c_n<S: Simd<E = T>>(&self, cell: &[T]) {
+        for_units(self.slab, S::LANES, |to, from, n| {
+            // SAFETY: the range lies in this slab's rows of c_n.
+            let to = unsafe { std::slice::from_raw_parts_mut(self.c_n.at(to), n) };
+            to.copy_from_slice(&cell[from..from + n]);
+        });
+    }
+}
+
+/// Calls `f(offset in [B, H], offset in [units][rows][L], length)` for each block of a slab's rows.
+#[inline(always)]
+pub fn for_units(slab: Slab, lanes: usize, mut f: impl FnMut(usize, usize, usize)) {
+    for u in 0..slab.blocks.units() {
+        for row in 0..slab.rows {
+            let in_rows = (slab.first + row) * slab.blocks.hidden + u * lanes;
+            f(
+                in_rows,
+                (u * slab.rows + row) * lanes,
+                slab.blocks.real_units(u),
+            );
+        }
+    }
+}

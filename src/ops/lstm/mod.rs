@@ -1,0 +1,448 @@
+//! A whole-sequence LSTM layer as one node.
+//!
+//! **op** (Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000; gate order
+//! i, f, g, o):
+//!
+//! ```text
+//! z_t = x_t W_ih^T + b + h_{t-1} W_hh^T        [B, 4H]
+//! i, f, o = sigmoid(z_i, z_f, z_o)   g = tanh(z_g)
+//! c_t = f * c_{t-1} + i * g          h_t = o * tanh(c_t)
+//! ```
+//!
+//! **cpu**: batch rows are independent through the recurrence, so each task owns a slab of rows
+//! for the whole sequence ([`forward`], [`backward`]) and the slabs' weight gradients are summed in
+//! their order. The slabs depend on the batch size alone, so the bits do not depend on the number
+//! of threads.
+
+mod backward;
+mod forward;
+mod pack;
+
+use crate::autograd::{self, Grads, Slot, Tape, Var};
+use crate::device::cpu::buffer::{Buffer, SharedMut};
+use crate::device::cpu::simd::Dispatch;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::{Stored, Tensor, for_float};
+use forward::{Slab, Start};
+use pack::Blocks;
+use rayon::prelude::*;
+
+/// Where the gates' input side comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// x `[T, B, I]`, W_ih `[4H, I]`, b `[4H]`.
+    Dense {
+        /// Input sequence, time first.
+        x: &'a Var,
+        /// Input weights.
+        w_ih: &'a Var,
+        /// Bias.
+        bias: &'a Var,
+    },
+    /// A gate table E W_ih^T + b `[V, 4H]`, of which ids `[T, B]` pick the rows: a gather in place
+    /// of a product over the whole sequence.
+    Table {
+        /// Gate table.
+        table: &'a Var,
+        /// Ids, time first.
+        ids: &'a Tensor,
+    },
+}
+
+/// The outputs of a layer.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Hidden states `[T, B, H]`.
+    pub y: Var,
+    /// Last hidden state `[B, H]`.
+    pub h_n: Var,
+    /// Last cell state `[B, H]`.
+    pub c_n: Var,
+}
+
+/// Runs a layer over a sequence. `state` is the initial (h, c), each `[B, H]`; zero if absent.
+///
+/// # Errors
+/// [`Error::Op`] for shapes or data types that do not fit, or an id outside the table.
+pub fn lstm(
+    tape: &mut Tape,
+    input: Input,
+    w_hh: &Var,
+    state: Option<(&Var, &Var)>,
+) -> Result<Output> {
+    let sizes = check(input, w_hh, state)?;
+    for_float!("lstm", w_hh.value().dtype(), T => run::<T>(tape, input, w_hh, state, sizes))
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    steps: usize,
+    batch: usize,
+    hidden: usize,
+}
+
+impl Sizes {
+    /// Slabs of batch rows: up to 64 rows each, more of them where the batch allows 8 or more.
+    fn slabs(self, blocks: Blocks) -> Vec<Slab> {
+        let rows = self.batch.div_ceil(8).clamp(16, 64);
+        (0..self.batch)
+            .step_by(rows)
+            .map(|first| Slab {
+                steps: self.steps,
+                batch: self.batch,
+                first,
+                rows: rows.min(self.batch - first),
+                blocks,
+            })
+            .collect()
+    }
+}
+
+fn check(input: Input, w_hh: &Var, state: Option<(&Var, &Var)>) -> Result<Sizes> {
+    let fail = |message: String| Err(Error::op("lstm", message));
+    let &[rows, hidden] = w_hh.value().dims() else {
+        return fail(format!("W_hh is {}, not [4H, H]", w_hh.value().shape()));
+    };
+    if rows != 4 * hidden || hidden == 0 {
+        return fail(format!("W_hh is {}, not [4H, H]", w_hh.value().shape()));
+    }
+    let (steps, batch) = match input {
+        Input::Dense { x, w_ih, bias } => {
+            let &[steps, batch, inputs] = x.value().dims() else {
+                return fail(format!("x is {}, not [T, B, I]", x.value().shape()));
+            };
+            let fits = w_ih.value().dims() == [rows, inputs] && bias.value().dims() == [rows];
+            if !fits || inputs == 0 {
+                return fail(format!(
+                    "x {}, W_ih {}, b {} and W_hh {} do not fit together",
+                    x.value().shape(),
+                    w_ih.value().shape(),
+                    bias.value().shape(),
+                    w_hh.value().shape()
+                ));
+            }
+            (steps, batch)
+        }
+        Input::Table { table, ids } => {
+            let (&[steps, batch], &[vocab, width]) = (ids.dims(), table.value().dims()) else {
+                return fail(format!(
+                    "ids {} and table {} are not [T, B] and [V, 4H]",
+                    ids.shape(),
+                    table.value().shape()
+                ));
+            };
+            if width != rows {
+                return fail(format!(
+                    "table {} for W_hh {}",
+                    table.value().shape(),
+                    w_hh.value().shape()
+                ));
+            }
+            if let Some(id) = ids.data::<u32>()?.iter().find(|&&id| id as usize >= vocab) {
+                return fail(format!("id {id} is outside a table of {vocab} rows"));
+            }
+            (steps, batch)
+        }
+    };
+    if steps == 0 || batch == 0 {
+        return fail(format!("an empty sequence: {steps} steps of {batch} rows"));
+    }
+    if let Some((h0, c0)) = state
+        && (h0.value().dims() != [batch, hidden] || c0.value().dims() != [batch, hidden])
+    {
+        return fail(format!(
+            "initial states {} and {} are not [{batch}, {hidden}]",
+            h0.value().shape(),
+            c0.value().shape()
+        ));
+    }
+    Ok(Sizes {
+        steps,
+        batch,
+        hidden,
+    })
+}
+
+/// What the forward pass leaves for the backward pass.
+struct Node<T: Stored + Dispatch> {
+    sizes: Sizes,
+    input: SavedInput,
+    w_hh: Var,
+    state: Option<(Var, Var)>,
+    y: Tensor,
+    /// Activated gates, blocked: `[slab][T][units][rows][4L]`.
+    gates: Buffer<T>,
+    /// Cell states, blocked: `[slab][T][units][rows][L]`.
+    cells: Buffer<T>,
+    y_slot: Option<Slot>,
+    h_n_slot: Option<Slot>,
+    c_n_slot: Option<Slot>,
+}
+
+enum SavedInput {
+    Dense { x: Var, w_ih: Var, bias: Var },
+    Table { table: Var, ids: Tensor },
+}
+
+impl SavedInput {
+    fn of(input: Input) -> Self {
+        match input {
+            Input::Dense { x, w_ih, bias } => SavedInput::Dense {
+                x: x.clone(),
+                w_ih: w_ih.clone(),
+                bias: bias.clone(),
+            },
+            Input::Table { table, ids } => SavedInput::Table {
+                table: table.clone(),
+                ids: ids.clone(),
+            },
+        }
+    }
+
+    /// The gates' start in blocked order. `rows` is the packed bias or table.
+    fn start<'a, T: Stored>(&'a self, rows: &'a [T]) -> Result<Start<'a, T>> {
+        Ok(match self {
+            SavedInput::Dense { x, .. } => Start::Dense {
+                bias: rows,
+                x: x.value().data::<T>()?,
+                inputs: x.value().shape().last(),
+            },
+            SavedInput::Table { ids, .. } => Start::Table {
+                table: rows,
+                ids: ids.data::<u32>()?,
+            },
+        })
+    }
+
+    /// The bias or the table.
+    fn start_var(&self) -> &Var {
+        match self {
+            SavedInput::Dense { bias, .. } => bias,
+            SavedInput::Table { table, .. } => table,
+        }
+    }
+}
+
+fn run<T: Stored + Dispatch>(
+    tape: &mut Tape,
+    input: Input,
+    w_hh: &Var,
+    state: Option<(&Var, &Var)>,
+    sizes: Sizes,
+) -> Result<Output> {
+    let Sizes {
+        steps,
+        batch,
+        hidden,
+    } = sizes;
+    let blocks = Blocks::new::<T>(hidden);
+    let saved_input = SavedInput::of(input);
+    let rows = pack::rows(blocks, saved_input.start_var().value().data::<T>()?);
+    let start = saved_input.start::<T>(&rows)?;
+    let w_ih = match input {
+        Input::Dense { w_ih, .. } => Some(w_ih.value().data::<T>()?),
+        Input::Table { .. } => None,
+    };
+    let weights = pack::forward(blocks, w_ih, w_hh.value().data::<T>()?);
+    let h0 = state.map(|(h, _)| h.value().data::<T>()).transpose()?;
+    let c0 = state.map(|(_, c)| c.value().data::<T>()).transpose()?;
+
+    let mut y = Tensor::uninit::<T>([steps, batch, hidden]);
+    let mut c_n = Tensor::uninit::<T>([batch, hidden]);
+    let mut saved = tape.is_recording().then(|| {
+        let gates = steps * batch * blocks.gates();
+        (Buffer::<T>::uninit(gates), Buffer::<T>::uninit(gates / 4))
+    });
+    let y_out = SharedMut::new(y.data_mut::<T>()?);
+    let c_n_out = SharedMut::new(c_n.data_mut::<T>()?);
+    let saved_out = saved
+        .as_mut()
+        .map(|(g, c)| (SharedMut::new(g), SharedMut::new(c)));
+    sizes.slabs(blocks).into_par_iter().for_each(|slab| {
+        T::dispatch(forward::Forward {
+            slab,
+            start,
+            weights: &weights,
+            h0,
+            c0,
+            y: y_out,
+            c_n: c_n_out,
+            saved: saved_out,
+        });
+    });
+
+    let h_n = y.slice((steps - 1) * batch * hidden, [batch, hidden])?;
+    let h_n = Tensor::from_slice(h_n.data::<T>()?, [batch, hidden])?;
+    let mut inputs: Vec<&Var> = vec![w_hh];
+    match input {
+        Input::Dense { x, w_ih, bias } => inputs.extend([x, w_ih, bias]),
+        Input::Table { table, .. } => inputs.push(table),
+    }
+    inputs.extend(state.iter().flat_map(|&(h, c)| [h, c]));
+    let out = Output {
+        y: tape.output(y.clone(), &inputs),
+        h_n: tape.output(h_n, &inputs),
+        c_n: tape.output(c_n, &inputs),
+    };
+    if let Some((gates, cells)) = saved {
+        tape.push(Node {
+            sizes,
+            input: saved_input,
+            w_hh: w_hh.clone(),
+            state: state.map(|(h, c)| (h.clone(), c.clone())),
+            y,
+            gates,
+            cells,
+            y_slot: out.y.slot(),
+            h_n_slot: out.h_n.slot(),
+            c_n_slot: out.c_n.slot(),
+        });
+    }
+    Ok(out)
+}
+
+impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
+    fn name(&self) -> &'static str {
+        "lstm"
+    }
+
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let dy = grads.take(self.y_slot);
+        let dh_n = grads.take(self.h_n_slot);
+        let dc_n = grads.take(self.c_n_slot);
+        if dy.is_none() && dh_n.is_none() && dc_n.is_none() {
+            return Ok(());
+        }
+        let Sizes { batch, hidden, .. } = self.sizes;
+        let blocks = Blocks::new::<T>(hidden);
+        let rows = pack::rows(blocks, self.input.start_var().value().data::<T>()?);
+        let w_hh = pack::backward(blocks, self.w_hh.value().data::<T>()?);
+        let mut dx = match &self.input {
+            SavedInput::Dense { x, w_ih, .. } if x.slot().is_some() => Some((
+                pack::backward(blocks, w_ih.value().data::<T>()?),
+                Tensor::uninit::<T>(x.value().shape().clone()),
+            )),
+            _ => None,
+        };
+        let mut state = [None, None];
+        if let Some((h0, c0)) = &self.state {
+            for (to, var) in state.iter_mut().zip([h0, c0]) {
+                *to = var.slot().map(|_| Tensor::uninit::<T>([batch, hidden]));
+            }
+        }
+        let partials = self.slabs(
+            blocks,
+            &rows,
+            &w_hh,
+            [&dy, &dh_n, &dc_n],
+            dx.as_mut().map(|(w, t)| (&w[..], t)),
+            &mut state,
+        )?;
+        drop((dy, dh_n, dc_n));
+        self.give(grads, blocks, &partials, dx.map(|(_, t)| t), state)
+    }
+}
+
+impl<T: Stored + Dispatch> Node<T> {
+    /// Runs the slabs; their shares of the summed gradients come back in order.
+    fn slabs(
+        &self,
+        blocks: Blocks,
+        rows: &[T],
+        w_hh: &[T],
+        [dy, dh_n, dc_n]: [&Option<Tensor>; 3],
+        dx: Option<(&[T], &mut Tensor)>,
+        state: &mut [Option<Tensor>; 2],
+    ) -> Result<Vec<backward::Partial<T>>> {
+        fn slice<T: Stored>(t: &Option<Tensor>) -> Result<Option<&[T]>> {
+            t.as_ref().map(|t| t.data::<T>()).transpose()
+        }
+        let start = self.input.start::<T>(rows)?;
+        let dx = match dx {
+            Some((w, t)) => Some((w, SharedMut::new(t.data_mut::<T>()?))),
+            None => None,
+        };
+        let [dh0, dc0] = state.each_mut().map(|t| {
+            t.as_mut()
+                .map(|t| t.data_mut::<T>().map(SharedMut::new))
+                .transpose()
+        });
+        let (dh0, dc0) = (dh0?, dc0?);
+        let h0 = self
+            .state
+            .as_ref()
+            .map(|(h, _)| h.value().data::<T>())
+            .transpose()?;
+        let c0 = self
+            .state
+            .as_ref()
+            .map(|(_, c)| c.value().data::<T>())
+            .transpose()?;
+        let y = self.y.data::<T>()?;
+        let (dy, dh_n, dc_n) = (slice::<T>(dy)?, slice::<T>(dh_n)?, slice::<T>(dc_n)?);
+        let slabs = self.sizes.slabs(blocks).into_par_iter();
+        Ok(slabs
+            .map(|slab| {
+                T::dispatch(backward::Backward {
+                    slab,
+                    start,
+                    w_hh,
+                    dx,
+                    h0,
+                    c0,
+                    y,
+                    gates: &self.gates,
+                    cells: &self.cells,
+                    dy,
+                    dh_n,
+                    dc_n,
+                    dh0,
+                    dc0,
+                })
+            })
+            .collect())
+    }
+
+    /// Sums the slabs' shares into the gradients of the parameters.
+    fn give(
+        &self,
+        grads: &mut Grads,
+        blocks: Blocks,
+        partials: &[backward::Partial<T>],
+        dx: Option<Tensor>,
+        [dh0, dc0]: [Option<Tensor>; 2],
+    ) -> Result<()> {
+        let weights: Vec<&[T]> = partials.iter().map(|p| &p.weights[..]).collect();
+        let starts: Vec<&[T]> = partials.iter().map(|p| &p.start[..]).collect();
+        let mut weight = |var: &Var, first: usize| {
+            grads.write::<T>(var.slot(), var.value().shape(), |to, accumulate| {
+                pack::unpack_weight(blocks, &weights, first, to, accumulate);
+                Ok(())
+            })
+        };
+        let mut inputs = 0;
+        if let SavedInput::Dense { w_ih, .. } = &self.input {
+            inputs = w_ih.value().shape().last();
+            weight(w_ih, 0)?;
+        }
+        weight(&self.w_hh, inputs)?;
+        let start = self.input.start_var();
+        let shape: &Shape = start.value().shape();
+        grads.write::<T>(start.slot(), shape, |to, accumulate| {
+            pack::unpack_rows(blocks, &starts, to, accumulate);
+            Ok(())
+        })?;
+        if let (Some(dx), SavedInput::Dense { x, .. }) = (dx, &self.input) {
+            grads.add(x.slot(), dx)?;
+        }
+        if let Some((h0, c0)) = &self.state {
+            for (var, gradient) in [(h0, dh0), (c0, dc0)] {
+                if let Some(gradient) = gradient {
+                    grads.add(var.slot(), gradient)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,291 @@
+//! Contiguous, row-major tensors.
+//!
+//! A tensor is a view (offset, shape) of shared storage; cloning one copies nothing. Writing goes
+//! through [`Tensor::data_mut`], which needs the storage to be unshared.
+
+use crate::device::Device;
+use crate::device::cpu::buffer::Buffer;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use half::f16;
+use std::sync::Arc;
+
+/// The memory behind a tensor.
+#[derive(Clone, Debug)]
+enum Storage {
+    F64(Arc<Buffer<f64>>),
+    F32(Arc<Buffer<f32>>),
+    F16(Arc<Buffer<f16>>),
+    U32(Arc<Buffer<u32>>),
+}
+
+/// Storage of one element type, found by the type.
+pub trait Stored: Element {
+    #[doc(hidden)]
+    fn wrap(buffer: Arc<Buffer<Self>>) -> StorageBox;
+    #[doc(hidden)]
+    fn of(storage: &StorageBox) -> Option<&Arc<Buffer<Self>>>;
+    #[doc(hidden)]
+    fn of_mut(storage: &mut StorageBox) -> Option<&mut Arc<Buffer<Self>>>;
+}
+
+/// Keeps the storage's variants private to this module.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct StorageBox(Storage);
+
+macro_rules! stored {
+    ($t:ty, $variant:ident) => {
+        impl Stored for $t {
+            fn wrap(buffer: Arc<Buffer<Self>>) -> StorageBox {
+                StorageBox(Storage::$variant(buffer))
+            }
+            fn of(storage: &StorageBox) -> Option<&Arc<Buffer<Self>>> {
+                match &storage.0 {
+                    Storage::$variant(b) => Some(b),
+                    _ => None,
+                }
+            }
+            fn of_mut(storage: &mut StorageBox) -> Option<&mut Arc<Buffer<Self>>> {
+                match &mut storage.0 {
+                    Storage::$variant(b) => Some(b),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+stored!(f64, F64);
+stored!(f32, F32);
+stored!(f16, F16);
+stored!(u32, U32);
+
+/// A contiguous, row-major array of one data type on one device.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    storage: StorageBox,
+    offset: usize,
+    shape: Shape,
+}
+
+impl Tensor {
+    fn from_buffer<T: Stored>(buffer: Buffer<T>, shape: Shape) -> Self {
+        Tensor {
+            storage: T::wrap(Arc::new(buffer)),
+            offset: 0,
+            shape,
+        }
+    }
+
+    /// A tensor of some numbers, for results that are written whole.
+    pub fn uninit<T: Stored>(shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        Self::from_buffer(Buffer::<T>::uninit(shape.numel()), shape)
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros<T: Stored>(shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        Self::from_buffer(Buffer::<T>::zeros(shape.numel()), shape)
+    }
+
+    /// A copy of `data` in the given shape.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if `data` does not fill the shape.
+    pub fn from_slice<T: Stored>(data: &[T], shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if data.len() != shape.numel() {
+            return Err(Error::op(
+                "tensor",
+                format!("{} elements do not fill the shape {shape}", data.len()),
+            ));
+        }
+        let mut buffer = Buffer::uninit(data.len());
+        buffer.copy_from_slice(data);
+        Ok(Self::from_buffer(buffer, shape))
+    }
+
+    /// One number, without extents.
+    pub fn scalar<T: Stored>(x: T) -> Self {
+        let mut buffer = Buffer::uninit(1);
+        buffer[0] = x;
+        Self::from_buffer(buffer, Shape::default())
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The extents as a slice.
+    pub fn dims(&self) -> &[usize] {
+        self.shape.dims()
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape.numel()
+    }
+
+    /// Data type of the elements.
+    pub fn dtype(&self) -> DType {
+        match self.storage.0 {
+            Storage::F64(_) => DType::F64,
+            Storage::F32(_) => DType::F32,
+            Storage::F16(_) => DType::F16,
+            Storage::U32(_) => DType::U32,
+        }
+    }
+
+    /// Where the tensor lives.
+    pub fn device(&self) -> Device {
+        Device::Cpu
+    }
+
+    fn wrong_type<T: Element>(&self) -> Error {
+        Error::op(
+            "tensor",
+            format!("a {} tensor was read as {}", self.dtype(), T::DTYPE),
+        )
+    }
+
+    /// The elements.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if `T` is not the tensor's data type.
+    pub fn data<T: Stored>(&self) -> Result<&[T]> {
+        let buffer = T::of(&self.storage).ok_or_else(|| self.wrong_type::<T>())?;
+        Ok(&buffer[self.offset..self.offset + self.numel()])
+    }
+
+    /// The elements, to be written.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if `T` is not the tensor's data type or the storage is shared.
+    pub fn data_mut<T: Stored>(&mut self) -> Result<&mut [T]> {
+        let wrong = self.wrong_type::<T>();
+        let range = self.offset..self.offset + self.numel();
+        let buffer = T::of_mut(&mut self.storage).ok_or(wrong)?;
+        let buffer = Arc::get_mut(buffer).ok_or_else(|| {
+            Error::op("tensor", "written while another tensor shares its storage")
+        })?;
+        Ok(&mut buffer[range])
+    }
+
+    /// The only tensor of its storage: it may be overwritten.
+    pub fn is_unique<T: Stored>(&mut self) -> bool {
+        T::of_mut(&mut self.storage).is_some_and(|b| Arc::get_mut(b).is_some())
+    }
+
+    /// The same elements in another shape.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if the number of elements differs.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if shape.numel() != self.numel() {
+            return Err(Error::op(
+                "reshape",
+                format!("{} cannot become {shape}", self.shape),
+            ));
+        }
+        Ok(Tensor {
+            shape,
+            ..self.clone()
+        })
+    }
+
+    /// A view of `shape` that starts `start` elements into this tensor.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if the view would reach past the end.
+    pub fn slice(&self, start: usize, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if start + shape.numel() > self.numel() {
+            return Err(Error::op(
+                "slice",
+                format!("{shape} at element {start} reaches past {}", self.shape),
+            ));
+        }
+        Ok(Tensor {
+            storage: self.storage.clone(),
+            offset: self.offset + start,
+            shape,
+        })
+    }
+
+    /// The one element of a tensor, as a double.
+    ///
+    /// # Errors
+    /// [`Error::Op`] unless there is exactly one element of a floating type.
+    pub fn item(&self) -> Result<f64> {
+        if self.numel() != 1 {
+            return Err(Error::op(
+                "item",
+                format!("{} is not one number", self.shape),
+            ));
+        }
+        match self.dtype() {
+            DType::F64 => Ok(self.data::<f64>()?[0]),
+            DType::F32 => Ok(f64::from(self.data::<f32>()?[0])),
+            DType::F16 => Ok(f64::from(self.data::<f16>()?[0])),
+            DType::U32 => Ok(f64::from(self.data::<u32>()?[0])),
+        }
+    }
+}
+
+/// Runs `$body` with `$T` standing for the Rust type of a floating [`DType`] that the CPU computes
+/// in; any other data type is an error that names the op.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! for_float {
+    ($op:expr, $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::dtype::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::dtype::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            other => Err($crate::error::Error::op(
+                $op,
+                format!("the CPU computes in f32 and f64, not {other}"),
+            )),
+        }
+    };
+}
+pub use crate::for_float;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_share_and_writes_need_unshared_storage() {
+        let mut a = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0], [2, 2]).unwrap();
+        a.data_mut::<f32>().unwrap()[0] = 9.0;
+        let row = a.slice(2, [2]).unwrap();
+        assert_eq!(row.data::<f32>().unwrap(), [3.0, 4.0]);
+        assert!(
+            a.data_mut::<f32>()
+                .unwrap_err()
+                .to_string()
+                .contains("shares")
+        );
+        drop(row);
+        assert!(a.data_mut::<f32>().is_ok());
+        assert!(
+            a.data::<f64>()
+                .unwrap_err()
+                .to_string()
+                .contains("f32 tensor was read as f64")
+        );
+        assert!(a.slice(3, [2]).is_err());
+        assert!(a.reshape([3]).is_err());
+        assert_eq!(a.reshape([4]).unwrap().data::<f32>().unwrap()[0], 9.0);
+    }
+}
