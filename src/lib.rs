@@ -5,7 +5,9 @@
 //! | floor | modules |
 //! |---|---|
 //! | F0 | [`error`], [`rng`], [`data`] |
+//! | F9 | [`cli`] |
 
+pub mod cli;
 pub mod data;
 pub mod error;
 pub mod rng;
