@@ -1,6 +1,18 @@
 //! rnnx: a hand-written deep-learning engine for recurrent networks.
+//!
+//! The crate is built in floors; a module imports only from floors below its own:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`data`] |
+//! | F1 | [`device`] |
+//! | F2 | [`tensor`] |
+//! | F3 | [`autograd`] |
+//! | F4 | [`ops`] |
+//! | F9 | [`cli`] |
 
 pub mod autograd;
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod dtype;

@@ -1,0 +1,43 @@
+//! The data floor: text rule, vocabulary, corpora, windows and batches. One file here for each
+//! file of `src/data`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rnnx::Result;
+use rnnx::data::corpus::CorpusSpec;
+
+mod batch;
+mod corpus;
+mod text;
+mod vocab;
+
+/// The message of an error with the given exit code; every word of `parts` must be in it.
+#[track_caller]
+fn assert_fails<T: std::fmt::Debug>(result: Result<T>, exit_code: u8, parts: &[&str]) {
+    let error = result.expect_err("this must be refused");
+    let message = error.to_string();
+    assert_eq!(error.exit_code(), exit_code, "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
+    }
+}
+
+fn spec(paths: &[&Path]) -> CorpusSpec {
+    CorpusSpec {
+        paths: paths.iter().map(PathBuf::from).collect(),
+        max_chars: 6_000_000,
+        seed: 0,
+    }
+}
+
+/// A folder with these files.
+fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (name, content) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, content).expect("a file");
+    }
+    dir
+}
