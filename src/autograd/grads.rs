@@ -106,7 +106,12 @@ impl Grads {
                 *empty = Content::Owned(Tensor::uninit::<T>(shape.clone()));
                 false
             }
-            Content::Owned(_) => true,
+            Content::Owned(t) => {
+                if !t.is_unique::<T>() {
+                    *t = Tensor::from_slice(t.data::<T>()?, t.shape().clone())?;
+                }
+                true
+            }
             Content::Segment { written, .. } => std::mem::replace(written, true),
         };
         let to = match &mut self.slots[index] {

@@ -109,8 +109,8 @@ impl Tape {
     }
 
     /// An op's output, which has a gradient if one of the inputs has.
-    pub fn output(&mut self, value: Tensor, inputs: &[&Var]) -> Var {
-        let wanted = self.recording && inputs.iter().any(|v| v.slot.is_some());
+    pub fn output(&mut self, value: Tensor, inputs: impl IntoIterator<Item = Option<Slot>>) -> Var {
+        let wanted = self.recording && inputs.into_iter().any(|slot| slot.is_some());
         let slot = wanted.then(|| self.grads.new_slot());
         Var { value, slot }
     }

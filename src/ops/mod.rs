@@ -1,3 +1,22 @@
 //! Differentiable operations, one file an op: formula and checks, the CPU's kernels, backward.
 
+pub mod cast;
+pub mod dropout;
+pub mod elementwise;
+pub mod embedding;
 pub mod lstm;
+pub mod matmul;
+pub mod reduce;
+pub mod softmax_xent;
+
+pub use cast::cast;
+pub use dropout::dropout;
+pub use elementwise::{add, add_bias, mul, sigmoid, tanh};
+pub use embedding::embedding;
+pub use lstm::lstm;
+pub use matmul::matmul;
+pub use reduce::{sum, sum_squares};
+pub use softmax_xent::softmax_xent;
+
+/// Elements that one parallel task takes; fixed, so that sums over tasks have a fixed order.
+const CHUNK: usize = 1 << 14;

@@ -274,18 +274,18 @@ fn run<T: Stored + Dispatch>(
 
     let h_n = y.slice((steps - 1) * batch * hidden, [batch, hidden])?;
     let h_n = Tensor::from_slice(h_n.data::<T>()?, [batch, hidden])?;
-    let mut inputs: Vec<&Var> = vec![w_hh];
+    let mut inputs = vec![w_hh.slot()];
     match input {
-        Input::Dense { x, w_ih, bias } => inputs.extend([x, w_ih, bias]),
-        Input::Table { table, .. } => inputs.push(table),
+        Input::Dense { x, w_ih, bias } => inputs.extend([x.slot(), w_ih.slot(), bias.slot()]),
+        Input::Table { table, .. } => inputs.push(table.slot()),
     }
-    inputs.extend(state.iter().flat_map(|&(h, c)| [h, c]));
+    inputs.extend(state.iter().flat_map(|(h, c)| [h.slot(), c.slot()]));
     let out = Output {
-        y: tape.output(y.clone(), &inputs),
-        h_n: tape.output(h_n, &inputs),
-        c_n: tape.output(c_n, &inputs),
+        y: tape.output(y.clone(), inputs.iter().copied()),
+        h_n: tape.output(h_n, inputs.iter().copied()),
+        c_n: tape.output(c_n, inputs),
     };
-    if let Some((gates, cells)) = saved {
+    if let Some((gates, cells)) = saved.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
             sizes,
             input: saved_input,

@@ -1,0 +1,105 @@
+//! **op** y = rows of a table: y[i] = table[ids[i]].
+
+use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::dtype::Float;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::{Stored, Tensor, for_float};
+use rayon::prelude::*;
+
+/// Gathers rows of `table` `[V, E]` by `ids` `[..]`, giving `[.., E]`.
+///
+/// # Errors
+/// [`Error::Op`] if an id is not below V.
+pub fn embedding(tape: &mut Tape, table: &Var, ids: &Tensor) -> Result<Var> {
+    let &[vocab, width] = table.value().dims() else {
+        return Err(Error::op(
+            "embedding",
+            format!("table {} is not [V, E]", table.value().shape()),
+        ));
+    };
+    if let Some(id) = ids.data::<u32>()?.iter().find(|&&id| id as usize >= vocab) {
+        return Err(Error::op(
+            "embedding",
+            format!("id {id} is outside a table of {vocab} rows"),
+        ));
+    }
+    let value = for_float!("embedding", table.value().dtype(), T => {
+        gather::<T>(table.value(), ids, width)
+    })?;
+    let y = tape.output(value, [table.slot()]);
+    if y.slot().is_some() {
+        tape.push(Embedding {
+            table: table.slot(),
+            shape: table.value().shape().clone(),
+            ids: ids.clone(),
+            y: y.slot(),
+        });
+    }
+    Ok(y)
+}
+
+// ---- cpu -----------------------------------------------------------------------------------
+
+fn gather<T: Float + Stored>(table: &Tensor, ids: &Tensor, width: usize) -> Result<Tensor> {
+    let mut shape = ids.dims().to_vec();
+    shape.push(width);
+    let mut y = Tensor::uninit::<T>(shape);
+    let (table, ids) = (table.data::<T>()?, ids.data::<u32>()?);
+    y.data_mut::<T>()?
+        .par_chunks_mut(width)
+        .zip(ids)
+        .for_each(|(row, &id)| {
+            row.copy_from_slice(&table[id as usize * width..][..width]);
+        });
+    Ok(y)
+}
+
+// ---- backward ------------------------------------------------------------------------------
+
+struct Embedding {
+    table: Option<Slot>,
+    shape: Shape,
+    ids: Tensor,
+    y: Option<Slot>,
+}
+
+impl Backward for Embedding {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    /// Each row of the table's gradient is the sum over its occurrences, in their order.
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let Some(dy) = grads.take(self.y) else {
+            return Ok(());
+        };
+        let width = self.shape.last();
+        let ids = self.ids.data::<u32>()?;
+        // Occurrences of each id, by counting sort.
+        let mut starts = vec![0usize; self.shape.rows() + 1];
+        ids.iter().for_each(|&id| starts[id as usize + 1] += 1);
+        (1..starts.len()).for_each(|i| starts[i] += starts[i - 1]);
+        let mut next = starts.clone();
+        let mut places = vec![0usize; ids.len()];
+        for (place, &id) in ids.iter().enumerate() {
+            places[next[id as usize]] = place;
+            next[id as usize] += 1;
+        }
+        for_float!("embedding", dy.dtype(), T => {
+            let dy = dy.data::<T>()?;
+            grads.write::<T>(self.table, &self.shape, |to, accumulate| {
+                to.par_chunks_mut(width).enumerate().for_each(|(id, row)| {
+                    if !accumulate {
+                        row.fill(T::default());
+                    }
+                    for &place in &places[starts[id]..starts[id + 1]] {
+                        let from = &dy[place * width..][..width];
+                        row.iter_mut().zip(from).for_each(|(to, &x)| *to += x);
+                    }
+                });
+                Ok(())
+            })
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! **op** c = op(a) op(b), where op is the identity or the transpose.
+
+use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::device::cpu::gemm::{Mat, gemm};
+use crate::dtype::Float;
+use crate::error::{Error, Result};
+use crate::tensor::{Stored, Tensor, for_float};
+
+/// Product of two matrices `[m, k]` and `[k, n]` (as read), giving `[m, n]`.
+///
+/// `a` of more than two extents is taken as a matrix of rows if it is not transposed.
+///
+/// # Errors
+/// [`Error::Op`] if the extents or the data types do not fit.
+pub fn matmul(tape: &mut Tape, a: &Var, b: &Var, trans_a: bool, trans_b: bool) -> Result<Var> {
+    if b.value().dims().len() != 2 || (trans_a && a.value().dims().len() != 2) {
+        return Err(Error::op(
+            "matmul",
+            format!(
+                "{} by {} are not matrices",
+                a.value().shape(),
+                b.value().shape()
+            ),
+        ));
+    }
+    let value = for_float!("matmul", a.value().dtype(), T => {
+        let (ma, mb) = (mat::<T>(a.value(), trans_a)?, mat::<T>(b.value(), trans_b)?);
+        product(ma, mb)
+    })?;
+    let c = tape.output(value, [a.slot(), b.slot()]);
+    if c.slot().is_some() {
+        tape.push(MatMul {
+            a: a.clone(),
+            b: b.clone(),
+            trans_a,
+            trans_b,
+            c: c.slot(),
+        });
+    }
+    Ok(c)
+}
+
+// ---- cpu -----------------------------------------------------------------------------------
+
+fn mat<T: Stored>(t: &Tensor, transposed: bool) -> Result<Mat<'_, T>> {
+    Ok(Mat {
+        data: t.data::<T>()?,
+        stored: (t.shape().rows(), t.shape().last()),
+        transposed,
+    })
+}
+
+fn product<T: Float + Stored>(a: Mat<T>, b: Mat<T>) -> Result<Tensor> {
+    let mut c = Tensor::uninit::<T>([a.extents().0, b.extents().1]);
+    gemm(a, b, c.data_mut::<T>()?, false)?;
+    Ok(c)
+}
+
+// ---- backward ------------------------------------------------------------------------------
+
+struct MatMul {
+    a: Var,
+    b: Var,
+    trans_a: bool,
+    trans_b: bool,
+    c: Option<Slot>,
+}
+
+impl Backward for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    /// For c = a b: da = dc b^T and db = a^T dc; a transposed operand gets the transpose of that.
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let Some(dc) = grads.take(self.c) else {
+            return Ok(());
+        };
+        let MatMul {
+            a,
+            b,
+            trans_a,
+            trans_b,
+            ..
+        } = *self;
+        for_float!("matmul", dc.dtype(), T => {
+            grads.write::<T>(a.slot(), a.value().shape(), |to, accumulate| {
+                let value = b.value();
+                if trans_a {
+                    gemm(mat::<T>(value, trans_b)?, mat::<T>(&dc, true)?, to, accumulate)
+                } else {
+                    gemm(mat::<T>(&dc, false)?, mat::<T>(value, !trans_b)?, to, accumulate)
+                }
+            })?;
+            grads.write::<T>(b.slot(), b.value().shape(), |to, accumulate| {
+                let value = a.value();
+                if trans_b {
+                    gemm(mat::<T>(&dc, true)?, mat::<T>(value, trans_a)?, to, accumulate)
+                } else {
+                    gemm(mat::<T>(value, !trans_a)?, mat::<T>(&dc, false)?, to, accumulate)
+                }
+            })
+        })
+    }
+}

@@ -1,0 +1,260 @@
+//! **op** Softmax and mean negative log-likelihood of rows of logits, in one node.
+//!
+//! ```text
+//! loss = mean over rows of (log sum_j exp(l_j) - l_target)     [nats]
+//! dl_j = (softmax(l)_j - [j = target]) * dloss / rows
+//! ```
+
+use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::device::cpu::simd::{Dispatch, Simd, Task};
+use crate::error::{Error, Result};
+use crate::tensor::{Stored, Tensor, for_float};
+use rayon::prelude::*;
+
+/// The loss of a batch and how many rows were predicted right.
+#[derive(Debug)]
+pub struct SoftmaxXent {
+    /// Mean negative log-likelihood in nats, a scalar.
+    pub loss: Var,
+    /// Rows whose largest logit is the target's (ties go to the lowest index).
+    pub correct: usize,
+}
+
+/// Scores logits `[N, V]` against targets `[N]`. The logits' memory is reused for their gradient
+/// where nobody else holds it.
+///
+/// # Errors
+/// [`Error::Op`] for shapes that do not fit or a target outside V.
+pub fn softmax_xent(tape: &mut Tape, logits: Var, targets: &Tensor) -> Result<SoftmaxXent> {
+    let &[rows, vocab] = logits.value().dims() else {
+        return Err(Error::op(
+            "softmax_xent",
+            format!("logits {} are not [N, V]", logits.value().shape()),
+        ));
+    };
+    if targets.numel() != rows || rows == 0 {
+        return Err(Error::op(
+            "softmax_xent",
+            format!(
+                "{} targets for logits {}",
+                targets.numel(),
+                logits.value().shape()
+            ),
+        ));
+    }
+    if let Some(id) = targets
+        .data::<u32>()?
+        .iter()
+        .find(|&&id| id as usize >= vocab)
+    {
+        return Err(Error::op(
+            "softmax_xent",
+            format!("target {id} for {vocab} classes"),
+        ));
+    }
+    for_float!("softmax_xent", logits.value().dtype(), T => run::<T>(tape, logits, targets))
+}
+
+/// Rows that one task takes; fixed, so that the sum over tasks has a fixed order.
+const ROWS: usize = 128;
+
+// ---- cpu -----------------------------------------------------------------------------------
+
+fn run<T: Stored + Dispatch>(
+    tape: &mut Tape,
+    logits: Var,
+    targets: &Tensor,
+) -> Result<SoftmaxXent> {
+    let (rows, vocab) = (logits.value().shape().rows(), logits.value().shape().last());
+    let mut log_sums = vec![T::ZERO; rows];
+    let chunks = logits.value().data::<T>()?.par_chunks(ROWS * vocab);
+    let parts: Vec<(f64, usize)> = chunks
+        .zip(targets.data::<u32>()?.par_chunks(ROWS))
+        .zip(log_sums.par_chunks_mut(ROWS))
+        .map(|((logits, targets), log_sums)| {
+            T::dispatch(Score {
+                logits,
+                vocab,
+                targets,
+                log_sums,
+            })
+        })
+        .collect();
+    let (nll, correct) = parts
+        .iter()
+        .fold((0.0, 0), |(a, b), &(x, y)| (a + x, b + y));
+    let loss = Tensor::scalar(T::from_f64(nll / rows as f64));
+    let loss = tape.output(loss, [logits.slot()]);
+    if loss.slot().is_some() {
+        tape.push(Node {
+            logits_slot: logits.slot(),
+            logits: logits.into_value(),
+            log_sums,
+            targets: targets.clone(),
+            loss: loss.slot(),
+        });
+    }
+    Ok(SoftmaxXent { loss, correct })
+}
+
+/// The forward pass of some rows: their summed loss and the number predicted right.
+struct Score<'a, T> {
+    logits: &'a [T],
+    vocab: usize,
+    targets: &'a [u32],
+    log_sums: &'a mut [T],
+}
+
+impl<T: Dispatch> Task<T> for Score<'_, T> {
+    type Output = (f64, usize);
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<E = T>>(self) -> (f64, usize) {
+        let (mut nll, mut correct) = (0.0, 0);
+        let rows = self.logits.chunks(self.vocab).zip(self.targets);
+        for ((row, &target), log_sum) in rows.zip(self.log_sums) {
+            // SAFETY: dispatch chose the set; the helpers stay within the row.
+            let (max, sum) = unsafe {
+                let max = row_max::<S>(row);
+                (max, row_exp_sum::<S>(row, max))
+            };
+            *log_sum = T::from_f64(max.to_f64() + sum.to_f64().ln());
+            let of_target = row[target as usize];
+            nll += log_sum.to_f64() - of_target.to_f64();
+            let first_best = row.iter().position(|&x| x == max);
+            correct += usize::from(first_best == Some(target as usize));
+        }
+        (nll, correct)
+    }
+}
+
+#[inline(always)]
+unsafe fn row_max<S: Simd>(row: &[S::E]) -> S::E {
+    let mut best = row[0];
+    let whole = row.len() / S::LANES * S::LANES;
+    if whole > 0 {
+        // SAFETY: only whole registers of the row are read.
+        unsafe {
+            let mut max = S::load(row.as_ptr());
+            for i in (S::LANES..whole).step_by(S::LANES) {
+                max = S::max(max, S::load(row.as_ptr().add(i)));
+            }
+            let mut lanes = [best; MAX_LANES];
+            S::store(lanes.as_mut_ptr(), max);
+            for &x in &lanes[..S::LANES] {
+                best = if x > best { x } else { best };
+            }
+        }
+    }
+    for &x in &row[whole..] {
+        best = if x > best { x } else { best };
+    }
+    best
+}
+
+#[inline(always)]
+unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
+    use crate::dtype::Float;
+    let mut lanes = [S::E::ZERO; MAX_LANES];
+    // SAFETY: parts of the row are read, LANES elements of `lanes` are written.
+    unsafe {
+        let shift = S::splat(max);
+        let mut sum = S::splat(S::E::ZERO);
+        let mut tail = 0;
+        for part in row.chunks(S::LANES) {
+            if part.len() == S::LANES {
+                sum = S::add(sum, S::exp(S::sub(S::load(part.as_ptr()), shift)));
+            } else {
+                tail = part.len();
+                let e = S::exp(S::sub(S::load_part(part.as_ptr(), tail), shift));
+                S::store(lanes.as_mut_ptr(), e);
+            }
+        }
+        let mut total = S::E::ZERO;
+        lanes[..tail].iter().for_each(|&x| total += x);
+        S::store(lanes.as_mut_ptr(), sum);
+        lanes[..S::LANES].iter().for_each(|&x| total += x);
+        total
+    }
+}
+
+/// At least the lanes of any instruction set.
+const MAX_LANES: usize = 16;
+
+// ---- backward ------------------------------------------------------------------------------
+
+struct Node<T> {
+    logits_slot: Option<Slot>,
+    logits: Tensor,
+    log_sums: Vec<T>,
+    targets: Tensor,
+    loss: Option<Slot>,
+}
+
+impl<T: Stored + Dispatch> Backward for Node<T> {
+    fn name(&self) -> &'static str {
+        "softmax_xent"
+    }
+
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let Some(dloss) = grads.take(self.loss) else {
+            return Ok(());
+        };
+        let (rows, vocab) = (self.logits.shape().rows(), self.logits.shape().last());
+        let scale = T::from_f64(dloss.item()? / rows as f64);
+        let mut dlogits = self.logits;
+        if !dlogits.is_unique::<T>() {
+            dlogits = Tensor::from_slice(dlogits.data::<T>()?, dlogits.shape().clone())?;
+        }
+        let targets = self.targets.data::<u32>()?.par_chunks(ROWS);
+        dlogits
+            .data_mut::<T>()?
+            .par_chunks_mut(ROWS * vocab)
+            .zip(targets)
+            .zip(self.log_sums.par_chunks(ROWS))
+            .for_each(|((rows, targets), log_sums)| {
+                T::dispatch(Gradient {
+                    rows,
+                    vocab,
+                    targets,
+                    log_sums,
+                    scale,
+                });
+            });
+        grads.add(self.logits_slot, dlogits)
+    }
+}
+
+/// Turns some rows of logits into their gradients.
+struct Gradient<'a, T> {
+    rows: &'a mut [T],
+    vocab: usize,
+    targets: &'a [u32],
+    log_sums: &'a [T],
+    scale: T,
+}
+
+impl<T: Dispatch> Task<T> for Gradient<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<E = T>>(self) {
+        let rows = self.rows.chunks_mut(self.vocab).zip(self.targets);
+        for ((row, &target), &log_sum) in rows.zip(self.log_sums) {
+            // SAFETY: each part of the row is read and written within its length.
+            unsafe {
+                let (shift, scale) = (S::splat(log_sum), S::splat(self.scale));
+                for part in row.chunks_mut(S::LANES) {
+                    let (p, n) = (part.as_mut_ptr(), part.len());
+                    if n == S::LANES {
+                        S::store(p, S::mul(scale, S::exp(S::sub(S::load(p), shift))));
+                    } else {
+                        let x = S::load_part(p, n);
+                        S::store_part(p, S::mul(scale, S::exp(S::sub(x, shift))), n);
+                    }
+                }
+            }
+            row[target as usize] = row[target as usize] - self.scale;
+        }
+    }
+}
