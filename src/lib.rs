@@ -4,10 +4,13 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | F0 | [`error`], [`rng`], [`data`] |
+//! | F0 | [`error`], [`rng`], [`data`], [`files`] |
+//! | F9 | [`cli`] |
 
+pub mod cli;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod rng;
 
 pub use error::{Error, Result};
