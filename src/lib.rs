@@ -1,10 +1,9 @@
-//! rnnx: a hand-written deep-learning engine for recurrent networks.
 //!
 //! The crate is built in floors; a module imports only from floors below its own:
 //!
 //! | floor | modules |
 //! |---|---|
-//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`data`] |
+//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`data`], [`files`] |
 //! | F1 | [`device`] |
 //! | F2 | [`tensor`] |
 //! | F3 | [`autograd`] |
@@ -17,6 +16,7 @@ pub mod data;
 pub mod device;
 pub mod dtype;
 pub mod error;
+pub mod files;
 pub mod ops;
 pub mod rng;
 pub mod shape;

@@ -1,3 +1,4 @@
-//! The command line: one file a command.
+//! The commands of the program, one file each.
 
 pub mod data;
+pub mod inspect;

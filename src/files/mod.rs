@@ -1,0 +1,18 @@
+//! What rnnx keeps on disk: safetensors files, run folders, checkpoints and `metrics.jsonl`.
+//!
+//! Everything here works on plain host data (`Vec<f32>`, strings, counters), so a file does not
+//! depend on the device that wrote it. Every file is written under a temporary name, synced and
+//! renamed: a crash or a full disk leaves the old one whole.
+
+pub mod atomic;
+pub mod header;
+pub mod metrics;
+pub mod run;
+pub mod state;
+pub mod tensors;
+
+pub use header::{Dtype, Header, TensorInfo};
+pub use metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
+pub use run::RunFolder;
+pub use state::{Best, Direction, EpochSums, LossScaler, TrainState};
+pub use tensors::{HostTensor, TensorFile};

@@ -1,0 +1,225 @@
+//! `state.json`: where a training run stands, beside its weights and its optimizer.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::atomic::write_atomic;
+use crate::error::{Error, Result};
+
+/// The layout of `state.json` that this version writes, and the newest it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// All that a run needs, with its weights and optimizer, to go on with the same bits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainState {
+    /// The layout of this file; [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The version of rnnx that wrote it.
+    pub rnnx_version: String,
+    /// What was trained: `charlm` or `seq2seq`.
+    pub program: String,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Epochs finished.
+    pub epoch: u64,
+    /// Steps done in the unfinished epoch: the data cursor.
+    pub step_in_epoch: u64,
+    /// SHA-256 of the training data, in hexadecimal.
+    pub data_sha256: String,
+    /// The seed of every random stream.
+    pub seed: u64,
+    /// Running sums of the unfinished epoch.
+    pub epoch_sums: EpochSums,
+    /// Adam's step count, for its bias correction.
+    pub adam_step: u64,
+    /// The dynamic loss scale; none in f32.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub loss_scaler: Option<LossScaler>,
+    /// The best checkpoint so far; none before the first validation.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub best: Option<Best>,
+    /// Training time so far, over all resumptions.
+    pub elapsed_seconds: f64,
+    /// The counter of every random stream, by name.
+    pub streams: BTreeMap<String, u64>,
+}
+
+/// Running sums of an unfinished epoch, kept to the bit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochSums {
+    /// Loss with regularisation.
+    #[serde(with = "exact")]
+    pub loss: f64,
+    /// Cross-entropy.
+    #[serde(with = "exact")]
+    pub ce: f64,
+    /// Accuracy.
+    #[serde(with = "exact")]
+    pub accuracy: f64,
+    /// Tokens.
+    #[serde(with = "exact")]
+    pub tokens: f64,
+}
+
+/// The state of the dynamic loss scale.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossScaler {
+    /// The factor on the loss.
+    #[serde(with = "exact")]
+    pub scale: f64,
+    /// Steps without overflow since the scale last changed.
+    pub good_steps: u32,
+    /// Steps skipped for an overflow since the run began.
+    pub skipped: u64,
+}
+
+/// The best checkpoint of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Its score.
+    #[serde(with = "exact")]
+    pub score: f64,
+    /// What the score is, for example `valid_loss`.
+    pub metric: String,
+    /// Which scores are better.
+    pub direction: Direction,
+    /// The step it was saved at.
+    pub step: u64,
+}
+
+/// Which of two scores is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// The lower one, as for a loss.
+    Min,
+    /// The higher one, as for BLEU.
+    Max,
+}
+
+impl Direction {
+    /// The name in `state.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Min => "min",
+            Direction::Max => "max",
+        }
+    }
+}
+
+/// What every version of the file has, read before anything else.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+    rnnx_version: Option<String>,
+}
+
+impl TrainState {
+    /// The state of a run that has not taken a step.
+    pub fn new(program: &str, seed: u64, data_sha256: String) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            rnnx_version: env!("CARGO_PKG_VERSION").into(),
+            program: program.into(),
+            step: 0,
+            epoch: 0,
+            step_in_epoch: 0,
+            data_sha256,
+            seed,
+            epoch_sums: EpochSums::default(),
+            adam_step: 0,
+            loss_scaler: None,
+            best: None,
+            elapsed_seconds: 0.0,
+            streams: BTreeMap::new(),
+        }
+    }
+
+    /// Writes the state atomically.
+    ///
+    /// # Errors
+    /// [`Error::Io`] that names `path`.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_atomic(path, |w| {
+            serde_json::to_writer_pretty(&mut *w, self)?;
+            writeln!(w)
+        })
+    }
+
+    /// Reads a state of any program.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that names the file and the field: not JSON, a field missing,
+    /// unknown or of another type, or a format newer than this program's.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::checkpoint(path, "no such file"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::checkpoint(path, "is damaged: it is not UTF-8 text"));
+            }
+            other => other.map_err(Error::io("read", path))?,
+        };
+        let fault = |error: serde_json::Error| {
+            let advice = "is damaged or foreign; use the run's other checkpoint";
+            Error::checkpoint(path, format!("{error}: the file {advice}"))
+        };
+        let version: Version = serde_json::from_str(&text).map_err(fault)?;
+        if version.format_version > FORMAT_VERSION {
+            let writer = version.rnnx_version.map_or_else(
+                || "a newer rnnx".to_string(),
+                |version| format!("rnnx {version} or newer"),
+            );
+            let message = format!(
+                "has the format version {}, but this is rnnx {}, which reads up to {FORMAT_VERSION}: \
+                 use {writer}",
+                version.format_version,
+                env!("CARGO_PKG_VERSION"),
+            );
+            return Err(Error::checkpoint(path, message));
+        }
+        serde_json::from_str(&text).map_err(fault)
+    }
+
+    /// Checks that the state, read from `path`, is one of `program`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that names both programs.
+    pub fn require_program(&self, path: &Path, program: &str) -> Result<()> {
+        if self.program == program {
+            return Ok(());
+        }
+        let message = format!(
+            "is a checkpoint of `{}`, not of `{program}`: give another run, or use `rnnx train-{}`",
+            self.program, self.program
+        );
+        Err(Error::checkpoint(path, message))
+    }
+}
+
+/// f64 as the shortest decimal string that gives back the same bits, NaN and infinities too.
+///
+/// A string, because JSON has no infinities and because serde_json's reading of a plain number
+/// may be off in the last bit.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|_| D::Error::custom(format!("`{text}` is not a number")))
+    }
+}

@@ -1,0 +1,162 @@
+//! `state.json`.
+
+use std::fs;
+
+use rnnx::files::{Best, Direction, EpochSums, LossScaler, TrainState};
+use serde_json::{Value, json};
+
+use crate::{checkpoint_message, state};
+
+/// A state with every field filled.
+fn full() -> TrainState {
+    let mut full = state(u64::MAX);
+    full.epoch_sums = EpochSums {
+        loss: 0.1 + 0.2,
+        ce: f64::from_bits(1),
+        accuracy: 123_456.789_012_345_67,
+        tokens: 1e300 / 3.0,
+    };
+    full.adam_step = 3;
+    full.loss_scaler = Some(LossScaler {
+        scale: 65_536.0,
+        good_steps: 4,
+        skipped: 5,
+    });
+    full.best = Some(Best {
+        score: 1.0 / 3.0,
+        metric: "valid_loss".into(),
+        direction: Direction::Min,
+        step: 6,
+    });
+    full.elapsed_seconds = 12.5;
+    full.streams.insert("dropout".into(), u64::MAX - 1);
+    full
+}
+
+#[test]
+fn round_trip() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    for state in [full(), state(0)] {
+        state.save(&path).unwrap();
+        assert_eq!(TrainState::load(&path).unwrap(), state);
+    }
+}
+
+#[test]
+fn sums_come_back_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    let mut state = state(1);
+    // A multiplicative walk through the bit patterns, NaN and infinities on the way.
+    let specials = [f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::MIN_POSITIVE];
+    let walk = (1..200_u64).map(|i| f64::from_bits(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    for value in specials.into_iter().chain(walk) {
+        state.epoch_sums.loss = value;
+        state.save(&path).unwrap();
+        let back = TrainState::load(&path).unwrap().epoch_sums.loss;
+        assert!(
+            back.to_bits() == value.to_bits() || (back.is_nan() && value.is_nan()),
+            "{value:e} became {back:e}"
+        );
+    }
+}
+
+#[test]
+fn the_fields_stand_under_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    full().save(&path).unwrap();
+    let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(value["format_version"], 1);
+    assert_eq!(value["program"], "charlm");
+    assert_eq!(value["step"], u64::MAX);
+    assert_eq!(value["epoch_sums"]["loss"], "0.30000000000000004");
+    assert_eq!(
+        value["best"],
+        json!({"score": "0.3333333333333333", "metric": "valid_loss", "direction": "min", "step": 6})
+    );
+    assert_eq!(value["streams"]["dropout"], u64::MAX - 1);
+}
+
+#[test]
+fn each_missing_or_unknown_field_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    full().save(&path).unwrap();
+    let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let check = |value: &Value, expected: &str| {
+        fs::write(&path, value.to_string()).unwrap();
+        let text = checkpoint_message(TrainState::load(&path), &path);
+        assert!(text.contains(expected), "`{expected}` is not in: {text}");
+    };
+    let fields: Vec<String> = whole.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(fields.len(), 14);
+    for field in &fields {
+        let mut value = whole.clone();
+        value.as_object_mut().unwrap().remove(field);
+        check(&value, &format!("missing field `{field}`"));
+    }
+    for (part, field) in [
+        ("epoch_sums", "ce"),
+        ("loss_scaler", "scale"),
+        ("best", "direction"),
+    ] {
+        let mut value = whole.clone();
+        value[part].as_object_mut().unwrap().remove(field);
+        check(&value, &format!("missing field `{field}`"));
+    }
+    let mut value = whole.clone();
+    value["stepp"] = json!(1);
+    check(&value, "unknown field `stepp`");
+    let mut value = whole.clone();
+    value["best"]["score"] = json!("high");
+    check(&value, "`high` is not a number");
+    let mut value = whole.clone();
+    value["best"]["direction"] = json!("up");
+    check(&value, "unknown variant `up`");
+}
+
+#[test]
+fn a_newer_format_and_another_program_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    fs::write(
+        &path,
+        r#"{"format_version":2,"rnnx_version":"9.8.7","new":[]}"#,
+    )
+    .unwrap();
+    let text = checkpoint_message(TrainState::load(&path), &path);
+    assert!(
+        text.contains("format version 2") && text.contains("use rnnx 9.8.7"),
+        "{text}"
+    );
+    fs::write(&path, r#"{"format_version":3}"#).unwrap();
+    let text = checkpoint_message(TrainState::load(&path), &path);
+    assert!(
+        text.contains("format version 3") && text.contains("use a newer rnnx"),
+        "{text}"
+    );
+
+    let state = full();
+    state.require_program(&path, "charlm").unwrap();
+    let text = checkpoint_message(state.require_program(&path, "seq2seq"), &path);
+    assert!(text.contains("`charlm`, not of `seq2seq`"), "{text}");
+}
+
+#[test]
+fn damage_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    checkpoint_message(TrainState::load(&path), &path);
+    full().save(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    // All but the line end is needed.
+    for length in 0..whole.len() - 1 {
+        fs::write(&path, &whole[..length]).unwrap();
+        checkpoint_message(TrainState::load(&path), &path);
+    }
+    fs::write(&path, b"{\"format_version\":\xff}").unwrap();
+    let text = checkpoint_message(TrainState::load(&path), &path);
+    assert!(text.contains("not UTF-8"), "{text}");
+}
