@@ -1,3 +1,4 @@
+//! rnnx: a hand-written deep-learning engine for recurrent networks.
 //!
 //! The crate is built in floors; a module imports only from floors below its own:
 //!
@@ -8,6 +9,10 @@
 //! | F2 | [`tensor`] |
 //! | F3 | [`autograd`] |
 //! | F4 | [`ops`] |
+//! | F5 | [`nn`], [`optim`] |
+//! | F6 | [`models`] |
+//! | F7 | [`train`] |
+//! | F8 | [`report`] |
 //! | F9 | [`cli`] |
 
 pub mod autograd;
@@ -17,9 +22,14 @@ pub mod device;
 pub mod dtype;
 pub mod error;
 pub mod files;
+
+
 pub mod ops;
+
+pub mod report;
 pub mod rng;
 pub mod shape;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, Result};

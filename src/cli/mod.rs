@@ -1,4 +1,90 @@
-//! The commands of the program, one file each.
+//! The command line: one file a command.
 
+pub mod args;
+pub mod completions;
+pub mod config_file;
 pub mod data;
+pub mod doctor;
 pub mod inspect;
+pub mod report;
+
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{Error, Result};
+
+/// A hand-written deep-learning engine for recurrent networks.
+#[derive(Debug, Parser)]
+#[command(name = "rnnx", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failure, 2 usage, 3 bad data or checkpoint, \
+    4 device unavailable, 5 training diverged, 130 interrupted after saving."
+)]
+pub struct Cli {
+    /// What to do; without one the help is printed.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw runs on one self-contained HTML page: curves, configuration, samples
+    Report(args::ReportArgs),
+    /// Show what was found here: CPU, threads, memory, corpus, GPU
+    Doctor(args::DoctorArgs),
+    /// Print shell completions
+    Completions(args::CompletionsArgs),
+}
+
+/// Runs the program with the process's arguments and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // clap's own exit: 2 for wrong usage, 0 for --help and --version.
+        Err(e) => e.exit(),
+    };
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            complain(&e);
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        None => emit(&format!("{}\n", Cli::command().render_long_help())),
+        Some(Command::Report(args)) => report::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args, None),
+        Some(Command::Completions(args)) => completions::run(args),
+    }
+}
+
+/// Writes a result to stdout. A reader that has gone away, as `head` does, is no failure.
+///
+/// # Errors
+/// [`Error::Io`] if stdout cannot be written.
+pub fn emit(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes an error to stderr, its label in red on a terminal unless `NO_COLOR` is set.
+fn complain(error: &Error) {
+    let mut err = std::io::stderr().lock();
+    let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let label = if colour {
+        "\x1b[1;31merror:\x1b[0m"
+    } else {
+        "error:"
+    };
+    // With stderr closed nobody is left to tell.
+    let _ = writeln!(err, "{label} {error}");
+}

@@ -1,0 +1,170 @@
+//! `rnnx doctor`: what was found on this machine, as a table or as JSON.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::args::DoctorArgs;
+use super::emit;
+use crate::Result;
+
+/// The corpus that this binary carries.
+#[derive(Clone, Copy, Debug)]
+pub struct CorpusFacts {
+    /// Files in it.
+    pub files: usize,
+    /// Bytes of text, unpacked.
+    pub bytes: u64,
+}
+
+/// One line of the table, and one key of the JSON object.
+struct Fact {
+    label: &'static str,
+    text: String,
+    key: &'static str,
+    value: Value,
+}
+
+/// Prints what was found. `corpus` is what the binary embeds, `None` where it embeds nothing.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) if stdout cannot be written.
+pub fn run(args: &DoctorArgs, corpus: Option<CorpusFacts>) -> Result<()> {
+    let facts = facts(corpus);
+    if args.json {
+        let pairs = facts.into_iter().map(|f| (f.key.to_owned(), f.value));
+        return emit(&format!("{:#}\n", Value::Object(pairs.collect())));
+    }
+    let width = facts.iter().map(|f| f.label.len()).max().unwrap_or(0);
+    let line = |f: &Fact| format!("{:width$}  {}\n", f.label, f.text);
+    emit(&facts.iter().map(line).collect::<String>())
+}
+
+fn facts(corpus: Option<CorpusFacts>) -> Vec<Fact> {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut facts = vec![
+        fact("rnnx", version, "version", json!(version)),
+        os(),
+        cpu(),
+        vectors(),
+        threads(),
+    ];
+    facts.extend(memory());
+    facts.extend(huge_pages());
+    facts.push(match corpus {
+        Some(c) => fact(
+            "corpus",
+            format!(
+                "embedded: {} files, {:.1} MB",
+                c.files,
+                c.bytes as f64 / 1e6
+            ),
+            "corpus",
+            json!({"files": c.files, "bytes": c.bytes}),
+        ),
+        None => fact("corpus", "none is embedded", "corpus", Value::Null),
+    });
+    let gpu = "none: this version of rnnx has no CUDA engine yet and runs on the CPU only";
+    facts.push(fact("GPU", gpu, "gpu", Value::Null));
+    facts
+}
+
+fn fact(label: &'static str, text: impl Into<String>, key: &'static str, value: Value) -> Fact {
+    Fact {
+        label,
+        text: text.into(),
+        key,
+        value,
+    }
+}
+
+fn os() -> Fact {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let pretty = field(&release, "PRETTY_NAME", '=').map(|s| s.trim_matches('"').to_owned());
+    let mut name = pretty.unwrap_or_else(|| std::env::consts::OS.to_owned());
+    if let Ok(kernel) = fs::read_to_string("/proc/sys/kernel/osrelease") {
+        name += &format!(", Linux {}", kernel.trim());
+    }
+    let arch = std::env::consts::ARCH;
+    let text = format!("{name}, {arch}");
+    fact("system", text, "os", json!({"name": name, "arch": arch}))
+}
+
+fn cpu() -> Fact {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = field(&info, "model name", ':');
+    let text = model.as_deref().unwrap_or("model unknown");
+    fact("CPU", text, "cpu", json!(model))
+}
+
+/// The widest f32 vectors that the matrix product finds here.
+fn vectors() -> Fact {
+    let (set, lanes, f16c) = vector_set();
+    let f16 = if f16c { ", converts f16 (F16C)" } else { "" };
+    let text = format!("{set}: {lanes} f32 a vector{f16}");
+    let value = json!({"set": set, "f32_lanes": lanes, "f16c": f16c});
+    fact("vectors", text, "vectors", value)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn vector_set() -> (&'static str, u32, bool) {
+    let f16c = is_x86_feature_detected!("f16c");
+    if is_x86_feature_detected!("avx512f") {
+        ("AVX-512", 16, f16c)
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        ("AVX2 and FMA", 8, f16c)
+    } else {
+        ("SSE2", 4, f16c)
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn vector_set() -> (&'static str, u32, bool) {
+    ("NEON", 4, false)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn vector_set() -> (&'static str, u32, bool) {
+    ("scalar", 1, false)
+}
+
+/// Logical CPUs that this process may use, and the threads of the pool that work is done on
+/// (`RAYON_NUM_THREADS` changes it).
+fn threads() -> Fact {
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let used = rayon::current_num_threads();
+    let text = format!("{used} used, {cpus} logical CPUs available (--threads N changes it)");
+    let value = json!({"used": used, "logical_cpus": cpus});
+    fact("threads", text, "threads", value)
+}
+
+fn memory() -> Option<Fact> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes = |name| -> Option<u64> {
+        let kib: u64 = field(&info, name, ':')?
+            .trim_end_matches(" kB")
+            .parse()
+            .ok()?;
+        Some(kib * 1024)
+    };
+    let (total, free) = (bytes("MemTotal")?, bytes("MemAvailable")?);
+    let gb = |n: u64| n as f64 / 1e9;
+    let text = format!("{:.1} GB, {:.1} GB available", gb(total), gb(free));
+    let value = json!({"total_bytes": total, "available_bytes": free});
+    Some(fact("memory", text, "memory", value))
+}
+
+/// Whether large buffers may get large pages without asking; it moves the speed of big products.
+fn huge_pages() -> Option<Fact> {
+    let modes = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    let mode = modes.split(['[', ']']).nth(1)?.to_owned();
+    let value = json!(mode);
+    Some(fact("huge pages", mode, "transparent_huge_pages", value))
+}
+
+/// The value of the first line `name<separator>value`.
+fn field(text: &str, name: &str, separator: char) -> Option<String> {
+    let mut pairs = text.lines().filter_map(|l| l.split_once(separator));
+    let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
+    Some(value.trim().to_owned())
+}

@@ -1,0 +1,395 @@
+//! Line charts as inline SVG: axes with round ticks, labels with units, gaps at NaN, direct labels.
+//!
+//! Colours and strokes are classes (`c0` to `c5`; `thin`, `dashed`, `bold`) that the page's style
+//! sheet fills in for light and dark screens.
+
+use std::fmt::Write;
+
+use super::text::{Unit, escape, tick, value};
+
+/// The look of a line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stroke {
+    /// Noisy values of steps, in the background.
+    Thin,
+    /// Values of steps, alone in their chart.
+    Fine,
+    /// Training means.
+    Dashed,
+    /// What matters most.
+    Bold,
+}
+
+impl Stroke {
+    /// Whether the line joins values of whole epochs.
+    fn is_epochs(self) -> bool {
+        matches!(self, Stroke::Dashed | Stroke::Bold)
+    }
+
+    pub fn class(self) -> &'static str {
+        match self {
+            Stroke::Thin => "thin",
+            Stroke::Fine => "fine",
+            Stroke::Dashed => "dashed",
+            Stroke::Bold => "bold",
+        }
+    }
+}
+
+/// One line of a chart.
+#[derive(Clone, Debug)]
+pub struct Series {
+    pub name: String,
+    pub colour: usize,
+    pub stroke: Stroke,
+    /// (x, y) by rising x; a NaN or infinite y is a gap.
+    pub points: Vec<(f64, f64)>,
+    /// Text beside the line's end, before its last value.
+    pub label: Option<String>,
+}
+
+/// A line chart over steps or epochs.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    pub title: String,
+    pub x_label: &'static str,
+    pub y_label: &'static str,
+    pub unit: Unit,
+    /// A second scale of the same values at the right: its label, and its unit in the left one's.
+    pub right: Option<(&'static str, f64)>,
+    pub series: Vec<Series>,
+    /// Width and height in pixels.
+    pub size: (f64, f64),
+}
+
+/// Colours that the style sheet has.
+pub const COLOURS: usize = 6;
+/// Up to this many points of an epoch line get a marker each; the last one always does.
+const MARKERS: usize = 60;
+/// Height of a direct label.
+const LABEL_HEIGHT: f64 = 15.0;
+/// Direct labels that begin this far apart do not touch.
+const LABEL_WIDTH: f64 = 150.0;
+/// Values leave the scale where they would stretch it to this many times what 96 % of them need.
+const FAR: f64 = 3.0;
+
+/// The plot's place in the picture and the ranges that it shows.
+struct Frame {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+    /// Width that the greatest x reaches; direct labels stand right of it.
+    reach: f64,
+    x_max: f64,
+    y: (f64, f64),
+}
+
+impl Frame {
+    fn px(&self, x: f64) -> f64 {
+        self.left + x / self.x_max * self.reach
+    }
+    fn py(&self, y: f64) -> f64 {
+        self.top + (self.y.1 - y) / (self.y.1 - self.y.0) * self.height
+    }
+}
+
+/// Draws the chart, with the numbers that the page's script reads values from.
+pub fn draw(chart: &Chart) -> String {
+    let (w, h) = chart.size;
+    let (limits, outside) = limits(&chart.series);
+    let ticks = limits.map(|(lo, hi)| ticks(lo, hi, (h / 55.0).max(3.0)));
+    let y = match &ticks {
+        Some(t) => (t[0].min(t[t.len() - 1]), t[t.len() - 1]),
+        None => (0.0, 1.0),
+    };
+    let xs = chart.series.iter().flat_map(|s| s.points.last());
+    let labels = chart.series.iter().filter_map(|s| s.label.as_ref());
+    let label_room = labels.map(|l| l.chars().count() as f64 * 7.2 + 66.0);
+    let left = 58.0;
+    let width = w - left - if chart.right.is_some() { 56.0 } else { 14.0 };
+    let frame = Frame {
+        left,
+        top: 10.0,
+        width,
+        height: h - 52.0,
+        reach: width - label_room.fold(8.0, f64::max).min(width / 3.0),
+        x_max: xs.map(|p| p.0).fold(1.0, f64::max),
+        y,
+    };
+    let mut out = format!(
+        "<svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{}\">",
+        escape(&chart.title)
+    );
+    axes(&mut out, chart, &frame, ticks.as_deref());
+    let drawn: Vec<_> = chart.series.iter().map(|s| thin_out(s, &frame)).collect();
+    lines(&mut out, chart, &frame, &drawn);
+    markers(&mut out, chart, &frame);
+    labels_at_ends(&mut out, chart, &frame);
+    if limits.is_none() {
+        let (x, y) = (left + width / 2.0, frame.top + frame.height / 2.0);
+        let _ = write!(
+            out,
+            "<text class=\"none\" x=\"{x}\" y=\"{y}\">no values yet</text>"
+        );
+    }
+    if outside > 0 {
+        let (x, y) = (left + width, h - 6.0);
+        let values = if outside == 1 { "value" } else { "values" };
+        let _ = write!(
+            out,
+            "<text class=\"note\" x=\"{x}\" y=\"{y}\">{outside} step {values} outside this scale</text>"
+        );
+    }
+    out += "</svg>";
+    out += &read_out(chart, &frame, &drawn);
+    out
+}
+
+/// The range of all values, and how many of a few far ones were left out of it: the first steps of
+/// a run, or spikes, would press all others flat. Epoch values are never left out.
+fn limits(series: &[Series]) -> (Option<(f64, f64)>, usize) {
+    let finite = |s: &Series| {
+        let ys = s.points.iter().map(|p| p.1);
+        ys.filter(|y| y.is_finite()).collect::<Vec<_>>()
+    };
+    let mut all: Vec<f64> = series.iter().flat_map(finite).collect();
+    all.sort_by(f64::total_cmp);
+    let (Some(&lo), Some(&hi)) = (all.first(), all.last()) else {
+        return (None, 0);
+    };
+    let (low, high) = (all[all.len() / 50], all[(all.len() - 1) - all.len() / 50]);
+    if all.len() < 100 || high <= low {
+        return (Some((lo, hi)), 0);
+    }
+    let kept = series.iter().filter(|s| s.stroke.is_epochs());
+    let kept: Vec<f64> = kept.flat_map(finite).collect();
+    let room = 0.25 * (high - low);
+    let (mut bottom, mut top) = (lo, hi);
+    if hi - low > FAR * (high - low) {
+        top = kept.iter().copied().fold(high + room, f64::max);
+    }
+    if high - lo > FAR * (high - low) {
+        bottom = kept.iter().copied().fold(low - room, f64::min);
+    }
+    let outside = all.iter().filter(|y| **y < bottom || **y > top).count();
+    (Some((bottom, top)), outside)
+}
+
+/// Round numbers, about `count` steps apart, that enclose `lo` to `hi`.
+pub fn ticks(lo: f64, hi: f64, count: f64) -> Vec<f64> {
+    let pad = if hi > lo {
+        0.0
+    } else {
+        (lo.abs() * 0.1).max(1e-12)
+    };
+    let (lo, hi) = (lo - pad, hi + pad);
+    let raw = (hi - lo) / count;
+    let power = 10f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power);
+    let step = step.into_iter().find(|s| *s >= raw).unwrap_or(10.0 * power);
+    let (first, last) = ((lo / step + 1e-9).floor(), (hi / step - 1e-9).ceil());
+    let n = (last - first).clamp(1.0, 50.0) as usize;
+    (0..=n).map(|i| (first + i as f64) * step).collect()
+}
+
+fn axes(out: &mut String, chart: &Chart, f: &Frame, ticks_y: Option<&[f64]>) {
+    let (right, bottom) = (f.left + f.width, f.top + f.height);
+    let step = |t: &[f64]| if t.len() > 1 { t[1] - t[0] } else { 1.0 };
+    for y in ticks_y.unwrap_or_default() {
+        let (py, text) = (
+            f.py(*y),
+            tick(*y, step(ticks_y.unwrap_or_default()), chart.unit),
+        );
+        let _ = write!(
+            out,
+            "<path class=\"grid\" d=\"M{} {py:.1}H{right}\"/><text class=\"ty\" x=\"{}\" \
+             y=\"{:.1}\">{text}</text>",
+            f.left,
+            f.left - 8.0,
+            py + 4.0
+        );
+    }
+    let ticks_x = ticks(0.0, f.x_max, (f.reach / 110.0).max(2.0));
+    for x in ticks_x
+        .iter()
+        .filter(|x| **x <= f.x_max && (step(&ticks_x) >= 1.0 || x.fract() == 0.0))
+    {
+        let (px, text) = (f.px(*x), tick(*x, step(&ticks_x), Unit::Short));
+        let _ = write!(
+            out,
+            "<path class=\"axis\" d=\"M{px:.1} {bottom}v5\"/><text class=\"tx\" x=\"{px:.1}\" \
+             y=\"{}\">{text}</text>",
+            bottom + 18.0
+        );
+    }
+    let (cx, cy) = (f.left + f.width / 2.0, f.top + f.height / 2.0);
+    let _ = write!(
+        out,
+        "<path class=\"axis\" d=\"M{} {bottom}H{right}\"/><text class=\"name\" x=\"{cx:.1}\" \
+         y=\"{}\">{}</text><text class=\"name\" transform=\"translate(13 {cy:.1}) rotate(-90)\">{}\
+         </text>",
+        f.left,
+        bottom + 36.0,
+        chart.x_label,
+        chart.y_label
+    );
+    if let (Some((label, factor)), Some(_)) = (chart.right, ticks_y) {
+        let (lo, hi) = (f.y.0 / factor, f.y.1 / factor);
+        let marks = ticks(lo, hi, (f.height / 55.0).max(3.0));
+        for y in marks.iter().filter(|y| (lo..=hi).contains(*y)) {
+            let (py, text) = (f.py(*y * factor), tick(*y, step(&marks), chart.unit));
+            let _ = write!(
+                out,
+                "<path class=\"axis\" d=\"M{right} {py:.1}h5\"/><text class=\"tr\" x=\"{}\" \
+                 y=\"{:.1}\">{text}</text>",
+                right + 9.0,
+                py + 4.0
+            );
+        }
+        let x = right + 49.0;
+        let _ = write!(
+            out,
+            "<path class=\"axis\" d=\"M{right} {}V{bottom}\"/><text class=\"name\" \
+             transform=\"translate({x:.1} {cy:.1}) rotate(90)\">{label}</text>",
+            f.top
+        );
+    }
+}
+
+/// At most the lowest and the highest point of each pixel column, in their order, and one point
+/// for each gap.
+fn thin_out(series: &Series, f: &Frame) -> Vec<(f64, f64)> {
+    if series.points.len() as f64 <= 2.0 * f.reach {
+        return series.points.clone();
+    }
+    let column = |p: &(f64, f64)| f.px(p.0).floor();
+    let mut out = Vec::new();
+    for points in series.points.chunk_by(|a, b| column(a) == column(b)) {
+        for run in points.chunk_by(|a, b| a.1.is_finite() == b.1.is_finite()) {
+            let low = (0..run.len()).min_by(|a, b| run[*a].1.total_cmp(&run[*b].1));
+            let high = (0..run.len()).max_by(|a, b| run[*a].1.total_cmp(&run[*b].1));
+            let (a, b) = (low.unwrap_or(0), high.unwrap_or(0));
+            out.push(run[a.min(b)]);
+            if a != b && run[0].1.is_finite() {
+                out.push(run[a.max(b)]);
+            }
+        }
+    }
+    out
+}
+
+fn lines(out: &mut String, chart: &Chart, f: &Frame, drawn: &[Vec<(f64, f64)>]) {
+    // An inner picture cuts off what leaves the scale.
+    let _ = write!(
+        out,
+        "<svg x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" viewBox=\"{0} {1} {2} {3}\">",
+        f.left,
+        f.top - 2.0,
+        f.width,
+        f.height + 4.0
+    );
+    for (series, points) in chart.series.iter().zip(drawn) {
+        let mut path = String::new();
+        for run in points.split(|p| !p.1.is_finite()).filter(|r| r.len() > 1) {
+            for (i, (x, y)) in run.iter().enumerate() {
+                let command = if i == 0 { 'M' } else { 'L' };
+                let _ = write!(path, "{command}{:.1} {:.1}", f.px(*x), f.py(*y));
+            }
+        }
+        if !path.is_empty() {
+            let (colour, stroke) = (series.colour % COLOURS, series.stroke.class());
+            let _ = write!(
+                out,
+                "<path class=\"line c{colour} {stroke}\" d=\"{path}\"/>"
+            );
+        }
+    }
+    out.push_str("</svg>");
+}
+
+/// Circles at epoch values, and at a lone value that no line would show.
+fn markers(out: &mut String, chart: &Chart, f: &Frame) {
+    for s in &chart.series {
+        let finite: Vec<_> = s.points.iter().filter(|p| p.1.is_finite()).collect();
+        let skip = match s.stroke {
+            stroke if !stroke.is_epochs() && finite.len() > 1 => continue,
+            _ if finite.len() > MARKERS => finite.len() - 1,
+            _ => 0,
+        };
+        for (x, y) in &finite[skip..] {
+            let _ = write!(
+                out,
+                "<circle class=\"c{} {}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.2\"><title>{}: {}\
+                 </title></circle>",
+                s.colour % COLOURS,
+                s.stroke.class(),
+                f.px(*x),
+                f.py(*y),
+                escape(&s.name),
+                value(*y, chart.unit)
+            );
+        }
+    }
+}
+
+/// Names and last values right of the lines' ends, pushed apart where they would overlap.
+fn labels_at_ends(out: &mut String, chart: &Chart, f: &Frame) {
+    let mut ends: Vec<_> = chart
+        .series
+        .iter()
+        .filter_map(|s| {
+            let last = s.points.iter().rev().find(|p| p.1.is_finite())?;
+            let text = format!("{} {}", s.label.as_ref()?, value(last.1, chart.unit));
+            Some((f.py(last.1), f.px(last.0), s.colour % COLOURS, text))
+        })
+        .collect();
+    ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // Down the picture each keeps its distance from those above it, and back up from the axis.
+    for i in 0..ends.len() {
+        let near = ends[..i]
+            .iter()
+            .filter(|e| (e.1 - ends[i].1).abs() < LABEL_WIDTH);
+        let floor = near.map(|e| e.0 + LABEL_HEIGHT).fold(f.top + 8.0, f64::max);
+        ends[i].0 = ends[i].0.max(floor);
+    }
+    for i in (0..ends.len()).rev() {
+        let near = ends[i + 1..]
+            .iter()
+            .filter(|e| (e.1 - ends[i].1).abs() < LABEL_WIDTH);
+        let ceiling = near
+            .map(|e| e.0 - LABEL_HEIGHT)
+            .fold(f.top + f.height, f64::min);
+        ends[i].0 = ends[i].0.min(ceiling);
+    }
+    for (y, x, colour, text) in ends {
+        let _ = write!(
+            out,
+            "<text class=\"end c{colour}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            x + 9.0,
+            y + 4.0,
+            escape(&text)
+        );
+    }
+}
+
+/// The drawn points as JSON, for the script that shows values under the pointer.
+fn read_out(chart: &Chart, f: &Frame, drawn: &[Vec<(f64, f64)>]) -> String {
+    let lines = chart.series.iter().zip(drawn).map(|(s, points)| {
+        let finite = || points.iter().filter(|p| p.1.is_finite());
+        serde_json::json!({
+            "name": s.name,
+            "colour": s.colour % COLOURS,
+            "x": finite().map(|p| p.0).collect::<Vec<_>>(),
+            "px": finite().map(|p| (f.px(p.0) * 10.0).round() / 10.0).collect::<Vec<_>>(),
+            "text": finite().map(|p| value(p.1, chart.unit)).collect::<Vec<_>>(),
+        })
+    });
+    let data = serde_json::json!({
+        "left": f.left, "right": f.left + f.reach, "top": f.top, "bottom": f.top + f.height,
+        "x": chart.x_label, "lines": lines.collect::<Vec<_>>(),
+    });
+    // `<` would let a name end the script element.
+    let data = data.to_string().replace('<', "\\u003c");
+    format!("<script type=\"application/json\">{data}</script>")
+}

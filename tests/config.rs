@@ -1,0 +1,509 @@
+//! Flags, configuration files, presets and what a resumed run may change.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use clap::{CommandFactory, Parser};
+use rnnx::Error;
+use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs, TrainCharlmArgs};
+use rnnx::cli::config_file::{parse, read, resolve, to_toml};
+use rnnx::train::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
+use rnnx::train::keys::KEYS;
+
+#[derive(Debug, Parser)]
+struct Train {
+    #[command(flatten)]
+    args: TrainCharlmArgs,
+}
+
+#[derive(Debug, Parser)]
+struct Generate {
+    #[command(flatten)]
+    args: GenerateArgs,
+}
+
+#[derive(Debug, Parser)]
+struct Bench {
+    #[command(flatten)]
+    _args: BenchArgs,
+}
+
+#[derive(Debug, Parser)]
+struct Stats {
+    #[command(flatten)]
+    _args: DataStatsArgs,
+}
+
+fn flags(words: &str) -> TrainCharlmArgs {
+    try_flags(words).unwrap()
+}
+
+fn try_flags(words: &str) -> Result<TrainCharlmArgs, clap::Error> {
+    let words = words.split_whitespace();
+    Train::try_parse_from(["train"].into_iter().chain(words)).map(|t| t.args)
+}
+
+fn usage<T>(result: rnnx::Result<T>) -> String {
+    match result {
+        Err(Error::Usage(message)) => message,
+        Err(other) => panic!("not a usage error: {other}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+fn with_file(text: &str, words: &str) -> rnnx::Result<CharLmConfig> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    std::fs::write(&path, text).unwrap();
+    let mut args = flags(words);
+    args.run.config = Some(path);
+    resolve(&args, None)
+}
+
+/// A configuration in which every key differs from its default.
+fn unusual() -> CharLmConfig {
+    CharLmConfig {
+        corpus: vec![
+            PathBuf::from("a \"quoted\" \\ path.py"),
+            PathBuf::from("größe"),
+        ],
+        max_chars: 12_345,
+        valid_fraction: 0.1,
+        shuffle: false,
+        epochs: 3,
+        max_steps: Some(0),
+        batch_size: 7,
+        seq_length: 9,
+        embedding_dim: 11,
+        hidden_size: 13,
+        num_layers: 4,
+        dropout: 0.3,
+        learning_rate: 1.7e-5,
+        clip_norm: 0.0,
+        clip_mode: ClipMode::Global,
+        l2: 1e-9,
+        seed: 1 << 40,
+        log_every: 1,
+        checkpoint_every: Some(20),
+        device: DeviceChoice::Cuda(1),
+        precision: Precision::Fp32,
+        threads: Some(2),
+    }
+}
+
+#[test]
+fn every_command_is_well_formed() {
+    Train::command().debug_assert();
+    Generate::command().debug_assert();
+    Bench::command().debug_assert();
+    Stats::command().debug_assert();
+    rnnx::cli::Cli::command().debug_assert();
+}
+
+#[test]
+fn defaults_are_the_published_configuration() {
+    let config = resolve(&flags(""), None).unwrap();
+    assert_eq!(config, CharLmConfig::default());
+    assert_eq!(config, resolve(&flags("--preset published"), None).unwrap());
+    assert_eq!(
+        (config.batch_size, config.seq_length, config.epochs),
+        (512, 256, 300)
+    );
+    assert_eq!(
+        (config.embedding_dim, config.hidden_size, config.num_layers),
+        (64, 256, 2)
+    );
+    assert_eq!(
+        (config.learning_rate, config.clip_norm, config.l2),
+        (1.8e-4, 1.0, 1e-4)
+    );
+    assert_eq!(
+        (config.dropout, config.valid_fraction, config.max_chars),
+        (0.1, 0.05, 6_000_000)
+    );
+    assert_eq!(
+        (config.seed, config.log_every, config.shuffle),
+        (1, 50, true)
+    );
+}
+
+#[test]
+fn flag_beats_file_beats_preset_beats_default() {
+    let file = "batch-size = 32\nseq-length = 100\n";
+    let config = with_file(file, "--preset quick --batch-size 16").unwrap();
+    assert_eq!(config.batch_size, 16);
+    assert_eq!(config.seq_length, 100);
+    assert_eq!(config.learning_rate, 2e-3);
+    assert_eq!(config.hidden_size, 256);
+    assert!(!with_file("shuffle = false", "").unwrap().shuffle);
+    assert!(with_file("shuffle = false", "--shuffle").unwrap().shuffle);
+    assert!(!with_file("shuffle = true", "--no-shuffle").unwrap().shuffle);
+    // An integer will do for a real number.
+    assert_eq!(with_file("dropout = 0\n", "").unwrap().dropout, 0.0);
+}
+
+#[test]
+fn every_flag_reaches_its_key() {
+    let config = unusual();
+    let mut words = vec!["train".to_owned()];
+    for (key, value) in config.table() {
+        match value {
+            toml::Value::Boolean(false) => words.push(format!("--no-{key}")),
+            toml::Value::Array(paths) => words.extend(
+                paths
+                    .iter()
+                    .map(|p| format!("--{key}={}", p.as_str().unwrap())),
+            ),
+            toml::Value::String(s) => words.push(format!("--{key}={s}")),
+            other => words.push(format!("--{key}={other}")),
+        }
+    }
+    let args = Train::try_parse_from(words).unwrap().args;
+    assert_eq!(resolve(&args, None).unwrap(), config);
+}
+
+#[test]
+fn toml_round_trip() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    for config in [CharLmConfig::default(), unusual()] {
+        let text = to_toml(&config);
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(read(&path).unwrap(), config, "{text}");
+        assert!(text.contains("\nkind = \"charlm\"\nrnnx-version = \""));
+        for key in KEYS {
+            assert!(text.contains(&format!("# {}: ", key.about)), "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn the_table_of_keys_is_complete() {
+    let names: Vec<_> = KEYS.iter().map(|k| k.name.to_owned()).collect();
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!(
+        unusual().table().keys().cloned().collect::<Vec<_>>(),
+        sorted
+    );
+    let help = Train::command().render_help().to_string();
+    for name in names {
+        assert!(help.contains(&format!("--{name}")), "{name}");
+    }
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    type Spoil = fn(&mut CharLmConfig);
+    let cases: &[(&str, Spoil)] = &[
+        ("--max-chars 0", |c| c.max_chars = 0),
+        ("--max-chars 9223372036854775807", |c| {
+            c.max_chars = usize::MAX
+        }),
+        ("--valid-fraction -0.1", |c| c.valid_fraction = -0.1),
+        ("--valid-fraction 0.91", |c| c.valid_fraction = 0.91),
+        ("--valid-fraction nan", |c| c.valid_fraction = f64::NAN),
+        ("--epochs 0", |c| c.epochs = 0),
+        ("--epochs 1000001", |c| c.epochs = 1_000_001),
+        ("--max-steps 9223372036854775807", |c| {
+            c.max_steps = Some(usize::MAX)
+        }),
+        ("--batch-size 0", |c| c.batch_size = 0),
+        ("--batch-size 65537", |c| c.batch_size = 65_537),
+        ("--seq-length 0", |c| c.seq_length = 0),
+        ("--seq-length 65537", |c| c.seq_length = 65_537),
+        ("--embedding-dim 0", |c| c.embedding_dim = 0),
+        ("--embedding-dim 16385", |c| c.embedding_dim = 16_385),
+        ("--hidden-size 0", |c| c.hidden_size = 0),
+        ("--hidden-size 16385", |c| c.hidden_size = 16_385),
+        ("--num-layers 0", |c| c.num_layers = 0),
+        ("--num-layers 17", |c| c.num_layers = 17),
+        ("--dropout 1.0", |c| c.dropout = 1.0),
+        ("--dropout -1.0", |c| c.dropout = -1.0),
+        ("--dropout nan", |c| c.dropout = f64::NAN),
+        ("--learning-rate 0.0", |c| c.learning_rate = 0.0),
+        ("--learning-rate 10.5", |c| c.learning_rate = 10.5),
+        ("--learning-rate inf", |c| c.learning_rate = f64::INFINITY),
+        ("--clip-norm -1.0", |c| c.clip_norm = -1.0),
+        ("--clip-norm inf", |c| c.clip_norm = f64::INFINITY),
+        ("--l2 -0.1", |c| c.l2 = -0.1),
+        ("--l2 nan", |c| c.l2 = f64::NAN),
+        ("--seed 9223372036854775807", |c| c.seed = u64::MAX),
+        ("--log-every 0", |c| c.log_every = 0),
+        ("--checkpoint-every 0", |c| c.checkpoint_every = Some(0)),
+        ("--threads 0", |c| c.threads = Some(0)),
+        ("--threads 1025", |c| c.threads = Some(1_025)),
+    ];
+    for (words, spoil) in cases {
+        let mut config = CharLmConfig::default();
+        spoil(&mut config);
+        let message = usage(config.validate());
+        assert!(
+            message.starts_with(&format!("{words} cannot be used: --")),
+            "{message}"
+        );
+        let (flag, _) = words.split_once(' ').unwrap();
+        let allowed = KEYS.iter().find(|k| flag[2..] == *k.name).unwrap().allowed;
+        assert!(
+            message.contains(&format!("{flag} is {allowed} (")),
+            "{message}"
+        );
+
+        // The same as a flag: exit code 2, in a message that names flag, value and range.
+        let error = try_flags(words).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let (text, value) = (error.to_string(), words.split_once(' ').unwrap().1);
+        assert!(
+            text.contains(flag) && text.contains(&format!("'{value}'")),
+            "{text}"
+        );
+        assert!(text.contains(&format!("give {allowed}")), "{text}");
+    }
+    CharLmConfig::default().validate().unwrap();
+    unusual().validate().unwrap();
+}
+
+#[test]
+fn flags_that_are_no_numbers_are_refused() {
+    for words in [
+        "--dropout -NaN",
+        "--dropout -inf",
+        "--hidden-size -1",
+        "--hidden-size 2.5",
+        "--hidden-size 99999999999999999999999",
+        "--seed -1",
+        "--learning-rate fast",
+        "--device gpu",
+        "--device cuda:x",
+        "--precision fp64",
+        "--clip-mode all",
+        "--preset slow",
+    ] {
+        let error = try_flags(words).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{words}");
+        let (flag, value) = words.split_once(' ').unwrap();
+        let text = error.to_string();
+        assert!(
+            text.contains(flag) && text.contains(&format!("'{value}'")),
+            "{text}"
+        );
+    }
+    let text = try_flags("--hiden-size 3").unwrap_err().to_string();
+    assert!(
+        text.contains("a similar argument exists: '--hidden-size'"),
+        "{text}"
+    );
+    assert!(try_flags("--resume --force").is_err());
+    assert!(try_flags("--resume --init-from w.safetensors").is_err());
+}
+
+#[test]
+fn generation_flags() {
+    let read = |words: &str| {
+        Generate::try_parse_from(["g", "runs/a"].into_iter().chain(words.split_whitespace()))
+    };
+    let args = read("").unwrap().args;
+    assert_eq!(
+        (args.seed, args.streams, args.prompt, args.length),
+        (1, 1, None, None)
+    );
+    assert_eq!(
+        read("--prompt -x --temperature 0")
+            .unwrap()
+            .args
+            .prompt
+            .as_deref(),
+        Some("-x")
+    );
+    for words in [
+        "--temperature -1",
+        "--temperature NaN",
+        "--top-k 0",
+        "--top-p 0",
+        "--top-p 1.5",
+        "--length 0",
+        "--streams 0",
+        "--oov drop",
+    ] {
+        let error = read(words).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(
+            error.to_string().contains(words.split_once(' ').unwrap().0),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_key_names_line_and_neighbour() {
+    let refuse = |text: &str| usage(parse(text, "my.toml"));
+    assert_eq!(
+        refuse("# comment\n\nhiden-size = 3\n"),
+        "my.toml:3: unknown key \"hiden-size\": did you mean \"hidden-size\"?"
+    );
+    assert_eq!(
+        refuse("seed = 2\nbatch_size = 3\n"),
+        "my.toml:2: unknown key \"batch_size\": did you mean \"batch-size\"?"
+    );
+    let message = refuse("zzzzzzzzzzz = 1\n");
+    assert!(
+        message.starts_with("my.toml:1: unknown key \"zzzzzzzzzzz\"; the keys are corpus, "),
+        "{message}"
+    );
+    // A table is a key that there is not.
+    assert!(
+        refuse("seed = 1\n[model]\nhidden-size = 3\n")
+            .starts_with("my.toml:2: unknown key \"model\"")
+    );
+}
+
+#[test]
+fn a_wrong_value_names_line_key_and_what_is_expected() {
+    let refuse = |text: &str| usage(parse(text, "my.toml"));
+    assert_eq!(
+        refuse("seed = 2\nhidden-size = \"big\"\n"),
+        "my.toml:2: hidden-size = \"big\" (a TOML string) cannot be used: hidden-size is a whole \
+         number from 1 to 16384 (units of each LSTM layer)"
+    );
+    for text in [
+        "dropout = 1.0",
+        "dropout = nan",
+        "dropout = true",
+        "learning-rate = inf",
+        "epochs = -1",
+        "epochs = 1.5",
+        "clip-mode = \"both\"",
+        "device = \"gpu\"",
+        "shuffle = 1",
+        "corpus = \"a.py\"",
+        "corpus = [1]",
+    ] {
+        let key = text.split(' ').next().unwrap();
+        let message = refuse(&format!("\n{text}\n"));
+        assert!(
+            message.starts_with(&format!("my.toml:2: {key} = ")),
+            "{message}"
+        );
+    }
+    assert!(refuse("seed = 1\nseed = 2\n").starts_with("my.toml:2: "));
+    assert!(refuse("seed = \n").starts_with("my.toml:1: "));
+    let message = refuse("kind = \"seq2seq\"\n");
+    assert!(
+        message.contains("my.toml:1: kind = \"seq2seq\""),
+        "{message}"
+    );
+    let missing = resolve(&flags("--config no/such.toml"), None).unwrap_err();
+    assert_eq!(missing.exit_code(), 1);
+    assert!(
+        missing.to_string().contains("cannot read no/such.toml"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_names_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    std::fs::write(&path, b"seed = 1\n\xff\xfe").unwrap();
+    let message = usage(read(&path));
+    assert!(
+        message.ends_with("c.toml:2: not UTF-8 text; is this a TOML file?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn resume_takes_the_saved_values() {
+    let saved = unusual();
+    assert_eq!(resolve(&flags("--resume"), Some(&saved)).unwrap(), saved);
+    let free = "--resume --epochs 9 --max-steps 5 --log-every 2 --checkpoint-every 3 --device cpu --threads 1";
+    let config = resolve(&flags(free), Some(&saved)).unwrap();
+    assert_eq!(
+        (config.epochs, config.max_steps, config.log_every),
+        (9, Some(5), 2)
+    );
+    assert_eq!(
+        (config.checkpoint_every, config.device, config.threads),
+        (Some(3), DeviceChoice::Cpu, Some(1))
+    );
+    // What was said again is no contradiction, and neither is `auto`.
+    resolve(
+        &flags("--resume --hidden-size 13 --no-shuffle --precision auto"),
+        Some(&saved),
+    )
+    .unwrap();
+}
+
+#[test]
+fn resume_refuses_contradictions() {
+    let saved = CharLmConfig {
+        precision: Precision::Fp32,
+        ..CharLmConfig::default()
+    };
+    for (words, was) in [
+        ("--corpus a.py", "no --corpus (the embedded one)"),
+        ("--max-chars 100", "--max-chars 6000000"),
+        ("--valid-fraction 0.2", "--valid-fraction 0.05"),
+        ("--no-shuffle", "--shuffle"),
+        ("--embedding-dim 32", "--embedding-dim 64"),
+        ("--hidden-size 128", "--hidden-size 256"),
+        ("--num-layers 1", "--num-layers 2"),
+        ("--dropout 0.5", "--dropout 0.1"),
+        ("--batch-size 64", "--batch-size 512"),
+        ("--seq-length 64", "--seq-length 256"),
+        ("--learning-rate 0.5", "--learning-rate 0.00018"),
+        ("--clip-norm 0.5", "--clip-norm 1.0"),
+        ("--clip-mode global", "--clip-mode per-tensor"),
+        ("--l2 0.5", "--l2 0.0001"),
+        ("--seed 2", "--seed 1"),
+        ("--precision fp16", "--precision fp32"),
+    ] {
+        let message = usage(resolve(&flags(&format!("--resume {words}")), Some(&saved)));
+        let expected = format!("--resume: {words} contradicts the saved run, which has {was}. ");
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(message.contains("--init-from"), "{message}");
+    }
+    let quick = usage(resolve(&flags("--resume --preset quick"), Some(&saved)));
+    assert!(quick.contains("--batch-size 64 contradicts"), "{quick}");
+}
+
+#[test]
+fn the_program_keeps_its_exit_codes() {
+    let run = |words: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_rnnx"))
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    let help = run(&[]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Usage: rnnx"));
+    assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
+    let typo = String::from_utf8(run(&["docter"]).stderr).unwrap();
+    assert!(typo.contains("'doctor'"), "{typo}");
+    let version = String::from_utf8(run(&["--version"]).stdout).unwrap();
+    assert_eq!(version, format!("rnnx {}\n", env!("CARGO_PKG_VERSION")));
+    let script = String::from_utf8(run(&["completions", "bash"]).stdout).unwrap();
+    assert!(script.contains("_rnnx()") && script.contains("doctor"));
+    assert_eq!(run(&["completions", "cmd"]).status.code(), Some(2));
+}
+
+#[test]
+fn doctor_says_what_it_found() {
+    let run = |words: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_rnnx"))
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    let output = run(&["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(facts["version"], env!("CARGO_PKG_VERSION"));
+    assert!(facts["threads"]["used"].as_u64().unwrap() >= 1);
+    assert!(facts["vectors"]["f32_lanes"].as_u64().unwrap() >= 1);
+    assert!(facts["gpu"].is_null());
+    let table = String::from_utf8(run(&["doctor"]).stdout).unwrap();
+    assert!(table.contains("runs on the CPU only"), "{table}");
+    assert!(table.starts_with("rnnx"), "{table}");
+}
