@@ -6,8 +6,10 @@
 //! |---|---|
 //! | F0 | [`error`], [`rng`], [`data`] |
 
+pub mod cli;
 pub mod data;
 pub mod error;
+pub mod models;
 pub mod rng;
 
 pub use error::{Error, Result};
