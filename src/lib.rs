@@ -22,7 +22,7 @@ pub mod device;
 pub mod dtype;
 pub mod error;
 pub mod files;
-
+pub mod models;
 
 pub mod ops;
 

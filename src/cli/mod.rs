@@ -5,6 +5,7 @@ pub mod completions;
 pub mod config_file;
 pub mod data;
 pub mod doctor;
+pub mod generate;
 pub mod inspect;
 pub mod report;
 

@@ -1,0 +1,380 @@
+//! `rnnx generate` for a character LM: a prompt in, text out as it comes.
+
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::models::char_weights::CharLmWeights;
+use crate::models::generator::Generator;
+use crate::models::sampling::{Sampler, SamplingOptions};
+use crate::{Error, Result};
+
+/// Text waits at most about this long before it is shown.
+const FLUSH_EVERY: Duration = Duration::from_millis(5);
+/// ... and at most this many bytes of it.
+const FLUSH_BYTES: usize = 8192;
+/// The most characters kept in memory where text cannot be shown as it comes (several streams, or
+/// JSON).
+const MAX_KEPT: usize = 1 << 30;
+
+/// What `rnnx generate` was asked for.
+#[derive(Clone, Debug)]
+pub struct GenerateRequest {
+    /// Text that the model reads first. None asks for it where standard input is a terminal.
+    pub prompt: Option<String>,
+    /// Characters to generate in each stream.
+    pub length: usize,
+    /// Divides the logits; 0 chooses the most likely character.
+    pub temperature: f64,
+    /// Keeps only this many of the most likely characters.
+    pub top_k: Option<usize>,
+    /// Keeps only the most likely characters that reach this share.
+    pub top_p: Option<f64>,
+    /// Seed of the draws; stream number n of a run draws the same for every number of streams.
+    pub seed: u64,
+    /// Texts to generate side by side.
+    pub streams: usize,
+    /// Leave out the prompt's characters that the model does not know, rather than fail.
+    pub oov_skip: bool,
+    /// One JSON object a stream rather than text.
+    pub json: bool,
+    /// No notes and no rate on standard error.
+    pub quiet: bool,
+}
+
+impl GenerateRequest {
+    fn sampling(&self) -> SamplingOptions {
+        SamplingOptions {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+        }
+    }
+
+    /// Text can be shown as it comes.
+    fn streams_text(&self) -> bool {
+        self.streams == 1 && !self.json
+    }
+}
+
+/// Generates text and writes it to `out`, which is standard output or stands for it.
+///
+/// `tokens` is the vocabulary in index order. A reader of `out` that goes away (`| head`) ends the
+/// work without an error.
+///
+/// # Errors
+/// [`Error::Usage`] for values that cannot be used, [`Error::Data`] for a prompt or a vocabulary
+/// that does not fit the model, [`Error::Io`] if `out` cannot be written.
+pub fn run(
+    weights: &CharLmWeights,
+    tokens: &[char],
+    mut request: GenerateRequest,
+    out: &mut dyn Write,
+) -> Result<()> {
+    request.sampling().validate()?;
+    if tokens.len() != weights.vocab() {
+        return Err(Error::Data(format!(
+            "vocab.json has {} tokens but tensor embedding.weight has {} rows: they belong to \
+             different models",
+            tokens.len(),
+            weights.vocab()
+        )));
+    }
+    if request.prompt.is_none() && io::stdin().is_terminal() {
+        ask(
+            &mut io::stdin().lock(),
+            &mut io::stderr(),
+            tokens,
+            &mut request,
+        )?;
+    }
+    if !request.streams_text() && request.length.saturating_mul(request.streams) > MAX_KEPT {
+        return Err(Error::Usage(format!(
+            "--length {} with --streams {}: with several streams or --json the text is kept until \
+             it is complete, at most {MAX_KEPT} characters; lower --length, or generate one \
+             stream without --json",
+            request.length, request.streams
+        )));
+    }
+    let start = Start::new(&request, tokens)?;
+    if !request.quiet {
+        for line in &start.notes {
+            note(line);
+        }
+    }
+    let mut session = Session::new(weights, tokens, &request, &start)?;
+    let written = if request.streams_text() {
+        session.stream_text(&start.text, request.length, out)
+    } else {
+        let texts = session.complete(request.length);
+        write_complete(&request, &start.text, &texts, out)
+    };
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Error::io("write", "standard output")(error)),
+        Ok(()) => {
+            if !request.quiet {
+                session.report();
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A line on standard error. One that cannot be written must not end the work.
+fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// What the model reads before the first character is drawn.
+struct Start {
+    text: String, // the part of the prompt that is fed, as it is shown
+    ids: Vec<u8>, // never empty
+    notes: Vec<String>,
+}
+
+impl Start {
+    fn new(request: &GenerateRequest, tokens: &[char]) -> Result<Start> {
+        let prompt = request.prompt.as_deref().unwrap_or("");
+        let (mut text, mut ids, mut notes) = (String::new(), Vec::new(), Vec::new());
+        let mut skipped = 0;
+        for (at, c) in prompt.chars().enumerate() {
+            match index_of(tokens, c) {
+                Some(id) => {
+                    ids.push(id);
+                    text.push(c);
+                }
+                None if request.oov_skip => skipped += 1,
+                None => return Err(Error::Data(unknown(c, at + 1))),
+            }
+        }
+        if skipped > 0 {
+            notes.push(format!(
+                "skipped {skipped} character(s) of the prompt that the model does not know"
+            ));
+        }
+        if ids.is_empty() {
+            let newline = index_of(tokens, '\n');
+            ids.push(newline.unwrap_or(0));
+            if newline.is_none() || skipped > 0 {
+                notes.push(format!(
+                    "nothing to start from: starting after {:?}",
+                    tokens[usize::from(ids[0])]
+                ));
+            }
+        }
+        Ok(Start { text, ids, notes })
+    }
+}
+
+/// The index of a character; [`Generator::new`] refuses vocabularies beyond a byte.
+fn index_of(tokens: &[char], c: char) -> Option<u8> {
+    let index = tokens.iter().position(|&t| t == c)?;
+    u8::try_from(index).ok()
+}
+
+fn unknown(c: char, position: usize) -> String {
+    format!(
+        "--prompt: character '{}' (U+{:04X}) at position {position} is not in the model's \
+         vocabulary; leave it out, or pass --oov skip to skip such characters",
+        c.escape_default(),
+        u32::from(c)
+    )
+}
+
+/// The model, its samplers, and the characters fed next.
+struct Session<'a> {
+    tokens: &'a [char],
+    generator: Generator,
+    samplers: Vec<Sampler>,
+    next: Vec<u8>, // [streams]: drawn, not yet fed
+    generated: usize,
+    began: Instant,
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        weights: &CharLmWeights,
+        tokens: &'a [char],
+        request: &GenerateRequest,
+        start: &Start,
+    ) -> Result<Session<'a>> {
+        let mut generator = Generator::new(weights, request.streams)?;
+        let samplers = (0..request.streams)
+            .map(|s| Sampler::new(request.sampling(), tokens.len(), request.seed, s as u32))
+            .collect::<Result<Vec<_>>>()?;
+        let (last, before) = start.ids.split_last().unwrap_or((&0, &[]));
+        let mut next = vec![*last; request.streams];
+        if request.length > 0 {
+            for &id in before {
+                next.fill(id);
+                generator.step(&next);
+            }
+        }
+        next.fill(*last);
+        Ok(Session {
+            tokens,
+            generator,
+            samplers,
+            next,
+            generated: 0,
+            began: Instant::now(),
+        })
+    }
+
+    /// Feeds the last characters and draws the next one of every stream.
+    fn advance(&mut self) {
+        let logits = self.generator.step(&self.next);
+        let logits = logits.chunks_exact(self.tokens.len());
+        for ((next, sampler), logits) in self.next.iter_mut().zip(&mut self.samplers).zip(logits) {
+            // Below the vocabulary's size, which fits in a byte.
+            *next = sampler.sample(logits) as u8;
+        }
+        self.generated += self.next.len();
+    }
+
+    /// One stream, shown as it comes, in constant memory.
+    fn stream_text(&mut self, prompt: &str, length: usize, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(prompt.as_bytes())?;
+        out.flush()?;
+        let mut pending = String::with_capacity(FLUSH_BYTES + 4);
+        let mut flushed: Option<Instant> = None; // None: the first character is not held back
+        for _ in 0..length {
+            self.advance();
+            pending.push(self.tokens[usize::from(self.next[0])]);
+            let due = flushed.is_none_or(|at| at.elapsed() >= FLUSH_EVERY);
+            if due || pending.len() >= FLUSH_BYTES {
+                out.write_all(pending.as_bytes())?;
+                out.flush()?;
+                pending.clear();
+                flushed = Some(Instant::now());
+            }
+        }
+        out.write_all(pending.as_bytes())?;
+        out.flush()
+    }
+
+    /// The whole text of every stream.
+    fn complete(&mut self, length: usize) -> Vec<String> {
+        let mut texts = vec![String::new(); self.next.len()];
+        for _ in 0..length {
+            self.advance();
+            for (text, &id) in texts.iter_mut().zip(&self.next) {
+                text.push(self.tokens[usize::from(id)]);
+            }
+        }
+        texts
+    }
+
+    /// The rate, on standard error.
+    fn report(&self) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        if self.generated > 0 {
+            // Text does not end with a newline of its own: keep the rate off its last line.
+            let gap = if io::stdout().is_terminal() { "\n" } else { "" };
+            note(&format!(
+                "{gap}{} characters in {seconds:.3} s: {:.0} characters/s ({} kernel, {} stream(s))",
+                self.generated,
+                self.generated as f64 / seconds,
+                self.generator.kernel().name(),
+                self.next.len(),
+            ));
+        }
+    }
+}
+
+/// Complete texts: one JSON object a line, or each text under its stream's number (from 1).
+fn write_complete(
+    request: &GenerateRequest,
+    prompt: &str,
+    texts: &[String],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    for (number, text) in (1..).zip(texts) {
+        if request.json {
+            let object = json!({"stream": number, "prompt": prompt, "text": text});
+            writeln!(out, "{object}")?;
+        } else {
+            writeln!(out, "=== stream {number} ===\n{prompt}{text}")?;
+        }
+    }
+    out.flush()
+}
+
+/// Asks for length, temperature and start string, showing what is in `request` as the defaults, and
+/// puts the answers there. An empty answer, or the end of `input`, takes the default; an answer that
+/// cannot be used is asked for again.
+///
+/// # Errors
+/// [`Error::Io`] if `input` cannot be read or `output` cannot be written.
+pub fn ask(
+    input: &mut dyn BufRead,
+    output: &mut dyn Write,
+    tokens: &[char],
+    request: &mut GenerateRequest,
+) -> Result<()> {
+    let question = format!("Length in characters [{}]: ", request.length);
+    if let Some(length) = ask_one(input, output, &question, |answer| {
+        (answer.trim().parse::<usize>())
+            .map_err(|_| format!("{:?} is not a whole number from 0 on", answer.trim()))
+    })? {
+        request.length = length;
+    }
+    let question = format!(
+        "Temperature, 0 for always the most likely character [{}]: ",
+        request.temperature
+    );
+    if let Some(temperature) = ask_one(input, output, &question, |answer| {
+        (answer.trim().parse::<f64>().ok())
+            .filter(|t| t.is_finite() && *t >= 0.0)
+            .ok_or_else(|| format!("{:?} is not 0 or a positive number", answer.trim()))
+    })? {
+        request.temperature = temperature;
+    }
+    let skip = request.oov_skip;
+    let question = "Start string [a new line]: ";
+    request.prompt = ask_one(input, output, question, |answer| {
+        let unknown_at = (answer.chars()).position(|c| index_of(tokens, c).is_none());
+        match unknown_at.and_then(|at| Some((at, answer.chars().nth(at)?))) {
+            Some((at, c)) if !skip => Err(format!(
+                "character '{}' at position {} is not in the model's vocabulary",
+                c.escape_default(),
+                at + 1
+            )),
+            _ => Ok(answer.to_string()),
+        }
+    })?;
+    Ok(())
+}
+
+/// One question until the answer can be used; None for an empty answer or the end of `input`.
+fn ask_one<T>(
+    input: &mut dyn BufRead,
+    output: &mut dyn Write,
+    question: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>> {
+    loop {
+        output
+            .write_all(question.as_bytes())
+            .and_then(|()| output.flush())
+            .map_err(Error::io("write", "standard error"))?;
+        let mut line = Vec::new();
+        input
+            .read_until(b'\n', &mut line)
+            .map_err(Error::io("read", "standard input"))?;
+        // Bytes that are not UTF-8 become U+FFFD, which no answer may hold.
+        let line = String::from_utf8_lossy(&line);
+        let answer = line.strip_suffix('\n').unwrap_or(&line);
+        let answer = answer.strip_suffix('\r').unwrap_or(answer);
+        if answer.is_empty() {
+            return Ok(None);
+        }
+        match parse(answer) {
+            Ok(value) => return Ok(Some(value)),
+            Err(problem) => writeln!(output, "{problem}; try again.")
+                .map_err(Error::io("write", "standard error"))?,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The models and how they are run.
+//!
+//! [`generator`] streams text from a character LM without the tape: [`char_weights`] holds the
+//! weights, [`gemv`] and [`gates`] the arithmetic, [`sampling`] the choice of the next character.
+
+pub mod char_weights;
+pub mod gates;
+pub mod gemv;
+pub mod generator;
+pub mod sampling;

@@ -1,0 +1,273 @@
+//! Logits of the streaming engine against a plain f64 LSTM, and its bits against its own.
+
+use rnnx::models::gemv::Kernel;
+use rnnx::models::generator::{Generator, MAX_STREAMS};
+use rnnx::rng::{Purpose, Stream};
+
+use super::support::{Sizes, Tensors, load, tensors, weights};
+
+/// f32 sums of up to 64 products of size about 0.3 and activations within 2e-7, over 40 steps,
+/// against f64: below 2e-6 on every kernel, times five.
+const TOLERANCE: f64 = 1e-5;
+
+/// The LSTM as the book has it, in f64, straight from the tensors.
+fn reference(t: &Tensors, sizes: Sizes, ids: &[u8]) -> Vec<Vec<f64>> {
+    let Sizes { v, e, h, layers } = sizes;
+    let get = |name: &str, i: usize| f64::from(t[name].1[i]);
+    let dot = |name: &str, row: usize, x: &[f64]| -> f64 {
+        (0..x.len())
+            .map(|k| get(name, row * x.len() + k) * x[k])
+            .sum()
+    };
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let mut state = vec![(vec![0.0; h], vec![0.0; h]); layers];
+    let mut all = Vec::new();
+    for &id in ids {
+        let mut x: Vec<f64> = (0..e)
+            .map(|k| get("embedding.weight", usize::from(id) * e + k))
+            .collect();
+        for (l, (hidden, cell)) in state.iter_mut().enumerate() {
+            let gates: Vec<f64> = (0..4 * h)
+                .map(|r| {
+                    dot(&format!("lstm.weight_ih_l{l}"), r, &x)
+                        + get(&format!("lstm.bias_ih_l{l}"), r)
+                        + dot(&format!("lstm.weight_hh_l{l}"), r, hidden)
+                        + get(&format!("lstm.bias_hh_l{l}"), r)
+                })
+                .collect();
+            for u in 0..h {
+                let (i, f) = (sigmoid(gates[u]), sigmoid(gates[h + u]));
+                let (g, o) = (gates[2 * h + u].tanh(), sigmoid(gates[3 * h + u]));
+                cell[u] = f * cell[u] + i * g;
+                hidden[u] = o * cell[u].tanh();
+            }
+            x.clone_from(hidden);
+        }
+        all.push(
+            (0..v)
+                .map(|r| dot("out.weight", r, &x) + get("out.bias", r))
+                .collect(),
+        );
+    }
+    all
+}
+
+/// `n` characters of a vocabulary of `v`, a fixed random sequence for each seed.
+fn characters(n: usize, v: usize, seed: u64) -> Vec<u8> {
+    let mut random = Stream::new(seed, Purpose::Sample, 99).reader();
+    (0..n).map(|_| random.below(v as u32) as u8).collect()
+}
+
+const SIZES: [Sizes; 6] = [
+    Sizes {
+        v: 3,
+        e: 5,
+        h: 7,
+        layers: 1,
+    },
+    Sizes {
+        v: 3,
+        e: 5,
+        h: 7,
+        layers: 2,
+    },
+    Sizes {
+        v: 65,
+        e: 1,
+        h: 33,
+        layers: 3,
+    },
+    Sizes {
+        v: 95,
+        e: 64,
+        h: 64,
+        layers: 2,
+    },
+    Sizes {
+        v: 64,
+        e: 5,
+        h: 16,
+        layers: 1,
+    },
+    Sizes {
+        v: 1,
+        e: 2,
+        h: 1,
+        layers: 3,
+    },
+];
+
+#[test]
+fn logits_agree_with_the_f64_reference_on_every_kernel() {
+    for (seed, sizes) in (1..).zip(SIZES) {
+        let tensors = tensors(sizes, seed);
+        let weights = load(&tensors).expect("well-formed tensors");
+        let ids = characters(40, sizes.v, seed);
+        let expected = reference(&tensors, sizes, &ids);
+        for kernel in Kernel::available() {
+            let mut generator = Generator::with_kernel(&weights, 1, kernel).expect("fits");
+            for (t, (&id, expected)) in ids.iter().zip(&expected).enumerate() {
+                let logits = generator.step(&[id]);
+                assert_eq!(logits.len(), sizes.v);
+                for (i, (&got, want)) in logits.iter().zip(expected).enumerate() {
+                    let error = (f64::from(got) - want).abs();
+                    assert!(
+                        error < TOLERANCE,
+                        "{} {sizes:?} step {t} logit {i}: {got} for {want}",
+                        kernel.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn fused_kernels_give_the_same_bits() {
+    let sizes = Sizes {
+        v: 95,
+        e: 64,
+        h: 100,
+        layers: 2,
+    };
+    let weights = weights(sizes, 3);
+    let bits: Vec<Vec<u32>> = Kernel::available()
+        .into_iter()
+        .filter(|kernel| kernel.name() != "portable")
+        .map(|kernel| {
+            let mut generator = Generator::with_kernel(&weights, 1, kernel).expect("fits");
+            let ids = characters(30, sizes.v, 3);
+            let logits = ids.iter().flat_map(|&id| generator.step(&[id]).to_vec());
+            logits.map(f32::to_bits).collect()
+        })
+        .collect();
+    assert!(bits.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn a_stream_has_the_same_bits_alone_and_among_others() {
+    let sizes = Sizes {
+        v: 20,
+        e: 5,
+        h: 33,
+        layers: 2,
+    };
+    let weights = weights(sizes, 4);
+    for kernel in Kernel::available() {
+        // 6 = a group of four and two more, 3 = no whole group.
+        for streams in [3, 6] {
+            let texts: Vec<Vec<u8>> = (0..streams).map(|s| characters(25, 20, s)).collect();
+            let mut together =
+                Generator::with_kernel(&weights, streams as usize, kernel).expect("fits");
+            let mut alone: Vec<Generator> = (0..streams)
+                .map(|_| Generator::with_kernel(&weights, 1, kernel).expect("fits"))
+                .collect();
+            for t in 0..25 {
+                let ids: Vec<u8> = texts.iter().map(|text| text[t]).collect();
+                let logits = together.step(&ids);
+                for (s, single) in alone.iter_mut().enumerate() {
+                    let expected = single.step(&ids[s..=s]);
+                    assert_eq!(&logits[s * 20..][..20], expected, "stream {s} step {t}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn reset_forgets_everything() {
+    let weights = weights(SIZES[1], 5);
+    let mut generator = Generator::new(&weights, 1).expect("fits");
+    let first = generator.step(&[1]).to_vec();
+    // After an odd number of steps the next pass would run backwards: same bits all the same.
+    assert_ne!(generator.step(&[1]), first);
+    generator.step(&[2]);
+    generator.reset();
+    assert_eq!(generator.step(&[1]), first);
+}
+
+#[test]
+fn the_shape_of_every_tensor_is_checked() {
+    let sizes = SIZES[1];
+    let whole = tensors(sizes, 6);
+    for name in whole.keys() {
+        let mut wrong = whole.clone();
+        let (shape, values) = wrong.get_mut(name).expect("present");
+        // One row more; `embedding.weight` and `lstm.weight_hh_l0` set the sizes of the others.
+        shape[0] += 1;
+        values.resize(shape.iter().product(), 0.0);
+        let message = load(&wrong).expect_err(name).to_string();
+        let named = if name == "embedding.weight" {
+            "out.weight"
+        } else {
+            name
+        };
+        assert!(
+            message.contains(named) && message.contains("expected"),
+            "{name}: {message}"
+        );
+        let mut missing = whole.clone();
+        missing.remove(name);
+        // Without its recurrent weights the second layer is not there at all.
+        match load(&missing) {
+            Ok(weights) => assert_eq!(
+                (name.as_str(), weights.layers().len()),
+                ("lstm.weight_hh_l1", 1)
+            ),
+            Err(error) => assert!(error.to_string().contains(name), "{error}"),
+        }
+    }
+    let mut poisoned = whole.clone();
+    poisoned.get_mut("out.bias").expect("present").1[2] = f32::NAN;
+    let message = load(&poisoned).expect_err("NaN").to_string();
+    assert!(
+        message.contains("out.bias holds NaN at index 2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_two_biases_are_added() {
+    let mut tensors = tensors(SIZES[0], 7);
+    let sum: Vec<f32> = (tensors["lstm.bias_ih_l0"].1.iter())
+        .zip(&tensors["lstm.bias_hh_l0"].1)
+        .map(|(a, b)| a + b)
+        .collect();
+    let weights = load(&tensors).expect("well-formed");
+    assert_eq!(weights.layers()[0].bias(), sum);
+    tensors
+        .get_mut("lstm.bias_hh_l0")
+        .expect("present")
+        .1
+        .fill(0.0);
+    tensors.get_mut("lstm.bias_ih_l0").expect("present").1 = sum;
+    let folded = load(&tensors).expect("well-formed");
+    let step = |w| Generator::new(w, 1).expect("fits").step(&[0]).to_vec();
+    assert_eq!(step(&weights), step(&folded));
+}
+
+#[test]
+fn a_generator_refuses_what_it_cannot_run() {
+    let sizes = SIZES[0];
+    for streams in [0, MAX_STREAMS + 1] {
+        let error = Generator::new(&weights(sizes, 8), streams)
+            .err()
+            .expect("refused");
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--streams"), "{error}");
+    }
+    let large = weights(Sizes { v: 257, ..sizes }, 8);
+    let error = Generator::new(&large, 1).err().expect("refused");
+    assert!(
+        error.exit_code() == 3 && error.to_string().contains("257"),
+        "{error}"
+    );
+    let mut tensors = tensors(sizes, 8);
+    tensors.get_mut("lstm.weight_hh_l0").expect("present").1[5] = 7e4;
+    let overflow = load(&tensors).expect("finite in f32");
+    let error = Generator::new(&overflow, 1)
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(error.contains("lstm.weight_hh_l0 holds 70000"), "{error}");
+}
