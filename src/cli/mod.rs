@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod args;
+pub mod bench;
 pub mod completions;
 pub mod config_file;
 pub mod data;
@@ -8,6 +9,7 @@ pub mod doctor;
 pub mod generate;
 pub mod inspect;
 pub mod report;
+pub mod train_charlm;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -32,12 +34,30 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train the character language model
+    TrainCharlm(Box<args::TrainCharlmArgs>),
+    /// Stream text from a trained character language model
+    Generate(args::GenerateArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
+    /// Describe a corpus
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Time matrix products, training steps and generation
+    Bench(args::BenchArgs),
+    /// Show what a checkpoint or safetensors file holds
+    Inspect(args::InspectArgs),
     /// Show what was found here: CPU, threads, memory, corpus, GPU
     Doctor(args::DoctorArgs),
     /// Print shell completions
     Completions(args::CompletionsArgs),
+}
+
+/// The commands of `rnnx data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Print what a corpus holds and how it would be divided
+    Stats(args::DataStatsArgs),
 }
 
 /// Runs the program with the process's arguments and returns its exit code.
@@ -59,10 +79,26 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         None => emit(&format!("{}\n", Cli::command().render_long_help())),
+        Some(Command::TrainCharlm(args)) => train_charlm::run(args),
+        Some(Command::Generate(args)) => generate::command(args),
         Some(Command::Report(args)) => report::run(args),
-        Some(Command::Doctor(args)) => doctor::run(args, None),
+        Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
+        Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Inspect(args)) => inspect::command(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Completions(args)) => completions::run(args),
     }
+}
+
+/// Sets the number of CPU threads for the rest of the process.
+///
+/// # Errors
+/// [`Error::Usage`] if the system cannot start them.
+pub fn use_threads(threads: Option<usize>) -> Result<()> {
+    let Some(n) = threads else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n);
+    let failed = |e| Error::Usage(format!("--threads {n}: {e}"));
+    pool.build_global().map_err(failed)
 }
 
 /// Writes a result to stdout. A reader that has gone away, as `head` does, is no failure.

@@ -1,0 +1,555 @@
+//! `rnnx train-charlm`: the run of a character LM from its configuration to its last checkpoint.
+
+use super::checkpoint::{export_adam, import_adam};
+use super::config::{CharLmConfig, ClipMode};
+use super::device;
+use super::interrupt;
+use super::memory;
+use super::progress::{Progress, Shown, clock, thousands};
+use super::sample;
+use super::step::{CharLmStep, Scores, StepConfig};
+use crate::data::batch::CharData;
+use crate::data::corpus::{Corpus, CorpusSpec};
+use crate::data::vocab::CharVocab;
+use crate::error::{Error, Result};
+use crate::files::atomic::write_atomic;
+use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter, StepEvent};
+use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
+use crate::files::state::{Best, Direction, EpochSums, TrainState};
+use crate::files::tensors::TensorFile;
+use crate::models::char_lstm::{CharLstm, CharLstmSizes};
+use crate::optim::{Adam, AdamConfig, Clip};
+use crate::tensor::Tensor;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where a run's weights come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begin {
+    /// A new run; with `force` in place of an old one.
+    New {
+        /// Replace an existing run.
+        force: bool,
+        /// Take the weights of this safetensors file, run or checkpoint.
+        init_from: Option<PathBuf>,
+    },
+    /// Go on from the last checkpoint.
+    Resume,
+}
+
+/// What `rnnx train-charlm` was asked for.
+#[derive(Clone, Debug)]
+pub struct CharLmRun {
+    /// The resolved configuration.
+    pub config: CharLmConfig,
+    /// The same as the text of `config.toml`.
+    pub config_text: String,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// Where the weights come from.
+    pub begin: Begin,
+    /// No progress on stderr.
+    pub quiet: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Steps done in all.
+    pub step: u64,
+    /// Best validation loss in nats a character, if there was a validation.
+    pub best: Option<f64>,
+    /// Training time over all resumptions.
+    pub elapsed: Duration,
+    /// Characters a second, of this process.
+    pub rate: f64,
+}
+
+/// Trains. Ctrl-C (see [`interrupt`]) saves and returns [`Error::Interrupted`].
+///
+/// # Errors
+/// Everything of interface.md's exit codes; what had been saved stays.
+pub fn run(request: CharLmRun) -> Result<Summary> {
+    let progress = Progress::new(request.quiet);
+    progress.line(&device::choose(
+        request.config.device,
+        request.config.precision,
+    )?);
+    let mut session = Session::start(request, progress)?;
+    let ended = session.train();
+    session.progress.finish();
+    ended?;
+    Ok(session.summary())
+}
+
+/// Characters of the sample written after each epoch.
+const SAMPLE_LENGTH: usize = 600;
+
+/// A run under way.
+struct Session {
+    config: CharLmConfig,
+    folder: RunFolder,
+    data: CharData,
+    step: CharLmStep,
+    state: TrainState,
+    metrics: MetricsWriter,
+    progress: Progress,
+    /// When this process began to train.
+    started: Instant,
+    /// Training time of earlier processes.
+    earlier: f64,
+    /// Characters trained on by this process.
+    trained: u64,
+}
+
+impl Session {
+    // ---- start -----------------------------------------------------------------------------
+
+    fn start(request: CharLmRun, progress: Progress) -> Result<Self> {
+        let config = request.config;
+        let corpus = load_corpus(&config, &progress)?;
+        match &request.begin {
+            Begin::New { force, init_from } => {
+                let init = init_from.as_deref().map(Init::load).transpose()?;
+                let vocab = init.as_ref().and_then(|i| i.vocab.clone());
+                let data = make_data(&config, &corpus, vocab)?;
+                let mut model = make_model(&config, data.vocab.len())?;
+                if let Some(init) = &init {
+                    model.import(&init.weights)?;
+                }
+                let folder = RunFolder::create(&request.out, *force)?;
+                folder.write_config(&request.config_text)?;
+                folder.write_vocab(&format!("{:#}\n", data.vocab.to_json()))?;
+                let state = TrainState::new("charlm", config.seed, corpus.report.sha256.clone());
+                Self::join(config, folder, data, model, None, state, progress)
+            }
+            Begin::Resume => {
+                let folder = RunFolder::resume(&request.out)?;
+                let last = folder.last()?;
+                let state = load_state(&last, &corpus, &config)?;
+                let vocab = read_vocab(&folder)?;
+                let data = make_data(&config, &corpus, Some(vocab))?;
+                let mut model = make_model(&config, data.vocab.len())?;
+                model.import(&TensorFile::load(&last.join(MODEL))?)?;
+                let moments = TensorFile::load(&last.join(OPTIMIZER))?;
+                folder.write_config(&request.config_text)?;
+                metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
+                progress.line(&format!(
+                    "resuming {} at step {} ({} epochs done)",
+                    request.out.display(),
+                    state.step,
+                    state.epoch
+                ));
+                Self::join(config, folder, data, model, Some(&moments), state, progress)
+            }
+        }
+    }
+
+    fn join(
+        config: CharLmConfig,
+        folder: RunFolder,
+        data: CharData,
+        model: CharLstm,
+        moments: Option<&TensorFile>,
+        state: TrainState,
+        progress: Progress,
+    ) -> Result<Self> {
+        let layout = model.params().layout().clone();
+        let mut adam = Adam::new::<f32>(adam_config(&config), &layout);
+        if let Some(moments) = moments {
+            import_adam(&mut adam, &layout, moments, state.adam_step)?;
+        }
+        progress.line(&format!(
+            "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
+             characters",
+            config.num_layers,
+            config.hidden_size,
+            thousands(layout.parameters() as f64),
+            data.vocab.len(),
+            data.steps_per_epoch(),
+            config.batch_size * config.seq_length
+        ));
+        let step = StepConfig {
+            dropout: config.dropout,
+            l2: config.l2,
+            clip: clip(&config),
+            seed: config.seed,
+        };
+        Ok(Session {
+            metrics: MetricsWriter::append(&folder.metrics_path())?,
+            step: CharLmStep::new(model, adam, step),
+            earlier: state.elapsed_seconds,
+            started: Instant::now(),
+            trained: 0,
+            config,
+            folder,
+            data,
+            state,
+            progress,
+        })
+    }
+
+    // ---- the loop --------------------------------------------------------------------------
+
+    fn train(&mut self) -> Result<()> {
+        let per_epoch = self.data.steps_per_epoch() as u64;
+        let epochs = self.config.epochs as u64;
+        let limit = self.config.max_steps.map_or(u64::MAX, |n| n as u64);
+        while self.state.epoch < epochs && self.state.step < limit {
+            let epoch = self.state.epoch;
+            let order = self
+                .data
+                .epoch_order(self.config.seed, epoch as u32, self.config.shuffle);
+            while self.state.step_in_epoch < per_epoch && self.state.step < limit {
+                let first = self.state.step_in_epoch as usize * self.config.batch_size;
+                self.train_step(&order[first..first + self.config.batch_size])?;
+                if interrupt::asked() {
+                    return self.stop();
+                }
+                let due = |every: usize| self.state.step % every as u64 == 0;
+                if self.state.step_in_epoch < per_epoch
+                    && self.config.checkpoint_every.is_some_and(due)
+                {
+                    self.save()?;
+                }
+            }
+            if self.state.step_in_epoch == per_epoch {
+                self.end_epoch()?;
+            }
+        }
+        // The last epoch's end has saved; a run cut short by --max-steps has not.
+        if self.state.step_in_epoch > 0 || self.folder.last().is_err() {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn train_step(&mut self, windows: &[u32]) -> Result<()> {
+        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        self.data.train_batch(windows, &mut ids, &mut targets);
+        let shape = [self.config.seq_length, windows.len()];
+        let began = Instant::now();
+        let scores = self.step.train(
+            &Tensor::from_slice(&ids, shape)?,
+            &Tensor::from_slice(&targets, shape)?,
+        )?;
+        self.check_finite(&scores)?;
+        let tokens = ids.len() as f64;
+        let rate = tokens / began.elapsed().as_secs_f64();
+        self.trained += ids.len() as u64;
+        let sums = &mut self.state.epoch_sums;
+        sums.loss += scores.loss;
+        sums.ce += scores.ce;
+        sums.accuracy += scores.correct as f64;
+        sums.tokens += tokens;
+        self.state.step += 1;
+        self.state.step_in_epoch += 1;
+        self.state.adam_step = self.step.adam.step;
+        let logged = self.state.step % self.config.log_every as u64 == 0;
+        if logged {
+            self.metrics.write(&Event::Step(StepEvent {
+                step: self.state.step,
+                epoch: self.state.epoch + 1,
+                loss: scores.loss,
+                ce: scores.ce,
+                accuracy: scores.correct as f64 / tokens,
+                grad_norm: scores.grad_norm,
+                lr: self.config.learning_rate,
+                loss_scale: None,
+                tokens_per_s: rate,
+            }))?;
+        }
+        self.progress.step(&self.shown(), logged);
+        Ok(())
+    }
+
+    /// A loss or gradient that is not a number ends the run; nothing was updated by it.
+    fn check_finite(&self, scores: &Scores) -> Result<()> {
+        if scores.loss.is_finite() && scores.grad_norm.is_finite() {
+            return Ok(());
+        }
+        let what = if scores.loss.is_finite() {
+            "gradient"
+        } else {
+            "loss"
+        };
+        let kept = match self.folder.last() {
+            Ok(last) => format!("the last good checkpoint is {}", last.display()),
+            Err(_) => "no checkpoint had been saved yet".into(),
+        };
+        Err(Error::Diverged(format!(
+            "training diverged: the {what} of step {} is not a finite number; {kept}. Start again \
+             with a lower --learning-rate (now {}) or a lower --clip-norm (now {})",
+            self.state.step + 1,
+            self.config.learning_rate,
+            self.config.clip_norm
+        )))
+    }
+
+    fn end_epoch(&mut self) -> Result<()> {
+        let valid = self.validate()?;
+        let sums = std::mem::take(&mut self.state.epoch_sums);
+        let steps = self.state.step_in_epoch as f64;
+        self.state.epoch += 1;
+        self.state.step_in_epoch = 0;
+        let event = EpochEvent {
+            epoch: self.state.epoch,
+            step: self.state.step,
+            train_loss: sums.loss / steps,
+            train_accuracy: sums.accuracy / sums.tokens,
+            valid_loss: valid.map(|v| v.0),
+            valid_accuracy: valid.map(|v| v.1),
+            seconds: self.elapsed(),
+        };
+        self.metrics.write(&Event::Epoch(event))?;
+        self.show_epoch(&event);
+        let best = self.state.best.as_ref().map_or(f64::INFINITY, |b| b.score);
+        let improved = valid.is_some_and(|(loss, _)| loss < best);
+        if let (true, Some((loss, _))) = (improved, valid) {
+            self.state.best = Some(Best {
+                score: loss,
+                metric: "valid_loss".into(),
+                direction: Direction::Min,
+                step: self.state.step,
+            });
+        }
+        self.save()?;
+        if improved {
+            self.folder.mark_best(self.state.step)?;
+        }
+        self.write_sample()?;
+        self.folder.prune()
+    }
+
+    /// Mean loss and accuracy over every validation window.
+    fn validate(&self) -> Result<Option<(f64, f64)>> {
+        let order = self.data.valid_order();
+        if order.is_empty() {
+            return Ok(None);
+        }
+        let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
+        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        for windows in order.chunks(self.config.batch_size) {
+            self.data.valid_batch(windows, &mut ids, &mut targets);
+            let shape = [self.config.seq_length, windows.len()];
+            let scores = self.step.evaluate(
+                &Tensor::from_slice(&ids, shape)?,
+                &Tensor::from_slice(&targets, shape)?,
+            )?;
+            loss += scores.ce * ids.len() as f64;
+            correct += scores.correct as f64;
+            tokens += ids.len() as f64;
+        }
+        Ok(Some((loss / tokens, correct / tokens)))
+    }
+
+    // ---- saving and showing ----------------------------------------------------------------
+
+    fn save(&mut self) -> Result<()> {
+        self.state.elapsed_seconds = self.elapsed();
+        let layout = self.step.model.params().layout();
+        let moments = export_adam(&self.step.adam, layout)?;
+        self.folder
+            .save_checkpoint(&self.step.model.export()?, &moments, &self.state)?;
+        Ok(())
+    }
+
+    /// Keeps a short text of this epoch's model beside the curves.
+    fn write_sample(&self) -> Result<()> {
+        let weights = sample::weights(&self.step.model.export()?)?;
+        let text = sample::text(&weights, &self.data.vocab, SAMPLE_LENGTH, self.config.seed)?;
+        let samples = self.folder.samples_path();
+        std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
+        let path = samples.join(format!("epoch-{}.txt", self.state.epoch));
+        write_atomic(&path, |w| w.write_all(text.as_bytes()))
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.save()?;
+        Err(Error::Interrupted(format!(
+            "interrupted at step {}; everything is saved: go on with --resume --out {}",
+            self.state.step,
+            self.folder.path().display()
+        )))
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.earlier + self.started.elapsed().as_secs_f64()
+    }
+
+    fn rate(&self) -> f64 {
+        self.trained as f64 / self.started.elapsed().as_secs_f64()
+    }
+
+    fn shown(&self) -> Shown {
+        let EpochSums {
+            loss,
+            accuracy,
+            tokens,
+            ..
+        } = self.state.epoch_sums;
+        let steps = self.data.steps_per_epoch() as u64;
+        let all = steps * self.config.epochs as u64;
+        let last = self.config.max_steps.map_or(all, |n| all.min(n as u64));
+        let left = last.saturating_sub(self.state.step) as f64;
+        let per_step = (self.config.batch_size * self.config.seq_length) as f64;
+        Shown {
+            epoch: self.state.epoch + 1,
+            epochs: self.config.epochs as u64,
+            step: self.state.step_in_epoch,
+            steps,
+            loss: loss / self.state.step_in_epoch as f64,
+            accuracy: accuracy / tokens,
+            rate: self.rate(),
+            left: Duration::from_secs_f64(left * per_step / self.rate().max(1.0)),
+        }
+    }
+
+    fn show_epoch(&self, e: &EpochEvent) {
+        let valid = match (e.valid_loss, e.valid_accuracy) {
+            (Some(loss), Some(accuracy)) => format!(
+                "  valid loss {loss:.4} ({:.4} bits)  accuracy {accuracy:.4}",
+                loss / std::f64::consts::LN_2
+            ),
+            _ => String::new(),
+        };
+        self.progress.line(&format!(
+            "epoch {}/{}  train loss {:.4}  accuracy {:.4}{valid}  {}",
+            e.epoch,
+            self.config.epochs,
+            e.train_loss,
+            e.train_accuracy,
+            clock(Duration::from_secs_f64(e.seconds))
+        ));
+    }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            step: self.state.step,
+            best: self.state.best.as_ref().map(|b| b.score),
+            elapsed: Duration::from_secs_f64(self.elapsed()),
+            rate: self.rate(),
+        }
+    }
+}
+
+// ---- parts of the start --------------------------------------------------------------------
+
+fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
+    let corpus = Corpus::load(&CorpusSpec {
+        paths: config.corpus.clone(),
+        max_chars: config.max_chars,
+        seed: config.seed,
+    })?;
+    progress.line(&format!("corpus: {}", corpus.report));
+    if let Some(note) = corpus.report.dropped_note() {
+        progress.line(&format!("note: {note}"));
+    }
+    Ok(corpus)
+}
+
+fn make_data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
+    let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
+    let data = match vocab {
+        Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
+        None => CharData::new(corpus, valid, length, batch),
+    }?;
+    memory::check(memory::charlm_step(
+        sizes(config, data.vocab.len()),
+        batch,
+        length,
+    ))?;
+    Ok(data)
+}
+
+fn sizes(config: &CharLmConfig, vocab: usize) -> CharLstmSizes {
+    CharLstmSizes {
+        vocab,
+        embedding: config.embedding_dim,
+        hidden: config.hidden_size,
+        layers: config.num_layers,
+    }
+}
+
+fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
+    CharLstm::new::<f32>(sizes(config, vocab), config.seed)
+}
+
+fn adam_config(config: &CharLmConfig) -> AdamConfig {
+    AdamConfig {
+        learning_rate: config.learning_rate,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+    }
+}
+
+fn clip(config: &CharLmConfig) -> Clip {
+    let max = config.clip_norm;
+    match config.clip_mode {
+        _ if max == 0.0 => Clip::Off,
+        ClipMode::PerTensor => Clip::PerTensor { max },
+        ClipMode::Global => Clip::Global { max, epsilon: 0.0 },
+    }
+}
+
+/// The vocabulary of a run.
+///
+/// # Errors
+/// If it is missing, damaged, or of another kind of model.
+pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
+    let path = folder.vocab_path();
+    let text = folder.read_vocab("char")?;
+    let value = serde_json::from_str(&text)
+        .map_err(|e| Error::checkpoint(&path, format!("is damaged: {e}")))?;
+    CharVocab::from_json(&value, &path)
+}
+
+fn load_state(checkpoint: &Path, corpus: &Corpus, config: &CharLmConfig) -> Result<TrainState> {
+    let path = checkpoint.join(STATE);
+    let state = TrainState::load(&path)?;
+    state.require_program(&path, "charlm")?;
+    if state.data_sha256 != corpus.report.sha256 {
+        let names: Vec<String> = config
+            .corpus
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect();
+        return Err(Error::Data(format!(
+            "--resume: the text of {} has changed since the run began (its SHA-256 is another); \
+             restore it, or start a new run from these weights with --init-from {} --out ANOTHER",
+            if names.is_empty() {
+                "the embedded corpus".into()
+            } else {
+                names.join(", ")
+            },
+            checkpoint.display()
+        )));
+    }
+    Ok(state)
+}
+
+/// Weights to start from, and the vocabulary where they come from a run.
+struct Init {
+    weights: TensorFile,
+    vocab: Option<CharVocab>,
+}
+
+impl Init {
+    fn load(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Err(Error::checkpoint(path, "--init-from: no such file or run"));
+        }
+        if path.is_file() {
+            return Ok(Init {
+                weights: TensorFile::load(path)?,
+                vocab: None,
+            });
+        }
+        let (folder, checkpoint) = RunFolder::find(path)?;
+        Ok(Init {
+            weights: TensorFile::load(&checkpoint.join(MODEL))?,
+            vocab: Some(read_vocab(&folder)?),
+        })
+    }
+}
