@@ -1,6 +1,8 @@
 //! Where tensors live and who computes: the border between rnnx and the hardware.
 
-pub mod cpu;
+pub(crate) mod cpu;
+
+pub use cpu::simd::{Dispatch, Level};
 
 use std::fmt;
 

@@ -206,7 +206,7 @@ impl Session {
                 if interrupt::asked() {
                     return self.stop();
                 }
-                let due = |every: usize| self.state.step % every as u64 == 0;
+                let due = |every: usize| self.state.step.is_multiple_of(every as u64);
                 if self.state.step_in_epoch < per_epoch
                     && self.config.checkpoint_every.is_some_and(due)
                 {
@@ -245,7 +245,7 @@ impl Session {
         self.state.step += 1;
         self.state.step_in_epoch += 1;
         self.state.adam_step = self.step.adam.step;
-        let logged = self.state.step % self.config.log_every as u64 == 0;
+        let logged = self.state.step.is_multiple_of(self.config.log_every as u64);
         if logged {
             self.metrics.write(&Event::Step(StepEvent {
                 step: self.state.step,

@@ -34,10 +34,10 @@ pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
         let mut b_k = b;
         for _ in 0..k {
             let b_row = load_row::<S, N>(b_k);
-            for m in 0..M {
+            for (m, acc) in acc.iter_mut().enumerate() {
                 let x = S::splat(*a_k.add(m * a.row));
-                for n in 0..N {
-                    acc[m][n] = S::fma(x, b_row[n], acc[m][n]);
+                for (acc, &b) in acc.iter_mut().zip(&b_row) {
+                    *acc = S::fma(x, b, *acc);
                 }
             }
             a_k = a_k.add(a.step);
@@ -80,8 +80,6 @@ pub const WIDTH: usize = 4;
 
 /// Calls `$body` for tiles of at most `S::ROWS` rows that cover `$rows` rows: `$row` is the first
 /// row of the tile, `$M` its constant height.
-#[macro_export]
-#[doc(hidden)]
 macro_rules! for_row_tiles {
     ($S:ty, $rows:expr, |$row:ident, $M:ident| $body:expr) => {{
         let total: usize = $rows;
@@ -118,4 +116,4 @@ macro_rules! for_row_tiles {
         }
     }};
 }
-pub use crate::for_row_tiles;
+pub(crate) use for_row_tiles;
