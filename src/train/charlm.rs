@@ -98,6 +98,8 @@ struct Session {
     started: Instant,
     /// Training time of earlier processes.
     earlier: f64,
+    /// Training time of the finished epochs.
+    epochs_took: f64,
     /// Characters trained on by this process.
     trained: u64,
 }
@@ -179,6 +181,7 @@ impl Session {
             metrics: MetricsWriter::append(&folder.metrics_path())?,
             step: CharLmStep::new(model, adam, step),
             earlier: state.elapsed_seconds,
+            epochs_took: epochs_took(&folder)?,
             started: Instant::now(),
             trained: 0,
             config,
@@ -292,6 +295,8 @@ impl Session {
         let steps = self.state.step_in_epoch as f64;
         self.state.epoch += 1;
         self.state.step_in_epoch = 0;
+        let seconds = self.elapsed() - self.epochs_took;
+        self.epochs_took += seconds;
         let event = EpochEvent {
             epoch: self.state.epoch,
             step: self.state.step,
@@ -299,7 +304,7 @@ impl Session {
             train_accuracy: sums.accuracy / sums.tokens,
             valid_loss: valid.map(|v| v.0),
             valid_accuracy: valid.map(|v| v.1),
-            seconds: self.elapsed(),
+            seconds,
         };
         self.metrics.write(&Event::Epoch(event))?;
         self.show_epoch(&event);
@@ -491,6 +496,19 @@ fn clip(config: &CharLmConfig) -> Clip {
         ClipMode::PerTensor => Clip::PerTensor { max },
         ClipMode::Global => Clip::Global { max, epsilon: 0.0 },
     }
+}
+
+/// Seconds of the epochs that metrics.jsonl holds.
+fn epochs_took(folder: &RunFolder) -> Result<f64> {
+    let path = folder.metrics_path();
+    if !path.exists() {
+        return Ok(0.0);
+    }
+    let seconds = metrics::read(&path)?.into_iter().map(|event| match event {
+        Event::Epoch(e) => e.seconds,
+        _ => 0.0,
+    });
+    Ok(seconds.sum())
 }
 
 /// The vocabulary of a run.
