@@ -3,7 +3,9 @@
 //! A tensor is a view (offset, shape) of shared storage; cloning one copies nothing. Writing goes
 //! through [`Tensor::data_mut`], which needs the storage to be unshared.
 
-use crate::device::Device;
+use crate::device::driver::DevicePtr;
+use crate::device::gpu::GpuBuffer;
+use crate::device::{Device, Gpu};
 use crate::device::cpu::buffer::Buffer;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
@@ -18,6 +20,8 @@ enum Storage {
     F32(Arc<Buffer<f32>>),
     F16(Arc<Buffer<f16>>),
     U32(Arc<Buffer<u32>>),
+    /// Device memory; what it holds is known by the data type alone.
+    Gpu(Arc<GpuBuffer>, DType),
 }
 
 /// Storage of one element type, found by the type.
@@ -136,20 +140,105 @@ impl Tensor {
             Storage::F32(_) => DType::F32,
             Storage::F16(_) => DType::F16,
             Storage::U32(_) => DType::U32,
+            Storage::Gpu(_, dtype) => dtype,
         }
     }
 
     /// Where the tensor lives.
     pub fn device(&self) -> Device {
-        Device::Cpu
+        match &self.storage.0 {
+            Storage::Gpu(buffer, _) => Device::Gpu(buffer.gpu().clone()),
+            _ => Device::Cpu,
+        }
     }
 
     fn wrong_type<T: Element>(&self) -> Error {
-        Error::op(
-            "tensor",
-            format!("a {} tensor was read as {}", self.dtype(), T::DTYPE),
-        )
+        let message = match &self.storage.0 {
+            Storage::Gpu(..) => format!("a tensor on a GPU was read as {} in host memory", T::DTYPE),
+            _ => format!("a {} tensor was read as {}", self.dtype(), T::DTYPE),
+        };
+        Error::op("tensor", message)
     }
+
+    // ---- on a GPU ------------------------------------------------------------------------------
+
+    /// A tensor in device memory, with undefined content.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if there is not enough memory.
+    pub fn on_gpu(gpu: &Arc<Gpu>, dtype: DType, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        let buffer = gpu.alloc(shape.numel() * dtype.size())?;
+        Ok(Tensor {
+            storage: StorageBox(Storage::Gpu(Arc::new(buffer), dtype)),
+            offset: 0,
+            shape,
+        })
+    }
+
+    /// The GPU that holds the tensor, if one does.
+    pub fn gpu(&self) -> Option<&Arc<Gpu>> {
+        match &self.storage.0 {
+            Storage::Gpu(buffer, _) => Some(buffer.gpu()),
+            _ => None,
+        }
+    }
+
+    /// The address of the first element in device memory.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if the tensor is in host memory.
+    pub fn ptr(&self) -> Result<DevicePtr> {
+        match &self.storage.0 {
+            Storage::Gpu(buffer, dtype) => Ok(buffer.ptr().offset(self.offset * dtype.size())),
+            _ => Err(Error::op("tensor", "a tensor in host memory was given to a GPU")),
+        }
+    }
+
+    /// A copy in device memory.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if the tensor is on a device already; [`Error::Device`] if there is not
+    /// enough memory.
+    pub fn to_gpu(&self, gpu: &Arc<Gpu>) -> Result<Self> {
+        let copy = Tensor::on_gpu(gpu, self.dtype(), self.shape.clone())?;
+        gpu.driver().upload(copy.ptr()?, self.bytes()?)?;
+        Ok(copy)
+    }
+
+    /// A copy in host memory; the tensor itself if it is there.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn to_cpu(&self) -> Result<Self> {
+        let Some(gpu) = self.gpu() else {
+            return Ok(self.clone());
+        };
+        fn fetch<T: Stored>(gpu: &Gpu, from: &Tensor) -> Result<Tensor> {
+            let mut copy = Tensor::uninit::<T>(from.shape.clone());
+            let bytes = bytemuck::cast_slice_mut(copy.data_mut::<T>()?);
+            gpu.driver().download(bytes, from.ptr()?)?;
+            Ok(copy)
+        }
+        match self.dtype() {
+            DType::F64 => fetch::<f64>(gpu, self),
+            DType::F32 => fetch::<f32>(gpu, self),
+            DType::F16 => fetch::<f16>(gpu, self),
+            DType::U32 => fetch::<u32>(gpu, self),
+        }
+    }
+
+    fn bytes(&self) -> Result<&[u8]> {
+        match self.storage.0 {
+            Storage::F64(_) => Ok(bytemuck::cast_slice(self.data::<f64>()?)),
+            Storage::F32(_) => Ok(bytemuck::cast_slice(self.data::<f32>()?)),
+            Storage::F16(_) => Ok(bytemuck::cast_slice(self.data::<f16>()?)),
+            Storage::U32(_) => Ok(bytemuck::cast_slice(self.data::<u32>()?)),
+            Storage::Gpu(..) => Err(Error::op("tensor", "the tensor is on a GPU already")),
+        }
+    }
+
+    // ---- in host memory ------------------------------------------------------------------------
 
     /// The elements.
     ///
@@ -175,8 +264,14 @@ impl Tensor {
     }
 
     /// The only tensor of its storage: it may be overwritten.
-    pub fn is_unique<T: Stored>(&mut self) -> bool {
-        T::of_mut(&mut self.storage).is_some_and(|b| Arc::get_mut(b).is_some())
+    pub fn is_unique(&mut self) -> bool {
+        match &mut self.storage.0 {
+            Storage::F64(b) => Arc::get_mut(b).is_some(),
+            Storage::F32(b) => Arc::get_mut(b).is_some(),
+            Storage::F16(b) => Arc::get_mut(b).is_some(),
+            Storage::U32(b) => Arc::get_mut(b).is_some(),
+            Storage::Gpu(b, _) => Arc::get_mut(b).is_some(),
+        }
     }
 
     /// The same elements in another shape.
@@ -226,6 +321,9 @@ impl Tensor {
                 "item",
                 format!("{} is not one number", self.shape),
             ));
+        }
+        if self.gpu().is_some() {
+            return self.to_cpu()?.item();
         }
         match self.dtype() {
             DType::F64 => Ok(self.data::<f64>()?[0]),

@@ -107,7 +107,7 @@ impl Grads {
                 false
             }
             Content::Owned(t) => {
-                if !t.is_unique::<T>() {
+                if !t.is_unique() {
                     *t = Tensor::from_slice(t.data::<T>()?, t.shape().clone())?;
                 }
                 true
@@ -134,6 +134,58 @@ impl Grads {
             ));
         }
         f(to, accumulate)
+    }
+
+    /// As [`Grads::write`], for values on a GPU: `f` gets the gradient's address, its data type
+    /// (that of the flat gradients for a parameter, else `dtype`), and whether it must add.
+    ///
+    /// # Errors
+    /// What `f` returns; or a size that does not fit.
+    pub fn write_gpu(
+        &mut self,
+        slot: Option<Slot>,
+        gpu: &Arc<Gpu>,
+        dtype: DType,
+        shape: &Shape,
+        f: impl FnOnce(GpuTarget) -> Result<()>,
+    ) -> Result<()> {
+        let Some(Slot(index)) = slot else {
+            return Ok(());
+        };
+        let target = match &mut self.slots[index] {
+            Content::Segment {
+                offset,
+                len,
+                written,
+            } => {
+                let flat = self.flat.as_ref().ok_or_else(no_flat)?;
+                fits(*len, shape)?;
+                GpuTarget {
+                    ptr: flat.slice(*offset, [*len])?.ptr()?,
+                    dtype: flat.dtype(),
+                    accumulate: std::mem::replace(written, true),
+                }
+            }
+            content => {
+                let accumulate = matches!(content, Content::Owned(_));
+                if !accumulate {
+                    *content = Content::Owned(Tensor::on_gpu(gpu, dtype, shape.clone())?);
+                }
+                let Content::Owned(t) = content else {
+                    return Err(Error::op("gradient", "a gradient without memory"));
+                };
+                if !t.is_unique() {
+                    *t = t.copy()?;
+                }
+                fits(t.numel(), shape)?;
+                GpuTarget {
+                    ptr: t.ptr()?,
+                    dtype: t.dtype(),
+                    accumulate,
+                }
+            }
+        };
+        f(target)
     }
 
     /// The flat gradient tensor. Segments that no op wrote are zeroed.

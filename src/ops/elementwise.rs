@@ -122,7 +122,7 @@ fn same_shape(op: &'static str, a: &Var, b: &Var) -> Result<()> {
 /// The value itself if nobody else holds it, else a copy.
 fn into_owned<T: Stored>(x: Var) -> Result<Tensor> {
     let mut value = x.into_value();
-    if value.is_unique::<T>() {
+    if value.is_unique() {
         return Ok(value);
     }
     Tensor::from_slice(value.data::<T>()?, value.shape().clone())

@@ -203,7 +203,7 @@ impl<T: Stored + Dispatch> Backward for Node<T> {
         let (rows, vocab) = (self.logits.shape().rows(), self.logits.shape().last());
         let scale = T::from_f64(dloss.item()? / rows as f64);
         let mut dlogits = self.logits;
-        if !dlogits.is_unique::<T>() {
+        if !dlogits.is_unique() {
             dlogits = Tensor::from_slice(dlogits.data::<T>()?, dlogits.shape().clone())?;
         }
         let targets = self.targets.data::<u32>()?.par_chunks(ROWS);
