@@ -127,8 +127,8 @@ fn projected_value(
 /// Half the distance of the two points of a central difference: its error of order STEP^2 (1e-10)
 /// and the rounding of the loss divided by STEP (1e-11 times the loss) are about as large.
 const STEP: f64 = 1e-5;
-/// Allowed error of a gradient element, relative to the largest of its tensor: some hundred times
-/// the errors above, and 1e5 times less than a wrong formula makes.
+/// Allowed error of a gradient element, relative to the largest of its tensor: the rounding of a
+/// loss of 1e3, and 1e5 times less than an error of one percent.
 const TOLERANCE: f64 = 1e-7;
 /// Gradients below this are as good as zero; the tolerance does not shrink further.
 const SMALLEST: f64 = 1e-2;
