@@ -7,10 +7,10 @@ use crate::tensor::{Stored, Tensor, for_float};
 
 /// Names the gradient of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(usize);
+pub struct Slot(pub(super) usize);
 
 #[derive(Debug)]
-enum Content {
+pub(super) enum Content {
     Empty,
     Owned(Tensor),
     /// A part of the flat gradient tensor.
@@ -24,29 +24,36 @@ enum Content {
 /// The gradients of a backward pass.
 #[derive(Debug, Default)]
 pub struct Grads {
-    slots: Vec<Content>,
-    flat: Option<Tensor>,
+    pub(super) slots: Vec<Content>,
+    /// Of the values. A gradient may arrive in another shape where the value was reshaped.
+    pub(super) shapes: Vec<Shape>,
+    pub(super) flat: Option<Tensor>,
 }
 
 impl Grads {
     pub(super) fn with_flat(flat: Tensor) -> Self {
         Grads {
-            slots: Vec::new(),
             flat: Some(flat),
+            ..Self::default()
         }
     }
 
-    pub(super) fn new_slot(&mut self) -> Slot {
-        self.slots.push(Content::Empty);
-        Slot(self.slots.len() - 1)
+    pub(super) fn new_slot(&mut self, shape: &Shape) -> Slot {
+        self.push(Content::Empty, shape)
     }
 
-    pub(super) fn new_segment(&mut self, offset: usize, len: usize) -> Slot {
-        self.slots.push(Content::Segment {
+    pub(super) fn new_segment(&mut self, offset: usize, shape: &Shape) -> Slot {
+        let segment = Content::Segment {
             offset,
-            len,
+            len: shape.numel(),
             written: false,
-        });
+        };
+        self.push(segment, shape)
+    }
+
+    fn push(&mut self, content: Content, shape: &Shape) -> Slot {
+        self.slots.push(content);
+        self.shapes.push(shape.clone());
         Slot(self.slots.len() - 1)
     }
 
@@ -71,8 +78,13 @@ impl Grads {
             return Ok(());
         };
         if matches!(self.slots[index], Content::Empty) {
+            self.fits(index, t.shape())?;
+            let t = t.reshape(self.shapes[index].clone())?;
             self.slots[index] = Content::Owned(t);
             return Ok(());
+        }
+        if let Some(gpu) = t.gpu() {
+            return self.add_on_gpu(slot, gpu, &t);
         }
         for_float!("gradient", t.dtype(), T => {
             let from = t.data::<T>()?;
@@ -101,9 +113,10 @@ impl Grads {
         let Some(Slot(index)) = slot else {
             return Ok(());
         };
+        self.fits(index, shape)?;
         let accumulate = match &mut self.slots[index] {
             empty @ Content::Empty => {
-                *empty = Content::Owned(Tensor::uninit::<T>(shape.clone()));
+                *empty = Content::Owned(Tensor::uninit::<T>(self.shapes[index].clone()));
                 false
             }
             Content::Owned(t) => {
@@ -116,76 +129,28 @@ impl Grads {
         };
         let to = match &mut self.slots[index] {
             Content::Segment { offset, len, .. } => {
-                let flat = self.flat.as_mut().ok_or_else(|| {
-                    Error::op(
-                        "gradient",
-                        "a parameter was used on a tape without flat gradients",
-                    )
-                })?;
-                &mut flat.data_mut::<T>()?[*offset..*offset + *len]
+                let flat = self.flat.as_mut().ok_or_else(no_flat)?;
+                let elements = flat.numel();
+                let range = *offset..*offset + *len;
+                flat.data_mut::<T>()?.get_mut(range).ok_or_else(|| {
+                    let end = format!("past the {elements} elements of the flat gradients");
+                    Error::op("gradient", format!("{shape} at {offset} reaches {end}"))
+                })?
             }
             Content::Owned(t) => t.data_mut::<T>()?,
             Content::Empty => &mut [],
         };
-        if to.len() != shape.numel() {
-            return Err(Error::op(
-                "gradient",
-                format!("{shape} does not fit a value of {} elements", to.len()),
-            ));
-        }
         f(to, accumulate)
     }
 
-    /// As [`Grads::write`], for values on a GPU: `f` gets the gradient's address, its data type
-    /// (that of the flat gradients for a parameter, else `dtype`), and whether it must add.
-    ///
-    /// # Errors
-    /// What `f` returns; or a size that does not fit.
-    pub fn write_gpu(
-        &mut self,
-        slot: Option<Slot>,
-        gpu: &Arc<Gpu>,
-        dtype: DType,
-        shape: &Shape,
-        f: impl FnOnce(GpuTarget) -> Result<()>,
-    ) -> Result<()> {
-        let Some(Slot(index)) = slot else {
+    /// Whether a gradient of this shape has the elements of the slot's value.
+    pub(super) fn fits(&self, index: usize, shape: &Shape) -> Result<()> {
+        let value = &self.shapes[index];
+        if value.numel() == shape.numel() {
             return Ok(());
-        };
-        let target = match &mut self.slots[index] {
-            Content::Segment {
-                offset,
-                len,
-                written,
-            } => {
-                let flat = self.flat.as_ref().ok_or_else(no_flat)?;
-                fits(*len, shape)?;
-                GpuTarget {
-                    ptr: flat.slice(*offset, [*len])?.ptr()?,
-                    dtype: flat.dtype(),
-                    accumulate: std::mem::replace(written, true),
-                }
-            }
-            content => {
-                let accumulate = matches!(content, Content::Owned(_));
-                if !accumulate {
-                    *content = Content::Owned(Tensor::on_gpu(gpu, dtype, shape.clone())?);
-                }
-                let Content::Owned(t) = content else {
-                    return Err(Error::op("gradient", "a gradient without memory"));
-                };
-                if !t.is_unique() {
-                    *t = t.copy()?;
-                }
-                fits(t.numel(), shape)?;
-                GpuTarget {
-                    ptr: t.ptr()?,
-                    dtype: t.dtype(),
-                    accumulate,
-                }
-            }
-        };
-        f(target)
+        }
+        let message = format!("{shape} does not fit a value of {value}");
+        Err(Error::op("gradient", message))
     }
 
     /// The flat gradient tensor. Segments that no op wrote are zeroed.
@@ -204,12 +169,25 @@ impl Grads {
                 written: false,
             } = *content
             {
-                for_float!("gradient", flat.dtype(), T => {
-                    flat.data_mut::<T>()?[offset..offset + len].fill(T::ZERO);
-                    Ok(())
-                })?;
+                match flat.gpu() {
+                    Some(gpu) => {
+                        let to = flat.slice(offset, [len])?.ptr()?;
+                        gpu.driver().fill(to, 0, len * flat.dtype().size())
+                    }
+                    None => for_float!("gradient", flat.dtype(), T => {
+                        flat.data_mut::<T>()?[offset..offset + len].fill(T::ZERO);
+                        Ok(())
+                    }),
+                }?;
             }
         }
         Ok(flat)
     }
+}
+
+pub(super) fn no_flat() -> Error {
+    Error::op(
+        "gradient",
+        "a parameter was used on a tape without flat gradients",
+    )
 }
