@@ -1,6 +1,9 @@
 //! Where tensors live and who computes: the border between rnnx and the hardware.
 
 pub mod cpu;
+pub mod driver;
+#[cfg(feature = "emulator")]
+pub mod emulated;
 
 use std::fmt;
 
