@@ -1,4 +1,5 @@
-//! Packs the text that is embedded in the binary.
+//! Packs the text that is embedded in the binary and, with the feature `emulator`, compiles the
+//! kernels as C++ for the emulated device.
 //!
 //! The format of the archive is described in `src/data/corpus.rs`, which reads it.
 
@@ -14,6 +15,38 @@ const LICENSE: &str = "PSF-LICENSE";
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     pack_corpus(Path::new(rustpython_pylib::LIB_PATH));
+    #[cfg(feature = "emulator")]
+    compile_kernels();
+}
+
+/// Compiles every `kernels/*.cu` and the faulty kernels of the emulator's own tests as C++17.
+///
+/// A kernel enters the emulator's table by a static constructor, so every object is linked whole.
+#[cfg(feature = "emulator")]
+fn compile_kernels() {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .flag("-xc++")
+        .flag("-ffp-contract=off") // one rounding an operation: the same bits on every processor
+        .flag("-fno-exceptions")
+        .include("kernels")
+        .opt_level(2)
+        .file("kernels/emu/emu.cpp");
+    for dir in ["kernels", "tests/emulator_faults"] {
+        let mut files = Vec::new();
+        list(Path::new(dir), "", &mut files);
+        files.sort();
+        for (name, path) in files {
+            println!("cargo::rerun-if-changed={}", path.display());
+            if name.ends_with(".cu") {
+                build.file(path);
+            }
+        }
+    }
+    build.link_lib_modifier("+whole-archive");
+    build.compile("rnnx_emulator");
 }
 
 /// Writes `corpus.bin` into OUT_DIR: every .py file below `root`, and the licence.
@@ -55,7 +88,7 @@ fn pack_corpus(root: &Path) {
 fn list(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) {
     let entries = fs::read_dir(dir).unwrap_or_else(|e| {
         panic!(
-            "cannot list {}: {e}; the crate rustpython-pylib carries this folder",
+            "cannot list {}: {e}; this source tree is not complete",
             dir.display()
         )
     });

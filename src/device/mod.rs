@@ -2,10 +2,11 @@
 
 pub(crate) mod cpu;
 pub mod driver;
+#[cfg(feature = "emulator")]
+pub mod emulated;
 pub mod gpu;
 
 pub use cpu::simd::{Dispatch, Level};
-
 pub use gpu::Gpu;
 
 use std::fmt;

@@ -1,0 +1,342 @@
+// The only header a kernel includes: what a kernel needs from the hardware.
+//
+// Compiled by NVRTC it is inline PTX and needs no CUDA header. Compiled as C++17 it is the
+// emulated device (emu/device.h), with the same names. The last part is written in those names and
+// serves both.
+//
+//   KERNEL(name, args...) { }   declares a kernel; arguments are ptr<T>, u32, i32, u64, float
+//   SHARED(type, name, count);  an array in shared memory
+//   ptr<T>                      a pointer; checked under emulation
+#pragma once
+
+#ifdef __CUDACC_RTC__
+
+using u8 = unsigned char;
+using u16 = unsigned short;
+using u32 = unsigned int;
+using i32 = int;
+using u64 = unsigned long long;
+
+template <class T>
+using ptr = T*;
+
+#define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
+#define DEVICE __device__ __forceinline__
+#define SHARED(type, name, count) __shared__ alignas(16) type name[count]
+
+// ---- who am I ------------------------------------------------------------------------------
+
+DEVICE u32 thread_x() { return threadIdx.x; }
+DEVICE u32 threads() { return blockDim.x; }
+DEVICE u32 block_x() { return blockIdx.x; }
+DEVICE u32 block_y() { return blockIdx.y; }
+DEVICE u32 block_z() { return blockIdx.z; }
+DEVICE u32 grid_x() { return gridDim.x; }
+DEVICE u32 grid_y() { return gridDim.y; }
+
+// ---- bits and half precision ---------------------------------------------------------------
+
+DEVICE u32 bits_of(float x) { return __float_as_uint(x); }
+DEVICE float float_of(u32 bits) { return __uint_as_float(bits); }
+
+// IEEE 754 binary16, a storage type.
+struct half {
+    u16 bits;
+};
+DEVICE float to_f32(half h) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h.bits));
+    return x;
+}
+DEVICE half to_half(float x) {
+    half h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h.bits) : "f"(x));
+    return h;
+}
+
+// ---- arithmetic of the special function unit ---------------------------------------------------
+
+DEVICE float ex2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEVICE float rcp(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEVICE float tanh_fast(float x) {
+    float y;
+    asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEVICE float ln(float x) { return logf(x); }
+DEVICE float square_root(float x) { return sqrtf(x); }
+DEVICE float exp_minus_1(float x) { return expm1f(x); }
+
+// ---- memory --------------------------------------------------------------------------------
+
+// A load of memory that nobody writes while the kernel runs.
+template <class T>
+DEVICE T ld_nc(const T* p) {
+    T value;
+    if constexpr (sizeof(T) == 2) {
+        u16 bits;
+        asm("ld.global.nc.u16 %0, [%1];" : "=h"(bits) : "l"(p));
+        value = T{bits};
+    } else {
+        u32 bits;
+        asm("ld.global.nc.u32 %0, [%1];" : "=r"(bits) : "l"(p));
+        value = *reinterpret_cast<T*>(&bits);
+    }
+    return value;
+}
+// A store of memory that is not read again soon.
+template <class T>
+DEVICE void st_cs(T* p, T value) {
+    if constexpr (sizeof(T) == 2)
+        asm volatile("st.global.cs.u16 [%0], %1;" ::"l"(p), "h"(*reinterpret_cast<u16*>(&value)) : "memory");
+    else
+        asm volatile("st.global.cs.u32 [%0], %1;" ::"l"(p), "r"(*reinterpret_cast<u32*>(&value)) : "memory");
+}
+
+// 16 bytes that move as one.
+struct alignas(16) u32x4 {
+    u32 word[4];
+};
+template <class T>
+DEVICE u32x4 ld16(T* p) {
+    return *reinterpret_cast<const u32x4*>(p);
+}
+template <class T>
+DEVICE void st16(T* p, u32x4 v) {
+    *reinterpret_cast<u32x4*>(p) = v;
+}
+template <class T>
+DEVICE bool aligned16(T* p) {
+    return reinterpret_cast<u64>(p) % 16 == 0;
+}
+// The same memory as elements of another type.
+template <class U, class T>
+DEVICE U* view(T* p) {
+    return reinterpret_cast<U*>(p);
+}
+
+// Adds and returns the value before. For integers only: their sums do not depend on the order.
+DEVICE u32 atomic_add(u32* p, u32 value) {
+    u32 before;
+    asm volatile("atom.add.u32 %0, [%1], %2;" : "=r"(before) : "l"(p), "r"(value) : "memory");
+    return before;
+}
+// Orders this thread's memory operations before its later ones for all threads of the device.
+DEVICE void fence() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+
+// ---- shared memory -------------------------------------------------------------------------
+
+template <class T>
+DEVICE T* dynamic_shared() {
+    extern __shared__ u32x4 dynamic_shared_memory[];
+    return reinterpret_cast<T*>(dynamic_shared_memory);
+}
+DEVICE u32 shared_address(const void* p) {
+    u32 address;
+    asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(address) : "l"(p));
+    return address;
+}
+
+// ---- barriers and warp collectives ---------------------------------------------------------
+
+constexpr u32 FULL = 0xFFFFFFFF;
+
+DEVICE void block_sync() { asm volatile("barrier.sync 0;" ::: "memory"); }
+DEVICE void syncwarp(u32 mask = FULL) { asm volatile("bar.warp.sync %0;" ::"r"(mask) : "memory"); }
+DEVICE u32 shfl_xor(u32 value, u32 lanes, u32 mask = FULL) {
+    u32 y;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, %3;" : "=r"(y) : "r"(value), "r"(lanes), "r"(mask));
+    return y;
+}
+DEVICE float shfl_xor(float value, u32 lanes, u32 mask = FULL) {
+    return float_of(shfl_xor(bits_of(value), lanes, mask));
+}
+DEVICE u32 shfl_idx(u32 value, u32 lane, u32 mask = FULL) {
+    u32 y;
+    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, %3;" : "=r"(y) : "r"(value), "r"(lane), "r"(mask));
+    return y;
+}
+DEVICE float shfl_idx(float value, u32 lane, u32 mask = FULL) {
+    return float_of(shfl_idx(bits_of(value), lane, mask));
+}
+DEVICE u32 ballot(bool predicate, u32 mask = FULL) {
+    u32 votes;
+    asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.ballot.b32 %0, p, %2; }"
+                 : "=r"(votes) : "r"(u32(predicate)), "r"(mask));
+    return votes;
+}
+DEVICE u32 count_bits(u32 x) {
+    u32 n;
+    asm("popc.b32 %0, %1;" : "=r"(n) : "r"(x));
+    return n;
+}
+
+// ---- matrices ------------------------------------------------------------------------------
+
+// D = A B + C of 16 x 16 times 16 x 8 halves, summed in f32. emu/device.h spells the fragments out.
+DEVICE void mma_m16n8k16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], const float (&c)[4]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
+                   "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+// Four 8 x 8 matrices of halves from shared memory; lane l names row l % 8 of matrix l / 8.
+DEVICE void ldmatrix_x4(u32 (&r)[4], const half* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row)) : "memory");
+}
+DEVICE void ldmatrix_x4_trans(u32 (&r)[4], const half* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row)) : "memory");
+}
+
+// ---- clusters (compute capability 9.0 and later) ---------------------------------------------
+
+#if __CUDA_ARCH__ >= 900
+// A place in the shared memory of a block of the cluster.
+template <class T>
+struct remote {
+    u32 address;
+    DEVICE remote operator+(u32 n) const { return {address + n * u32(sizeof(T))}; }
+};
+DEVICE u32 cluster_rank() {
+    u32 rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
+// Where `p` of this block's shared memory lies in block `rank` of the cluster.
+template <class T>
+DEVICE remote<T> map_remote(T* p, u32 rank) {
+    remote<T> to;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(to.address) : "r"(shared_address(p)), "r"(rank));
+    return to;
+}
+// A store that the other block sees after the next cluster barrier.
+template <class T>
+DEVICE void st_cluster(remote<T> to, T value) {
+    static_assert(sizeof(T) == 4, "remote stores move 32 bits");
+    asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(to.address), "r"(*reinterpret_cast<u32*>(&value)) : "memory");
+}
+#define HAS_CLUSTERS 1
+#endif
+
+#else
+#include "emu/device.h"
+#define HAS_CLUSTERS 1
+#endif
+
+// ---- in terms of the above -----------------------------------------------------------------
+
+DEVICE float to_f32(float x) { return x; }
+template <class T>
+DEVICE T from_f32(float x);
+template <>
+DEVICE float from_f32<float>(float x) { return x; }
+template <>
+DEVICE half from_f32<half>(float x) { return to_half(x); }
+
+DEVICE bool finite(float x) { return (bits_of(x) & 0x7F800000) != 0x7F800000; }
+DEVICE float exponential(float x) { return ex2(x * 1.4426950408889634f); }
+DEVICE float sigmoid(float x) { return rcp(1.0f + exponential(-x)); }
+
+// tanh with a relative error of a few units in the last place: near 0 the odd Taylor polynomial,
+// elsewhere 1 - 2 / (1 + exp(2|x|)).
+DEVICE float tanh_exact(float x) {
+    float a = x < 0.0f ? -x : x, s = x * x;
+    if (a < 0.25f) {
+        float p = 62.0f / 2835.0f - s * (1382.0f / 155925.0f);
+        p = 17.0f / 315.0f - s * p;
+        p = 2.0f / 15.0f - s * p;
+        p = 1.0f / 3.0f - s * p;
+        return x - x * s * p;
+    }
+    float y = 1.0f - 2.0f * rcp(1.0f + exponential(2.0f * a));
+    return x < 0.0f ? -y : y;
+}
+
+// The first thread-sized piece of a per-element kernel: eight elements a thread.
+constexpr u32 GROUP = 8;
+DEVICE u64 first_element() { return (u64(block_x()) * threads() + thread_x()) * GROUP; }
+
+// Elements i .. i + 8 of p[0 .. n] as f32; 16 bytes at once where that is possible.
+template <class T>
+DEVICE void load8(ptr<T> p, u64 i, u64 n, float (&v)[GROUP]) {
+    if (i + GROUP <= n && aligned16(p)) {
+        constexpr u32 WORDS = sizeof(T) / 2;  // 16-byte words in eight elements: half 1, float 2
+        for (u32 w = 0; w < WORDS; w++) {
+            u32x4 x = ld16(p + (i + w * (GROUP / WORDS)));
+            for (u32 j = 0; j < 4; j++) {
+                if constexpr (sizeof(T) == 4) {
+                    v[4 * w + j] = float_of(x.word[j]);
+                } else {
+                    v[2 * j] = to_f32(half{u16(x.word[j])});
+                    v[2 * j + 1] = to_f32(half{u16(x.word[j] >> 16)});
+                }
+            }
+        }
+        return;
+    }
+    for (u32 j = 0; j < GROUP; j++) v[j] = i + j < n ? to_f32(p[i + j]) : 0.0f;
+}
+template <class T>
+DEVICE void store8(ptr<T> p, u64 i, u64 n, const float (&v)[GROUP]) {
+    if (i + GROUP <= n && aligned16(p)) {
+        constexpr u32 WORDS = sizeof(T) / 2;
+        for (u32 w = 0; w < WORDS; w++) {
+            u32x4 x;
+            for (u32 j = 0; j < 4; j++) {
+                if constexpr (sizeof(T) == 4)
+                    x.word[j] = bits_of(v[4 * w + j]);
+                else
+                    x.word[j] = to_half(v[2 * j]).bits | u32(to_half(v[2 * j + 1]).bits) << 16;
+            }
+            st16(p + (i + w * (GROUP / WORDS)), x);
+        }
+        return;
+    }
+    for (u32 j = 0; j < GROUP; j++)
+        if (i + j < n) p[i + j] = from_f32<T>(v[j]);
+}
+
+// Sum over the 32 lanes of a warp, in all of them; a fixed tree.
+DEVICE float warp_sum(float x) {
+    for (u32 lanes = 16; lanes > 0; lanes /= 2) x += shfl_xor(x, lanes);
+    return x;
+}
+// Sum over the threads of a block (a multiple of 32), in all of them; a fixed order. `scratch`
+// has 32 elements.
+DEVICE float block_sum(float x, ptr<float> scratch) {
+    x = warp_sum(x);
+    block_sync();  // the scratch may still be read by an earlier sum
+    if (thread_x() % 32 == 0) scratch[thread_x() / 32] = x;
+    block_sync();
+    float total = 0.0f;
+    for (u32 w = 0; w < threads() / 32; w++) total += scratch[w];
+    return total;
+}
+
+// Ten rounds of Philox4x32 in place (Salmon et al. 2011), the numbers of src/rng.rs.
+DEVICE void philox4x32_10(u32 (&c)[4], u32 key0, u32 key1) {
+    for (u32 round = 0; round < 10; round++) {
+        u64 p0 = u64(0xD2511F53u) * c[0], p1 = u64(0xCD9E8D57u) * c[2];
+        c[0] = u32(p1 >> 32) ^ c[1] ^ key0;
+        c[1] = u32(p1);
+        c[2] = u32(p0 >> 32) ^ c[3] ^ key1;
+        c[3] = u32(p0);
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+}

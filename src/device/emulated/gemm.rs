@@ -1,0 +1,195 @@
+//! cuBLAS's GEMM on the emulated device: the same indexing, the same demands.
+
+use super::memory::Memory;
+use crate::device::driver::{Gemm, Matrix};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use half::f16;
+
+/// Runs a product. Sums are in f32, in the order of k.
+pub fn gemm(memory: &mut Memory, g: &Gemm) -> Result<()> {
+    let [a, b] = [
+        Operand::new("A", g.a, g.trans_a, g.m, g.k)?,
+        Operand::new("B", g.b, g.trans_b, g.k, g.n)?,
+    ];
+    let c = Operand::new("C", g.c, false, g.m, g.n)?;
+    if g.batch == 0 || g.a.dtype != g.b.dtype || (g.c.dtype != DType::F32 && g.c.dtype != g.a.dtype)
+    {
+        let types = [g.a.dtype, g.b.dtype, g.c.dtype];
+        return Err(fail(format!("batch {}, data types {types:?}", g.batch)));
+    }
+    c.check_apart(&a, g.batch)?;
+    c.check_apart(&b, g.batch)?;
+    if g.batch > 1 && g.c.stride < c.elements() {
+        return Err(fail(format!(
+            "C's stride {} makes its matrices overlap",
+            g.c.stride
+        )));
+    }
+    for i in 0..g.batch {
+        // op(A) by rows and op(B) by columns: a sum runs along both.
+        let rows = a.read(memory, i, true)?;
+        let columns = b.read(memory, i, false)?;
+        // With beta = 0 whatever C holds, NaN too, is not read.
+        let old = (g.beta != 0.0)
+            .then(|| c.read(memory, i, false))
+            .transpose()?;
+        let mut out = vec![0.0f32; g.m * g.n];
+        for (j, out) in out.chunks_mut(g.m.max(1)).enumerate() {
+            let column = &columns[j * g.k..][..g.k];
+            for (r, out) in out.iter_mut().enumerate() {
+                let row = &rows[r * g.k..][..g.k];
+                let sum = row
+                    .iter()
+                    .zip(column)
+                    .fold(0.0f32, |sum, (x, y)| sum + x * y);
+                *out = g.alpha * sum;
+                if let Some(old) = &old {
+                    *out += g.beta * old[j * g.m + r];
+                }
+            }
+        }
+        c.write(memory, i, &out)?;
+    }
+    Ok(())
+}
+
+fn fail(message: String) -> Error {
+    Error::op("gemm", message)
+}
+
+/// A checked operand: op(X) is `rows x columns`.
+struct Operand {
+    name: &'static str,
+    matrix: Matrix,
+    trans: bool,
+    rows: usize,
+    columns: usize,
+    size: usize,
+}
+
+impl Operand {
+    fn new(
+        name: &'static str,
+        matrix: Matrix,
+        trans: bool,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Self> {
+        let size = match matrix.dtype {
+            DType::F32 => 4,
+            DType::F16 => 2,
+            other => return Err(fail(format!("{name} is {other}, not f32 or f16"))),
+        };
+        let height = if trans { columns } else { rows };
+        if matrix.ld < height.max(1) {
+            let ld = matrix.ld;
+            return Err(fail(format!(
+                "{name} has {height} stored rows and a leading dimension of {ld}"
+            )));
+        }
+        if matrix.ptr.address() % size as u64 != 0 {
+            return Err(fail(format!("{name} is not aligned to {size} bytes")));
+        }
+        Ok(Operand {
+            name,
+            matrix,
+            trans,
+            rows,
+            columns,
+            size,
+        })
+    }
+
+    /// Elements from the first to the last of one matrix of the batch.
+    fn elements(&self) -> usize {
+        let (height, width) = if self.trans {
+            (self.columns, self.rows)
+        } else {
+            (self.rows, self.columns)
+        };
+        if height == 0 || width == 0 {
+            return 0;
+        }
+        (width - 1) * self.matrix.ld + height
+    }
+
+    fn check_apart(&self, other: &Operand, batch: usize) -> Result<()> {
+        let range = |o: &Operand| {
+            let first = o.matrix.ptr.address();
+            let elements = (batch - 1) * o.matrix.stride + o.elements();
+            first..first + (elements * o.size) as u64
+        };
+        let (x, y) = (range(self), range(other));
+        if x.start < y.end && y.start < x.end {
+            let message = format!("{} overlaps {}", self.name, other.name);
+            return Err(fail(message));
+        }
+        Ok(())
+    }
+
+    /// Position of op(X)[row, column] among the elements.
+    fn at(&self, row: usize, column: usize) -> usize {
+        if self.trans {
+            row * self.matrix.ld + column
+        } else {
+            column * self.matrix.ld + row
+        }
+    }
+
+    fn place(&self, index: usize) -> (crate::device::driver::DevicePtr, usize) {
+        let first = self
+            .matrix
+            .ptr
+            .offset(index * self.matrix.stride * self.size);
+        (first, self.elements() * self.size)
+    }
+
+    /// op(X) of one matrix of the batch as f32, packed by rows or by columns.
+    fn read(&self, memory: &Memory, index: usize, by_rows: bool) -> Result<Vec<f32>> {
+        let (first, bytes) = self.place(index);
+        let stored = memory
+            .bytes("gemm", first, bytes)
+            .map_err(|e| fail(format!("{}: {e}", self.name)))?;
+        let element = |row, column| {
+            let at = self.at(row, column);
+            match self.matrix.dtype {
+                DType::F16 => f16::from_le_bytes([stored[2 * at], stored[2 * at + 1]]).to_f32(),
+                _ => bytemuck::pod_read_unaligned::<f32>(&stored[4 * at..4 * at + 4]),
+            }
+        };
+        let (outer, inner) = if by_rows {
+            (self.rows, self.columns)
+        } else {
+            (self.columns, self.rows)
+        };
+        let mut out = Vec::with_capacity(outer * inner);
+        for o in 0..outer {
+            for i in 0..inner {
+                out.push(if by_rows {
+                    element(o, i)
+                } else {
+                    element(i, o)
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Writes op(X), packed by columns; elements between the columns are left alone.
+    fn write(&self, memory: &mut Memory, index: usize, values: &[f32]) -> Result<()> {
+        let (first, bytes) = self.place(index);
+        let stored = memory
+            .bytes_mut("gemm", first, bytes)
+            .map_err(|e| fail(format!("{}: {e}", self.name)))?;
+        for (i, &x) in values.iter().enumerate() {
+            let at = self.at(i % self.rows, i / self.rows) * self.size;
+            let to = &mut stored[at..at + self.size];
+            match self.matrix.dtype {
+                DType::F16 => to.copy_from_slice(&f16::from_f32(x).to_le_bytes()),
+                _ => to.copy_from_slice(&x.to_le_bytes()),
+            }
+        }
+        Ok(())
+    }
+}

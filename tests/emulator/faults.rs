@@ -1,0 +1,213 @@
+//! Planted faults: each must be caught, and the same launch without the fault must pass.
+
+use crate::support::*;
+use rnnx::device::driver::Launch;
+
+fn ramp(n: usize) -> Vec<f32> {
+    (0..n).map(|i| i as f32).collect()
+}
+
+#[test]
+fn a_missing_barrier_gives_other_bits_under_another_schedule() {
+    let io = || [give(&ramp(64)), fresh::<f32>(64)];
+    let out = run(Launch::new("fault_none", 1, 64), &io());
+    let reversed: Vec<f32> = (0..64).rev().map(|i| i as f32).collect();
+    assert_eq!(get::<f32>(&out[1]), reversed);
+
+    for kernel in ["fault_missing_barrier", "fault_missing_second_barrier"] {
+        let bits = |s| try_run(s, Launch::new(kernel, 1, 64), &io()).unwrap()[1].clone();
+        assert_ne!(bits(0), bits(1), "{kernel}");
+        assert_ne!(bits(0), bits(SCHEDULES[2]), "{kernel}");
+    }
+    // Without its first barrier the reversal also reads shared memory that nobody wrote.
+    let launch = Launch::new("fault_missing_barrier", 1, 64);
+    let out = try_run(0, launch, &io()).unwrap();
+    assert!(get::<f32>(&out[1]).iter().any(|x| x.is_nan()));
+}
+
+#[test]
+fn an_access_outside_of_a_buffer_names_kernel_and_thread() {
+    let x = || give(&ramp(32));
+    let launch = Launch::new("fault_stray_write", 1, 32);
+    run(launch, &[x(), number(0)]);
+    let message = fault(0, launch, &[x(), number(1)]);
+    assert!(message.contains("block (0, 0, 0) thread 31"), "{message}");
+    assert!(
+        message.contains("4 bytes at byte 128 of a buffer of 128 bytes"),
+        "{message}"
+    );
+    let message = fault(0, launch, &[x(), number(-1)]);
+    assert!(
+        message.contains("thread 0") && message.contains("byte -4"),
+        "{message}"
+    );
+
+    let launch = Launch::new("fault_stray_read", 1, 32);
+    run(launch, &[x(), fresh::<f32>(32), number(0)]);
+    for shift in [1, -1, i32::MAX, i32::MIN] {
+        fault(1, launch, &[x(), fresh::<f32>(32), number(shift)]);
+    }
+    fault(
+        0,
+        Launch::new("fault_stray_shared", 1, 32),
+        &[fresh::<f32>(32)],
+    );
+    let message = fault(0, launch, &[Buf::Null, fresh::<f32>(32), number(0)]);
+    assert!(message.contains("null pointer"), "{message}");
+}
+
+#[test]
+fn a_write_through_a_plain_pointer_hits_a_sentinel() {
+    let launch = Launch::new("fault_plain_pointer", 1, 1);
+    run(launch, &[give(&ramp(32)), number(31u32)]);
+    for n in [32u32, 33, 64] {
+        let message = fault(0, launch, &[give(&ramp(32)), number(n)]);
+        let byte = 4 * n;
+        assert!(message.contains(&format!("at byte {byte}")), "{message}");
+    }
+}
+
+#[test]
+fn a_thread_that_returns_before_a_barrier_is_named() {
+    for schedule in SCHEDULES {
+        let launch = Launch::new("fault_early_return", 2, 64);
+        run(launch, &[fresh::<f32>(64), number(64u32)]);
+        let message = fault(schedule, launch, &[fresh::<f32>(64), number(63u32)]);
+        assert!(message.contains("thread 63 returned"), "{message}");
+        assert!(message.contains("faults.cu:"), "{message}");
+
+        let launch = Launch::new("fault_early_return_from_warp", 1, 32);
+        run(launch, &[fresh::<f32>(32), number(32u32)]);
+        let message = fault(schedule, launch, &[fresh::<f32>(32), number(31u32)]);
+        assert!(message.contains("thread 31 returned"), "{message}");
+    }
+}
+
+#[test]
+fn barriers_and_collectives_that_do_not_meet() {
+    for schedule in SCHEDULES {
+        let y = || [fresh::<f32>(64)];
+        let message = fault(
+            schedule,
+            Launch::new("fault_divergent_barriers", 1, 64),
+            &y(),
+        );
+        assert!(message.contains("different barriers"), "{message}");
+        let message = fault(
+            schedule,
+            Launch::new("fault_divergent_collectives", 1, 32),
+            &y(),
+        );
+        assert!(
+            message.contains("shfl_idx") && message.contains("shfl_xor"),
+            "{message}"
+        );
+        let message = fault(schedule, Launch::new("fault_not_in_mask", 1, 32), &y());
+        assert!(message.contains("not in its own mask"), "{message}");
+        let launch = Launch::new("fault_early_return_from_warp", 1, 31);
+        let message = fault(schedule, launch, &[fresh::<f32>(64), number(64u32)]);
+        assert!(message.contains("names lanes"), "{message}");
+    }
+}
+
+#[test]
+fn unaligned_vector_accesses() {
+    for kernel in ["fault_unaligned_load", "fault_unaligned_store"] {
+        let bufs = [give(&ramp(8)), fresh::<f32>(8)];
+        let message = fault(0, Launch::new(kernel, 1, 1), &bufs);
+        assert!(message.contains("not aligned to 16 bytes"), "{message}");
+    }
+}
+
+#[test]
+fn memory_that_nobody_wrote_is_nan() {
+    let bufs = [fresh::<f32>(32), fresh::<f32>(32)];
+    let out = run(Launch::new("fault_uninitialised", 1, 32), &bufs);
+    assert!(get::<f32>(&out[1]).iter().all(|x| x.is_nan()));
+    let halves = get::<half::f16>(&out[0]);
+    assert!(halves.iter().all(|x| x.is_nan()));
+    let out = run(
+        Launch::new("fault_uninitialised_shared", 1, 32),
+        &[fresh::<f32>(32)],
+    );
+    assert!(get::<f32>(&out[0]).iter().all(|x| x.is_nan()));
+}
+
+#[test]
+fn launches_that_cannot_be() {
+    let x = || give(&ramp(32));
+    let expect = |launch: Launch, bufs: &[Buf], text: &str| {
+        let message = fault(0, launch, bufs);
+        assert!(message.contains(text), "{message} lacks {text}");
+    };
+    let good = Launch::new("fault_stray_write", 1, 32);
+    let io = || [x(), number(0)];
+    expect(
+        Launch::new("no_such_kernel", 1, 32),
+        &[],
+        "no kernel of this name",
+    );
+    expect(good, &[x()], "1 arguments, the kernel takes 2");
+    expect(
+        good,
+        &[x(), number(0), number(0)],
+        "3 arguments, the kernel takes 2",
+    );
+    expect(
+        good,
+        &[x(), number(0u64)],
+        "argument 1 is u64, the kernel takes i32",
+    );
+    expect(
+        good,
+        &[x(), number(0u32)],
+        "argument 1 is u32, the kernel takes i32",
+    );
+    expect(
+        good,
+        &[x(), x()],
+        "argument 1 is a pointer, the kernel takes i32",
+    );
+    expect(good, &[number(1.0f32), number(0)], "argument 0 is f32");
+    for (grid, threads, cluster, shared) in [
+        ([1, 1, 1], 1025, 1, 0),
+        ([1, 1, 1], 0, 1, 0),
+        ([0, 1, 1], 32, 1, 0),
+        ([1, 65536, 1], 32, 1, 0),
+        ([1, 1, 65536], 32, 1, 0),
+        ([1 << 31, 1, 1], 32, 1, 0),
+        ([3, 1, 1], 32, 2, 0),
+        ([16, 1, 1], 32, 16, 0),
+        ([1, 1, 1], 32, 0, 0),
+        ([1, 1, 1], 32, 1, 227 * 1024 + 1),
+    ] {
+        let launch = Launch {
+            grid,
+            block: threads,
+            cluster,
+            shared_bytes: shared,
+            ..good
+        };
+        fault(0, launch, &io());
+    }
+    let out = [fresh::<f32>(32)];
+    expect(
+        Launch::new("fault_too_much_shared", 1, 32),
+        &out,
+        "shared memory",
+    );
+}
+
+#[test]
+fn remote_stores_are_delivered_when_they_are_awaited_and_not_before() {
+    let cluster = |kernel| Launch {
+        cluster: 2,
+        ..Launch::new(kernel, 4, 1)
+    };
+    let message = fault(0, cluster("fault_unawaited_store"), &[fresh::<f32>(1)]);
+    assert!(message.contains("remote store"), "{message}");
+    let message = fault(0, cluster("fault_no_cluster_arrive"), &[fresh::<f32>(1)]);
+    assert!(message.contains("without having arrived"), "{message}");
+    let out = run(cluster("fault_early_remote_read"), &[fresh::<f32>(4)]);
+    assert_eq!(get::<f32>(&out[0]), [0.0; 4]);
+}
