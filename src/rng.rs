@@ -99,6 +99,11 @@ impl Stream {
         }
     }
 
+    /// Key (low, high), step and domain: what a kernel needs to make the same numbers.
+    pub fn words(&self) -> [u32; 4] {
+        [self.key[0], self.key[1], self.step, self.domain]
+    }
+
     /// Random words `4 * block .. 4 * block + 4`.
     #[inline(always)]
     pub fn block(&self, block: u64) -> [u32; 4] {

@@ -103,7 +103,7 @@ fn pass<T: Number>(
     Pass {
         loss: loss.total.value().item().unwrap(),
         ce: loss.ce.value().item().unwrap(),
-        correct: loss.correct,
+        correct: loss.correct.item().unwrap() as usize,
         gradient: tape
             .backward(&loss.total, seed)
             .unwrap()

@@ -54,8 +54,8 @@ pub struct Loss {
     pub total: Var,
     /// Cross-entropy in nats a character.
     pub ce: Var,
-    /// Characters predicted right.
-    pub correct: usize,
+    /// Number of characters predicted right, a u32 scalar.
+    pub correct: Tensor,
 }
 
 impl CharLstm {

@@ -6,10 +6,14 @@
 use super::CHUNK;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
+use crate::device::Gpu;
+use crate::device::driver::{Arg, Launch};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::rng::{Stream, philox4x32_10_wide};
 use crate::tensor::{Tensor, for_float};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Drops elements with probability `p` in [0, 1). Element i uses word i of `stream`; it is kept
 /// if that word is at least p * 2^32.
@@ -26,18 +30,10 @@ pub fn dropout(tape: &mut Tape, x: &Var, p: f64, stream: Stream) -> Result<Var> 
     if p == 0.0 {
         return Ok(x.clone());
     }
-    let mut mask = vec![0u64; x.value().numel().div_ceil(GROUP)];
-    let value = for_float!("dropout", x.value().dtype(), T => {
-        let mut y = Tensor::uninit::<T>(x.value().shape().clone());
-        let inputs = x.value().data::<T>()?.par_chunks(CHUNK);
-        let masks = mask.par_chunks_mut(CHUNK / GROUP);
-        let outputs = y.data_mut::<T>()?.par_chunks_mut(CHUNK);
-        outputs.zip(inputs).zip(masks).enumerate().for_each(|(i, ((y, x), mask))| {
-            T::dispatch(Draw { mask, stream, first: i * CHUNK / GROUP, threshold: threshold(p) });
-            T::dispatch(Apply { to: y, from: x, mask, scale: scale(p) });
-        });
-        Ok(y)
-    })?;
+    let (value, mask) = match x.value().gpu() {
+        Some(gpu) => drop_on_gpu(gpu, x.value(), p, stream)?,
+        None => drop_on_cpu(x.value(), p, stream)?,
+    };
     let y = tape.output(value, [x.slot()]);
     if y.slot().is_some() {
         tape.push(Dropout {
@@ -48,6 +44,14 @@ pub fn dropout(tape: &mut Tape, x: &Var, p: f64, stream: Stream) -> Result<Var> 
         });
     }
     Ok(y)
+}
+
+/// What is kept: one bit an element.
+enum Mask {
+    /// Bit b of word w is element 64 w + b.
+    Cpu(Vec<u64>),
+    /// Bit b of word w is element 32 w + b.
+    Gpu(Tensor),
 }
 
 fn threshold(p: f64) -> u32 {
@@ -64,6 +68,22 @@ fn scale(p: f64) -> f64 {
 const GROUP: usize = 64;
 /// Philox blocks that yield a word of the mask.
 const BLOCKS: usize = GROUP / 4;
+
+fn drop_on_cpu(x: &Tensor, p: f64, stream: Stream) -> Result<(Tensor, Mask)> {
+    let mut mask = vec![0u64; x.numel().div_ceil(GROUP)];
+    let value = for_float!("dropout", x.dtype(), T => {
+        let mut y = Tensor::uninit::<T>(x.shape().clone());
+        let inputs = x.data::<T>()?.par_chunks(CHUNK);
+        let masks = mask.par_chunks_mut(CHUNK / GROUP);
+        let outputs = y.data_mut::<T>()?.par_chunks_mut(CHUNK);
+        outputs.zip(inputs).zip(masks).enumerate().for_each(|(i, ((y, x), mask))| {
+            T::dispatch(Draw { mask, stream, first: i * CHUNK / GROUP, threshold: threshold(p) });
+            T::dispatch(Apply { to: y, from: x, mask, scale: scale(p) });
+        });
+        Ok(y)
+    })?;
+    Ok((value, Mask::Cpu(mask)))
+}
 
 /// Fills the mask: bit b of word w is whether element 64 w + b is kept.
 struct Draw<'a> {
@@ -120,12 +140,35 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
     }
 }
 
+// ---- gpu -----------------------------------------------------------------------------------
+
+fn drop_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, p: f64, stream: Stream) -> Result<(Tensor, Mask)> {
+    let n = x.numel();
+    let mask = Tensor::on_gpu(gpu, DType::U32, [n.div_ceil(32)])?;
+    let [low, high, step, domain] = stream.words().map(Arg::from);
+    let args = [mask.ptr()?.into(), (n as u64).into(), low, high, step, domain, threshold(p).into()];
+    // A thread fills one word of the mask.
+    let blocks = n.div_ceil(32).div_ceil(256) as u32;
+    gpu.launch(&Launch::new("dropout_mask", blocks, 256), &args)?;
+    Ok((apply_on_gpu(gpu, x, &mask, p)?, Mask::Gpu(mask)))
+}
+
+fn apply_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, mask: &Tensor, p: f64) -> Result<Tensor> {
+    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
+    let n = x.numel() as u64;
+    let kernel = format!("dropout_apply_{}", x.dtype());
+    let scale = scale(p) as f32;
+    let args = [x.ptr()?.into(), mask.ptr()?.into(), y.ptr()?.into(), n.into(), scale.into()];
+    gpu.launch(&Launch::per_element(&kernel, n), &args)?;
+    Ok(y)
+}
+
 // ---- backward ------------------------------------------------------------------------------
 
 struct Dropout {
     x: Option<Slot>,
     p: f64,
-    mask: Vec<u64>,
+    mask: Mask,
     y: Option<Slot>,
 }
 
@@ -138,9 +181,16 @@ impl Backward for Dropout {
         let Some(dy) = grads.take(self.y) else {
             return Ok(());
         };
+        let mask = match &self.mask {
+            Mask::Gpu(mask) => {
+                let gpu = dy.gpu().ok_or_else(|| Error::op("dropout", "a gradient in host memory"))?;
+                return grads.add(self.x, apply_on_gpu(gpu, &dy, mask, self.p)?);
+            }
+            Mask::Cpu(mask) => mask,
+        };
         for_float!("dropout", dy.dtype(), T => {
             let mut dx = Tensor::uninit::<T>(dy.shape().clone());
-            let masks = self.mask.par_chunks(CHUNK / GROUP);
+            let masks = mask.par_chunks(CHUNK / GROUP);
             let from = dy.data::<T>()?.par_chunks(CHUNK);
             dx.data_mut::<T>()?.par_chunks_mut(CHUNK).zip(from).zip(masks).for_each(
                 |((to, from), mask)| T::dispatch(Apply { to, from, mask, scale: scale(self.p) }),

@@ -1,11 +1,14 @@
 //! **op** c = a + b, c = a * b, y = sigmoid(x), y = tanh(x), and y = x + bias in each row.
 
-use super::CHUNK;
+use super::{CHUNK, gpu};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::device::Gpu;
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
+use crate::device::driver::Launch;
 use crate::error::{Error, Result};
 use crate::tensor::{Stored, Tensor, for_float};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Sum of two tensors of one shape.
 ///
@@ -13,9 +16,12 @@ use rayon::prelude::*;
 /// [`Error::Op`] if the shapes or data types differ.
 pub fn add(tape: &mut Tape, a: &Var, b: &Var) -> Result<Var> {
     same_shape("add", a, b)?;
-    let value = for_float!("add", a.value().dtype(), T => {
-        zip::<T>(a.value(), b.value(), |a, b| a + b)
-    })?;
+    let value = match gpu::common("add", a.value(), b.value())? {
+        Some(gpu) => on_gpu(gpu, "add", a.value(), b.value())?,
+        None => for_float!("add", a.value().dtype(), T => {
+            zip::<T>(a.value(), b.value(), |a, b| a + b)
+        })?,
+    };
     let c = tape.output(value, [a.slot(), b.slot()]);
     if c.slot().is_some() {
         tape.push(Add {
@@ -32,9 +38,12 @@ pub fn add(tape: &mut Tape, a: &Var, b: &Var) -> Result<Var> {
 /// [`Error::Op`] if the shapes or data types differ.
 pub fn mul(tape: &mut Tape, a: &Var, b: &Var) -> Result<Var> {
     same_shape("mul", a, b)?;
-    let value = for_float!("mul", a.value().dtype(), T => {
-        zip::<T>(a.value(), b.value(), |a, b| a * b)
-    })?;
+    let value = match gpu::common("mul", a.value(), b.value())? {
+        Some(gpu) => on_gpu(gpu, "mul", a.value(), b.value())?,
+        None => for_float!("mul", a.value().dtype(), T => {
+            zip::<T>(a.value(), b.value(), |a, b| a * b)
+        })?,
+    };
     let c = tape.output(value, [a.slot(), b.slot()]);
     if c.slot().is_some() {
         tape.push(Mul {
@@ -86,7 +95,11 @@ pub fn add_bias(tape: &mut Tape, x: Var, bias: &Var) -> Result<Var> {
         return Err(Error::op("add_bias", message));
     }
     super::one_dtype("add_bias", &[x.value(), bias.value()])?;
-    let (x_slot, bias_slot) = (x.slot(), bias.slot());
+    let x_slot = x.slot();
+    if let Some(gpu) = gpu::common("add_bias", x.value(), bias.value())?.cloned() {
+        let y = add_bias_on_gpu(&gpu, x.into_value(), bias.value())?;
+        return Ok(record_add_bias(tape, y, x_slot, bias));
+    }
     let value = for_float!("add_bias", x.value().dtype(), T => {
         let mut value = into_owned::<T>(x)?;
         let bias = bias.value().data::<T>()?;
@@ -97,15 +110,19 @@ pub fn add_bias(tape: &mut Tape, x: Var, bias: &Var) -> Result<Var> {
         });
         Ok(value)
     })?;
-    let y = tape.output(value, [x_slot, bias_slot]);
+    Ok(record_add_bias(tape, value, x_slot, bias))
+}
+
+fn record_add_bias(tape: &mut Tape, value: Tensor, x: Option<Slot>, bias: &Var) -> Var {
+    let y = tape.output(value, [x, bias.slot()]);
     if y.slot().is_some() {
         tape.push(AddBias {
-            x: x_slot,
+            x,
             bias: bias.clone(),
             y: y.slot(),
         });
     }
-    Ok(y)
+    y
 }
 
 /// Rows that one task of a row-wise op takes.
@@ -204,13 +221,16 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
 }
 
 fn activation(tape: &mut Tape, x: &Var, function: Function) -> Result<Var> {
-    let value = for_float!(function.name(), x.value().dtype(), T => {
-        let mut y = Tensor::from_slice(x.value().data::<T>()?, x.value().shape().clone())?;
-        y.data_mut::<T>()?
-            .par_chunks_mut(CHUNK)
-            .for_each(|chunk| T::dispatch(Apply { function, chunk }));
-        Ok(y)
-    })?;
+    let value = match x.value().gpu() {
+        Some(gpu) => activation_on_gpu(gpu, function, x.value())?,
+        None => for_float!(function.name(), x.value().dtype(), T => {
+            let mut y = Tensor::from_slice(x.value().data::<T>()?, x.value().shape().clone())?;
+            y.data_mut::<T>()?
+                .par_chunks_mut(CHUNK)
+                .for_each(|chunk| T::dispatch(Apply { function, chunk }));
+            Ok(y)
+        })?,
+    };
     let y = tape.output(value, [x.slot()]);
     if y.slot().is_some() {
         tape.push(Activation {
@@ -219,6 +239,36 @@ fn activation(tape: &mut Tape, x: &Var, function: Function) -> Result<Var> {
             y: y.clone(),
         });
     }
+    Ok(y)
+}
+
+// ---- gpu -----------------------------------------------------------------------------------
+
+/// A kernel of two inputs and one output of one shape and data type.
+fn on_gpu(gpu: &Arc<Gpu>, kernel: &str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let c = Tensor::on_gpu(gpu, a.dtype(), a.shape().clone())?;
+    let args = [a.ptr()?.into(), b.ptr()?.into(), c.ptr()?.into()];
+    gpu::per_element(gpu, kernel, a.dtype(), &args, a.numel())?;
+    Ok(c)
+}
+
+fn activation_on_gpu(gpu: &Arc<Gpu>, function: Function, x: &Tensor) -> Result<Tensor> {
+    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
+    let kernel = format!("{}_fwd", function.name());
+    let args = [x.ptr()?.into(), y.ptr()?.into()];
+    gpu::per_element(gpu, &kernel, x.dtype(), &args, x.numel())?;
+    Ok(y)
+}
+
+fn add_bias_on_gpu(gpu: &Arc<Gpu>, mut x: Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (rows, columns) = (x.shape().rows() as u32, bias.numel() as u32);
+    let kernel = format!("add_bias_{}", x.dtype());
+    let y = match x.is_unique() {
+        true => x.clone(),
+        false => Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?,
+    };
+    let args = [x.ptr()?.into(), bias.ptr()?.into(), y.ptr()?.into(), rows.into(), columns.into()];
+    gpu.launch(&Launch::new(&kernel, rows.min(gpu::MAX_ROW_BLOCKS), 128), &args)?;
     Ok(y)
 }
 
@@ -258,6 +308,14 @@ impl Backward for Mul {
         let Some(dc) = grads.take(self.c) else {
             return Ok(());
         };
+        if let Some(gpu) = dc.gpu() {
+            for (to, other) in [(&self.a, &self.b), (&self.b, &self.a)] {
+                if to.slot().is_some() {
+                    grads.add(to.slot(), on_gpu(gpu, "mul", &dc, other.value())?)?;
+                }
+            }
+            return Ok(());
+        }
         for_float!("mul", dc.dtype(), T => {
             for (to, other) in [(&self.a, &self.b), (&self.b, &self.a)] {
                 if to.slot().is_some() {
@@ -285,6 +343,10 @@ impl Backward for Activation {
         let Some(dy) = grads.take(self.y.slot()) else {
             return Ok(());
         };
+        if let Some(gpu) = dy.gpu() {
+            let kernel = format!("{}_bwd", self.name());
+            return grads.add(self.x, on_gpu(gpu, &kernel, &dy, self.y.value())?);
+        }
         for_float!(self.name(), dy.dtype(), T => {
             use crate::dtype::Float;
             let dx = match self.function {
@@ -313,6 +375,10 @@ impl Backward for AddBias {
             return Ok(());
         };
         let bias = self.bias.value();
+        if let Some(gpu) = dy.gpu() {
+            gpu::column_sum(grads, self.bias.slot(), gpu, &dy, bias.shape())?;
+            return grads.add(self.x, dy);
+        }
         for_float!("add_bias", dy.dtype(), T => {
             grads.write::<T>(self.bias.slot(), bias.shape(), |to, accumulate| {
                 if !accumulate {

@@ -1,11 +1,15 @@
 //! **op** y = rows of a table: y[i] = table[ids[i]].
 
+use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
-use crate::dtype::Float;
+use crate::device::Gpu;
+use crate::device::driver::Launch;
+use crate::dtype::{DType, Float};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Stored, Tensor, for_float};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Gathers rows of `table` `[V, E]` by `ids` `[..]`, giving `[.., E]`.
 ///
@@ -22,6 +26,10 @@ pub fn embedding(tape: &mut Tape, table: &Var, ids: &Tensor) -> Result<Var> {
         let message = format!("table {} has no columns", table.value().shape());
         return Err(Error::op("embedding", message));
     }
+    if let Some(gpu) = gpu::common("embedding", table.value(), ids)? {
+        let value = gather_on_gpu(gpu, table.value(), ids, width)?;
+        return Ok(record(tape, value, table, ids));
+    }
     if let Some(id) = ids.data::<u32>()?.iter().find(|&&id| id as usize >= vocab) {
         return Err(Error::op(
             "embedding",
@@ -31,6 +39,10 @@ pub fn embedding(tape: &mut Tape, table: &Var, ids: &Tensor) -> Result<Var> {
     let value = for_float!("embedding", table.value().dtype(), T => {
         gather::<T>(table.value(), ids, width)
     })?;
+    Ok(record(tape, value, table, ids))
+}
+
+fn record(tape: &mut Tape, value: Tensor, table: &Var, ids: &Tensor) -> Var {
     let y = tape.output(value, [table.slot()]);
     if y.slot().is_some() {
         tape.push(Embedding {
@@ -40,7 +52,7 @@ pub fn embedding(tape: &mut Tape, table: &Var, ids: &Tensor) -> Result<Var> {
             y: y.slot(),
         });
     }
-    Ok(y)
+    y
 }
 
 // ---- cpu -----------------------------------------------------------------------------------
@@ -57,6 +69,43 @@ fn gather<T: Float + Stored>(table: &Tensor, ids: &Tensor, width: usize) -> Resu
             row.copy_from_slice(&table[id as usize * width..][..width]);
         });
     Ok(y)
+}
+
+// ---- gpu -----------------------------------------------------------------------------------
+
+/// Ids were checked before they were copied to the device.
+fn gather_on_gpu(gpu: &Arc<Gpu>, table: &Tensor, ids: &Tensor, width: usize) -> Result<Tensor> {
+    let mut shape = ids.dims().to_vec();
+    shape.push(width);
+    let y = Tensor::on_gpu(gpu, table.dtype(), shape)?;
+    let tokens = ids.numel() as u32;
+    let kernel = format!("embedding_fwd_{}", table.dtype());
+    let args = [table.ptr()?.into(), ids.ptr()?.into(), y.ptr()?.into(), tokens.into(), (width as u32).into()];
+    gpu.launch(&Launch::new(&kernel, tokens.min(gpu::MAX_ROW_BLOCKS), 128), &args)?;
+    Ok(y)
+}
+
+/// Adds dy `[tokens, width]` to the rows of a table's f32 gradient `[V, width]`.
+///
+/// # Errors
+/// If the sizes do not fit, or the device fails.
+pub fn segment_sum(
+    grads: &mut Grads,
+    slot: Option<Slot>,
+    gpu: &Arc<Gpu>,
+    dy: &Tensor,
+    ids: &Tensor,
+    shape: &Shape,
+) -> Result<()> {
+    grads.write_gpu(slot, gpu, DType::F32, shape, |to| {
+        let [tokens, vocab, width] = [ids.numel(), shape.rows(), shape.last()].map(|n| n as u32);
+        let kernel = format!("embedding_bwd_{}", dy.dtype());
+        let mut launch = Launch::new(&kernel, vocab, 128);
+        launch.grid[1] = width.div_ceil(128);
+        let accumulate = u32::from(to.accumulate);
+        let args = [dy.ptr()?.into(), ids.ptr()?.into(), to.ptr.into(), tokens.into(), vocab.into(), width.into(), accumulate.into()];
+        gpu.launch(&launch, &args)
+    })
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -78,6 +127,9 @@ impl Backward for Embedding {
         let Some(dy) = grads.take(self.y) else {
             return Ok(());
         };
+        if let Some(gpu) = dy.gpu() {
+            return segment_sum(grads, self.table, gpu, &dy, &self.ids, &self.shape);
+        }
         let width = self.shape.last();
         let ids = self.ids.data::<u32>()?;
         // Occurrences of each id, by counting sort.

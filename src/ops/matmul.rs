@@ -1,10 +1,13 @@
 //! **op** c = op(a) op(b), where op is the identity or the transpose.
 
+use super::gpu::{self, GpuMat};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::device::Gpu;
 use crate::device::cpu::gemm::{Mat, gemm};
 use crate::dtype::Float;
 use crate::error::{Error, Result};
 use crate::tensor::{Stored, Tensor, for_float};
+use std::sync::Arc;
 
 /// Product of two matrices `[m, k]` and `[k, n]` (as read), giving `[m, n]`.
 ///
@@ -24,10 +27,13 @@ pub fn matmul(tape: &mut Tape, a: &Var, b: &Var, trans_a: bool, trans_b: bool) -
         ));
     }
     super::one_dtype("matmul", &[a.value(), b.value()])?;
-    let value = for_float!("matmul", a.value().dtype(), T => {
-        let (ma, mb) = (mat::<T>(a.value(), trans_a)?, mat::<T>(b.value(), trans_b)?);
-        product(ma, mb)
-    })?;
+    let value = match gpu::common("matmul", a.value(), b.value())? {
+        Some(gpu) => product_on_gpu(gpu, a.value(), b.value(), trans_a, trans_b)?,
+        None => for_float!("matmul", a.value().dtype(), T => {
+            let (ma, mb) = (mat::<T>(a.value(), trans_a)?, mat::<T>(b.value(), trans_b)?);
+            product(ma, mb)
+        })?,
+    };
     let c = tape.output(value, [a.slot(), b.slot()]);
     if c.slot().is_some() {
         tape.push(MatMul {
@@ -54,6 +60,21 @@ fn mat<T: Stored>(t: &Tensor, transposed: bool) -> Result<Mat<'_, T>> {
 fn product<T: Float + Stored>(a: Mat<T>, b: Mat<T>) -> Result<Tensor> {
     let mut c = Tensor::uninit::<T>([a.extents().0, b.extents().1]);
     gemm(a, b, c.data_mut::<T>()?, false)?;
+    Ok(c)
+}
+
+// ---- gpu -----------------------------------------------------------------------------------
+
+fn product_on_gpu(
+    gpu: &Arc<Gpu>,
+    a: &Tensor,
+    b: &Tensor,
+    trans_a: bool,
+    trans_b: bool,
+) -> Result<Tensor> {
+    let (a, b) = (GpuMat::of(a, trans_a)?, GpuMat::of(b, trans_b)?);
+    let c = Tensor::on_gpu(gpu, a.dtype, [a.extents().0, b.extents().1])?;
+    gpu::gemm(gpu, a, b, c.ptr()?, c.dtype(), false)?;
     Ok(c)
 }
 
@@ -84,6 +105,23 @@ impl Backward for MatMul {
             trans_b,
             ..
         } = *self;
+        if let Some(gpu) = dc.gpu() {
+            let mat = GpuMat::of;
+            grads.write_gpu(a.slot(), gpu, dc.dtype(), a.value().shape(), |to| {
+                let (left, right) = match trans_a {
+                    true => (mat(b.value(), trans_b)?, mat(&dc, true)?),
+                    false => (mat(&dc, false)?, mat(b.value(), !trans_b)?),
+                };
+                gpu::gemm(gpu, left, right, to.ptr, to.dtype, to.accumulate)
+            })?;
+            return grads.write_gpu(b.slot(), gpu, dc.dtype(), b.value().shape(), |to| {
+                let (left, right) = match trans_b {
+                    true => (mat(&dc, true)?, mat(a.value(), trans_a)?),
+                    false => (mat(a.value(), !trans_a)?, mat(&dc, false)?),
+                };
+                gpu::gemm(gpu, left, right, to.ptr, to.dtype, to.accumulate)
+            });
+        }
         for_float!("matmul", dc.dtype(), T => {
             grads.write::<T>(a.slot(), a.value().shape(), |to, accumulate| {
                 let value = b.value();

@@ -4,6 +4,7 @@ pub mod cast;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+pub mod gpu;
 pub mod lstm;
 pub mod matmul;
 pub mod reduce;

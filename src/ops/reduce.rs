@@ -2,10 +2,14 @@
 
 use super::CHUNK;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
-use crate::dtype::Float;
-use crate::error::Result;
+use crate::device::Gpu;
+use crate::device::driver::Launch;
+use crate::dtype::{DType, Float};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
 use crate::tensor::{Tensor, for_float};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Sum of all elements, as a scalar.
 ///
@@ -48,6 +52,10 @@ pub fn sum_of<T: Float>(data: &[T], f: impl Fn(f64) -> f64 + Sync) -> f64 {
 }
 
 fn reduce(tape: &mut Tape, x: &Var, term: Term) -> Result<Var> {
+    if let Some(gpu) = x.value().gpu() {
+        let value = sum_squares_on_gpu(gpu, x.value(), term)?;
+        return Ok(record(tape, value, x, term));
+    }
     let value = for_float!(term.name(), x.value().dtype(), T => {
         let data = x.value().data::<T>()?;
         let total = match term {
@@ -56,6 +64,10 @@ fn reduce(tape: &mut Tape, x: &Var, term: Term) -> Result<Var> {
         };
         Ok(Tensor::scalar(T::from_f64(total)))
     })?;
+    Ok(record(tape, value, x, term))
+}
+
+fn record(tape: &mut Tape, value: Tensor, x: &Var, term: Term) -> Var {
     let y = tape.output(value, [x.slot()]);
     if y.slot().is_some() {
         tape.push(Reduce {
@@ -64,6 +76,21 @@ fn reduce(tape: &mut Tape, x: &Var, term: Term) -> Result<Var> {
             y: y.slot(),
         });
     }
+    y
+}
+
+// ---- gpu -----------------------------------------------------------------------------------
+
+/// The scalar is f32 whatever the data type of x.
+fn sum_squares_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, term: Term) -> Result<Tensor> {
+    let Term::Square { scale } = term else {
+        return Err(Error::op(term.name(), "has no kernel for a GPU"));
+    };
+    let y = Tensor::on_gpu(gpu, DType::F32, Shape::default())?;
+    let kernel = format!("sum_squares_{}", x.dtype());
+    let n = x.numel() as u64;
+    let args = [x.ptr()?.into(), y.ptr()?.into(), n.into(), (scale as f32).into(), 0u32.into()];
+    gpu.launch(&Launch::new(&kernel, 1, 1024), &args)?;
     Ok(y)
 }
 
@@ -84,6 +111,17 @@ impl Backward for Reduce {
         let Some(dy) = grads.take(self.y) else {
             return Ok(());
         };
+        if let (Some(gpu), Term::Square { scale }) = (dy.gpu(), self.term) {
+            let x = self.x.value();
+            return grads.write_gpu(self.x.slot(), gpu, DType::F32, x.shape(), |to| {
+                let accumulate = u32::from(to.accumulate);
+                let factor = 2.0 * scale as f32;
+                let kernel = format!("l2_grad_{}", x.dtype());
+                let n = x.numel() as u64;
+                let args = [x.ptr()?.into(), dy.ptr()?.into(), to.ptr.into(), n.into(), factor.into(), accumulate.into()];
+                gpu.launch(&Launch::per_element(&kernel, n), &args)
+            });
+        }
         for_float!(self.name(), dy.dtype(), T => {
             let dy = dy.data::<T>()?[0];
             let x = self.x.value().data::<T>()?;

@@ -8,19 +8,26 @@
 //! Both are computed from l - max and sum_j exp(l_j - max): the log-sum itself, rounded, would be
 //! as coarse as the largest logit.
 
+use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::device::Gpu;
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
+use crate::device::driver::{Arg, Launch};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::shape::Shape;
 use crate::tensor::{Stored, Tensor, for_float};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// The loss of a batch and how many rows were predicted right.
 #[derive(Debug)]
 pub struct SoftmaxXent {
     /// Mean negative log-likelihood in nats, a scalar.
     pub loss: Var,
-    /// Rows whose largest logit is the target's (ties go to the lowest index).
-    pub correct: usize,
+    /// Number of rows whose largest logit is the target's (ties go to the lowest index), a u32
+    /// scalar.
+    pub correct: Tensor,
 }
 
 /// Scores logits `[N, V]` against targets `[N]`. The logits' memory is reused for their gradient
@@ -44,6 +51,9 @@ pub fn softmax_xent(tape: &mut Tape, logits: Var, targets: &Tensor) -> Result<So
                 logits.value().shape()
             ),
         ));
+    }
+    if let Some(gpu) = gpu::common("softmax_xent", logits.value(), targets)?.cloned() {
+        return run_on_gpu(&gpu, tape, logits, targets);
     }
     if let Some(id) = targets
         .data::<u32>()?
@@ -97,6 +107,7 @@ fn run<T: Stored + Dispatch>(
             loss: loss.slot(),
         });
     }
+    let correct = Tensor::scalar(correct as u32);
     Ok(SoftmaxXent { loss, correct })
 }
 
@@ -192,6 +203,85 @@ unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
 
 /// At least the lanes of any instruction set.
 const MAX_LANES: usize = 16;
+
+// ---- gpu -----------------------------------------------------------------------------------
+
+/// Targets were checked before they were copied to the device. The loss is f32.
+fn run_on_gpu(
+    gpu: &Arc<Gpu>,
+    tape: &mut Tape,
+    logits: Var,
+    targets: &Tensor,
+) -> Result<SoftmaxXent> {
+    let l = logits.value();
+    let (rows, vocab) = (l.shape().rows(), l.shape().last());
+    let scalar = |dtype| Tensor::on_gpu(gpu, dtype, Shape::default());
+    let vector = |dtype| Tensor::on_gpu(gpu, dtype, [rows]);
+    let (nll, log_sums, hits) = (vector(DType::F32)?, vector(DType::F32)?, vector(DType::U32)?);
+    let (loss, correct) = (scalar(DType::F32)?, scalar(DType::U32)?);
+    let sizes = [Arg::from(rows as u32), Arg::from(vocab as u32)];
+    let mut args: Vec<Arg> = Vec::new();
+    for t in [l, targets, &nll, &log_sums, &hits] {
+        args.push(t.ptr()?.into());
+    }
+    args.extend(sizes);
+    let kernel = format!("softmax_xent_fwd_{}", l.dtype());
+    gpu.launch(&row_launch(&kernel, rows), &args)?;
+    let mut args: Vec<Arg> = Vec::new();
+    for t in [&nll, &hits, &loss, &correct] {
+        args.push(t.ptr()?.into());
+    }
+    args.push(sizes[0]);
+    gpu.launch(&Launch::new("softmax_xent_total", 1, 1024), &args)?;
+    let loss = tape.output(loss, [logits.slot()]);
+    if loss.slot().is_some() {
+        tape.push(GpuNode {
+            logits_slot: logits.slot(),
+            logits: logits.into_value(),
+            log_sums,
+            targets: targets.clone(),
+            loss: loss.slot(),
+        });
+    }
+    Ok(SoftmaxXent { loss, correct })
+}
+
+/// A warp a row, eight rows a block.
+fn row_launch(kernel: &str, rows: usize) -> Launch<'_> {
+    Launch::new(kernel, rows.div_ceil(8) as u32, 256)
+}
+
+struct GpuNode {
+    logits_slot: Option<Slot>,
+    logits: Tensor,
+    log_sums: Tensor,
+    targets: Tensor,
+    loss: Option<Slot>,
+}
+
+impl Backward for GpuNode {
+    fn name(&self) -> &'static str {
+        "softmax_xent"
+    }
+
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let Some(dloss) = grads.take(self.loss) else {
+            return Ok(());
+        };
+        let gpu = gpu::common("softmax_xent", &self.logits, &dloss)?;
+        let gpu = gpu.ok_or_else(|| Error::op("softmax_xent", "logits in host memory"))?;
+        let l = &self.logits;
+        let (rows, vocab) = (l.shape().rows(), l.shape().last());
+        let mut args: Vec<Arg> = Vec::new();
+        for t in [l, &self.targets, &self.log_sums, &dloss] {
+            args.push(t.ptr()?.into());
+        }
+        args.extend([Arg::from(rows as u32), Arg::from(vocab as u32)]);
+        let kernel = format!("softmax_xent_bwd_{}", l.dtype());
+        gpu.launch(&row_launch(&kernel, rows), &args)?;
+        grads.add(self.logits_slot, self.logits)
+    }
+}
 
 // ---- backward ------------------------------------------------------------------------------
 

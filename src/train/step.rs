@@ -78,7 +78,7 @@ impl CharLmStep {
         let mut scores = Scores {
             loss: loss.total.value().item()?,
             ce: loss.ce.value().item()?,
-            correct: loss.correct,
+            correct: loss.correct.item()? as usize,
             grad_norm: 0.0,
         };
         let gradient = tape
@@ -106,7 +106,7 @@ impl CharLmStep {
         Ok(Scores {
             loss: ce,
             ce,
-            correct: loss.correct,
+            correct: loss.correct.item()? as usize,
             grad_norm: 0.0,
         })
     }
