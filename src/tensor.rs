@@ -206,6 +206,17 @@ impl Tensor {
         Ok(copy)
     }
 
+    /// A copy of a tensor in device memory.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if there is not enough memory.
+    pub fn copy_on_gpu(&self, gpu: &Arc<Gpu>) -> Result<Self> {
+        let copy = Tensor::on_gpu(gpu, self.dtype(), self.shape.clone())?;
+        let bytes = self.numel() * self.dtype().size();
+        gpu.driver().copy(copy.ptr()?, self.ptr()?, bytes)?;
+        Ok(copy)
+    }
+
     /// A copy in host memory; the tensor itself if it is there.
     ///
     /// # Errors

@@ -53,10 +53,7 @@ impl Grads {
             }
             Content::Owned(t) => {
                 if !t.is_unique() {
-                    let own = Tensor::on_gpu(gpu, t.dtype(), t.shape().clone())?;
-                    let bytes = t.numel() * t.dtype().size();
-                    gpu.driver().copy(own.ptr()?, t.ptr()?, bytes)?;
-                    *t = own;
+                    *t = t.copy_on_gpu(gpu)?;
                 }
                 GpuTarget {
                     ptr: t.ptr()?,
@@ -76,29 +73,6 @@ impl Grads {
             }
         };
         f(target)
-    }
-
-    /// As [`Grads::write_gpu`] for kernels that only overwrite: a second gradient goes through
-    /// memory of its own.
-    ///
-    /// # Errors
-    /// What `f` returns; or a size that does not fit.
-    pub fn overwrite_gpu(
-        &mut self,
-        slot: Option<Slot>,
-        gpu: &Arc<Gpu>,
-        dtype: DType,
-        shape: &Shape,
-        f: impl FnOnce(DevicePtr, DType) -> Result<()>,
-    ) -> Result<()> {
-        self.write_gpu(slot, gpu, dtype, shape, |to| {
-            if !to.accumulate {
-                return f(to.ptr, to.dtype);
-            }
-            let own = Tensor::on_gpu(gpu, to.dtype, shape.clone())?;
-            f(own.ptr()?, to.dtype)?;
-            add_in_place(gpu, to, own.ptr()?, shape.numel())
-        })
     }
 
     /// Adds a gradient in device memory to one that is there.

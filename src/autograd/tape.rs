@@ -32,6 +32,14 @@ impl Var {
         self.slot
     }
 
+    /// Another form of the same value (of another precision), with the same gradient.
+    pub fn with_value(&self, value: Tensor) -> Self {
+        Var {
+            value,
+            slot: self.slot,
+        }
+    }
+
     /// The same elements and the same gradient in another shape.
     ///
     /// # Errors

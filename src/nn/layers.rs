@@ -139,9 +139,11 @@ impl Lstm {
             let x = embedding.forward(tape, params, ids)?;
             return self.forward(tape, params, &x, state);
         }
-        let e = embedding.weight(params);
-        let product = ops::matmul(tape, e, params.var(self.w_ih), false, true)?;
-        let table = ops::add_bias(tape, product, params.var(self.bias))?;
+        // The table is small: it is computed in full precision.
+        let e = params.master(embedding.weight);
+        let product = ops::matmul(tape, e, params.master(self.w_ih), false, true)?;
+        let table = ops::add_bias(tape, product, params.master(self.bias))?;
+        let table = ops::cast(tape, &table, params.var(self.w_hh).value().dtype())?;
         let input = Input::Table { table: &table, ids };
         ops::lstm(tape, input, params.var(self.w_hh), state)
     }

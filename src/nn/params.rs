@@ -5,9 +5,12 @@
 
 use super::init::Init;
 use crate::autograd::{Tape, Var};
+use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::files::tensors::{HostTensor, TensorFile};
+use crate::ops::cast::convert;
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 use crate::tensor::{Stored, Tensor};
@@ -81,6 +84,7 @@ impl Layout {
     /// # Errors
     /// If the tensor is not f32.
     pub fn export(&self, flat: &Tensor, prefix: &str, to: &mut TensorFile) -> Result<()> {
+        let flat = flat.to_cpu()?;
         let data = flat.data::<f32>()?;
         for s in &self.segments {
             let tensor = HostTensor {
@@ -111,6 +115,8 @@ impl Layout {
 pub struct Params {
     layout: Arc<Layout>,
     values: Tensor,
+    /// The same in f16, for the products of mixed precision.
+    half: Option<Tensor>,
 }
 
 impl Params {
@@ -131,6 +137,7 @@ impl Params {
         Ok(Params {
             layout: Arc::new(layout),
             values,
+            half: None,
         })
     }
 
@@ -149,26 +156,61 @@ impl Params {
         &mut self.values
     }
 
+    /// Moves the values to a GPU; with `mixed` an f16 copy of them stands beside.
+    ///
+    /// # Errors
+    /// If the device fails or has not enough memory.
+    pub fn to_gpu(&mut self, gpu: &Arc<Gpu>, mixed: bool) -> Result<()> {
+        self.values = self.values.to_gpu(gpu)?;
+        self.half = match mixed {
+            true => Some(convert(&self.values, DType::F16)?),
+            false => None,
+        };
+        Ok(())
+    }
+
+    /// The f16 copy, which the optimizer keeps up to date.
+    pub fn half(&self) -> Option<&Tensor> {
+        self.half.as_ref()
+    }
+
     /// Puts every parameter on a tape.
     ///
     /// # Errors
     /// Never for a layout made by [`Layout::add`].
     pub fn bind(&self, tape: &mut Tape) -> Result<Bound> {
-        let vars = self.layout.segments.iter().map(|s| {
-            let view = self.values.slice(s.offset, s.shape.clone())?;
-            Ok(tape.parameter(view, s.offset))
-        });
-        Ok(Bound(vars.collect::<Result<_>>()?))
+        let mut bound = Bound {
+            compute: Vec::new(),
+            master: Vec::new(),
+        };
+        for s in &self.layout.segments {
+            let view = |flat: &Tensor| flat.slice(s.offset, s.shape.clone());
+            let master = tape.parameter(view(&self.values)?, s.offset);
+            bound.compute.push(match &self.half {
+                Some(half) => master.with_value(view(half)?),
+                None => master.clone(),
+            });
+            bound.master.push(master);
+        }
+        Ok(bound)
     }
 }
 
 /// A model's parameters on a tape.
 #[derive(Debug)]
-pub struct Bound(Vec<Var>);
+pub struct Bound {
+    compute: Vec<Var>,
+    master: Vec<Var>,
+}
 
 impl Bound {
-    /// One parameter.
+    /// One parameter, in the precision of the products.
     pub fn var(&self, id: ParamId) -> &Var {
-        &self.0[id.0]
+        &self.compute[id.0]
+    }
+
+    /// One parameter in full precision, with the same gradient.
+    pub fn master(&self, id: ParamId) -> &Var {
+        &self.master[id.0]
     }
 }

@@ -1,16 +1,22 @@
 //! **op** y = x in another floating data type, rounded to nearest.
 
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::device::Gpu;
+use crate::device::driver::Launch;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use half::f16;
+use std::sync::Arc;
 
-/// Converts to `to`; the gradient is converted back.
+/// Converts to `to`; the gradient is converted back. A value that has the type stays as it is.
 ///
 /// # Errors
 /// [`Error::Op`] for indices.
 pub fn cast(tape: &mut Tape, x: &Var, to: DType) -> Result<Var> {
+    if x.value().dtype() == to && to != DType::U32 {
+        return Ok(x.clone());
+    }
     let y = tape.output(convert(x.value(), to)?, [x.slot()]);
     if y.slot().is_some() {
         tape.push(Cast {
@@ -29,6 +35,9 @@ pub fn cast(tape: &mut Tape, x: &Var, to: DType) -> Result<Var> {
 /// # Errors
 /// [`Error::Op`] for indices.
 pub fn convert(x: &Tensor, to: DType) -> Result<Tensor> {
+    if let Some(gpu) = x.gpu() {
+        return convert_on_gpu(gpu, x, to);
+    }
     let shape = x.shape().clone();
     // f16 and f32 are exact in f64, so nothing is rounded before the last step.
     let wide: Vec<f64> = match x.dtype() {
@@ -65,6 +74,24 @@ fn to_f16(x: f64) -> f16 {
         bits - 1
     };
     f16::from_f32(f32::from_bits(odd))
+}
+
+// ---- gpu -----------------------------------------------------------------------------------
+
+fn convert_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, to: DType) -> Result<Tensor> {
+    let from = x.dtype();
+    if from == to {
+        return Ok(x.clone());
+    }
+    if ![from, to].iter().all(|t| matches!(t, DType::F16 | DType::F32)) {
+        return Err(Error::op("cast", format!("no kernel from {from} to {to} on a GPU")));
+    }
+    let y = Tensor::on_gpu(gpu, to, x.shape().clone())?;
+    let n = x.numel() as u64;
+    let kernel = format!("cast_{from}_{to}");
+    let args = [x.ptr()?.into(), y.ptr()?.into(), n.into()];
+    gpu.launch(&Launch::per_element(&kernel, n), &args)?;
+    Ok(y)
 }
 
 // ---- backward ------------------------------------------------------------------------------

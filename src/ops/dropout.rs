@@ -50,7 +50,7 @@ pub fn dropout(tape: &mut Tape, x: &Var, p: f64, stream: Stream) -> Result<Var> 
 enum Mask {
     /// Bit b of word w is element 64 w + b.
     Cpu(Vec<u64>),
-    /// Bit b of word w is element 32 w + b.
+    /// The same bits in device memory.
     Gpu(Tensor),
 }
 
@@ -144,23 +144,28 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
 
 fn drop_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, p: f64, stream: Stream) -> Result<(Tensor, Mask)> {
     let n = x.numel();
-    let mask = Tensor::on_gpu(gpu, DType::U32, [n.div_ceil(32)])?;
-    let [low, high, step, domain] = stream.words().map(Arg::from);
-    let args = [mask.ptr()?.into(), (n as u64).into(), low, high, step, domain, threshold(p).into()];
-    // A thread fills one word of the mask.
-    let blocks = n.div_ceil(32).div_ceil(256) as u32;
-    gpu.launch(&Launch::new("dropout_mask", blocks, 256), &args)?;
-    Ok((apply_on_gpu(gpu, x, &mask, p)?, Mask::Gpu(mask)))
+    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
+    let mask = Tensor::on_gpu(gpu, DType::U32, [2 * n.div_ceil(GROUP)])?;
+    let [key0, key1, step, domain] = stream.words();
+    let step = Tensor::scalar(step).to_gpu(gpu)?;
+    let pointers = [x.ptr()?, y.ptr()?, mask.ptr()?, step.ptr()?].map(Arg::from);
+    let mut args = pointers.to_vec();
+    args.push((n as u64).into());
+    args.extend([key0, key1, domain, threshold(p)].map(Arg::from));
+    args.push((scale(p) as f32).into());
+    let kernel = format!("dropout_fwd_{}", x.dtype());
+    gpu.launch(&Launch::per_element(&kernel, n.next_multiple_of(GROUP) as u64), &args)?;
+    Ok((y, Mask::Gpu(mask)))
 }
 
-fn apply_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, mask: &Tensor, p: f64) -> Result<Tensor> {
-    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
-    let n = x.numel() as u64;
-    let kernel = format!("dropout_apply_{}", x.dtype());
+fn apply_on_gpu(gpu: &Arc<Gpu>, dy: &Tensor, mask: &Tensor, p: f64) -> Result<Tensor> {
+    let dx = Tensor::on_gpu(gpu, dy.dtype(), dy.shape().clone())?;
+    let n = dy.numel() as u64;
+    let kernel = format!("dropout_bwd_{}", dy.dtype());
     let scale = scale(p) as f32;
-    let args = [x.ptr()?.into(), mask.ptr()?.into(), y.ptr()?.into(), n.into(), scale.into()];
+    let args = [dy.ptr()?.into(), mask.ptr()?.into(), dx.ptr()?.into(), n.into(), scale.into()];
     gpu.launch(&Launch::per_element(&kernel, n), &args)?;
-    Ok(y)
+    Ok(dx)
 }
 
 // ---- backward ------------------------------------------------------------------------------

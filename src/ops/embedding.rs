@@ -3,7 +3,7 @@
 use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
-use crate::device::driver::Launch;
+use crate::device::driver::{Arg, Launch};
 use crate::dtype::{DType, Float};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -98,15 +98,23 @@ pub fn segment_sum(
     shape: &Shape,
 ) -> Result<()> {
     grads.write_gpu(slot, gpu, DType::F32, shape, |to| {
-        let [tokens, vocab, width] = [ids.numel(), shape.rows(), shape.last()].map(|n| n as u32);
+        let (vocab, width) = (shape.rows(), shape.last());
+        let chunks = ids.numel().div_ceil(SEGMENT_CHUNK);
         let kernel = format!("embedding_bwd_{}", dy.dtype());
-        let mut launch = Launch::new(&kernel, vocab, 128);
-        launch.grid[1] = width.div_ceil(128);
-        let accumulate = u32::from(to.accumulate);
-        let args = [dy.ptr()?.into(), ids.ptr()?.into(), to.ptr.into(), tokens.into(), vocab.into(), width.into(), accumulate.into()];
-        gpu.launch(&launch, &args)
+        let threads = width.next_multiple_of(32).clamp(32, 256);
+        let mut launch = Launch::new(&kernel, vocab as u32, threads as u32);
+        launch.grid = [vocab, chunks, width.div_ceil(threads)].map(|n| n as u32);
+        let sums = Tensor::on_gpu(gpu, DType::F32, [chunks, shape.numel()])?;
+        let [rows, width, chunk] = [ids.numel(), width, SEGMENT_CHUNK].map(|n| Arg::from(n as u32));
+        let pointers = [dy.ptr()?, ids.ptr()?, sums.ptr()?].map(Arg::from);
+        let [dy, ids, out] = pointers;
+        gpu.launch(&launch, &[dy, ids, out, rows, width, chunk, 0u32.into()])?;
+        gpu::sum_rows(gpu, &sums, chunks, shape.numel(), to)
     })
 }
+
+/// Rows of dy that one block looks at.
+const SEGMENT_CHUNK: usize = 4096;
 
 // ---- backward ------------------------------------------------------------------------------
 

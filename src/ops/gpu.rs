@@ -1,6 +1,6 @@
 //! What the GPU sections of several ops share.
 
-use crate::autograd::{Grads, Slot};
+use crate::autograd::{GpuTarget, Grads, Slot};
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Gemm, Launch, Matrix};
 use crate::dtype::DType;
@@ -104,10 +104,10 @@ pub fn common<'a>(op: &'static str, a: &'a Tensor, b: &Tensor) -> Result<Option<
 /// The largest grid of a kernel whose blocks take rows in turn.
 pub const MAX_ROW_BLOCKS: u32 = 65_535;
 
-/// Rows that one block of `column_sum` takes.
-const COLUMN_SUM_ROWS: usize = 512;
+/// Rows of a matrix that one block of `column_sum` adds up.
+const COLUMN_SUM_ROWS: usize = 1024;
 
-/// Adds the sum over the rows of x `[rows, columns]` to an f32 gradient.
+/// Adds the sum over the rows of x `[rows, columns]` to an f32 gradient of `columns` elements.
 ///
 /// # Errors
 /// If the sizes do not fit, or the device fails.
@@ -118,20 +118,61 @@ pub fn column_sum(
     x: &Tensor,
     shape: &Shape,
 ) -> Result<()> {
-    let (rows, columns) = (x.numel() / shape.numel(), shape.numel() as u32);
-    let parts = rows.div_ceil(COLUMN_SUM_ROWS) as u32;
+    let rows = x.numel() / shape.numel();
     grads.write_gpu(slot, gpu, DType::F32, shape, |to| {
-        let partial = Tensor::on_gpu(gpu, DType::F32, [parts as usize, columns as usize])?;
-        let name = format!("column_sum_{}", x.dtype());
-        let (rows, per_block) = (rows as u32, COLUMN_SUM_ROWS as u32);
-        let mut launch = Launch::new(&name, columns.div_ceil(128), 128);
-        launch.grid[1] = parts;
-        let partial = partial.ptr()?;
-        let args = [x.ptr()?.into(), partial.into(), rows.into(), columns.into(), per_block.into()];
-        gpu.launch(&launch, &args)?;
-        let finish = Launch::new("column_sum_finish", columns.div_ceil(128), 128);
-        let accumulate = u32::from(to.accumulate);
-        let args = [partial.into(), to.ptr.into(), parts.into(), columns.into(), accumulate.into()];
-        gpu.launch(&finish, &args)
+        sum_rows(gpu, x, rows, shape.numel(), to)
     })
+}
+
+/// The sum over the rows of x `[rows, columns]`, in chunks of rows and then over the chunks.
+///
+/// # Errors
+/// If the device fails.
+pub fn sum_rows(gpu: &Arc<Gpu>, x: &Tensor, rows: usize, columns: usize, to: GpuTarget) -> Result<()> {
+    let chunks = rows.div_ceil(COLUMN_SUM_ROWS);
+    let name = format!("column_sum_{}", x.dtype());
+    let mut launch = Launch::new(&name, columns.div_ceil(32) as u32, 256);
+    launch.grid[1] = chunks as u32;
+    let args = |to: DevicePtr, accumulate: bool| -> Result<[Arg; 6]> {
+        let [rows, columns, chunk] = [rows, columns, COLUMN_SUM_ROWS].map(|n| Arg::from(n as u32));
+        let accumulate = u32::from(accumulate).into();
+        Ok([x.ptr()?.into(), to.into(), rows, columns, chunk, accumulate])
+    };
+    if chunks == 1 {
+        return gpu.launch(&launch, &args(to.ptr, to.accumulate)?);
+    }
+    let partial = Tensor::on_gpu(gpu, DType::F32, [chunks, columns])?;
+    gpu.launch(&launch, &args(partial.ptr()?, false)?)?;
+    sum_rows(gpu, &partial, chunks, columns, to)
+}
+
+/// Elements that one block of `sum` adds up.
+const SUM_CHUNK: usize = 1 << 14;
+
+/// The sum of all elements times `factor`, as an f32 scalar.
+///
+/// # Errors
+/// If the device fails.
+pub fn sum_all(gpu: &Arc<Gpu>, x: &Tensor, factor: f32) -> Result<Tensor> {
+    let blocks = x.numel().div_ceil(SUM_CHUNK).max(1);
+    let sums = Tensor::on_gpu(gpu, DType::F32, [blocks])?;
+    let (n, chunk) = (x.numel() as u64, SUM_CHUNK as u64);
+    let kernel = format!("sum_{}", x.dtype());
+    let args = [x.ptr()?.into(), sums.ptr()?.into(), n.into(), chunk.into()];
+    gpu.launch(&Launch::new(&kernel, blocks as u32, 256), &args)?;
+    if blocks > 1 {
+        return sum_all(gpu, &sums, factor);
+    }
+    scaled(gpu, &sums, factor)
+}
+
+/// An f32 scalar times a constant.
+///
+/// # Errors
+/// If the device fails.
+pub fn scaled(gpu: &Arc<Gpu>, x: &Tensor, factor: f32) -> Result<Tensor> {
+    let y = Tensor::on_gpu(gpu, DType::F32, Shape::default())?;
+    let args = [x.ptr()?.into(), gpu.constant(factor)?.into(), y.ptr()?.into()];
+    per_element(gpu, "mul", DType::F32, &args, 1)?;
+    Ok(y)
 }

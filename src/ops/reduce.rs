@@ -1,11 +1,11 @@
 //! **op** y = sum of x, and y = scale * sum of x^2 (L2 regularisation).
 
-use super::CHUNK;
+use super::{CHUNK, gpu};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
 use crate::device::driver::Launch;
 use crate::dtype::{DType, Float};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::{Tensor, for_float};
 use rayon::prelude::*;
@@ -53,7 +53,7 @@ pub fn sum_of<T: Float>(data: &[T], f: impl Fn(f64) -> f64 + Sync) -> f64 {
 
 fn reduce(tape: &mut Tape, x: &Var, term: Term) -> Result<Var> {
     if let Some(gpu) = x.value().gpu() {
-        let value = sum_squares_on_gpu(gpu, x.value(), term)?;
+        let value = reduce_on_gpu(gpu, x.value(), term)?;
         return Ok(record(tape, value, x, term));
     }
     let value = for_float!(term.name(), x.value().dtype(), T => {
@@ -82,12 +82,12 @@ fn record(tape: &mut Tape, value: Tensor, x: &Var, term: Term) -> Var {
 // ---- gpu -----------------------------------------------------------------------------------
 
 /// The scalar is f32 whatever the data type of x.
-fn sum_squares_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, term: Term) -> Result<Tensor> {
+fn reduce_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, term: Term) -> Result<Tensor> {
     let Term::Square { scale } = term else {
-        return Err(Error::op(term.name(), "has no kernel for a GPU"));
+        return gpu::sum_all(gpu, x, 1.0);
     };
     let y = Tensor::on_gpu(gpu, DType::F32, Shape::default())?;
-    let kernel = format!("sum_squares_{}", x.dtype());
+    let kernel = format!("l2_loss_{}", x.dtype());
     let n = x.numel() as u64;
     let args = [x.ptr()?.into(), y.ptr()?.into(), n.into(), (scale as f32).into(), 0u32.into()];
     gpu.launch(&Launch::new(&kernel, 1, 1024), &args)?;

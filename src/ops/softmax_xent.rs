@@ -12,10 +12,9 @@ use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
-use crate::device::driver::{Arg, Launch};
+use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::shape::Shape;
 use crate::tensor::{Stored, Tensor, for_float};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use std::sync::Arc;
 pub struct SoftmaxXent {
     /// Mean negative log-likelihood in nats, a scalar.
     pub loss: Var,
-    /// Number of rows whose largest logit is the target's (ties go to the lowest index), a u32
+    /// Number of rows whose largest logit is the target's (ties go to the lowest index), a
     /// scalar.
     pub correct: Tensor,
 }
@@ -206,6 +205,40 @@ const MAX_LANES: usize = 16;
 
 // ---- gpu -----------------------------------------------------------------------------------
 
+/// Columns up to which a warp takes a row; beyond, a block does.
+const WARP_COLUMNS: usize = 512;
+
+/// One pass over rows of logits: each row's loss `[N]` f32 and whether it is right `[N]` u32, and
+/// the gradient in place of the logits, times the scalar `scale`, if one is given.
+fn score_on_gpu(
+    gpu: &Arc<Gpu>,
+    logits: &Tensor,
+    targets: &Tensor,
+    scale: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let (rows, vocab) = (logits.shape().rows(), logits.shape().last());
+    let loss = Tensor::on_gpu(gpu, DType::F32, [rows])?;
+    let correct = Tensor::on_gpu(gpu, DType::U32, [rows])?;
+    let (dlogits, scale) = match scale {
+        Some(scale) => (logits.ptr()?, scale.ptr()?),
+        None => (DevicePtr::NULL, DevicePtr::NULL),
+    };
+    let pointers = [logits.ptr()?, targets.ptr()?, dlogits, loss.ptr()?, correct.ptr()?, scale];
+    let mut args = pointers.map(Arg::from).to_vec();
+    let (kernel, launch);
+    if vocab <= WARP_COLUMNS {
+        args.extend([Arg::from(rows as u32), Arg::from(vocab as u32)]);
+        kernel = format!("softmax_xent_warp_{}", logits.dtype());
+        launch = Launch::new(&kernel, rows.div_ceil(8) as u32, 256);
+    } else {
+        args.push(Arg::from(vocab as u32));
+        kernel = format!("softmax_xent_block_{}", logits.dtype());
+        launch = Launch::new(&kernel, rows as u32, 256);
+    }
+    gpu.launch(&launch, &args)?;
+    Ok((loss, correct))
+}
+
 /// Targets were checked before they were copied to the device. The loss is f32.
 fn run_on_gpu(
     gpu: &Arc<Gpu>,
@@ -213,32 +246,15 @@ fn run_on_gpu(
     logits: Var,
     targets: &Tensor,
 ) -> Result<SoftmaxXent> {
-    let l = logits.value();
-    let (rows, vocab) = (l.shape().rows(), l.shape().last());
-    let scalar = |dtype| Tensor::on_gpu(gpu, dtype, Shape::default());
-    let vector = |dtype| Tensor::on_gpu(gpu, dtype, [rows]);
-    let (nll, log_sums, hits) = (vector(DType::F32)?, vector(DType::F32)?, vector(DType::U32)?);
-    let (loss, correct) = (scalar(DType::F32)?, scalar(DType::U32)?);
-    let sizes = [Arg::from(rows as u32), Arg::from(vocab as u32)];
-    let mut args: Vec<Arg> = Vec::new();
-    for t in [l, targets, &nll, &log_sums, &hits] {
-        args.push(t.ptr()?.into());
-    }
-    args.extend(sizes);
-    let kernel = format!("softmax_xent_fwd_{}", l.dtype());
-    gpu.launch(&row_launch(&kernel, rows), &args)?;
-    let mut args: Vec<Arg> = Vec::new();
-    for t in [&nll, &hits, &loss, &correct] {
-        args.push(t.ptr()?.into());
-    }
-    args.push(sizes[0]);
-    gpu.launch(&Launch::new("softmax_xent_total", 1, 1024), &args)?;
+    let rows = targets.numel();
+    let (nll, correct) = score_on_gpu(gpu, logits.value(), targets, None)?;
+    let correct = gpu::sum_all(gpu, &correct, 1.0)?;
+    let loss = gpu::sum_all(gpu, &nll, 1.0 / rows as f32)?;
     let loss = tape.output(loss, [logits.slot()]);
     if loss.slot().is_some() {
         tape.push(GpuNode {
             logits_slot: logits.slot(),
             logits: logits.into_value(),
-            log_sums,
             targets: targets.clone(),
             loss: loss.slot(),
         });
@@ -246,15 +262,9 @@ fn run_on_gpu(
     Ok(SoftmaxXent { loss, correct })
 }
 
-/// A warp a row, eight rows a block.
-fn row_launch(kernel: &str, rows: usize) -> Launch<'_> {
-    Launch::new(kernel, rows.div_ceil(8) as u32, 256)
-}
-
 struct GpuNode {
     logits_slot: Option<Slot>,
     logits: Tensor,
-    log_sums: Tensor,
     targets: Tensor,
     loss: Option<Slot>,
 }
@@ -268,18 +278,15 @@ impl Backward for GpuNode {
         let Some(dloss) = grads.take(self.loss) else {
             return Ok(());
         };
-        let gpu = gpu::common("softmax_xent", &self.logits, &dloss)?;
+        let gpu = gpu::common("softmax_xent", &self.logits, &dloss)?.cloned();
         let gpu = gpu.ok_or_else(|| Error::op("softmax_xent", "logits in host memory"))?;
-        let l = &self.logits;
-        let (rows, vocab) = (l.shape().rows(), l.shape().last());
-        let mut args: Vec<Arg> = Vec::new();
-        for t in [l, &self.targets, &self.log_sums, &dloss] {
-            args.push(t.ptr()?.into());
+        let scale = gpu::scaled(&gpu, &dloss, 1.0 / self.targets.numel() as f32)?;
+        let mut dlogits = self.logits;
+        if !dlogits.is_unique() {
+            dlogits = dlogits.copy_on_gpu(&gpu)?;
         }
-        args.extend([Arg::from(rows as u32), Arg::from(vocab as u32)]);
-        let kernel = format!("softmax_xent_bwd_{}", l.dtype());
-        gpu.launch(&row_launch(&kernel, rows), &args)?;
-        grads.add(self.logits_slot, self.logits)
+        score_on_gpu(&gpu, &dlogits, &self.targets, Some(&scale))?;
+        grads.add(self.logits_slot, dlogits)
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod backward;
 mod forward;
+mod gpu;
 mod pack;
 
 use crate::autograd::{self, Grads, Slot, Tape, Var};
@@ -72,6 +73,9 @@ pub fn lstm(
     state: Option<(&Var, &Var)>,
 ) -> Result<Output> {
     let sizes = check(input, w_hh, state)?;
+    if let Some(gpu) = w_hh.value().gpu().cloned() {
+        return gpu::run(&gpu, tape, input, w_hh, state, sizes);
+    }
     for_float!("lstm", w_hh.value().dtype(), T => run::<T>(tape, input, w_hh, state, sizes))
 }
 
@@ -139,7 +143,11 @@ fn check(input: Input, w_hh: &Var, state: Option<(&Var, &Var)>) -> Result<Sizes>
                     w_hh.value().shape()
                 ));
             }
-            if let Some(id) = ids.data::<u32>()?.iter().find(|&&id| id as usize >= vocab) {
+            // Ids on a GPU were checked before they were copied there.
+            let outside = |id: &&u32| **id as usize >= vocab;
+            if ids.gpu().is_none()
+                && let Some(id) = ids.data::<u32>()?.iter().find(outside)
+            {
                 return fail(format!("id {id} is outside a table of {vocab} rows"));
             }
             (steps, batch)
@@ -162,7 +170,10 @@ fn check(input: Input, w_hh: &Var, state: Option<(&Var, &Var)>) -> Result<Sizes>
         Input::Dense { x, w_ih, bias } => operands.extend([x, w_ih, bias].map(Var::value)),
         Input::Table { table, .. } => operands.push(table.value()),
     }
-    operands.extend(state.iter().flat_map(|(h, c)| [h.value(), c.value()]));
+    operands.extend(state.iter().map(|(h, _)| h.value()));
+    // The cell state is f32 on a GPU, whatever the layer's data type.
+    let on_cpu = w_hh.value().gpu().is_none();
+    operands.extend(state.iter().filter(|_| on_cpu).map(|(_, c)| c.value()));
     super::one_dtype("lstm", &operands)?;
     Ok(Sizes {
         steps,
@@ -281,17 +292,7 @@ fn run<T: Stored + Dispatch>(
 
     let h_n = y.slice((steps - 1) * batch * hidden, [batch, hidden])?;
     let h_n = Tensor::from_slice(h_n.data::<T>()?, [batch, hidden])?;
-    let mut inputs = vec![w_hh.slot()];
-    match input {
-        Input::Dense { x, w_ih, bias } => inputs.extend([x.slot(), w_ih.slot(), bias.slot()]),
-        Input::Table { table, .. } => inputs.push(table.slot()),
-    }
-    inputs.extend(state.iter().flat_map(|(h, c)| [h.slot(), c.slot()]));
-    let out = Output {
-        y: tape.output(y.clone(), inputs.iter().copied()),
-        h_n: tape.output(h_n, inputs.iter().copied()),
-        c_n: tape.output(c_n, inputs),
-    };
+    let out = outputs(tape, input, w_hh, state, [y.clone(), h_n, c_n]);
     if let Some((gates, cells)) = saved.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
             sizes,
@@ -307,6 +308,27 @@ fn run<T: Stored + Dispatch>(
         });
     }
     Ok(out)
+}
+
+/// Puts y, h_n and c_n on the tape.
+fn outputs(
+    tape: &mut Tape,
+    input: Input,
+    w_hh: &Var,
+    state: Option<(&Var, &Var)>,
+    [y, h_n, c_n]: [Tensor; 3],
+) -> Output {
+    let mut inputs = vec![w_hh.slot()];
+    match input {
+        Input::Dense { x, w_ih, bias } => inputs.extend([x.slot(), w_ih.slot(), bias.slot()]),
+        Input::Table { table, .. } => inputs.push(table.slot()),
+    }
+    inputs.extend(state.iter().flat_map(|(h, c)| [h.slot(), c.slot()]));
+    Output {
+        y: tape.output(y, inputs.iter().copied()),
+        h_n: tape.output(h_n, inputs.iter().copied()),
+        c_n: tape.output(c_n, inputs),
+    }
 }
 
 impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
