@@ -7,7 +7,7 @@ use crate::files::tensors::TensorFile;
 use crate::models::char_weights::CharLmWeights;
 use crate::train::charlm::{self, Begin, CharLmRun, Summary};
 use crate::train::progress::{clock, thousands};
-use crate::train::{interrupt, sample};
+use crate::train::{interrupt, sample, start};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -70,7 +70,7 @@ fn tell(summary: &Summary, out: &Path, page: &str) {
 /// A text of the best model on stdout.
 fn print_sample(out: &Path, quiet: bool) -> Result<()> {
     let (run, checkpoint) = RunFolder::find(out)?;
-    let vocab = charlm::read_vocab(&run)?;
+    let vocab = start::read_vocab(&run)?;
     let weights: CharLmWeights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
     let text = sample::text(&weights, &vocab, SAMPLE_LENGTH, 1)?;
     if !quiet {

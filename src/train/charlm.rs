@@ -1,26 +1,26 @@
 //! `rnnx train-charlm`: the run of a character LM from its configuration to its last checkpoint.
 
 use super::checkpoint::{export_adam, import_adam};
-use super::config::{CharLmConfig, ClipMode};
+use super::config::CharLmConfig;
 use super::device;
 use super::interrupt;
-use super::memory;
 use super::progress::{Progress, Shown, clock, thousands};
 use super::sample;
+use super::start::{
+    Init, adam_config, clip, load_corpus, load_state, make_data, make_model, read_vocab,
+};
 use super::step::{CharLmStep, Scores, StepConfig};
 use crate::data::batch::CharData;
-use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::vocab::CharVocab;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter, StepEvent};
-use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
+use crate::files::run::{MODEL, OPTIMIZER, RunFolder};
 use crate::files::state::{Best, Direction, EpochSums, TrainState};
 use crate::files::tensors::TensorFile;
-use crate::models::char_lstm::{CharLstm, CharLstmSizes};
-use crate::optim::{Adam, AdamConfig, Clip};
+use crate::models::char_lstm::CharLstm;
+use crate::optim::Adam;
 use crate::tensor::Tensor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Where a run's weights come from.
@@ -430,126 +430,5 @@ impl Session {
             elapsed: Duration::from_secs_f64(self.elapsed()),
             rate: self.rate(),
         }
-    }
-}
-
-// ---- parts of the start --------------------------------------------------------------------
-
-fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
-    let corpus = Corpus::load(&CorpusSpec {
-        paths: config.corpus.clone(),
-        max_chars: config.max_chars,
-        seed: config.seed,
-    })?;
-    progress.line(&format!("corpus: {}", corpus.report));
-    if let Some(note) = corpus.report.dropped_note() {
-        progress.line(&format!("note: {note}"));
-    }
-    Ok(corpus)
-}
-
-fn make_data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
-    let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
-    let data = match vocab {
-        Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
-        None => CharData::new(corpus, valid, length, batch),
-    }?;
-    memory::check(memory::charlm_step(
-        sizes(config, data.vocab.len()),
-        batch,
-        length,
-    ))?;
-    Ok(data)
-}
-
-fn sizes(config: &CharLmConfig, vocab: usize) -> CharLstmSizes {
-    CharLstmSizes {
-        vocab,
-        embedding: config.embedding_dim,
-        hidden: config.hidden_size,
-        layers: config.num_layers,
-    }
-}
-
-fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
-    CharLstm::new::<f32>(sizes(config, vocab), config.seed)
-}
-
-fn adam_config(config: &CharLmConfig) -> AdamConfig {
-    AdamConfig {
-        learning_rate: config.learning_rate,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-    }
-}
-
-fn clip(config: &CharLmConfig) -> Clip {
-    let max = config.clip_norm;
-    match config.clip_mode {
-        _ if max == 0.0 => Clip::Off,
-        ClipMode::PerTensor => Clip::PerTensor { max },
-        ClipMode::Global => Clip::Global { max, epsilon: 0.0 },
-    }
-}
-
-/// The vocabulary of a run.
-///
-/// # Errors
-/// If it is missing, damaged, or of another kind of model.
-pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-    let path = folder.vocab_path();
-    let text = folder.read_vocab("char")?;
-    let value = serde_json::from_str(&text)
-        .map_err(|e| Error::checkpoint(&path, format!("is damaged: {e}")))?;
-    CharVocab::from_json(&value, &path)
-}
-
-fn load_state(checkpoint: &Path, corpus: &Corpus, config: &CharLmConfig) -> Result<TrainState> {
-    let path = checkpoint.join(STATE);
-    let state = TrainState::load(&path)?;
-    state.require_program(&path, "charlm")?;
-    if state.data_sha256 != corpus.report.sha256 {
-        let names: Vec<String> = config
-            .corpus
-            .iter()
-            .map(|p| p.display().to_string())
-            .collect();
-        return Err(Error::Data(format!(
-            "--resume: the text of {} has changed since the run began (its SHA-256 is another); \
-             restore it, or start a new run from these weights with --init-from {} --out ANOTHER",
-            if names.is_empty() {
-                "the embedded corpus".into()
-            } else {
-                names.join(", ")
-            },
-            checkpoint.display()
-        )));
-    }
-    Ok(state)
-}
-
-/// Weights to start from, and the vocabulary where they come from a run.
-struct Init {
-    weights: TensorFile,
-    vocab: Option<CharVocab>,
-}
-
-impl Init {
-    fn load(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            return Err(Error::checkpoint(path, "--init-from: no such file or run"));
-        }
-        if path.is_file() {
-            return Ok(Init {
-                weights: TensorFile::load(path)?,
-                vocab: None,
-            });
-        }
-        let (folder, checkpoint) = RunFolder::find(path)?;
-        Ok(Init {
-            weights: TensorFile::load(&checkpoint.join(MODEL))?,
-            vocab: Some(read_vocab(&folder)?),
-        })
     }
 }
