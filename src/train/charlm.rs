@@ -7,7 +7,8 @@ use super::interrupt;
 use super::progress::{Progress, Shown, clock, thousands};
 use super::sample;
 use super::start::{
-    Init, adam_config, clip, load_corpus, load_state, make_data, make_model, read_vocab,
+    Init, adam_config, clip, epochs_took, load_corpus, load_state, make_data, make_model,
+    read_vocab,
 };
 use super::step::{CharLmStep, Scores, StepConfig};
 use crate::data::batch::CharData;
@@ -98,6 +99,8 @@ struct Session {
     started: Instant,
     /// Training time of earlier processes.
     earlier: f64,
+    /// Training time of the finished epochs.
+    epochs_took: f64,
     /// Characters trained on by this process.
     trained: u64,
 }
@@ -179,6 +182,7 @@ impl Session {
             metrics: MetricsWriter::append(&folder.metrics_path())?,
             step: CharLmStep::new(model, adam, step),
             earlier: state.elapsed_seconds,
+            epochs_took: epochs_took(&folder)?,
             started: Instant::now(),
             trained: 0,
             config,
@@ -292,6 +296,8 @@ impl Session {
         let steps = self.state.step_in_epoch as f64;
         self.state.epoch += 1;
         self.state.step_in_epoch = 0;
+        let seconds = self.elapsed() - self.epochs_took;
+        self.epochs_took += seconds;
         let event = EpochEvent {
             epoch: self.state.epoch,
             step: self.state.step,
@@ -299,7 +305,7 @@ impl Session {
             train_accuracy: sums.accuracy / sums.tokens,
             valid_loss: valid.map(|v| v.0),
             valid_accuracy: valid.map(|v| v.1),
-            seconds: self.elapsed(),
+            seconds,
         };
         self.metrics.write(&Event::Epoch(event))?;
         self.show_epoch(&event);

@@ -7,6 +7,7 @@ use crate::data::batch::CharData;
 use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::vocab::CharVocab;
 use crate::error::{Error, Result};
+use crate::files::metrics::{self, Event};
 use crate::files::run::{MODEL, RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
@@ -74,6 +75,19 @@ pub(super) fn clip(config: &CharLmConfig) -> Clip {
         ClipMode::PerTensor => Clip::PerTensor { max },
         ClipMode::Global => Clip::Global { max, epsilon: 0.0 },
     }
+}
+
+/// Seconds of the epochs that metrics.jsonl holds.
+pub(super) fn epochs_took(folder: &RunFolder) -> Result<f64> {
+    let path = folder.metrics_path();
+    if !path.exists() {
+        return Ok(0.0);
+    }
+    let seconds = metrics::read(&path)?.into_iter().map(|event| match event {
+        Event::Epoch(e) => e.seconds,
+        _ => 0.0,
+    });
+    Ok(seconds.sum())
 }
 
 /// The vocabulary of a run.
