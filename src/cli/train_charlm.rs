@@ -57,11 +57,15 @@ fn tell(summary: &Summary, out: &Path, page: &str) {
     let best = summary.best.map_or(String::new(), |loss| {
         format!("; best validation loss {loss:.4} nats a character")
     });
+    // A run that had nothing left to do has no rate.
+    let rate = match summary.rate {
+        0.0 => String::new(),
+        rate => format!(", {} characters/s", thousands(rate)),
+    };
     eprintln!(
-        "done: {} steps in {}, {} characters/s{best}\nrun: {}{page}\ngenerate more: rnnx generate {}",
+        "done: {} steps in {}{rate}{best}\nrun: {}{page}\ngenerate more: rnnx generate {}",
         thousands(summary.step as f64),
         clock(summary.elapsed),
-        thousands(summary.rate),
         out.display(),
         out.display()
     );

@@ -199,7 +199,14 @@ impl Session {
         let per_epoch = self.data.steps_per_epoch() as u64;
         let epochs = self.config.epochs as u64;
         let limit = self.config.max_steps.map_or(u64::MAX, |n| n as u64);
-        while self.state.epoch < epochs && self.state.step < limit {
+        // An epoch whose last step was interrupted has yet to be validated, whatever the limit.
+        let goes_on =
+            |s: &TrainState| s.epoch < epochs && (s.step < limit || s.step_in_epoch == per_epoch);
+        if !goes_on(&self.state) && self.folder.last().is_ok() {
+            self.progress.line(&self.nothing_left());
+            return Ok(());
+        }
+        while goes_on(&self.state) {
             let epoch = self.state.epoch;
             let order = self
                 .data
@@ -377,6 +384,14 @@ impl Session {
             self.state.step,
             self.folder.path().display()
         )))
+    }
+
+    fn nothing_left(&self) -> String {
+        let flag = match self.config.max_steps {
+            Some(n) if self.state.step >= n as u64 => format!("--max-steps {n}"),
+            _ => format!("--epochs {}", self.config.epochs),
+        };
+        format!("nothing is left to do: the run has reached {flag}; raise it to go on")
     }
 
     fn elapsed(&self) -> f64 {
