@@ -124,7 +124,8 @@ impl Session {
                 folder.write_config(&request.config_text)?;
                 folder.write_vocab(&format!("{:#}\n", data.vocab.to_json()))?;
                 let state = TrainState::new("charlm", config.seed, corpus.report.sha256.clone());
-                Self::join(config, folder, data, model, None, state, progress)
+                let adam = Adam::new::<f32>(adam_config(&config), model.params().layout());
+                Self::join(config, folder, data, model, adam, state, progress)
             }
             Begin::Resume => {
                 let folder = RunFolder::resume(&request.out)?;
@@ -134,7 +135,11 @@ impl Session {
                 let data = make_data(&config, &corpus, Some(vocab))?;
                 let mut model = make_model(&config, data.vocab.len())?;
                 model.import(&TensorFile::load(&last.join(MODEL))?)?;
+                let layout = model.params().layout();
+                let mut adam = Adam::new::<f32>(adam_config(&config), layout);
                 let moments = TensorFile::load(&last.join(OPTIMIZER))?;
+                import_adam(&mut adam, layout, &moments, state.adam_step)?;
+                // All is read and fits: only now the folder changes.
                 folder.write_config(&request.config_text)?;
                 metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
                 progress.line(&format!(
@@ -143,7 +148,7 @@ impl Session {
                     state.step,
                     state.epoch
                 ));
-                Self::join(config, folder, data, model, Some(&moments), state, progress)
+                Self::join(config, folder, data, model, adam, state, progress)
             }
         }
     }
@@ -153,21 +158,16 @@ impl Session {
         folder: RunFolder,
         data: CharData,
         model: CharLstm,
-        moments: Option<&TensorFile>,
+        adam: Adam,
         state: TrainState,
         progress: Progress,
     ) -> Result<Self> {
-        let layout = model.params().layout().clone();
-        let mut adam = Adam::new::<f32>(adam_config(&config), &layout);
-        if let Some(moments) = moments {
-            import_adam(&mut adam, &layout, moments, state.adam_step)?;
-        }
         progress.line(&format!(
             "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
              characters",
             config.num_layers,
             config.hidden_size,
-            thousands(layout.parameters() as f64),
+            thousands(model.params().layout().parameters() as f64),
             data.vocab.len(),
             data.steps_per_epoch(),
             config.batch_size * config.seq_length
