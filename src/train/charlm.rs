@@ -7,8 +7,8 @@ use super::interrupt;
 use super::progress::{Progress, Shown, clock, thousands};
 use super::sample;
 use super::start::{
-    Init, adam_config, clip, epochs_took, load_corpus, load_state, make_data, make_model,
-    read_vocab,
+    Init, adam_config, clip, epochs_took, load_corpus, load_state, load_weights, make_data,
+    make_model, read_vocab,
 };
 use super::step::{CharLmStep, Scores, StepConfig};
 use crate::data::batch::CharData;
@@ -134,7 +134,7 @@ impl Session {
                 let vocab = read_vocab(&folder)?;
                 let data = make_data(&config, &corpus, Some(vocab))?;
                 let mut model = make_model(&config, data.vocab.len())?;
-                model.import(&TensorFile::load(&last.join(MODEL))?)?;
+                model.import(&load_weights(&last.join(MODEL))?)?;
                 let layout = model.params().layout();
                 let mut adam = Adam::new::<f32>(adam_config(&config), layout);
                 let moments = TensorFile::load(&last.join(OPTIMIZER))?;

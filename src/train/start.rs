@@ -130,6 +130,22 @@ pub(super) fn load_state(
     Ok(state)
 }
 
+/// The weights of a file; all of them are numbers that training can start from.
+pub(super) fn load_weights(path: &Path) -> Result<TensorFile> {
+    let file = TensorFile::load(path)?;
+    for (name, tensor) in &file.tensors {
+        if let Some(at) = tensor.data.iter().position(|x| !x.is_finite()) {
+            let message = format!(
+                "tensor `{name}` holds {} at index {at}: its training had diverged; use weights \
+                 from before that",
+                tensor.data[at]
+            );
+            return Err(Error::checkpoint(path, message));
+        }
+    }
+    Ok(file)
+}
+
 /// Weights to start from, and the vocabulary where they come from a run.
 pub(super) struct Init {
     pub(super) weights: TensorFile,
@@ -143,13 +159,13 @@ impl Init {
         }
         if path.is_file() {
             return Ok(Init {
-                weights: TensorFile::load(path)?,
+                weights: load_weights(path)?,
                 vocab: None,
             });
         }
         let (folder, checkpoint) = RunFolder::find(path)?;
         Ok(Init {
-            weights: TensorFile::load(&checkpoint.join(MODEL))?,
+            weights: load_weights(&checkpoint.join(MODEL))?,
             vocab: Some(read_vocab(&folder)?),
         })
     }
