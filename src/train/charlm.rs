@@ -7,8 +7,8 @@ use super::interrupt;
 use super::progress::{Progress, Shown, clock, thousands};
 use super::sample;
 use super::start::{
-    Init, adam_config, clip, epochs_took, load_corpus, load_state, load_weights, make_data,
-    make_model, read_vocab,
+    Init, adam_config, check_state, clip, epochs_took, load_corpus, load_state, load_weights,
+    make_data, make_model, read_vocab, streams,
 };
 use super::step::{CharLmStep, Scores, StepConfig};
 use crate::data::batch::CharData;
@@ -133,6 +133,7 @@ impl Session {
                 let state = load_state(&last, &corpus, &config)?;
                 let vocab = read_vocab(&folder)?;
                 let data = make_data(&config, &corpus, Some(vocab))?;
+                check_state(&last, &state, &config, data.steps_per_epoch() as u64)?;
                 let mut model = make_model(&config, data.vocab.len())?;
                 model.import(&load_weights(&last.join(MODEL))?)?;
                 let layout = model.params().layout();
@@ -360,6 +361,7 @@ impl Session {
 
     fn save(&mut self) -> Result<()> {
         self.state.elapsed_seconds = self.elapsed();
+        self.state.streams = streams(&self.state);
         let layout = self.step.model.params().layout();
         let moments = export_adam(&self.step.adam, layout)?;
         self.folder

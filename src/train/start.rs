@@ -13,6 +13,7 @@ use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::models::char_lstm::{CharLstm, CharLstmSizes};
 use crate::optim::{AdamConfig, Clip};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(super) fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
@@ -128,6 +129,44 @@ pub(super) fn load_state(
         )));
     }
     Ok(state)
+}
+
+/// The counter of every random stream: masks are numbered by step, orders of windows by epoch.
+pub(super) fn streams(state: &TrainState) -> BTreeMap<String, u64> {
+    [("dropout", state.adam_step), ("shuffle", state.epoch)]
+        .map(|(name, n)| (name.to_owned(), n))
+        .into()
+}
+
+/// Checks that the counters of a state fit one another and the run: a digit that changed on the
+/// disk would otherwise go unnoticed.
+pub(super) fn check_state(
+    checkpoint: &Path,
+    state: &TrainState,
+    config: &CharLmConfig,
+    per_epoch: u64,
+) -> Result<()> {
+    let done = state.epoch.checked_mul(per_epoch);
+    let fits = state.step_in_epoch <= per_epoch
+        && done.and_then(|n| n.checked_add(state.step_in_epoch)) == Some(state.step)
+        && state.adam_step == state.step
+        && state.seed == config.seed
+        && state.streams == streams(state);
+    if fits {
+        return Ok(());
+    }
+    let message = format!(
+        "its counters contradict one another (step {}, epoch {}, step_in_epoch {}, adam_step {}, \
+         seed {}; an epoch has {per_epoch} steps): the file is damaged. Make `last` point to \
+         another folder under checkpoints/, or start a new run with --init-from {} --out ANOTHER",
+        state.step,
+        state.epoch,
+        state.step_in_epoch,
+        state.adam_step,
+        state.seed,
+        checkpoint.display()
+    );
+    Err(Error::checkpoint(checkpoint.join(STATE), message))
 }
 
 /// The weights of a file; all of them are numbers that training can start from.
