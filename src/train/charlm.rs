@@ -143,6 +143,10 @@ impl Session {
                 // All is read and fits: only now the folder changes.
                 folder.write_config(&request.config_text)?;
                 metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
+                // The run may have died between saving its best checkpoint and marking it.
+                if state.best.as_ref().is_some_and(|b| b.step == state.step) {
+                    folder.mark_best(state.step)?;
+                }
                 progress.line(&format!(
                     "resuming {} at step {} ({} epochs done)",
                     request.out.display(),
