@@ -4,7 +4,6 @@ use super::args::TrainCharlmArgs;
 use super::{config_file, emit, report, use_threads};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
-use crate::models::char_weights::CharLmWeights;
 use crate::train::charlm::{self, Begin, CharLmRun, Summary};
 use crate::train::progress::{clock, thousands};
 use crate::train::{interrupt, sample, start};
@@ -75,8 +74,18 @@ fn tell(summary: &Summary, out: &Path, page: &str) {
 fn print_sample(out: &Path, quiet: bool) -> Result<()> {
     let (run, checkpoint) = RunFolder::find(out)?;
     let vocab = start::read_vocab(&run)?;
-    let weights: CharLmWeights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
-    let text = sample::text(&weights, &vocab, SAMPLE_LENGTH, 1)?;
+    let file = TensorFile::load(&checkpoint.join(MODEL))?;
+    let text = sample::weights(&file).and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1));
+    let text = match text {
+        Ok(text) => text,
+        // The training itself is done and saved.
+        Err(e) => {
+            if !quiet {
+                eprintln!("note: no sample: {e}");
+            }
+            return Ok(());
+        }
+    };
     if !quiet {
         eprintln!("a sample at temperature {}:", sample::TEMPERATURE);
     }

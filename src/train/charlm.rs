@@ -373,10 +373,22 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps a short text of this epoch's model beside the curves.
+    /// Keeps a short text of this epoch's model beside the curves. Weights that generation cannot
+    /// take, as those beyond f16, are no reason to stop training.
     fn write_sample(&self) -> Result<()> {
-        let weights = sample::weights(&self.step.model.export()?)?;
-        let text = sample::text(&weights, &self.data.vocab, SAMPLE_LENGTH, self.config.seed)?;
+        let file = self.step.model.export()?;
+        let text = sample::weights(&file).and_then(|weights| {
+            sample::text(&weights, &self.data.vocab, SAMPLE_LENGTH, self.config.seed)
+        });
+        let text = match text {
+            Ok(text) => text,
+            Err(e) => {
+                let epoch = self.state.epoch;
+                self.progress
+                    .line(&format!("note: no sample of epoch {epoch}: {e}"));
+                return Ok(());
+            }
+        };
         let samples = self.folder.samples_path();
         std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
         let path = samples.join(format!("epoch-{}.txt", self.state.epoch));
