@@ -241,6 +241,23 @@ fn sizes_that_no_memory_holds() {
 }
 
 #[test]
+fn a_batch_beyond_the_limit_of_the_shell() {
+    let place = Place::new();
+    place.write("text.py", python(4000));
+    // 1 GB of address space; the step needs 1.2 GB.
+    let script = "ulimit -v 1000000; exec \"$0\" \"$@\"";
+    let flags = "--hidden-size 256 --batch-size 512 --seq-length 128 --threads 1";
+    let args = super::support::train_args("a", flags);
+    place
+        .sh(script, &args)
+        .fails(2, &["GB of memory", "lower --batch-size"]);
+    assert!(!place.path("a").exists());
+    let flags = "--hidden-size 16 --batch-size 8 --max-steps 1 --threads 1 --quiet";
+    let args = super::support::train_args("a", flags);
+    place.sh(script, &args).ok();
+}
+
+#[test]
 fn devices_and_precisions_that_are_not_there() {
     let place = Place::with_run("run", "--max-steps 0 --quiet");
     for command in [

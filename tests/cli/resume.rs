@@ -147,7 +147,7 @@ fn a_run_that_died_before_it_marked_its_best_checkpoint() {
     place.run("train-charlm --out a --resume --epochs 2").ok();
     place.train("b", "--epochs 2").ok();
     assert_same_run(&place.path("b"), &place.path("a"));
-    // The same where that was the end, and an older one is still marked.
+    // The same where nothing was left to train.
     fs::remove_file(&best).unwrap();
     place.run("train-charlm --out a --resume").ok();
     assert_same_run(&place.path("b"), &place.path("a"));
