@@ -1,25 +1,19 @@
 //! `rnnx train-charlm`: the run of a character LM from its configuration to its last checkpoint.
 
-use super::checkpoint::{export_adam, import_adam};
+use super::checkpoint::export_adam;
 use super::config::CharLmConfig;
 use super::device;
 use super::interrupt;
-use super::progress::{Progress, Shown, clock, thousands};
+use super::progress::{Progress, Shown, clock};
 use super::sample;
-use super::start::{
-    Init, adam_config, check_state, clip, epochs_took, load_corpus, load_state, load_weights,
-    make_data, make_model, read_vocab, streams,
-};
-use super::step::{CharLmStep, Scores, StepConfig};
+use super::start::streams;
+use super::step::{CharLmStep, Scores};
 use crate::data::batch::CharData;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
-use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter, StepEvent};
-use crate::files::run::{MODEL, OPTIMIZER, RunFolder};
+use crate::files::metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
+use crate::files::run::RunFolder;
 use crate::files::state::{Best, Direction, EpochSums, TrainState};
-use crate::files::tensors::TensorFile;
-use crate::models::char_lstm::CharLstm;
-use crate::optim::Adam;
 use crate::tensor::Tensor;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -87,117 +81,25 @@ pub fn run(request: CharLmRun) -> Result<Summary> {
 const SAMPLE_LENGTH: usize = 600;
 
 /// A run under way.
-struct Session {
-    config: CharLmConfig,
-    folder: RunFolder,
-    data: CharData,
-    step: CharLmStep,
-    state: TrainState,
-    metrics: MetricsWriter,
-    progress: Progress,
+pub(super) struct Session {
+    pub(super) config: CharLmConfig,
+    pub(super) folder: RunFolder,
+    pub(super) data: CharData,
+    pub(super) step: CharLmStep,
+    pub(super) state: TrainState,
+    pub(super) metrics: MetricsWriter,
+    pub(super) progress: Progress,
     /// When this process began to train.
-    started: Instant,
+    pub(super) started: Instant,
     /// Training time of earlier processes.
-    earlier: f64,
+    pub(super) earlier: f64,
     /// Training time of the finished epochs.
-    epochs_took: f64,
+    pub(super) epochs_took: f64,
     /// Characters trained on by this process.
-    trained: u64,
+    pub(super) trained: u64,
 }
 
 impl Session {
-    // ---- start -----------------------------------------------------------------------------
-
-    fn start(request: CharLmRun, progress: Progress) -> Result<Self> {
-        let config = request.config;
-        let corpus = load_corpus(&config, &progress)?;
-        match &request.begin {
-            Begin::New { force, init_from } => {
-                let init = init_from.as_deref().map(Init::load).transpose()?;
-                let vocab = init.as_ref().and_then(|i| i.vocab.clone());
-                let data = make_data(&config, &corpus, vocab)?;
-                let mut model = make_model(&config, data.vocab.len())?;
-                if let Some(init) = &init {
-                    model.import(&init.weights)?;
-                }
-                let folder = RunFolder::create(&request.out, *force)?;
-                folder.write_config(&request.config_text)?;
-                folder.write_vocab(&format!("{:#}\n", data.vocab.to_json()))?;
-                let state = TrainState::new("charlm", config.seed, corpus.report.sha256.clone());
-                let adam = Adam::new::<f32>(adam_config(&config), model.params().layout());
-                Self::join(config, folder, data, model, adam, state, progress)
-            }
-            Begin::Resume => {
-                let folder = RunFolder::resume(&request.out)?;
-                let last = folder.last()?;
-                let state = load_state(&last, &corpus, &config)?;
-                let vocab = read_vocab(&folder)?;
-                let data = make_data(&config, &corpus, Some(vocab))?;
-                check_state(&last, &state, &config, data.steps_per_epoch() as u64)?;
-                let mut model = make_model(&config, data.vocab.len())?;
-                model.import(&load_weights(&last.join(MODEL))?)?;
-                let layout = model.params().layout();
-                let mut adam = Adam::new::<f32>(adam_config(&config), layout);
-                let moments = TensorFile::load(&last.join(OPTIMIZER))?;
-                import_adam(&mut adam, layout, &moments, state.adam_step)?;
-                // All is read and fits: only now the folder changes.
-                folder.write_config(&request.config_text)?;
-                metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
-                // The run may have died between saving its best checkpoint and marking it.
-                if state.best.as_ref().is_some_and(|b| b.step == state.step) {
-                    folder.mark_best(state.step)?;
-                }
-                progress.line(&format!(
-                    "resuming {} at step {} ({} epochs done)",
-                    request.out.display(),
-                    state.step,
-                    state.epoch
-                ));
-                Self::join(config, folder, data, model, adam, state, progress)
-            }
-        }
-    }
-
-    fn join(
-        config: CharLmConfig,
-        folder: RunFolder,
-        data: CharData,
-        model: CharLstm,
-        adam: Adam,
-        state: TrainState,
-        progress: Progress,
-    ) -> Result<Self> {
-        progress.line(&format!(
-            "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
-             characters",
-            config.num_layers,
-            config.hidden_size,
-            thousands(model.params().layout().parameters() as f64),
-            data.vocab.len(),
-            data.steps_per_epoch(),
-            config.batch_size * config.seq_length
-        ));
-        let step = StepConfig {
-            dropout: config.dropout,
-            l2: config.l2,
-            clip: clip(&config),
-            seed: config.seed,
-        };
-        Ok(Session {
-            metrics: MetricsWriter::append(&folder.metrics_path())?,
-            step: CharLmStep::new(model, adam, step),
-            earlier: state.elapsed_seconds,
-            epochs_took: epochs_took(&folder)?,
-            started: Instant::now(),
-            trained: 0,
-            config,
-            folder,
-            data,
-            state,
-            progress,
-        })
-    }
-
     // ---- the loop --------------------------------------------------------------------------
 
     fn train(&mut self) -> Result<()> {

@@ -1,22 +1,121 @@
-//! What a run of the character LM is made from: corpus, data, model, weights, saved state.
+//! How a run of the character LM starts: corpus, data, model, weights, saved state.
 
+use super::charlm::{Begin, CharLmRun, Session};
+use super::checkpoint::import_adam;
 use super::config::{CharLmConfig, ClipMode};
 use super::memory;
-use super::progress::Progress;
+use super::progress::{Progress, thousands};
+use super::step::{CharLmStep, StepConfig};
 use crate::data::batch::CharData;
 use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::vocab::CharVocab;
 use crate::error::{Error, Result};
-use crate::files::metrics::{self, Event};
-use crate::files::run::{MODEL, RunFolder, STATE};
+use crate::files::metrics::{self, Event, MetricsWriter};
+use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::models::char_lstm::{CharLstm, CharLstmSizes};
-use crate::optim::{AdamConfig, Clip};
+use crate::optim::{Adam, AdamConfig, Clip};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
-pub(super) fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
+impl Session {
+    /// Reads and checks everything, and only then makes or changes the run's folder.
+    pub(super) fn start(request: CharLmRun, progress: Progress) -> Result<Self> {
+        let config = request.config;
+        let corpus = load_corpus(&config, &progress)?;
+        match &request.begin {
+            Begin::New { force, init_from } => {
+                let init = init_from.as_deref().map(Init::load).transpose()?;
+                let vocab = init.as_ref().and_then(|i| i.vocab.clone());
+                let data = make_data(&config, &corpus, vocab)?;
+                let mut model = make_model(&config, data.vocab.len())?;
+                if let Some(init) = &init {
+                    model.import(&init.weights)?;
+                }
+                let folder = RunFolder::create(&request.out, *force)?;
+                folder.write_config(&request.config_text)?;
+                folder.write_vocab(&format!("{:#}\n", data.vocab.to_json()))?;
+                let state = TrainState::new("charlm", config.seed, corpus.report.sha256.clone());
+                let adam = Adam::new::<f32>(adam_config(&config), model.params().layout());
+                Self::join(config, folder, data, model, adam, state, progress)
+            }
+            Begin::Resume => {
+                let folder = RunFolder::resume(&request.out)?;
+                let last = folder.last()?;
+                let state = load_state(&last, &corpus, &config)?;
+                let vocab = read_vocab(&folder)?;
+                let data = make_data(&config, &corpus, Some(vocab))?;
+                check_state(&last, &state, &config, data.steps_per_epoch() as u64)?;
+                let mut model = make_model(&config, data.vocab.len())?;
+                model.import(&load_weights(&last.join(MODEL))?)?;
+                let layout = model.params().layout();
+                let mut adam = Adam::new::<f32>(adam_config(&config), layout);
+                let moments = TensorFile::load(&last.join(OPTIMIZER))?;
+                import_adam(&mut adam, layout, &moments, state.adam_step)?;
+                // All is read and fits: only now the folder changes.
+                folder.write_config(&request.config_text)?;
+                metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
+                // The run may have died between saving its best checkpoint and marking it.
+                if state.best.as_ref().is_some_and(|b| b.step == state.step) {
+                    folder.mark_best(state.step)?;
+                }
+                progress.line(&format!(
+                    "resuming {} at step {} ({} epochs done)",
+                    request.out.display(),
+                    state.step,
+                    state.epoch
+                ));
+                Self::join(config, folder, data, model, adam, state, progress)
+            }
+        }
+    }
+
+    fn join(
+        config: CharLmConfig,
+        folder: RunFolder,
+        data: CharData,
+        model: CharLstm,
+        adam: Adam,
+        state: TrainState,
+        progress: Progress,
+    ) -> Result<Self> {
+        progress.line(&format!(
+            "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
+             characters",
+            config.num_layers,
+            config.hidden_size,
+            thousands(model.params().layout().parameters() as f64),
+            data.vocab.len(),
+            data.steps_per_epoch(),
+            config.batch_size * config.seq_length
+        ));
+        let step = StepConfig {
+            dropout: config.dropout,
+            l2: config.l2,
+            clip: clip(&config),
+            seed: config.seed,
+        };
+        Ok(Session {
+            metrics: MetricsWriter::append(&folder.metrics_path())?,
+            step: CharLmStep::new(model, adam, step),
+            earlier: state.elapsed_seconds,
+            epochs_took: epochs_took(&folder)?,
+            started: Instant::now(),
+            trained: 0,
+            config,
+            folder,
+            data,
+            state,
+            progress,
+        })
+    }
+}
+
+// ---- parts of the start --------------------------------------------------------------------
+
+fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
     let corpus = Corpus::load(&CorpusSpec {
         paths: config.corpus.clone(),
         max_chars: config.max_chars,
@@ -29,11 +128,7 @@ pub(super) fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<
     Ok(corpus)
 }
 
-pub(super) fn make_data(
-    config: &CharLmConfig,
-    corpus: &Corpus,
-    vocab: Option<CharVocab>,
-) -> Result<CharData> {
+fn make_data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
     let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
     let data = match vocab {
         Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
@@ -56,11 +151,11 @@ fn sizes(config: &CharLmConfig, vocab: usize) -> CharLstmSizes {
     }
 }
 
-pub(super) fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
+fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
     CharLstm::new::<f32>(sizes(config, vocab), config.seed)
 }
 
-pub(super) fn adam_config(config: &CharLmConfig) -> AdamConfig {
+fn adam_config(config: &CharLmConfig) -> AdamConfig {
     AdamConfig {
         learning_rate: config.learning_rate,
         beta1: 0.9,
@@ -69,7 +164,7 @@ pub(super) fn adam_config(config: &CharLmConfig) -> AdamConfig {
     }
 }
 
-pub(super) fn clip(config: &CharLmConfig) -> Clip {
+fn clip(config: &CharLmConfig) -> Clip {
     let max = config.clip_norm;
     match config.clip_mode {
         _ if max == 0.0 => Clip::Off,
@@ -79,7 +174,7 @@ pub(super) fn clip(config: &CharLmConfig) -> Clip {
 }
 
 /// Seconds of the epochs that metrics.jsonl holds.
-pub(super) fn epochs_took(folder: &RunFolder) -> Result<f64> {
+fn epochs_took(folder: &RunFolder) -> Result<f64> {
     let path = folder.metrics_path();
     if !path.exists() {
         return Ok(0.0);
@@ -103,11 +198,7 @@ pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
     CharVocab::from_json(&value, &path)
 }
 
-pub(super) fn load_state(
-    checkpoint: &Path,
-    corpus: &Corpus,
-    config: &CharLmConfig,
-) -> Result<TrainState> {
+fn load_state(checkpoint: &Path, corpus: &Corpus, config: &CharLmConfig) -> Result<TrainState> {
     let path = checkpoint.join(STATE);
     let state = TrainState::load(&path)?;
     state.require_program(&path, "charlm")?;
@@ -140,7 +231,7 @@ pub(super) fn streams(state: &TrainState) -> BTreeMap<String, u64> {
 
 /// Checks that the counters of a state fit one another and the run: a digit that changed on the
 /// disk would otherwise go unnoticed.
-pub(super) fn check_state(
+fn check_state(
     checkpoint: &Path,
     state: &TrainState,
     config: &CharLmConfig,
@@ -170,7 +261,7 @@ pub(super) fn check_state(
 }
 
 /// The weights of a file; all of them are numbers that training can start from.
-pub(super) fn load_weights(path: &Path) -> Result<TensorFile> {
+fn load_weights(path: &Path) -> Result<TensorFile> {
     let file = TensorFile::load(path)?;
     for (name, tensor) in &file.tensors {
         if let Some(at) = tensor.data.iter().position(|x| !x.is_finite()) {
@@ -186,13 +277,13 @@ pub(super) fn load_weights(path: &Path) -> Result<TensorFile> {
 }
 
 /// Weights to start from, and the vocabulary where they come from a run.
-pub(super) struct Init {
-    pub(super) weights: TensorFile,
-    pub(super) vocab: Option<CharVocab>,
+struct Init {
+    weights: TensorFile,
+    vocab: Option<CharVocab>,
 }
 
 impl Init {
-    pub(super) fn load(path: &Path) -> Result<Self> {
+    fn load(path: &Path) -> Result<Self> {
         if !path.exists() {
             return Err(Error::checkpoint(path, "--init-from: no such file or run"));
         }
