@@ -85,7 +85,7 @@ fn cpu() -> Fact {
 
 /// The vectors that the kernels use here.
 fn vectors() -> Fact {
-    let level = Level::detect();
+    let level = Level::current();
     let set = match level {
         Level::Avx512 => "AVX-512",
         Level::Avx2 => "AVX2 and FMA",

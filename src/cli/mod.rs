@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::device::Level;
 use crate::{Error, Result};
 
 /// A hand-written deep-learning engine for recurrent networks.
@@ -67,7 +68,7 @@ pub fn main() -> ExitCode {
         // clap's own exit: 2 for wrong usage, 0 for --help and --version.
         Err(e) => e.exit(),
     };
-    match dispatch(&cli) {
+    match limit_vectors().and_then(|()| dispatch(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             complain(&e);
@@ -88,6 +89,27 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Completions(args)) => completions::run(args),
     }
+}
+
+/// Obeys RNNX_VECTORS, which keeps the kernels to narrower vectors than the machine has.
+fn limit_vectors() -> Result<()> {
+    let Some(wanted) = std::env::var_os("RNNX_VECTORS") else {
+        return Ok(());
+    };
+    let level = match wanted.to_str() {
+        Some("avx512") => Some(Level::Avx512),
+        Some("avx2") => Some(Level::Avx2),
+        Some("portable") => Some(Level::Portable),
+        _ => None,
+    };
+    if level.is_some_and(Level::limit) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "RNNX_VECTORS={}: give avx512, avx2 or portable, and one that this machine has (see rnnx \
+         doctor), or unset it",
+        wanted.display()
+    )))
 }
 
 /// Sets the number of CPU threads for the rest of the process.

@@ -1,6 +1,7 @@
 //! The one inner loop of all recurrent matrix products: a tile of M rows and N registers.
 
 use super::simd::Simd;
+use crate::dtype::Float;
 
 /// A matrix operand whose elements are broadcast: element (m, k) is at `ptr + m * row + k * step`.
 #[derive(Clone, Copy)]
@@ -33,11 +34,14 @@ pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
         let mut a_k = a.ptr;
         let mut b_k = b;
         for _ in 0..k {
-            let b_row = load_row::<S, N>(b_k);
-            for (m, acc) in acc.iter_mut().enumerate() {
-                let x = S::splat(*a_k.add(m * a.row));
-                for (acc, &b) in acc.iter_mut().zip(&b_row) {
-                    *acc = S::fma(x, b, *acc);
+            let mut x = [S::splat(S::E::ZERO); M];
+            for (m, x) in x.iter_mut().enumerate() {
+                *x = S::splat(*a_k.add(m * a.row));
+            }
+            for n in 0..N {
+                let b = S::load(b_k.add(n * S::LANES));
+                for (acc, &x) in acc.iter_mut().zip(&x) {
+                    acc[n] = S::fma(x, b, acc[n]);
                 }
             }
             a_k = a_k.add(a.step);
