@@ -77,6 +77,9 @@ fn doctor_says_what_is_here() {
     let object = json(&place.run("doctor --json").ok().stdout);
     assert_eq!(object["version"], env!("CARGO_PKG_VERSION"));
     assert!(place.run("doctor").ok().stdout.contains("CPU"));
+    place
+        .sh("RNNX_VECTORS=wide exec \"$0\" doctor", &[])
+        .fails(2, &["RNNX_VECTORS=wide", "portable"]);
 }
 
 #[test]
