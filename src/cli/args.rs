@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use toml::{Table, Value};
 
+use crate::models::generator::MAX_STREAMS;
 use crate::train::config::{DeviceChoice, Precision, Preset};
 use crate::train::device;
 use crate::train::keys::{self, Allowed};
@@ -175,7 +176,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(0, i64::MAX - 1), allow_hyphen_values = true)]
     pub seed: u64,
     /// Texts generated side by side
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(1, 65_536), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(1, MAX_STREAMS as i64), allow_hyphen_values = true)]
     pub streams: u64,
     /// What to do with characters of the prompt that the model does not know
     #[arg(long, value_enum, value_name = "RULE", default_value_t = Oov::Error)]

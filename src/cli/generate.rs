@@ -11,7 +11,7 @@ use crate::files::tensors::TensorFile;
 use crate::models::char_weights::CharLmWeights;
 use crate::models::generator::Generator;
 use crate::models::sampling::{Sampler, SamplingOptions};
-use crate::train::{charlm, sample};
+use crate::train::{sample, start};
 use crate::{Error, Result};
 
 /// Text waits at most about this long before it is shown.
@@ -69,7 +69,7 @@ impl GenerateRequest {
 pub fn command(args: &GenerateArgs) -> Result<()> {
     args.device.settle()?;
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
-    let vocab = charlm::read_vocab(&folder)?;
+    let vocab = start::read_vocab(&folder)?;
     let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
     let tokens: Vec<char> = vocab.tokens().collect();
     let request = GenerateRequest {

@@ -4,10 +4,9 @@ use super::args::TrainCharlmArgs;
 use super::{config_file, emit, report, use_threads};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
-use crate::models::char_weights::CharLmWeights;
 use crate::train::charlm::{self, Begin, CharLmRun, Summary};
 use crate::train::progress::{clock, thousands};
-use crate::train::{interrupt, sample};
+use crate::train::{interrupt, sample, start};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -57,11 +56,15 @@ fn tell(summary: &Summary, out: &Path, page: &str) {
     let best = summary.best.map_or(String::new(), |loss| {
         format!("; best validation loss {loss:.4} nats a character")
     });
+    // A run that had nothing left to do has no rate.
+    let rate = match summary.rate {
+        0.0 => String::new(),
+        rate => format!(", {} characters/s", thousands(rate)),
+    };
     eprintln!(
-        "done: {} steps in {}, {} characters/s{best}\nrun: {}{page}\ngenerate more: rnnx generate {}",
+        "done: {} steps in {}{rate}{best}\nrun: {}{page}\ngenerate more: rnnx generate {}",
         thousands(summary.step as f64),
         clock(summary.elapsed),
-        thousands(summary.rate),
         out.display(),
         out.display()
     );
@@ -70,9 +73,19 @@ fn tell(summary: &Summary, out: &Path, page: &str) {
 /// A text of the best model on stdout.
 fn print_sample(out: &Path, quiet: bool) -> Result<()> {
     let (run, checkpoint) = RunFolder::find(out)?;
-    let vocab = charlm::read_vocab(&run)?;
-    let weights: CharLmWeights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
-    let text = sample::text(&weights, &vocab, SAMPLE_LENGTH, 1)?;
+    let vocab = start::read_vocab(&run)?;
+    let file = TensorFile::load(&checkpoint.join(MODEL))?;
+    let text = sample::weights(&file).and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1));
+    let text = match text {
+        Ok(text) => text,
+        // The training itself is done and saved.
+        Err(e) => {
+            if !quiet {
+                eprintln!("note: no sample: {e}");
+            }
+            return Ok(());
+        }
+    };
     if !quiet {
         eprintln!("a sample at temperature {}:", sample::TEMPERATURE);
     }

@@ -1,26 +1,21 @@
 //! `rnnx train-charlm`: the run of a character LM from its configuration to its last checkpoint.
 
-use super::checkpoint::{export_adam, import_adam};
-use super::config::{CharLmConfig, ClipMode};
+use super::checkpoint::export_adam;
+use super::config::CharLmConfig;
 use super::device;
 use super::interrupt;
-use super::memory;
-use super::progress::{Progress, Shown, clock, thousands};
+use super::progress::{Progress, Shown, clock};
 use super::sample;
-use super::step::{CharLmStep, Scores, StepConfig};
+use super::start::streams;
+use super::step::{CharLmStep, Scores};
 use crate::data::batch::CharData;
-use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::vocab::CharVocab;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
-use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter, StepEvent};
-use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
+use crate::files::metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
+use crate::files::run::RunFolder;
 use crate::files::state::{Best, Direction, EpochSums, TrainState};
-use crate::files::tensors::TensorFile;
-use crate::models::char_lstm::{CharLstm, CharLstmSizes};
-use crate::optim::{Adam, AdamConfig, Clip};
 use crate::tensor::Tensor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Where a run's weights come from.
@@ -86,119 +81,39 @@ pub fn run(request: CharLmRun) -> Result<Summary> {
 const SAMPLE_LENGTH: usize = 600;
 
 /// A run under way.
-struct Session {
-    config: CharLmConfig,
-    folder: RunFolder,
-    data: CharData,
-    step: CharLmStep,
-    state: TrainState,
-    metrics: MetricsWriter,
-    progress: Progress,
+pub(super) struct Session {
+    pub(super) config: CharLmConfig,
+    pub(super) folder: RunFolder,
+    pub(super) data: CharData,
+    pub(super) step: CharLmStep,
+    pub(super) state: TrainState,
+    pub(super) metrics: MetricsWriter,
+    pub(super) progress: Progress,
     /// When this process began to train.
-    started: Instant,
+    pub(super) started: Instant,
     /// Training time of earlier processes.
-    earlier: f64,
+    pub(super) earlier: f64,
     /// Training time of the finished epochs.
-    epochs_took: f64,
+    pub(super) epochs_took: f64,
     /// Characters trained on by this process.
-    trained: u64,
+    pub(super) trained: u64,
 }
 
 impl Session {
-    // ---- start -----------------------------------------------------------------------------
-
-    fn start(request: CharLmRun, progress: Progress) -> Result<Self> {
-        let config = request.config;
-        let corpus = load_corpus(&config, &progress)?;
-        match &request.begin {
-            Begin::New { force, init_from } => {
-                let init = init_from.as_deref().map(Init::load).transpose()?;
-                let vocab = init.as_ref().and_then(|i| i.vocab.clone());
-                let data = make_data(&config, &corpus, vocab)?;
-                let mut model = make_model(&config, data.vocab.len())?;
-                if let Some(init) = &init {
-                    model.import(&init.weights)?;
-                }
-                let folder = RunFolder::create(&request.out, *force)?;
-                folder.write_config(&request.config_text)?;
-                folder.write_vocab(&format!("{:#}\n", data.vocab.to_json()))?;
-                let state = TrainState::new("charlm", config.seed, corpus.report.sha256.clone());
-                Self::join(config, folder, data, model, None, state, progress)
-            }
-            Begin::Resume => {
-                let folder = RunFolder::resume(&request.out)?;
-                let last = folder.last()?;
-                let state = load_state(&last, &corpus, &config)?;
-                let vocab = read_vocab(&folder)?;
-                let data = make_data(&config, &corpus, Some(vocab))?;
-                let mut model = make_model(&config, data.vocab.len())?;
-                model.import(&TensorFile::load(&last.join(MODEL))?)?;
-                let moments = TensorFile::load(&last.join(OPTIMIZER))?;
-                folder.write_config(&request.config_text)?;
-                metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
-                progress.line(&format!(
-                    "resuming {} at step {} ({} epochs done)",
-                    request.out.display(),
-                    state.step,
-                    state.epoch
-                ));
-                Self::join(config, folder, data, model, Some(&moments), state, progress)
-            }
-        }
-    }
-
-    fn join(
-        config: CharLmConfig,
-        folder: RunFolder,
-        data: CharData,
-        model: CharLstm,
-        moments: Option<&TensorFile>,
-        state: TrainState,
-        progress: Progress,
-    ) -> Result<Self> {
-        let layout = model.params().layout().clone();
-        let mut adam = Adam::new::<f32>(adam_config(&config), &layout);
-        if let Some(moments) = moments {
-            import_adam(&mut adam, &layout, moments, state.adam_step)?;
-        }
-        progress.line(&format!(
-            "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
-             characters",
-            config.num_layers,
-            config.hidden_size,
-            thousands(layout.parameters() as f64),
-            data.vocab.len(),
-            data.steps_per_epoch(),
-            config.batch_size * config.seq_length
-        ));
-        let step = StepConfig {
-            dropout: config.dropout,
-            l2: config.l2,
-            clip: clip(&config),
-            seed: config.seed,
-        };
-        Ok(Session {
-            metrics: MetricsWriter::append(&folder.metrics_path())?,
-            step: CharLmStep::new(model, adam, step),
-            earlier: state.elapsed_seconds,
-            epochs_took: epochs_took(&folder)?,
-            started: Instant::now(),
-            trained: 0,
-            config,
-            folder,
-            data,
-            state,
-            progress,
-        })
-    }
-
     // ---- the loop --------------------------------------------------------------------------
 
     fn train(&mut self) -> Result<()> {
         let per_epoch = self.data.steps_per_epoch() as u64;
         let epochs = self.config.epochs as u64;
         let limit = self.config.max_steps.map_or(u64::MAX, |n| n as u64);
-        while self.state.epoch < epochs && self.state.step < limit {
+        // An epoch whose last step was interrupted has yet to be validated, whatever the limit.
+        let goes_on =
+            |s: &TrainState| s.epoch < epochs && (s.step < limit || s.step_in_epoch == per_epoch);
+        if !goes_on(&self.state) && self.folder.last().is_ok() {
+            self.progress.line(&self.nothing_left());
+            return Ok(());
+        }
+        while goes_on(&self.state) {
             let epoch = self.state.epoch;
             let order = self
                 .data
@@ -352,6 +267,7 @@ impl Session {
 
     fn save(&mut self) -> Result<()> {
         self.state.elapsed_seconds = self.elapsed();
+        self.state.streams = streams(&self.state);
         let layout = self.step.model.params().layout();
         let moments = export_adam(&self.step.adam, layout)?;
         self.folder
@@ -359,10 +275,22 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps a short text of this epoch's model beside the curves.
+    /// Keeps a short text of this epoch's model beside the curves. Weights that generation cannot
+    /// take, as those beyond f16, are no reason to stop training.
     fn write_sample(&self) -> Result<()> {
-        let weights = sample::weights(&self.step.model.export()?)?;
-        let text = sample::text(&weights, &self.data.vocab, SAMPLE_LENGTH, self.config.seed)?;
+        let file = self.step.model.export()?;
+        let text = sample::weights(&file).and_then(|weights| {
+            sample::text(&weights, &self.data.vocab, SAMPLE_LENGTH, self.config.seed)
+        });
+        let text = match text {
+            Ok(text) => text,
+            Err(e) => {
+                let epoch = self.state.epoch;
+                self.progress
+                    .line(&format!("note: no sample of epoch {epoch}: {e}"));
+                return Ok(());
+            }
+        };
         let samples = self.folder.samples_path();
         std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
         let path = samples.join(format!("epoch-{}.txt", self.state.epoch));
@@ -376,6 +304,14 @@ impl Session {
             self.state.step,
             self.folder.path().display()
         )))
+    }
+
+    fn nothing_left(&self) -> String {
+        let flag = match self.config.max_steps {
+            Some(n) if self.state.step >= n as u64 => format!("--max-steps {n}"),
+            _ => format!("--epochs {}", self.config.epochs),
+        };
+        format!("nothing is left to do: the run has reached {flag}; raise it to go on")
     }
 
     fn elapsed(&self) -> f64 {
@@ -435,139 +371,5 @@ impl Session {
             elapsed: Duration::from_secs_f64(self.elapsed()),
             rate: self.rate(),
         }
-    }
-}
-
-// ---- parts of the start --------------------------------------------------------------------
-
-fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
-    let corpus = Corpus::load(&CorpusSpec {
-        paths: config.corpus.clone(),
-        max_chars: config.max_chars,
-        seed: config.seed,
-    })?;
-    progress.line(&format!("corpus: {}", corpus.report));
-    if let Some(note) = corpus.report.dropped_note() {
-        progress.line(&format!("note: {note}"));
-    }
-    Ok(corpus)
-}
-
-fn make_data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
-    let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
-    let data = match vocab {
-        Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
-        None => CharData::new(corpus, valid, length, batch),
-    }?;
-    memory::check(memory::charlm_step(
-        sizes(config, data.vocab.len()),
-        batch,
-        length,
-    ))?;
-    Ok(data)
-}
-
-fn sizes(config: &CharLmConfig, vocab: usize) -> CharLstmSizes {
-    CharLstmSizes {
-        vocab,
-        embedding: config.embedding_dim,
-        hidden: config.hidden_size,
-        layers: config.num_layers,
-    }
-}
-
-fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
-    CharLstm::new::<f32>(sizes(config, vocab), config.seed)
-}
-
-fn adam_config(config: &CharLmConfig) -> AdamConfig {
-    AdamConfig {
-        learning_rate: config.learning_rate,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-    }
-}
-
-fn clip(config: &CharLmConfig) -> Clip {
-    let max = config.clip_norm;
-    match config.clip_mode {
-        _ if max == 0.0 => Clip::Off,
-        ClipMode::PerTensor => Clip::PerTensor { max },
-        ClipMode::Global => Clip::Global { max, epsilon: 0.0 },
-    }
-}
-
-/// Seconds of the epochs that metrics.jsonl holds.
-fn epochs_took(folder: &RunFolder) -> Result<f64> {
-    let path = folder.metrics_path();
-    if !path.exists() {
-        return Ok(0.0);
-    }
-    let seconds = metrics::read(&path)?.into_iter().map(|event| match event {
-        Event::Epoch(e) => e.seconds,
-        _ => 0.0,
-    });
-    Ok(seconds.sum())
-}
-
-/// The vocabulary of a run.
-///
-/// # Errors
-/// If it is missing, damaged, or of another kind of model.
-pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-    let path = folder.vocab_path();
-    let text = folder.read_vocab("char")?;
-    let value = serde_json::from_str(&text)
-        .map_err(|e| Error::checkpoint(&path, format!("is damaged: {e}")))?;
-    CharVocab::from_json(&value, &path)
-}
-
-fn load_state(checkpoint: &Path, corpus: &Corpus, config: &CharLmConfig) -> Result<TrainState> {
-    let path = checkpoint.join(STATE);
-    let state = TrainState::load(&path)?;
-    state.require_program(&path, "charlm")?;
-    if state.data_sha256 != corpus.report.sha256 {
-        let names: Vec<String> = config
-            .corpus
-            .iter()
-            .map(|p| p.display().to_string())
-            .collect();
-        return Err(Error::Data(format!(
-            "--resume: the text of {} has changed since the run began (its SHA-256 is another); \
-             restore it, or start a new run from these weights with --init-from {} --out ANOTHER",
-            if names.is_empty() {
-                "the embedded corpus".into()
-            } else {
-                names.join(", ")
-            },
-            checkpoint.display()
-        )));
-    }
-    Ok(state)
-}
-
-/// Weights to start from, and the vocabulary where they come from a run.
-struct Init {
-    weights: TensorFile,
-    vocab: Option<CharVocab>,
-}
-
-impl Init {
-    fn load(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            return Err(Error::checkpoint(path, "--init-from: no such file or run"));
-        }
-        if path.is_file() {
-            return Ok(Init {
-                weights: TensorFile::load(path)?,
-                vocab: None,
-            });
-        }
-        let (folder, checkpoint) = RunFolder::find(path)?;
-        Ok(Init {
-            weights: TensorFile::load(&checkpoint.join(MODEL))?,
-            vocab: Some(read_vocab(&folder)?),
-        })
     }
 }

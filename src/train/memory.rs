@@ -38,12 +38,47 @@ pub fn check(needed: u128) -> Result<()> {
     }
 }
 
-/// Bytes that can be had without swapping, where the system tells (Linux).
+/// Bytes that can be had without swapping, where the system tells (Linux): what the machine has
+/// free, within the limits of the container (control group) and of the shell (`ulimit -v`).
 fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
+    let machine = field("/proc/meminfo", "MemAvailable:").map(|kib| kib * 1024);
+    let groups = [
+        // Version 2 of control groups, then version 1.
+        ("memory.max", "memory.current", "inactive_file"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ];
+    let group = groups
+        .iter()
+        .find_map(|(limit, used, cache)| group_headroom(limit, used, cache));
+    let space = field("/proc/self/limits", "Max address space").and_then(|limit| {
+        let used = field("/proc/self/status", "VmSize:")? * 1024;
+        Some(limit.saturating_sub(used))
+    });
+    [machine, group, space].into_iter().flatten().min()
+}
+
+/// What a control group may still take. File pages that nobody needs give way, so they are free.
+fn group_headroom(limit: &str, used: &str, cache: &str) -> Option<u64> {
+    let root = "/sys/fs/cgroup";
+    let limit = field(&format!("{root}/{limit}"), "")?;
+    let stat = match cache.starts_with("total") {
+        true => format!("{root}/memory/memory.stat"),
+        false => format!("{root}/memory.stat"),
+    };
+    let used = field(&format!("{root}/{used}"), "")?;
+    let used = used.saturating_sub(field(&stat, cache).unwrap_or(0));
+    Some(limit.saturating_sub(used))
+}
+
+/// The number behind `name` in a file of the system; none where it says `max` or `unlimited`.
+fn field(path: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]

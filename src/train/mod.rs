@@ -9,4 +9,5 @@ pub mod keys;
 pub mod memory;
 pub mod progress;
 pub mod sample;
+pub mod start;
 pub mod step;
