@@ -167,7 +167,7 @@ DEVICE u32 shfl_idx(u32 value, u32 lane, u32 mask = FULL) {
 DEVICE float shfl_idx(float value, u32 lane, u32 mask = FULL) {
     return float_of(shfl_idx(bits_of(value), lane, mask));
 }
-DEVICE u32 ballot(bool predicate, u32 mask = FULL) {
+DEVICE u32 vote_ballot(bool predicate, u32 mask = FULL) {
     u32 votes;
     asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.ballot.b32 %0, p, %2; }"
                  : "=r"(votes) : "r"(u32(predicate)), "r"(mask));

@@ -176,7 +176,7 @@ DEVICE u32 shfl_idx(u32 value, u32 lane, u32 mask = FULL, EMU_HERE) {
 DEVICE float shfl_idx(float value, u32 lane, u32 mask = FULL, EMU_HERE) {
     return float_of(shfl_idx(bits_of(value), lane, mask, file, line));
 }
-DEVICE u32 ballot(bool predicate, u32 mask = FULL, EMU_HERE) {
+DEVICE u32 vote_ballot(bool predicate, u32 mask = FULL, EMU_HERE) {
     emu::current->exchange.in[0] = predicate;
     emu::collective(mask, [](emu::Thread* lanes, u32 mask) {
         u32 votes = 0;
@@ -184,7 +184,7 @@ DEVICE u32 ballot(bool predicate, u32 mask = FULL, EMU_HERE) {
             if (mask >> i & 1) votes |= lanes[i].exchange.in[0] << i;
         for (u32 i = 0; i < 32; i++)
             if (mask >> i & 1) lanes[i].exchange.out[0] = votes;
-    }, {"ballot", file, line});
+    }, {"vote_ballot", file, line});
     return emu::current->exchange.out[0];
 }
 DEVICE u32 count_bits(u32 x) { return u32(__builtin_popcount(x)); }
