@@ -30,7 +30,8 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
     u32 first = block_y() * chunk, last = rows - first < chunk ? rows : first + chunk;
     float total = 0.0f;
     if (column < columns)
-        for (u32 r = first + warp; r < last; r += warps) total += to_f32(x[u64(r) * columns + column]);
+        for (u32 r = first + warp; r < last; r += warps)
+            total += to_f32(x[u64(r) * columns + column]);
     partial[thread_x()] = total;
     block_sync();
     if (warp == 0 && column < columns) {

@@ -11,8 +11,8 @@ DEVICE void reverse(ptr<const float> x, ptr<float> y, bool barrier) {
 KERNEL(fault_none, ptr<const float> x, ptr<float> y) { reverse(x, y, true); }
 KERNEL(fault_missing_barrier, ptr<const float> x, ptr<float> y) { reverse(x, y, false); }
 
-// Sums of neighbours, twice over, with no barrier before the tile is written again: every value that
-// is read is a number, but which one depends on the schedule. x, y [64]
+// Sums of neighbours, twice over, with no barrier before the tile is written again: every value
+// that is read is a number, but which one depends on the schedule. x, y [64]
 KERNEL(fault_missing_second_barrier, ptr<const float> x, ptr<float> y) {
     SHARED(float, tile, 64);
     float v = x[thread_x()];
