@@ -1,8 +1,8 @@
 // Inverted dropout: y = x * keep / (1 - p) (Srivastava et al. 2014).
 //
 // Element i is kept if word i of the Philox stream is at least p * 2^32: the mask of
-// src/ops/dropout.rs, bit for bit. It is saved as bits: bit i % 8 of byte i / 8, which is bit i % 64
-// of 64-bit word i / 64.
+// src/ops/dropout.rs, bit for bit. It is saved as bits: bit i % 8 of byte i / 8, which is bit
+// i % 64 of 64-bit word i / 64.
 //
 // Launch shape: per element (eight a thread, which are one byte of the mask).
 #include "device.cuh"

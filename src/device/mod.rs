@@ -5,6 +5,8 @@ pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulated;
 pub mod gpu;
+pub mod libraries;
+pub mod nvrtc;
 
 pub use cpu::simd::{Dispatch, Level};
 pub use gpu::Gpu;
