@@ -3,10 +3,10 @@
 //! A tensor is a view (offset, shape) of shared storage; cloning one copies nothing. Writing goes
 //! through [`Tensor::data_mut`], which needs the storage to be unshared.
 
+use crate::device::cpu::buffer::Buffer;
 use crate::device::driver::DevicePtr;
 use crate::device::gpu::GpuBuffer;
 use crate::device::{Device, Gpu};
-use crate::device::cpu::buffer::Buffer;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -154,7 +154,9 @@ impl Tensor {
 
     fn wrong_type<T: Element>(&self) -> Error {
         let message = match &self.storage.0 {
-            Storage::Gpu(..) => format!("a tensor on a GPU was read as {} in host memory", T::DTYPE),
+            Storage::Gpu(..) => {
+                format!("a tensor on a GPU was read as {} in host memory", T::DTYPE)
+            }
             _ => format!("a {} tensor was read as {}", self.dtype(), T::DTYPE),
         };
         Error::op("tensor", message)
@@ -191,7 +193,10 @@ impl Tensor {
     pub fn ptr(&self) -> Result<DevicePtr> {
         match &self.storage.0 {
             Storage::Gpu(buffer, dtype) => Ok(buffer.ptr().offset(self.offset * dtype.size())),
-            _ => Err(Error::op("tensor", "a tensor in host memory was given to a GPU")),
+            _ => Err(Error::op(
+                "tensor",
+                "a tensor in host memory was given to a GPU",
+            )),
         }
     }
 

@@ -1,11 +1,15 @@
 //! The character LM on the emulated device against the CPU: loss and every gradient of a step.
 
 use rnnx::autograd::Tape;
-use rnnx::device::emulated::Emulated;
 use rnnx::device::Gpu;
+use rnnx::device::emulated::Emulated;
+use rnnx::files::state::LossScaler;
+use rnnx::files::tensors::TensorFile;
 use rnnx::models::char_lstm::{CharLstm, CharLstmSizes, DropoutPlan};
+use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
+use rnnx::train::step::{CharLmStep, Scores, StepConfig};
 use std::sync::Arc;
 
 /// f32 on both sides: other orders of sums, and activations of other polynomials.
@@ -28,7 +32,9 @@ struct Batch {
 fn batch(steps: usize, rows: usize) -> Batch {
     let mut random = Stream::new(4, Purpose::Sample, 0).reader();
     let mut ids = || {
-        let ids: Vec<u32> = (0..steps * rows).map(|_| random.below(SIZES.vocab as u32)).collect();
+        let ids: Vec<u32> = (0..steps * rows)
+            .map(|_| random.below(SIZES.vocab as u32))
+            .collect();
         Tensor::from_slice(&ids, [steps, rows]).unwrap()
     };
     Batch {
@@ -38,7 +44,12 @@ fn batch(steps: usize, rows: usize) -> Batch {
 }
 
 /// Loss, number of hits, and the flat gradient over `scale`.
-fn pass(model: &CharLstm, batch: &Batch, gpu: Option<&Arc<Gpu>>, scale: f32) -> (f64, f64, Vec<f32>) {
+fn pass(
+    model: &CharLstm,
+    batch: &Batch,
+    gpu: Option<&Arc<Gpu>>,
+    scale: f32,
+) -> (f64, f64, Vec<f32>) {
     let place = |t: Tensor| match gpu {
         Some(gpu) => t.to_gpu(gpu).unwrap(),
         None => t,
@@ -51,12 +62,26 @@ fn pass(model: &CharLstm, batch: &Batch, gpu: Option<&Arc<Gpu>>, scale: f32) -> 
         stream: Stream::new(3, Purpose::Dropout, 7),
     });
     let (ids, targets) = (place(batch.ids.clone()), place(batch.targets.clone()));
-    let loss = model.loss(&mut tape, &params, &ids, &targets, 0.0, dropout).unwrap();
-    let figures = (loss.ce.value().item().unwrap(), loss.correct.item().unwrap());
+    let loss = model
+        .loss(&mut tape, &params, &ids, &targets, 0.0, dropout)
+        .unwrap();
+    let figures = (
+        loss.ce.value().item().unwrap(),
+        loss.correct.item().unwrap(),
+    );
     let seed = place(Tensor::scalar(scale));
-    let flat = tape.backward(&loss.total, seed).unwrap().into_flat().unwrap();
+    let flat = tape
+        .backward(&loss.total, seed)
+        .unwrap()
+        .into_flat()
+        .unwrap();
     let flat = flat.to_cpu().unwrap();
-    let gradient = flat.data::<f32>().unwrap().iter().map(|g| g / scale).collect();
+    let gradient = flat
+        .data::<f32>()
+        .unwrap()
+        .iter()
+        .map(|g| g / scale)
+        .collect();
     (figures.0, figures.1, gradient)
 }
 
@@ -71,19 +96,143 @@ fn compare(mixed: bool, steps: usize, rows: usize, tolerance: f64) {
         on_gpu.params_mut().to_gpu(&gpu, mixed).unwrap();
         let scale = if mixed { 1024.0 } else { 1.0 };
         let (gpu_ce, _, gpu_gradient) = pass(&on_gpu, &batch, Some(&gpu), scale);
-        assert!((ce - gpu_ce).abs() < tolerance * ce, "loss {gpu_ce}, on the CPU {ce}");
+        assert!(
+            (ce - gpu_ce).abs() < tolerance * ce,
+            "loss {gpu_ce}, on the CPU {ce}"
+        );
         for s in model.params().layout().segments() {
             let range = s.offset..s.offset + s.shape.numel();
             let (want, got) = (&gradient[range.clone()], &gpu_gradient[range]);
             let largest = want.iter().fold(0.0f32, |m, x| m.max(x.abs()));
             for (i, (w, g)) in want.iter().zip(got).enumerate() {
                 let error = f64::from((w - g).abs() / largest);
-                assert!(error < tolerance, "{}[{i}]: {g}, on the CPU {w} ({error:e})", s.name);
+                assert!(
+                    error < tolerance,
+                    "{}[{i}]: {g}, on the CPU {w} ({error:e})",
+                    s.name
+                );
             }
         }
         let these: Vec<u32> = gpu_gradient.iter().map(|g| g.to_bits()).collect();
-        assert_eq!(*bits.get_or_insert_with(|| these.clone()), these, "schedule {schedule}");
+        assert_eq!(
+            *bits.get_or_insert_with(|| these.clone()),
+            these,
+            "schedule {schedule}"
+        );
     }
+}
+
+/// What a few training steps leave: each step's figures, and the weights.
+fn train(device: Option<(Arc<Gpu>, Option<LossScaler>)>, steps: u64) -> (Vec<Scores>, TensorFile) {
+    let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
+    let config = AdamConfig {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+    };
+    let adam = Adam::new::<f32>(config, model.params().layout());
+    let config = StepConfig {
+        dropout: 0.2,
+        l2: 1e-2,
+        clip: Clip::PerTensor { max: 0.02 },
+        seed: 5,
+    };
+    let mut step = CharLmStep::new(model, adam, config);
+    if let Some((gpu, scaler)) = device {
+        step = step.to_gpu(&gpu, scaler).unwrap();
+    }
+    let batch = batch(6, 4);
+    let scores = (0..steps)
+        .map(|n| step.train(&batch.ids, &batch.targets, n).unwrap())
+        .collect();
+    (scores, step.weights().unwrap())
+}
+
+fn same_training(scaler: Option<LossScaler>, tolerance: f64) {
+    let (want, _) = train(None, 6);
+    let gpu = Gpu::new(Emulated::new(0));
+    let (got, _) = train(Some((gpu, scaler)), 6);
+    for (n, (w, g)) in want.iter().zip(&got).enumerate() {
+        for (what, w, g) in [
+            ("loss", w.loss, g.loss),
+            ("ce", w.ce, g.ce),
+            ("norm", w.grad_norm, g.grad_norm),
+        ] {
+            let error = (w - g).abs() / w.abs();
+            assert!(
+                error < tolerance,
+                "step {n}: {what} {g}, on the CPU {w} ({error:e})"
+            );
+        }
+        assert!(g.loss > g.ce, "the L2 term counts");
+    }
+    assert!(want[5].ce < want[0].ce, "the steps must learn");
+}
+
+#[test]
+fn training_steps_in_f32_agree_with_the_cpu() {
+    same_training(None, 1e-4);
+}
+
+#[test]
+fn training_steps_in_f16_agree_with_the_cpu() {
+    let scaler = LossScaler {
+        scale: 1024.0,
+        ..LossScaler::FIRST
+    };
+    same_training(Some(scaler), F16);
+}
+
+#[test]
+fn an_overflow_skips_the_step_and_halves_the_scale() {
+    // Gradients of a loss times 2^30 do not fit into f16.
+    let scaler = LossScaler {
+        scale: f64::from(1u32 << 30),
+        good_steps: 7,
+        skipped: 2,
+    };
+    let gpu = Gpu::new(Emulated::new(0));
+    let before = CharLstm::new::<f32>(SIZES, 3).unwrap().export().unwrap();
+    let (scores, after) = train(Some((gpu, Some(scaler))), 1);
+    let left = scores[0].scaler.unwrap();
+    assert!(scores[0].skipped && scores[0].loss.is_finite());
+    assert_eq!(
+        (left.scale, left.good_steps, left.skipped),
+        (f64::from(1u32 << 29), 0, 3)
+    );
+    for (name, tensor) in &before.tensors {
+        assert_eq!(
+            tensor.data, after.tensors[name].data,
+            "{name} must not change"
+        );
+    }
+}
+
+#[test]
+fn two_thousand_good_steps_double_the_scale() {
+    let scaler = LossScaler {
+        scale: 256.0,
+        good_steps: 1999,
+        skipped: 0,
+    };
+    let gpu = Gpu::new(Emulated::new(0));
+    let (scores, _) = train(Some((gpu, Some(scaler))), 2);
+    let scales: Vec<_> = scores.iter().map(|s| s.scaler.unwrap()).collect();
+    assert_eq!((scales[0].scale, scales[0].good_steps), (512.0, 0));
+    assert_eq!((scales[1].scale, scales[1].good_steps), (512.0, 1));
+}
+
+#[test]
+fn a_second_step_takes_no_new_memory() {
+    // Addresses that repeat are what a captured graph needs.
+    let gpu = Gpu::new(Emulated::new(0));
+    let count = |steps| {
+        train(Some((gpu.clone(), Some(LossScaler::FIRST))), steps);
+        gpu.blocks_allocated()
+    };
+    let after_one = count(1);
+    assert_eq!(count(4), after_one);
 }
 
 #[test]

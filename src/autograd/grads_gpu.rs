@@ -76,7 +76,12 @@ impl Grads {
     }
 
     /// Adds a gradient in device memory to one that is there.
-    pub(super) fn add_on_gpu(&mut self, slot: Option<Slot>, gpu: &Arc<Gpu>, t: &Tensor) -> Result<()> {
+    pub(super) fn add_on_gpu(
+        &mut self,
+        slot: Option<Slot>,
+        gpu: &Arc<Gpu>,
+        t: &Tensor,
+    ) -> Result<()> {
         self.write_gpu(slot, gpu, t.dtype(), t.shape(), |to| {
             if to.dtype != t.dtype() {
                 let message = format!("{} cannot be added to {}", t.dtype(), to.dtype);

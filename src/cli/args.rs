@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use crate::models::generator::MAX_STREAMS;
 use crate::train::config::{DeviceChoice, Precision, Preset};
-use crate::train::device;
+use crate::train::device::{self, Chosen};
 use crate::train::keys::{self, Allowed};
 
 /// Flags of `rnnx train-charlm`. What is left out comes from the configuration file, the preset or
@@ -368,7 +368,7 @@ impl DeviceArgs {
     ///
     /// # Errors
     /// [`crate::Error::Usage`] for a number of threads that the system cannot start.
-    pub fn settle(&self) -> crate::Result<String> {
+    pub fn settle(&self) -> crate::Result<Chosen> {
         let precision = match self.precision.as_deref() {
             Some("fp16") => Precision::Fp16,
             Some("fp32") => Precision::Fp32,

@@ -4,12 +4,14 @@ use super::args::{BenchArgs, BenchKind};
 use super::emit;
 use crate::Result;
 use crate::device::cpu::gemm::{Mat, gemm};
+use crate::files::state::LossScaler;
 use crate::models::char_lstm::{CharLstm, CharLstmSizes};
 use crate::models::generator::Generator;
 use crate::models::sampling::{Sampler, SamplingOptions};
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
+use crate::train::device::Chosen;
 use crate::train::step::{CharLmStep, StepConfig};
 use crate::train::{memory, sample};
 use serde_json::{Map, Value, json};
@@ -28,12 +30,15 @@ const GEMM: usize = 2048;
 /// As [`DeviceArgs::settle`](super::args::DeviceArgs::settle), and for a step that needs more
 /// memory than there is.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    eprintln!("{}", args.device.settle()?);
+    let chosen = args.device.settle()?;
+    eprintln!("{}", chosen.line);
     let wants = |kind| args.kinds.contains(&kind) || args.kinds.contains(&BenchKind::All);
     let mut results = Map::new();
     let mut table = String::new();
     // The step comes before the product it is compared with, so that its peak memory is its own.
-    let charlm = wants(BenchKind::Charlm).then(|| charlm(args)).transpose()?;
+    let charlm = wants(BenchKind::Charlm)
+        .then(|| charlm(args, &chosen))
+        .transpose()?;
     if wants(BenchKind::Gemm) || charlm.is_some() {
         let gflops = gemm_rate(args.seconds)?;
         table += &format!("gemm      {GEMM} x {GEMM} x {GEMM} f32: {gflops:.0} GFLOP/s\n");
@@ -130,7 +135,7 @@ fn weights(s: CharLstmSizes) -> f64 {
     4.0 * h * (e + h) + (l - 1.0) * 4.0 * h * 2.0 * h + h * s.vocab as f64
 }
 
-fn charlm(args: &BenchArgs) -> Result<CharlmResult> {
+fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
     let sizes = sizes(args);
     memory::check(memory::charlm_step(sizes, args.batch_size, args.seq_length))?;
     let model = CharLstm::new::<f32>(sizes, 1)?;
@@ -148,6 +153,9 @@ fn charlm(args: &BenchArgs) -> Result<CharlmResult> {
         seed: 1,
     };
     let mut step = CharLmStep::new(model, adam, config);
+    if let Some(gpu) = &chosen.gpu {
+        step = step.to_gpu(gpu, chosen.mixed.then_some(LossScaler::FIRST))?;
+    }
     let shape = [args.seq_length, args.batch_size];
     let tokens = args.seq_length * args.batch_size;
     let mut random = Stream::new(1, Purpose::Sample, 0).reader();
@@ -156,7 +164,11 @@ fn charlm(args: &BenchArgs) -> Result<CharlmResult> {
         Tensor::from_slice(&ids, shape)
     };
     let (ids, targets) = (batch()?, batch()?);
-    let times = median_time(args.seconds, || step.train(&ids, &targets).map(|_| ()))?;
+    let mut n = 0;
+    let times = median_time(args.seconds, || {
+        n += 1;
+        step.train(&ids, &targets, n).map(|_| ())
+    })?;
     let chars_per_s = tokens as f64 / times.median;
     Ok(CharlmResult {
         gflops: 6.0 * weights(sizes) * chars_per_s / 1e9,

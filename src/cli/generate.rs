@@ -67,7 +67,11 @@ impl GenerateRequest {
 /// # Errors
 /// As [`run`], and for a run or checkpoint that cannot be read.
 pub fn command(args: &GenerateArgs) -> Result<()> {
-    args.device.settle()?;
+    if args.device.settle()?.gpu.is_some() {
+        return Err(Error::Usage(
+            "generation runs on the CPU: leave --device out".into(),
+        ));
+    }
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
     let vocab = start::read_vocab(&folder)?;
     let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;

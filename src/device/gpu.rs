@@ -7,6 +7,7 @@ use super::driver::{Arg, DevicePtr, Driver, Gemm, Launch};
 use crate::error::Result;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Blocks are rounded up to this many bytes.
@@ -18,6 +19,7 @@ pub struct Gpu {
     free: Mutex<HashMap<usize, Vec<DevicePtr>>>,
     /// f32 constants in device memory, by their bits. They live as long as the driver.
     constants: Mutex<HashMap<u32, DevicePtr>>,
+    allocated: AtomicUsize,
 }
 
 impl fmt::Debug for Gpu {
@@ -33,6 +35,7 @@ impl Gpu {
             driver: Box::new(driver),
             free: Mutex::default(),
             constants: Mutex::default(),
+            allocated: AtomicUsize::new(0),
         })
     }
 
@@ -50,7 +53,10 @@ impl Gpu {
         let waiting = self.free().get_mut(&bytes).and_then(Vec::pop);
         let ptr = match waiting {
             Some(ptr) => ptr,
-            None => self.driver.alloc(bytes)?,
+            None => {
+                self.allocated.fetch_add(1, Ordering::Relaxed);
+                self.driver.alloc(bytes)?
+            }
         };
         Ok(GpuBuffer {
             gpu: self.clone(),
@@ -59,12 +65,21 @@ impl Gpu {
         })
     }
 
+    /// Blocks of memory that the driver has been asked for so far. A training step after the first
+    /// asks for none.
+    pub fn blocks_allocated(&self) -> usize {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
     /// The address of a constant in device memory.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if there is not enough memory.
     pub fn constant(&self, x: f32) -> Result<DevicePtr> {
-        let mut constants = self.constants.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut constants = self
+            .constants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(&ptr) = constants.get(&x.to_bits()) {
             return Ok(ptr);
         }
@@ -117,6 +132,10 @@ impl GpuBuffer {
 
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
-        self.gpu.free().entry(self.bytes).or_default().push(self.ptr);
+        self.gpu
+            .free()
+            .entry(self.bytes)
+            .or_default()
+            .push(self.ptr);
     }
 }

@@ -80,6 +80,15 @@ pub struct LossScaler {
     pub skipped: u64,
 }
 
+impl LossScaler {
+    /// The loss scale of a new run in mixed precision.
+    pub const FIRST: LossScaler = LossScaler {
+        scale: 65_536.0,
+        good_steps: 0,
+        skipped: 0,
+    };
+}
+
 /// The best checkpoint of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

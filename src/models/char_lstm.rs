@@ -59,6 +59,9 @@ pub struct Loss {
 }
 
 impl CharLstm {
+    /// The parameter whose sum of squares the L2 term takes.
+    pub const L2_WEIGHT: &str = "out.weight";
+
     /// A model with initial values from the seed.
     ///
     /// # Errors
@@ -157,6 +160,15 @@ impl CharLstm {
             ce: scored.loss,
             correct: scored.correct,
         })
+    }
+
+    /// l2 * sum(W_out^2), a scalar, without a gradient.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn l2_penalty(&self, params: &Bound, l2: f64) -> Result<Tensor> {
+        let weight = Var::constant(self.out.master(params).value().clone());
+        Ok(ops::sum_squares(&mut Tape::inference(), &weight, l2)?.into_value())
     }
 
     /// The weights under torch's names: the one bias that is trained is `bias_ih`, `bias_hh` is zero.

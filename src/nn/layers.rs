@@ -62,6 +62,11 @@ impl Linear {
         params.var(self.weight)
     }
 
+    /// The weight in full precision.
+    pub fn master<'a>(&self, params: &'a Bound) -> &'a Var {
+        params.master(self.weight)
+    }
+
     /// Rows `[.., inputs]` to `[rows, outputs]`.
     ///
     /// # Errors

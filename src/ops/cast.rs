@@ -83,8 +83,14 @@ fn convert_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, to: DType) -> Result<Tensor> {
     if from == to {
         return Ok(x.clone());
     }
-    if ![from, to].iter().all(|t| matches!(t, DType::F16 | DType::F32)) {
-        return Err(Error::op("cast", format!("no kernel from {from} to {to} on a GPU")));
+    if ![from, to]
+        .iter()
+        .all(|t| matches!(t, DType::F16 | DType::F32))
+    {
+        return Err(Error::op(
+            "cast",
+            format!("no kernel from {from} to {to} on a GPU"),
+        ));
     }
     let y = Tensor::on_gpu(gpu, to, x.shape().clone())?;
     let n = x.numel() as u64;

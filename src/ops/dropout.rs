@@ -5,8 +5,8 @@
 
 use super::CHUNK;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
-use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::device::Gpu;
+use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::device::driver::{Arg, Launch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -154,7 +154,10 @@ fn drop_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, p: f64, stream: Stream) -> Result<(Te
     args.extend([key0, key1, domain, threshold(p)].map(Arg::from));
     args.push((scale(p) as f32).into());
     let kernel = format!("dropout_fwd_{}", x.dtype());
-    gpu.launch(&Launch::per_element(&kernel, n.next_multiple_of(GROUP) as u64), &args)?;
+    gpu.launch(
+        &Launch::per_element(&kernel, n.next_multiple_of(GROUP) as u64),
+        &args,
+    )?;
     Ok((y, Mask::Gpu(mask)))
 }
 
@@ -163,7 +166,13 @@ fn apply_on_gpu(gpu: &Arc<Gpu>, dy: &Tensor, mask: &Tensor, p: f64) -> Result<Te
     let n = dy.numel() as u64;
     let kernel = format!("dropout_bwd_{}", dy.dtype());
     let scale = scale(p) as f32;
-    let args = [dy.ptr()?.into(), mask.ptr()?.into(), dx.ptr()?.into(), n.into(), scale.into()];
+    let args = [
+        dy.ptr()?.into(),
+        mask.ptr()?.into(),
+        dx.ptr()?.into(),
+        n.into(),
+        scale.into(),
+    ];
     gpu.launch(&Launch::per_element(&kernel, n), &args)?;
     Ok(dx)
 }
@@ -188,7 +197,9 @@ impl Backward for Dropout {
         };
         let mask = match &self.mask {
             Mask::Gpu(mask) => {
-                let gpu = dy.gpu().ok_or_else(|| Error::op("dropout", "a gradient in host memory"))?;
+                let gpu = dy
+                    .gpu()
+                    .ok_or_else(|| Error::op("dropout", "a gradient in host memory"))?;
                 return grads.add(self.x, apply_on_gpu(gpu, &dy, mask, self.p)?);
             }
             Mask::Cpu(mask) => mask,

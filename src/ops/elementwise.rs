@@ -267,8 +267,17 @@ fn add_bias_on_gpu(gpu: &Arc<Gpu>, mut x: Tensor, bias: &Tensor) -> Result<Tenso
         true => x.clone(),
         false => Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?,
     };
-    let args = [x.ptr()?.into(), bias.ptr()?.into(), y.ptr()?.into(), rows.into(), columns.into()];
-    gpu.launch(&Launch::new(&kernel, rows.min(gpu::MAX_ROW_BLOCKS), 128), &args)?;
+    let args = [
+        x.ptr()?.into(),
+        bias.ptr()?.into(),
+        y.ptr()?.into(),
+        rows.into(),
+        columns.into(),
+    ];
+    gpu.launch(
+        &Launch::new(&kernel, rows.min(gpu::MAX_ROW_BLOCKS), 128),
+        &args,
+    )?;
     Ok(y)
 }
 

@@ -80,8 +80,17 @@ fn gather_on_gpu(gpu: &Arc<Gpu>, table: &Tensor, ids: &Tensor, width: usize) -> 
     let y = Tensor::on_gpu(gpu, table.dtype(), shape)?;
     let tokens = ids.numel() as u32;
     let kernel = format!("embedding_fwd_{}", table.dtype());
-    let args = [table.ptr()?.into(), ids.ptr()?.into(), y.ptr()?.into(), tokens.into(), (width as u32).into()];
-    gpu.launch(&Launch::new(&kernel, tokens.min(gpu::MAX_ROW_BLOCKS), 128), &args)?;
+    let args = [
+        table.ptr()?.into(),
+        ids.ptr()?.into(),
+        y.ptr()?.into(),
+        tokens.into(),
+        (width as u32).into(),
+    ];
+    gpu.launch(
+        &Launch::new(&kernel, tokens.min(gpu::MAX_ROW_BLOCKS), 128),
+        &args,
+    )?;
     Ok(y)
 }
 

@@ -49,10 +49,20 @@ impl GpuMat {
 ///
 /// # Errors
 /// If the extents do not agree, or the device fails.
-pub fn gemm(gpu: &Gpu, a: GpuMat, b: GpuMat, c: DevicePtr, c_dtype: DType, accumulate: bool) -> Result<()> {
+pub fn gemm(
+    gpu: &Gpu,
+    a: GpuMat,
+    b: GpuMat,
+    c: DevicePtr,
+    c_dtype: DType,
+    accumulate: bool,
+) -> Result<()> {
     let ((m, k), (k2, n)) = (a.extents(), b.extents());
     if k != k2 {
-        return Err(Error::op("matmul", format!("cannot multiply [{m}, {k}] by [{k2}, {n}]")));
+        return Err(Error::op(
+            "matmul",
+            format!("cannot multiply [{m}, {k}] by [{k2}, {n}]"),
+        ));
     }
     let matrix = |ptr, dtype, ld| Matrix {
         ptr,
@@ -128,7 +138,13 @@ pub fn column_sum(
 ///
 /// # Errors
 /// If the device fails.
-pub fn sum_rows(gpu: &Arc<Gpu>, x: &Tensor, rows: usize, columns: usize, to: GpuTarget) -> Result<()> {
+pub fn sum_rows(
+    gpu: &Arc<Gpu>,
+    x: &Tensor,
+    rows: usize,
+    columns: usize,
+    to: GpuTarget,
+) -> Result<()> {
     let chunks = rows.div_ceil(COLUMN_SUM_ROWS);
     let name = format!("column_sum_{}", x.dtype());
     let mut launch = Launch::new(&name, columns.div_ceil(32) as u32, 256);
@@ -149,19 +165,20 @@ pub fn sum_rows(gpu: &Arc<Gpu>, x: &Tensor, rows: usize, columns: usize, to: Gpu
 /// Elements that one block of `sum` adds up.
 const SUM_CHUNK: usize = 1 << 14;
 
-/// The sum of all elements times `factor`, as an f32 scalar.
+/// The sum of all elements (kernel `sum`) or of their squares (`sum_squares`) times `factor`, as an
+/// f32 scalar.
 ///
 /// # Errors
 /// If the device fails.
-pub fn sum_all(gpu: &Arc<Gpu>, x: &Tensor, factor: f32) -> Result<Tensor> {
+pub fn sum_all(gpu: &Arc<Gpu>, kernel: &str, x: &Tensor, factor: f32) -> Result<Tensor> {
     let blocks = x.numel().div_ceil(SUM_CHUNK).max(1);
     let sums = Tensor::on_gpu(gpu, DType::F32, [blocks])?;
     let (n, chunk) = (x.numel() as u64, SUM_CHUNK as u64);
-    let kernel = format!("sum_{}", x.dtype());
+    let kernel = format!("{kernel}_{}", x.dtype());
     let args = [x.ptr()?.into(), sums.ptr()?.into(), n.into(), chunk.into()];
     gpu.launch(&Launch::new(&kernel, blocks as u32, 256), &args)?;
     if blocks > 1 {
-        return sum_all(gpu, &sums, factor);
+        return sum_all(gpu, "sum", &sums, factor);
     }
     scaled(gpu, &sums, factor)
 }
@@ -172,7 +189,11 @@ pub fn sum_all(gpu: &Arc<Gpu>, x: &Tensor, factor: f32) -> Result<Tensor> {
 /// If the device fails.
 pub fn scaled(gpu: &Arc<Gpu>, x: &Tensor, factor: f32) -> Result<Tensor> {
     let y = Tensor::on_gpu(gpu, DType::F32, Shape::default())?;
-    let args = [x.ptr()?.into(), gpu.constant(factor)?.into(), y.ptr()?.into()];
+    let args = [
+        x.ptr()?.into(),
+        gpu.constant(factor)?.into(),
+        y.ptr()?.into(),
+    ];
     per_element(gpu, "mul", DType::F32, &args, 1)?;
     Ok(y)
 }

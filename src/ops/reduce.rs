@@ -3,10 +3,8 @@
 use super::{CHUNK, gpu};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
-use crate::device::driver::Launch;
-use crate::dtype::{DType, Float};
+use crate::dtype::Float;
 use crate::error::Result;
-use crate::shape::Shape;
 use crate::tensor::{Tensor, for_float};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -81,17 +79,13 @@ fn record(tape: &mut Tape, value: Tensor, x: &Var, term: Term) -> Var {
 
 // ---- gpu -----------------------------------------------------------------------------------
 
-/// The scalar is f32 whatever the data type of x.
+/// The scalar is f32 whatever the data type of x. There are no kernels for the gradients: on a GPU
+/// the optimizer adds that of the L2 term.
 fn reduce_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, term: Term) -> Result<Tensor> {
-    let Term::Square { scale } = term else {
-        return gpu::sum_all(gpu, x, 1.0);
-    };
-    let y = Tensor::on_gpu(gpu, DType::F32, Shape::default())?;
-    let kernel = format!("l2_loss_{}", x.dtype());
-    let n = x.numel() as u64;
-    let args = [x.ptr()?.into(), y.ptr()?.into(), n.into(), (scale as f32).into(), 0u32.into()];
-    gpu.launch(&Launch::new(&kernel, 1, 1024), &args)?;
-    Ok(y)
+    match term {
+        Term::Value => gpu::sum_all(gpu, "sum", x, 1.0),
+        Term::Square { scale } => gpu::sum_all(gpu, "sum_squares", x, scale as f32),
+    }
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -111,17 +105,6 @@ impl Backward for Reduce {
         let Some(dy) = grads.take(self.y) else {
             return Ok(());
         };
-        if let (Some(gpu), Term::Square { scale }) = (dy.gpu(), self.term) {
-            let x = self.x.value();
-            return grads.write_gpu(self.x.slot(), gpu, DType::F32, x.shape(), |to| {
-                let accumulate = u32::from(to.accumulate);
-                let factor = 2.0 * scale as f32;
-                let kernel = format!("l2_grad_{}", x.dtype());
-                let n = x.numel() as u64;
-                let args = [x.ptr()?.into(), dy.ptr()?.into(), to.ptr.into(), n.into(), factor.into(), accumulate.into()];
-                gpu.launch(&Launch::per_element(&kernel, n), &args)
-            });
-        }
         for_float!(self.name(), dy.dtype(), T => {
             let dy = dy.data::<T>()?[0];
             let x = self.x.value().data::<T>()?;

@@ -208,7 +208,7 @@ const MAX_LANES: usize = 16;
 /// Columns up to which a warp takes a row; beyond, a block does.
 const WARP_COLUMNS: usize = 512;
 
-/// One pass over rows of logits: each row's loss `[N]` f32 and whether it is right `[N]` u32, and
+/// One pass over rows of logits: each row's loss `[N]` and whether it is right `[N]`, both f32, and
 /// the gradient in place of the logits, times the scalar `scale`, if one is given.
 fn score_on_gpu(
     gpu: &Arc<Gpu>,
@@ -218,12 +218,19 @@ fn score_on_gpu(
 ) -> Result<(Tensor, Tensor)> {
     let (rows, vocab) = (logits.shape().rows(), logits.shape().last());
     let loss = Tensor::on_gpu(gpu, DType::F32, [rows])?;
-    let correct = Tensor::on_gpu(gpu, DType::U32, [rows])?;
+    let correct = Tensor::on_gpu(gpu, DType::F32, [rows])?;
     let (dlogits, scale) = match scale {
         Some(scale) => (logits.ptr()?, scale.ptr()?),
         None => (DevicePtr::NULL, DevicePtr::NULL),
     };
-    let pointers = [logits.ptr()?, targets.ptr()?, dlogits, loss.ptr()?, correct.ptr()?, scale];
+    let pointers = [
+        logits.ptr()?,
+        targets.ptr()?,
+        dlogits,
+        loss.ptr()?,
+        correct.ptr()?,
+        scale,
+    ];
     let mut args = pointers.map(Arg::from).to_vec();
     let (kernel, launch);
     if vocab <= WARP_COLUMNS {
@@ -248,8 +255,8 @@ fn run_on_gpu(
 ) -> Result<SoftmaxXent> {
     let rows = targets.numel();
     let (nll, correct) = score_on_gpu(gpu, logits.value(), targets, None)?;
-    let correct = gpu::sum_all(gpu, &correct, 1.0)?;
-    let loss = gpu::sum_all(gpu, &nll, 1.0 / rows as f32)?;
+    let correct = gpu::sum_all(gpu, "sum", &correct, 1.0)?;
+    let loss = gpu::sum_all(gpu, "sum", &nll, 1.0 / rows as f32)?;
     let loss = tape.output(loss, [logits.slot()]);
     if loss.slot().is_some() {
         tape.push(GpuNode {

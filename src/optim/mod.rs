@@ -1,6 +1,7 @@
 //! From gradients to new parameters: clipping and Adam.
 
 pub mod adam;
+pub mod adam_gpu;
 pub mod clip;
 
 pub use adam::{Adam, AdamConfig};

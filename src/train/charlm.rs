@@ -1,6 +1,5 @@
 //! `rnnx train-charlm`: the run of a character LM from its configuration to its last checkpoint.
 
-use super::checkpoint::export_adam;
 use super::config::CharLmConfig;
 use super::device;
 use super::interrupt;
@@ -66,11 +65,9 @@ pub struct Summary {
 /// Everything of interface.md's exit codes; what had been saved stays.
 pub fn run(request: CharLmRun) -> Result<Summary> {
     let progress = Progress::new(request.quiet);
-    progress.line(&device::choose(
-        request.config.device,
-        request.config.precision,
-    )?);
-    let mut session = Session::start(request, progress)?;
+    let chosen = device::choose(request.config.device, request.config.precision)?;
+    progress.line(&chosen.line);
+    let mut session = Session::start(request, progress, &chosen)?;
     let ended = session.train();
     session.progress.finish();
     ended?;
@@ -150,6 +147,7 @@ impl Session {
         let scores = self.step.train(
             &Tensor::from_slice(&ids, shape)?,
             &Tensor::from_slice(&targets, shape)?,
+            self.state.step,
         )?;
         self.check_finite(&scores)?;
         let tokens = ids.len() as f64;
@@ -162,7 +160,8 @@ impl Session {
         sums.tokens += tokens;
         self.state.step += 1;
         self.state.step_in_epoch += 1;
-        self.state.adam_step = self.step.adam.step;
+        self.state.loss_scaler = scores.scaler.or(self.state.loss_scaler);
+        self.state.adam_step += u64::from(!scores.skipped);
         let logged = self.state.step.is_multiple_of(self.config.log_every as u64);
         if logged {
             self.metrics.write(&Event::Step(StepEvent {
@@ -173,7 +172,7 @@ impl Session {
                 accuracy: scores.correct as f64 / tokens,
                 grad_norm: scores.grad_norm,
                 lr: self.config.learning_rate,
-                loss_scale: None,
+                loss_scale: scores.scaler.map(|s| s.scale),
                 tokens_per_s: rate,
             }))?;
         }
@@ -183,7 +182,9 @@ impl Session {
 
     /// A loss or gradient that is not a number ends the run; nothing was updated by it.
     fn check_finite(&self, scores: &Scores) -> Result<()> {
-        if scores.loss.is_finite() && scores.grad_norm.is_finite() {
+        // In mixed precision an overflow is met by a lower loss scale, down to 1.
+        let can_lower = scores.skipped && scores.scaler.is_some_and(|s| s.scale > 1.0);
+        if scores.loss.is_finite() && (scores.grad_norm.is_finite() || can_lower) {
             return Ok(());
         }
         let what = if scores.loss.is_finite() {
@@ -268,17 +269,16 @@ impl Session {
     fn save(&mut self) -> Result<()> {
         self.state.elapsed_seconds = self.elapsed();
         self.state.streams = streams(&self.state);
-        let layout = self.step.model.params().layout();
-        let moments = export_adam(&self.step.adam, layout)?;
+        let (weights, moments) = (self.step.weights()?, self.step.moments()?);
         self.folder
-            .save_checkpoint(&self.step.model.export()?, &moments, &self.state)?;
+            .save_checkpoint(&weights, &moments, &self.state)?;
         Ok(())
     }
 
     /// Keeps a short text of this epoch's model beside the curves. Weights that generation cannot
     /// take, as those beyond f16, are no reason to stop training.
     fn write_sample(&self) -> Result<()> {
-        let file = self.step.model.export()?;
+        let file = self.step.weights()?;
         let text = sample::weights(&file).and_then(|weights| {
             sample::text(&weights, &self.data.vocab, SAMPLE_LENGTH, self.config.seed)
         });

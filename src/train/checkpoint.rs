@@ -4,19 +4,20 @@ use crate::error::Result;
 use crate::files::tensors::TensorFile;
 use crate::nn::Layout;
 use crate::optim::Adam;
+use crate::tensor::Tensor;
 
-/// The moments by the parameters' names: `m.NAME` and `v.NAME`.
+/// The flat moments by the parameters' names: `m.NAME` and `v.NAME`.
 ///
 /// # Errors
-/// If the moments are not f32.
-pub fn export_adam(adam: &Adam, layout: &Layout) -> Result<TensorFile> {
+/// If the moments are not f32, or their device fails.
+pub fn export_moments(m: &Tensor, v: &Tensor, layout: &Layout) -> Result<TensorFile> {
     let mut file = TensorFile::new();
-    layout.export(&adam.m, "m.", &mut file)?;
-    layout.export(&adam.v, "v.", &mut file)?;
+    layout.export(m, "m.", &mut file)?;
+    layout.export(v, "v.", &mut file)?;
     Ok(file)
 }
 
-/// The inverse of [`export_adam`]; the step count comes from `state.json`.
+/// The inverse of [`export_moments`]; the step count comes from `state.json`.
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.

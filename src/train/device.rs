@@ -1,30 +1,73 @@
-//! Which device a command computes on.
+//! Which device a command computes on, and in which precision.
 
 use super::config::{DeviceChoice, Precision};
+use crate::device::Gpu;
 use crate::error::{Error, Result};
+use std::sync::Arc;
 
-/// Settles device and precision; the answer is one line for the log.
+/// A settled choice.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// What was chosen and why, one line for the log.
+    pub line: String,
+    /// The GPU; none is the CPU.
+    pub gpu: Option<Arc<Gpu>>,
+    /// Products and activations in f16.
+    pub mixed: bool,
+}
+
+/// Settles device and precision.
 ///
 /// # Errors
 /// [`Error::Device`] for a device that is not there, [`Error::Usage`] for a precision that it
 /// does not have.
-pub fn choose(device: DeviceChoice, precision: Precision) -> Result<String> {
-    let threads = rayon::current_num_threads();
-    let line = match device {
-        DeviceChoice::Auto => format!(
-            "device: cpu, {threads} threads, fp32 (auto: this version of rnnx has no GPU engine)"
-        ),
-        DeviceChoice::Cpu => format!("device: cpu, {threads} threads, fp32"),
-        DeviceChoice::Cuda(_) | DeviceChoice::Emulated => {
+pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
+    let gpu = match device {
+        DeviceChoice::Auto | DeviceChoice::Cpu => return cpu(device, precision),
+        DeviceChoice::Emulated => emulated()?,
+        DeviceChoice::Cuda(_) => {
             return Err(Error::Device(format!(
-                "--device {device}: this version of rnnx has no GPU engine: use --device cpu"
+                "--device {device}: this version of rnnx has no CUDA driver yet: use --device cpu"
             )));
         }
     };
+    let mixed = precision != Precision::Fp32;
+    let name = if mixed { "fp16" } else { "fp32" };
+    Ok(Chosen {
+        line: format!("device: {}, {name}", gpu.driver().description()),
+        gpu: Some(gpu),
+        mixed,
+    })
+}
+
+fn cpu(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
     if precision == Precision::Fp16 {
         return Err(Error::Usage(
             "--precision fp16 is for GPUs: the CPU computes in fp32, leave the flag out".into(),
         ));
     }
-    Ok(line)
+    let threads = rayon::current_num_threads();
+    let why = match device {
+        DeviceChoice::Auto => " (auto: this version of rnnx has no CUDA driver yet)",
+        _ => "",
+    };
+    Ok(Chosen {
+        line: format!("device: cpu, {threads} threads, fp32{why}"),
+        gpu: None,
+        mixed: false,
+    })
+}
+
+#[cfg(feature = "emulator")]
+fn emulated() -> Result<Arc<Gpu>> {
+    Ok(Gpu::new(crate::device::emulated::Emulated::new(0)))
+}
+
+#[cfg(not(feature = "emulator"))]
+fn emulated() -> Result<Arc<Gpu>> {
+    Err(Error::Device(
+        "--device emulated: this build has no emulated device, which is a test instrument: build \
+         with --features emulator (needs a C++ compiler), or use --device cpu"
+            .into(),
+    ))
 }

@@ -3,6 +3,7 @@
 use super::charlm::{Begin, CharLmRun, Session};
 use super::checkpoint::import_adam;
 use super::config::{CharLmConfig, ClipMode};
+use super::device::Chosen;
 use super::memory;
 use super::progress::{Progress, thousands};
 use super::step::{CharLmStep, StepConfig};
@@ -12,7 +13,7 @@ use crate::data::vocab::CharVocab;
 use crate::error::{Error, Result};
 use crate::files::metrics::{self, Event, MetricsWriter};
 use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
-use crate::files::state::TrainState;
+use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
 use crate::models::char_lstm::{CharLstm, CharLstmSizes};
 use crate::optim::{Adam, AdamConfig, Clip};
@@ -22,7 +23,7 @@ use std::time::Instant;
 
 impl Session {
     /// Reads and checks everything, and only then makes or changes the run's folder.
-    pub(super) fn start(request: CharLmRun, progress: Progress) -> Result<Self> {
+    pub(super) fn start(request: CharLmRun, progress: Progress, chosen: &Chosen) -> Result<Self> {
         let config = request.config;
         let corpus = load_corpus(&config, &progress)?;
         match &request.begin {
@@ -39,7 +40,7 @@ impl Session {
                 folder.write_vocab(&format!("{:#}\n", data.vocab.to_json()))?;
                 let state = TrainState::new("charlm", config.seed, corpus.report.sha256.clone());
                 let adam = Adam::new::<f32>(adam_config(&config), model.params().layout());
-                Self::join(config, folder, data, model, adam, state, progress)
+                Self::join(config, folder, data, (model, adam), state, progress, chosen)
             }
             Begin::Resume => {
                 let folder = RunFolder::resume(&request.out)?;
@@ -67,7 +68,7 @@ impl Session {
                     state.step,
                     state.epoch
                 ));
-                Self::join(config, folder, data, model, adam, state, progress)
+                Self::join(config, folder, data, (model, adam), state, progress, chosen)
             }
         }
     }
@@ -76,10 +77,10 @@ impl Session {
         config: CharLmConfig,
         folder: RunFolder,
         data: CharData,
-        model: CharLstm,
-        adam: Adam,
-        state: TrainState,
+        (model, adam): (CharLstm, Adam),
+        mut state: TrainState,
         progress: Progress,
+        chosen: &Chosen,
     ) -> Result<Self> {
         progress.line(&format!(
             "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
@@ -97,9 +98,16 @@ impl Session {
             clip: clip(&config),
             seed: config.seed,
         };
+        let mut step = CharLmStep::new(model, adam, step);
+        if let Some(gpu) = &chosen.gpu {
+            if chosen.mixed {
+                state.loss_scaler = state.loss_scaler.or(Some(LossScaler::FIRST));
+            }
+            step = step.to_gpu(gpu, state.loss_scaler.filter(|_| chosen.mixed))?;
+        }
         Ok(Session {
             metrics: MetricsWriter::append(&folder.metrics_path())?,
-            step: CharLmStep::new(model, adam, step),
+            step,
             earlier: state.elapsed_seconds,
             epochs_took: epochs_took(&folder)?,
             started: Instant::now(),
@@ -224,7 +232,7 @@ fn load_state(checkpoint: &Path, corpus: &Corpus, config: &CharLmConfig) -> Resu
 
 /// The counter of every random stream: masks are numbered by step, orders of windows by epoch.
 pub(super) fn streams(state: &TrainState) -> BTreeMap<String, u64> {
-    [("dropout", state.adam_step), ("shuffle", state.epoch)]
+    [("dropout", state.step), ("shuffle", state.epoch)]
         .map(|(name, n)| (name.to_owned(), n))
         .into()
 }
@@ -238,9 +246,10 @@ fn check_state(
     per_epoch: u64,
 ) -> Result<()> {
     let done = state.epoch.checked_mul(per_epoch);
+    let skipped = state.loss_scaler.map_or(0, |s| s.skipped);
     let fits = state.step_in_epoch <= per_epoch
         && done.and_then(|n| n.checked_add(state.step_in_epoch)) == Some(state.step)
-        && state.adam_step == state.step
+        && state.adam_step.checked_add(skipped) == Some(state.step)
         && state.seed == config.seed
         && state.streams == streams(state);
     if fits {

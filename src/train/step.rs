@@ -1,11 +1,17 @@
 //! One training step of the character LM: forward, backward, clip, update.
 
+use super::checkpoint::export_moments;
 use crate::autograd::Tape;
+use crate::device::Gpu;
 use crate::error::Result;
-use crate::models::char_lstm::{CharLstm, DropoutPlan};
+use crate::files::state::LossScaler;
+use crate::files::tensors::TensorFile;
+use crate::models::char_lstm::{CharLstm, DropoutPlan, Loss};
+use crate::optim::adam_gpu::GpuAdam;
 use crate::optim::{Adam, Clip};
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 /// What a training step needs to know besides the model and the batch.
 #[derive(Clone, Copy, Debug)]
@@ -20,15 +26,19 @@ pub struct StepConfig {
     pub seed: u64,
 }
 
-/// The model, its optimizer and its flat gradient.
+/// The model, its optimizer and its flat gradient, on one device.
 #[derive(Debug)]
 pub struct CharLmStep {
-    /// The model.
-    pub model: CharLstm,
-    /// The optimizer.
-    pub adam: Adam,
+    model: CharLstm,
+    optimizer: Optimizer,
     config: StepConfig,
     gradient: Option<Tensor>,
+}
+
+#[derive(Debug)]
+enum Optimizer {
+    Cpu(Adam),
+    Gpu(Arc<Gpu>, Box<GpuAdam>),
 }
 
 /// The figures of one batch.
@@ -43,51 +53,99 @@ pub struct Scores {
     /// Norm of the gradient over all tensors, before clipping; not finite after a bad step, which
     /// then changed nothing. Zero where there was no backward pass.
     pub grad_norm: f64,
+    /// The loss scale of the next step and its counters, in mixed precision.
+    pub scaler: Option<LossScaler>,
+    /// The step changed nothing but the loss scale, for an overflow of f16.
+    pub skipped: bool,
 }
 
 impl CharLmStep {
-    /// Joins a model and its optimizer, both f32.
+    /// Joins a model and its optimizer, both f32, on the CPU.
     pub fn new(model: CharLstm, adam: Adam, config: StepConfig) -> Self {
         CharLmStep {
             model,
-            adam,
+            optimizer: Optimizer::Cpu(adam),
             config,
             gradient: None,
         }
     }
 
-    /// Trains on one batch: ids and targets `[T, B]`.
+    /// Moves model and optimizer to a GPU. With a scaler, products and activations are f16.
     ///
     /// # Errors
-    /// If the batch does not fit the model.
-    pub fn train(&mut self, ids: &Tensor, targets: &Tensor) -> Result<Scores> {
+    /// If the device fails or has not enough memory.
+    pub fn to_gpu(mut self, gpu: &Arc<Gpu>, scaler: Option<LossScaler>) -> Result<Self> {
+        if let Optimizer::Cpu(adam) = &self.optimizer {
+            let layout = self.model.params().layout().clone();
+            let l2 = |name: &str| {
+                if name == CharLstm::L2_WEIGHT {
+                    self.config.l2
+                } else {
+                    0.0
+                }
+            };
+            let adam = GpuAdam::new(gpu, adam, &layout, l2, scaler)?;
+            self.model.params_mut().to_gpu(gpu, scaler.is_some())?;
+            self.optimizer = Optimizer::Gpu(gpu.clone(), Box::new(adam));
+        }
+        Ok(self)
+    }
+
+    /// Trains on one batch: ids and targets `[T, B]` in host memory. `step` numbers the dropout
+    /// masks.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model, or the device fails.
+    pub fn train(&mut self, ids: &Tensor, targets: &Tensor, step: u64) -> Result<Scores> {
+        let (ids, targets) = (self.place(ids)?, self.place(targets)?);
         let flat = match self.gradient.take() {
             Some(flat) => flat,
-            None => Tensor::zeros::<f32>([self.model.params().layout().len()]),
+            None => self.place(&Tensor::zeros::<f32>([self.model.params().layout().len()]))?,
         };
         let mut tape = Tape::with_flat_gradients(flat);
         let params = self.model.params().bind(&mut tape)?;
         let dropout = (self.config.dropout > 0.0).then(|| DropoutPlan {
             p: self.config.dropout,
-            stream: Stream::new(self.config.seed, Purpose::Dropout, self.adam.step as u32),
+            stream: Stream::new(self.config.seed, Purpose::Dropout, step as u32),
         });
+        // On a GPU the optimizer adds the gradient of the L2 term, and its value comes from beside
+        // the tape.
+        let l2 = self.config.l2;
+        let on_tape = if matches!(self.optimizer, Optimizer::Cpu(_)) {
+            l2
+        } else {
+            0.0
+        };
         let loss = self
             .model
-            .loss(&mut tape, &params, ids, targets, self.config.l2, dropout)?;
-        drop(params);
-        let mut scores = Scores {
-            loss: loss.total.value().item()?,
-            ce: loss.ce.value().item()?,
-            correct: loss.correct.item()? as usize,
-            grad_norm: 0.0,
+            .loss(&mut tape, &params, &ids, &targets, on_tape, dropout)?;
+        let penalty = match &self.optimizer {
+            Optimizer::Gpu(..) if l2 > 0.0 => Some(self.model.l2_penalty(&params, l2)?),
+            _ => None,
         };
-        let gradient = tape
-            .backward(&loss.total, Tensor::scalar(1.0f32))?
-            .into_flat()?;
-        let clipping = self
-            .adam
-            .update(self.model.params_mut(), &gradient, self.config.clip)?;
-        scores.grad_norm = clipping.norm;
+        drop(params);
+        let seed = match &self.optimizer {
+            Optimizer::Cpu(_) => Tensor::scalar(1.0f32),
+            Optimizer::Gpu(_, adam) => adam.scale()?,
+        };
+        let mut scores = scores_of(&loss)?;
+        scores.loss += penalty.map_or(Ok(0.0), |p| p.item())?;
+        let gradient = tape.backward(&loss.total, seed)?.into_flat()?;
+        let params = self.model.params_mut();
+        match &mut self.optimizer {
+            Optimizer::Cpu(adam) => {
+                scores.grad_norm = adam.update(params, &gradient, self.config.clip)?.norm;
+            }
+            Optimizer::Gpu(gpu, adam) => {
+                adam.update(gpu, params, &gradient, self.config.clip)?;
+                let left = adam.read()?;
+                scores.grad_norm = left.norm;
+                if self.model.params().half().is_some() {
+                    scores.scaler = Some(left.scaler);
+                    scores.skipped = left.skipped;
+                }
+            }
+        }
         self.gradient = Some(gradient);
         Ok(scores)
     }
@@ -95,19 +153,54 @@ impl CharLmStep {
     /// Scores one batch without dropout, and without changing anything.
     ///
     /// # Errors
-    /// If the batch does not fit the model.
+    /// If the batch does not fit the model, or the device fails.
     pub fn evaluate(&self, ids: &Tensor, targets: &Tensor) -> Result<Scores> {
+        let (ids, targets) = (self.place(ids)?, self.place(targets)?);
         let mut tape = Tape::inference();
         let params = self.model.params().bind(&mut tape)?;
-        let loss = self
-            .model
-            .loss(&mut tape, &params, ids, targets, 0.0, None)?;
-        let ce = loss.ce.value().item()?;
-        Ok(Scores {
-            loss: ce,
-            ce,
-            correct: loss.correct.item()? as usize,
-            grad_norm: 0.0,
-        })
+        scores_of(
+            &self
+                .model
+                .loss(&mut tape, &params, &ids, &targets, 0.0, None)?,
+        )
     }
+
+    /// The weights under torch's names.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn weights(&self) -> Result<TensorFile> {
+        self.model.export()
+    }
+
+    /// The optimizer's moments under the parameters' names.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn moments(&self) -> Result<TensorFile> {
+        let layout = self.model.params().layout();
+        match &self.optimizer {
+            Optimizer::Cpu(adam) => export_moments(&adam.m, &adam.v, layout),
+            Optimizer::Gpu(_, adam) => export_moments(adam.m(), adam.v(), layout),
+        }
+    }
+
+    /// A tensor where the model is.
+    fn place(&self, t: &Tensor) -> Result<Tensor> {
+        match &self.optimizer {
+            Optimizer::Cpu(_) => Ok(t.clone()),
+            Optimizer::Gpu(gpu, _) => t.to_gpu(gpu),
+        }
+    }
+}
+
+fn scores_of(loss: &Loss) -> Result<Scores> {
+    Ok(Scores {
+        loss: loss.total.value().item()?,
+        ce: loss.ce.value().item()?,
+        correct: loss.correct.item()? as usize,
+        grad_norm: 0.0,
+        scaler: None,
+        skipped: false,
+    })
 }

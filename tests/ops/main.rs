@@ -112,7 +112,7 @@ fn inference_keeps_nothing(
     );
     drop(outputs);
     for (k, var) in vars.into_iter().enumerate() {
-        let unique = var.into_value().is_unique::<f64>();
+        let unique = var.into_value().is_unique();
         assert!(
             unique,
             "{op}: input {k} is held by a tape that does not record"

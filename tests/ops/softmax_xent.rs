@@ -22,7 +22,7 @@ fn score(logits: Tensor, targets: &[u32]) -> (f64, usize, Vec<f64>) {
     let gradient = values(&grads.take(logits.slot()).unwrap());
     (
         scored.loss.value().item().unwrap(),
-        scored.correct,
+        scored.correct.item().unwrap() as usize,
         gradient,
     )
 }

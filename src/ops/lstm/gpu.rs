@@ -64,7 +64,11 @@ pub(super) fn run(
     let dtype = w_hh.value().dtype();
     let y = Tensor::on_gpu(gpu, dtype, [steps, batch, hidden])?;
     let saved = tape.is_recording();
-    let cells = Tensor::on_gpu(gpu, DType::F32, [if saved { steps } else { 1 }, batch, hidden])?;
+    let cells = Tensor::on_gpu(
+        gpu,
+        DType::F32,
+        [if saved { steps } else { 1 }, batch, hidden],
+    )?;
     let gates = match saved {
         true => Some(Tensor::on_gpu(gpu, dtype, [steps, batch, 4 * hidden])?),
         false => None,
@@ -72,7 +76,10 @@ pub(super) fn run(
     // x_t W_ih^T for all t at once; or the table whose rows the ids name.
     let (side, ids, bias) = match input {
         Input::Dense { x, w_ih, bias } => {
-            let (x, w) = (GpuMat::of(x.value(), false)?, GpuMat::of(w_ih.value(), true)?);
+            let (x, w) = (
+                GpuMat::of(x.value(), false)?,
+                GpuMat::of(w_ih.value(), true)?,
+            );
             let side = Tensor::on_gpu(gpu, dtype, [steps, batch, 4 * hidden])?;
             gpu::gemm(gpu, x, w, side.ptr()?, dtype, false)?;
             (side, None, bias.value().ptr()?)
@@ -106,13 +113,18 @@ pub(super) fn run(
             Some(gates) => step_of(gates, t)?,
             None => DevicePtr::NULL,
         };
-        let z = if h_prev.is_some() { z.ptr()? } else { DevicePtr::NULL };
+        let z = if h_prev.is_some() {
+            z.ptr()?
+        } else {
+            DevicePtr::NULL
+        };
         let pointers = [z, x, ids, bias, c_prev, gates, cell_at(t)?, step_of(&y, t)?];
         launch_units(gpu, &kernel, sizes, &pointers)?;
     }
     let last = |t: &Tensor| {
         let rows = t.dims()[0];
-        t.slice((rows - 1) * batch * hidden, [batch, hidden])?.copy_on_gpu(gpu)
+        t.slice((rows - 1) * batch * hidden, [batch, hidden])?
+            .copy_on_gpu(gpu)
     };
     let (h_n, c_n) = (last(&y)?, last(&cells)?);
     let out = super::outputs(tape, input, w_hh, state, [y.clone(), h_n, c_n]);
@@ -135,7 +147,10 @@ pub(super) fn run(
 
 fn launch_units(gpu: &Gpu, kernel: &str, sizes: Sizes, pointers: &[DevicePtr]) -> Result<()> {
     let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
-    args.extend([Arg::from(sizes.batch as u32), Arg::from(sizes.hidden as u32)]);
+    args.extend([
+        Arg::from(sizes.batch as u32),
+        Arg::from(sizes.hidden as u32),
+    ]);
     gpu.launch(&unit_launch(kernel, sizes), &args)
 }
 
@@ -159,7 +174,10 @@ impl Backward for Node {
         let dy = grads.take(self.y_slot);
         let dh_n = grads.take(self.h_n_slot);
         let dc_n = grads.take(self.c_n_slot);
-        let Some(gpu) = self.y.gpu().filter(|_| dy.is_some() || dh_n.is_some() || dc_n.is_some())
+        let Some(gpu) = self
+            .y
+            .gpu()
+            .filter(|_| dy.is_some() || dh_n.is_some() || dc_n.is_some())
         else {
             return Ok(());
         };
@@ -175,7 +193,9 @@ impl Backward for Node {
         let dh_n = dh_n.map(|t| convert(&t, DType::F32)).transpose()?;
         let kernel = format!("lstm_gates_bwd_{dtype}");
         for t in (0..steps).rev() {
-            let dy = dy.as_ref().map_or(Ok(DevicePtr::NULL), |dy| step_of(dy, t))?;
+            let dy = dy
+                .as_ref()
+                .map_or(Ok(DevicePtr::NULL), |dy| step_of(dy, t))?;
             let (dh_next, dc_next) = match t + 1 == steps {
                 true => (null_or(dh_n.as_ref())?, null_or(dc_n.as_ref())?),
                 false => (dh.ptr()?, dc.ptr()?),
@@ -252,7 +272,14 @@ impl Node {
                     ..rows_at(dz, dtype, rows, 4 * hidden)
                 };
                 let h = rows_at(h, dtype, rows, hidden);
-                gpu::gemm(gpu, dz, h, to.ptr, to.dtype, std::mem::replace(&mut accumulate, true))
+                gpu::gemm(
+                    gpu,
+                    dz,
+                    h,
+                    to.ptr,
+                    to.dtype,
+                    std::mem::replace(&mut accumulate, true),
+                )
             };
             if let Some((h0, _)) = &self.state {
                 product(dz.ptr()?, h0.value().ptr()?, batch)?;
@@ -262,7 +289,8 @@ impl Node {
             }
             if !accumulate {
                 // One step from a zero state: no gradient has been written.
-                gpu.driver().fill(to.ptr, 0, shape.numel() * to.dtype.size())?;
+                gpu.driver()
+                    .fill(to.ptr, 0, shape.numel() * to.dtype.size())?;
             }
             Ok(())
         })
