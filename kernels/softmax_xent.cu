@@ -112,12 +112,12 @@ DEVICE void softmax_xent_block(ptr<const T> logits, ptr<const u32> targets, ptr<
 // tie) is the target's; scale [1] f32 or null: 1.
 #define SOFTMAX_XENT(T, suffix)                                                                    \
     KERNEL(softmax_xent_warp_##suffix, ptr<const T> logits, ptr<const u32> targets,                \
-           ptr<T> dlogits, ptr<float> loss, ptr<float> correct, ptr<const float> scale, u32 rows,   \
+           ptr<T> dlogits, ptr<float> loss, ptr<float> correct, ptr<const float> scale, u32 rows,  \
            u32 vocab) {                                                                            \
         softmax_xent_warp(logits, targets, dlogits, loss, correct, scale, rows, vocab);            \
     }                                                                                              \
     KERNEL(softmax_xent_block_##suffix, ptr<const T> logits, ptr<const u32> targets,               \
-           ptr<T> dlogits, ptr<float> loss, ptr<float> correct, ptr<const float> scale,             \
+           ptr<T> dlogits, ptr<float> loss, ptr<float> correct, ptr<const float> scale,            \
            u32 vocab) {                                                                            \
         softmax_xent_block(logits, targets, dlogits, loss, correct, scale, vocab);                 \
     }

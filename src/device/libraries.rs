@@ -100,7 +100,8 @@ impl Environment {
         }
     }
 
-    /// The folders that may hold a library, in the order of the search, each once.
+    /// The folders that may hold a library, in the order of the search, each once: the `lib64` and
+    /// `lib` of CUDA installations, there or not, and the folders of Python packages.
     pub fn folders(&self) -> Vec<PathBuf> {
         let mut roots = self.cuda.clone();
         let mut prefixes = self.prefixes.clone();
@@ -113,14 +114,14 @@ impl Environment {
         }
         let mut folders = Vec::new();
         for root in roots {
-            folders.extend(["lib64", "lib", "targets/x86_64-linux/lib"].map(|sub| root.join(sub)));
+            folders.extend(["lib64", "lib"].map(|sub| root.join(sub)));
         }
         for prefix in prefixes {
             folders.extend(python_folders(&prefix));
         }
         let mut seen = Vec::new();
         folders.retain(|folder| {
-            let new = folder.is_dir() && !seen.contains(folder);
+            let new = !seen.contains(folder);
             if new {
                 seen.push(folder.clone());
             }
@@ -167,18 +168,27 @@ impl Environment {
                     Err(e) => tried.push(format!("{} ({e})", path.display())),
                 }
             }
-            tried.push(folder.display().to_string());
+            let absent = if folder.is_dir() {
+                ""
+            } else {
+                " (no such folder)"
+            };
+            tried.push(format!("{}{absent}", folder.display()));
         }
+        if self.system {
+            tried.push("/usr/local/cuda*".to_string());
+        }
+        let prefixes = self.prefixes.iter().map(|p| p.display().to_string());
+        tried.push(format!(
+            "lib/python3*/*-packages/nvidia/*/lib below {}",
+            prefixes.collect::<Vec<_>>().join(", ")
+        ));
         Err(Error::Device(format!(
             "{} was not found; {}, or name the folder of a CUDA installation in CUDA_PATH. \
              Tried: {}",
             kind.names()[0],
             kind.remedy(),
-            if tried.is_empty() {
-                "no folder at all".to_string()
-            } else {
-                tried.join(", ")
-            }
+            tried.join(", ")
         )))
     }
 }

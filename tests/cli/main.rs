@@ -3,6 +3,7 @@
 mod bad_input;
 mod damage;
 mod generate;
+mod gpu;
 mod others;
 mod report;
 mod resume;

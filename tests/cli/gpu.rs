@@ -1,0 +1,100 @@
+//! `--device emulated`: the GPU's kernels and launches, from the command line to the checkpoint.
+
+use super::support::{EPOCH, Place, assert_same_run};
+use serde_json::Value;
+
+/// The step records of a run.
+fn steps(place: &Place, run: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(place.path(run).join("metrics.jsonl")).unwrap();
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.filter(|r| r["event"] == "step").collect()
+}
+
+fn losses(place: &Place, run: &str) -> Vec<f64> {
+    steps(place, run)
+        .iter()
+        .map(|r| r["loss"].as_f64().unwrap())
+        .collect()
+}
+
+fn assert_near(a: &[f64], b: &[f64], tolerance: f64) {
+    assert_eq!(a.len(), b.len());
+    for (n, (x, y)) in a.iter().zip(b).enumerate() {
+        assert!((x - y).abs() < tolerance * x, "step {n}: {x} and {y}");
+    }
+}
+
+const STEPS: &str = "--max-steps 6 --log-every 1 --quiet";
+
+#[test]
+fn losses_agree_with_the_cpu_in_both_precisions() {
+    let place = Place::new();
+    place.train("cpu", &format!("{STEPS} --device cpu")).ok();
+    place
+        .train(
+            "f32",
+            &format!("{STEPS} --device emulated --precision fp32"),
+        )
+        .ok();
+    place
+        .train("f16", &format!("{STEPS} --device emulated"))
+        .ok();
+    let cpu = losses(&place, "cpu");
+    // f32: other orders of sums. f16: 11 bits, in sums of a few dozen terms.
+    assert_near(&cpu, &losses(&place, "f32"), 1e-4);
+    assert_near(&cpu, &losses(&place, "f16"), 5e-3);
+    assert!(
+        steps(&place, "f32")
+            .iter()
+            .all(|r| r["loss_scale"].is_null())
+    );
+    assert!(
+        steps(&place, "f16")
+            .iter()
+            .all(|r| r["loss_scale"].as_f64().is_some())
+    );
+}
+
+#[test]
+fn a_resumed_run_in_mixed_precision_has_the_same_bits() {
+    let place = Place::new();
+    let flags = "--device emulated --dropout 0.2 --quiet --log-every 1";
+    let all = EPOCH + 2;
+    place
+        .train("whole", &format!("{flags} --max-steps {all}"))
+        .ok();
+    place.train("parts", &format!("{flags} --max-steps 3")).ok();
+    place
+        .train("parts", &format!("{flags} --max-steps {all} --resume"))
+        .ok();
+    assert_same_run(&place.path("whole"), &place.path("parts"));
+}
+
+#[test]
+fn a_run_goes_on_on_the_other_device() {
+    let place = Place::new();
+    let first = "--max-steps 3 --log-every 1 --quiet";
+    for (run, from, to) in [("there", "cpu", "emulated"), ("back", "emulated", "cpu")] {
+        place.train(run, &format!("{first} --device {from}")).ok();
+        place
+            .train(run, &format!("{STEPS} --device {to} --resume"))
+            .ok();
+    }
+    place.train("cpu", &format!("{STEPS} --device cpu")).ok();
+    for run in ["there", "back"] {
+        assert_near(&losses(&place, "cpu"), &losses(&place, run), 5e-3);
+    }
+}
+
+#[test]
+fn the_log_names_the_device_and_the_precision() {
+    let place = Place::new();
+    let run = place.train("run", "--max-steps 1 --device emulated").ok();
+    assert!(
+        run.stderr.contains("device: emulated") && run.stderr.contains("fp16"),
+        "{}",
+        run.stderr
+    );
+}
