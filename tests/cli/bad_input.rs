@@ -265,7 +265,7 @@ fn devices_and_precisions_that_are_not_there() {
         "generate run",
         "bench gemm",
     ] {
-        for device in ["cuda", "cuda:1", "emulated"] {
+        for device in ["cuda", "cuda:1"] {
             place
                 .run(&format!("{command} --device {device}"))
                 .fails(4, &[&format!("--device {device}"), "--device cpu"]);
