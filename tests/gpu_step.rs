@@ -60,6 +60,7 @@ fn pass(
     let dropout = Some(DropoutPlan {
         p: 0.2,
         stream: Stream::new(3, Purpose::Dropout, 7),
+        step: None,
     });
     let (ids, targets) = (place(batch.ids.clone()), place(batch.targets.clone()));
     let loss = model

@@ -264,9 +264,10 @@ fn gradient_check(sizes: CharLstmSizes, seq: usize, rows: usize) {
     let dropout = Some(DropoutPlan {
         p: 0.3,
         stream: Stream::new(9, Purpose::Dropout, 0),
+        step: None,
     });
     let l2 = 1e-2;
-    let gradient = pass::<f64>(&model, &ids, &targets, l2, dropout).gradient;
+    let gradient = pass::<f64>(&model, &ids, &targets, l2, dropout.clone()).gradient;
     let layout = model.params().layout().clone();
     let step = 1e-5;
     for s in layout.segments() {
@@ -276,7 +277,7 @@ fn gradient_check(sizes: CharLstmSizes, seq: usize, rows: usize) {
                 let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
                 let before = values[i];
                 values[i] = before + delta;
-                let loss = pass::<f64>(&model, &ids, &targets, l2, dropout).loss;
+                let loss = pass::<f64>(&model, &ids, &targets, l2, dropout.clone()).loss;
                 model.params_mut().values_mut().data_mut::<f64>().unwrap()[i] = before;
                 loss
             };

@@ -71,6 +71,18 @@ impl Gpu {
         self.allocated.load(Ordering::Relaxed)
     }
 
+    /// Runs `work` with a pool of memory of its own. What it frees stays in that pool: a graph
+    /// captured in `work` owns its memory, and nothing else gets the same addresses.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub fn with_pool<R>(&self, pool: &mut Pool, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        std::mem::swap(&mut pool.0, &mut self.free());
+        let result = work();
+        std::mem::swap(&mut pool.0, &mut self.free());
+        result
+    }
+
     /// The address of a constant in device memory.
     ///
     /// # Errors
@@ -109,6 +121,10 @@ impl Gpu {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Freed blocks by their size.
+#[derive(Debug, Default)]
+pub struct Pool(HashMap<usize, Vec<DevicePtr>>);
 
 /// A block of device memory; it goes back to its device's pool when dropped.
 #[derive(Debug)]

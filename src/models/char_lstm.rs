@@ -36,12 +36,14 @@ pub struct CharLstm {
 }
 
 /// Dropout in a training step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DropoutPlan {
     /// Probability of dropping, in [0, 1).
     pub p: f64,
     /// Random words of this step; layer k uses lane k.
     pub stream: Stream,
+    /// In place of the stream's step, where a GPU counts the steps itself: `[1]` u32.
+    pub step: Option<Tensor>,
 }
 
 /// The (h, c) of each layer, `[B, H]`.
@@ -125,8 +127,11 @@ impl CharLstm {
                 Some(x) => layer.forward(tape, params, x, state)?,
             };
             new_state.push((output.h_n, output.c_n));
-            x = Some(match dropout {
-                Some(d) => ops::dropout(tape, &output.y, d.p, d.stream.lane(k as u32))?,
+            x = Some(match &dropout {
+                Some(d) => {
+                    let stream = d.stream.lane(k as u32);
+                    ops::dropout_at(tape, &output.y, d.p, stream, d.step.as_ref())?
+                }
                 None => output.y,
             });
         }

@@ -21,6 +21,21 @@ use std::sync::Arc;
 /// # Errors
 /// [`Error::Op`] if `p` is outside [0, 1) or the data type is not a floating one.
 pub fn dropout(tape: &mut Tape, x: &Var, p: f64, stream: Stream) -> Result<Var> {
+    dropout_at(tape, x, p, stream, None)
+}
+
+/// As [`dropout`], but on a GPU the stream's step is read from `step` `[1]` u32 when the kernel
+/// runs, so that a captured graph can count.
+///
+/// # Errors
+/// As [`dropout`].
+pub fn dropout_at(
+    tape: &mut Tape,
+    x: &Var,
+    p: f64,
+    stream: Stream,
+    step: Option<&Tensor>,
+) -> Result<Var> {
     if !(0.0..1.0).contains(&p) {
         return Err(Error::op(
             "dropout",
@@ -31,7 +46,7 @@ pub fn dropout(tape: &mut Tape, x: &Var, p: f64, stream: Stream) -> Result<Var> 
         return Ok(x.clone());
     }
     let (value, mask) = match x.value().gpu() {
-        Some(gpu) => drop_on_gpu(gpu, x.value(), p, stream)?,
+        Some(gpu) => drop_on_gpu(gpu, x.value(), p, stream, step)?,
         None => drop_on_cpu(x.value(), p, stream)?,
     };
     let y = tape.output(value, [x.slot()]);
@@ -142,12 +157,21 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
 
 // ---- gpu -----------------------------------------------------------------------------------
 
-fn drop_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, p: f64, stream: Stream) -> Result<(Tensor, Mask)> {
+fn drop_on_gpu(
+    gpu: &Arc<Gpu>,
+    x: &Tensor,
+    p: f64,
+    stream: Stream,
+    step: Option<&Tensor>,
+) -> Result<(Tensor, Mask)> {
     let n = x.numel();
     let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
     let mask = Tensor::on_gpu(gpu, DType::U32, [2 * n.div_ceil(GROUP)])?;
-    let [key0, key1, step, domain] = stream.words();
-    let step = Tensor::scalar(step).to_gpu(gpu)?;
+    let [key0, key1, host_step, domain] = stream.words();
+    let step = match step {
+        Some(step) => step.clone(),
+        None => Tensor::scalar(host_step).to_gpu(gpu)?,
+    };
     let pointers = [x.ptr()?, y.ptr()?, mask.ptr()?, step.ptr()?].map(Arg::from);
     let mut args = pointers.to_vec();
     args.push((n as u64).into());

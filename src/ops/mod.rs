@@ -11,7 +11,7 @@ pub mod reduce;
 pub mod softmax_xent;
 
 pub use cast::cast;
-pub use dropout::dropout;
+pub use dropout::{dropout, dropout_at};
 pub use elementwise::{add, add_bias, mul, sigmoid, tanh};
 pub use embedding::embedding;
 pub use lstm::lstm;

@@ -58,6 +58,22 @@ pub struct GpuAdamStep {
     pub scaler: LossScaler,
 }
 
+impl GpuAdamStep {
+    /// Reads the words of the state, which are kept as f32.
+    pub fn from_words(state: &[f32]) -> Self {
+        let word = |i: usize| state[i].to_bits();
+        GpuAdamStep {
+            skipped: word(FOUND) != 0,
+            norm: state[NORM].into(),
+            scaler: LossScaler {
+                scale: state[SCALE].into(),
+                good_steps: word(GOOD),
+                skipped: word(SKIPPED).into(),
+            },
+        }
+    }
+}
+
 impl GpuAdam {
     /// Moves an optimizer to a GPU. `l2` is each segment's factor of its sum of squares in the loss,
     /// whose gradient is added here. With a scaler, gradients are those of the scaled loss, and the
@@ -178,17 +194,12 @@ impl GpuAdam {
     /// If the device fails.
     pub fn read(&self) -> Result<GpuAdamStep> {
         let state = self.state.to_cpu()?;
-        let state = state.data::<f32>()?;
-        let word = |i: usize| state[i].to_bits();
-        Ok(GpuAdamStep {
-            skipped: word(FOUND) != 0,
-            norm: state[NORM].into(),
-            scaler: LossScaler {
-                scale: state[SCALE].into(),
-                good_steps: word(GOOD),
-                skipped: word(SKIPPED).into(),
-            },
-        })
+        Ok(GpuAdamStep::from_words(state.data::<f32>()?))
+    }
+
+    /// The state in device memory `[8]`, whose words [`GpuAdamStep::from_words`] reads.
+    pub fn state(&self) -> &Tensor {
+        &self.state
     }
 
     /// First moment, flat.

@@ -2,6 +2,7 @@
 
 use super::config::CharLmConfig;
 use super::device;
+use super::gpu_loop::{GpuLoop, SLOTS};
 use super::interrupt;
 use super::progress::{Progress, Shown, clock};
 use super::sample;
@@ -83,6 +84,8 @@ pub(super) struct Session {
     pub(super) folder: RunFolder,
     pub(super) data: CharData,
     pub(super) step: CharLmStep,
+    /// On a GPU, the text and the captured step.
+    pub(super) feed: Option<GpuLoop>,
     pub(super) state: TrainState,
     pub(super) metrics: MetricsWriter,
     pub(super) progress: Progress,
@@ -115,9 +118,11 @@ impl Session {
             let order = self
                 .data
                 .epoch_order(self.config.seed, epoch as u32, self.config.shuffle);
+            if let Some(feed) = &mut self.feed {
+                feed.begin(&order, self.state.step_in_epoch, self.state.step)?;
+            }
             while self.state.step_in_epoch < per_epoch && self.state.step < limit {
-                let first = self.state.step_in_epoch as usize * self.config.batch_size;
-                self.train_step(&order[first..first + self.config.batch_size])?;
+                self.train_steps(&order, limit)?;
                 if interrupt::asked() {
                     return self.stop();
                 }
@@ -139,20 +144,47 @@ impl Session {
         Ok(())
     }
 
-    fn train_step(&mut self, windows: &[u32]) -> Result<()> {
+    /// Trains one step; on a GPU as many as there are to the next record or checkpoint.
+    fn train_steps(&mut self, order: &[u32], limit: u64) -> Result<()> {
+        let began = Instant::now();
+        let tokens = (self.config.batch_size * self.config.seq_length) as f64;
+        let n = self.steps_to_record(limit);
+        let scores = match &mut self.feed {
+            Some(feed) => feed.run(&mut self.step, self.state.step, n)?,
+            None => vec![self.train_step(order)?],
+        };
+        let rate = scores.len() as f64 * tokens / began.elapsed().as_secs_f64();
+        scores
+            .iter()
+            .try_for_each(|s| self.account(s, tokens, rate))
+    }
+
+    /// Steps until something has to be written, at most what a GPU keeps the figures of.
+    fn steps_to_record(&self, limit: u64) -> usize {
+        let s = &self.state;
+        let to = |every: usize| every as u64 - s.step % every as u64;
+        let in_epoch = self.data.steps_per_epoch() as u64 - s.step_in_epoch;
+        let n = in_epoch.min(limit - s.step).min(to(self.config.log_every));
+        let n = n.min(self.config.checkpoint_every.map_or(n, to));
+        n.min(SLOTS as u64) as usize
+    }
+
+    /// One step on the CPU.
+    fn train_step(&mut self, order: &[u32]) -> Result<Scores> {
+        let first = self.state.step_in_epoch as usize * self.config.batch_size;
+        let windows = &order[first..first + self.config.batch_size];
         let (mut ids, mut targets) = (Vec::new(), Vec::new());
         self.data.train_batch(windows, &mut ids, &mut targets);
         let shape = [self.config.seq_length, windows.len()];
-        let began = Instant::now();
-        let scores = self.step.train(
-            &Tensor::from_slice(&ids, shape)?,
-            &Tensor::from_slice(&targets, shape)?,
-            self.state.step,
-        )?;
-        self.check_finite(&scores)?;
-        let tokens = ids.len() as f64;
-        let rate = tokens / began.elapsed().as_secs_f64();
-        self.trained += ids.len() as u64;
+        let ids = Tensor::from_slice(&ids, shape)?;
+        self.step
+            .train(&ids, &Tensor::from_slice(&targets, shape)?, self.state.step)
+    }
+
+    /// Counts and records a step that has been trained.
+    fn account(&mut self, scores: &Scores, tokens: f64, rate: f64) -> Result<()> {
+        self.check_finite(scores)?;
+        self.trained += tokens as u64;
         let sums = &mut self.state.epoch_sums;
         sums.loss += scores.loss;
         sums.ce += scores.ce;

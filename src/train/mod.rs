@@ -4,6 +4,7 @@ pub mod charlm;
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+pub mod gpu_loop;
 pub mod interrupt;
 pub mod keys;
 pub mod memory;

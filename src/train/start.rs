@@ -4,6 +4,7 @@ use super::charlm::{Begin, CharLmRun, Session};
 use super::checkpoint::import_adam;
 use super::config::{CharLmConfig, ClipMode};
 use super::device::Chosen;
+use super::gpu_loop::GpuLoop;
 use super::memory;
 use super::progress::{Progress, thousands};
 use super::step::{CharLmStep, StepConfig};
@@ -105,9 +106,16 @@ impl Session {
             }
             step = step.to_gpu(gpu, state.loss_scaler.filter(|_| chosen.mixed))?;
         }
+        let (length, batch) = (config.seq_length, config.batch_size);
+        let windows = data.split.train_windows;
+        let feed = GpuLoop::new(&step, data.train_ids(), windows, length, batch)?;
+        if let Some(feed) = &feed {
+            progress.line(&format!("step: {}", feed.describe()));
+        }
         Ok(Session {
             metrics: MetricsWriter::append(&folder.metrics_path())?,
             step,
+            feed,
             earlier: state.elapsed_seconds,
             epochs_took: epochs_took(&folder)?,
             started: Instant::now(),

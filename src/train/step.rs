@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::files::tensors::TensorFile;
 use crate::models::char_lstm::{CharLstm, DropoutPlan, Loss};
-use crate::optim::adam_gpu::GpuAdam;
+use crate::optim::adam_gpu::{GpuAdam, GpuAdamStep};
 use crate::optim::{Adam, Clip};
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
@@ -98,6 +98,25 @@ impl CharLmStep {
     /// If the batch does not fit the model, or the device fails.
     pub fn train(&mut self, ids: &Tensor, targets: &Tensor, step: u64) -> Result<Scores> {
         let (ids, targets) = (self.place(ids)?, self.place(targets)?);
+        let stream = Stream::new(self.config.seed, Purpose::Dropout, step as u32);
+        let issued = self.issue(&ids, &targets, stream, None)?;
+        let mut scores = scores_of(&issued.loss)?;
+        scores.loss += issued.penalty.map_or(Ok(0.0), |p| p.item())?;
+        match &self.optimizer {
+            Optimizer::Cpu(_) => scores.grad_norm = issued.grad_norm,
+            Optimizer::Gpu(_, adam) => scores.add_optimizer(adam.read()?, self.is_mixed()),
+        }
+        Ok(scores)
+    }
+
+    /// Issues a step's work: on a GPU, nothing of it is waited for.
+    pub(super) fn issue(
+        &mut self,
+        ids: &Tensor,
+        targets: &Tensor,
+        stream: Stream,
+        counter: Option<Tensor>,
+    ) -> Result<Issued> {
         let flat = match self.gradient.take() {
             Some(flat) => flat,
             None => self.place(&Tensor::zeros::<f32>([self.model.params().layout().len()]))?,
@@ -106,19 +125,17 @@ impl CharLmStep {
         let params = self.model.params().bind(&mut tape)?;
         let dropout = (self.config.dropout > 0.0).then(|| DropoutPlan {
             p: self.config.dropout,
-            stream: Stream::new(self.config.seed, Purpose::Dropout, step as u32),
+            stream,
+            step: counter,
         });
         // On a GPU the optimizer adds the gradient of the L2 term, and its value comes from beside
         // the tape.
         let l2 = self.config.l2;
-        let on_tape = if matches!(self.optimizer, Optimizer::Cpu(_)) {
-            l2
-        } else {
-            0.0
-        };
+        let on_cpu = matches!(self.optimizer, Optimizer::Cpu(_));
+        let on_tape = if on_cpu { l2 } else { 0.0 };
         let loss = self
             .model
-            .loss(&mut tape, &params, &ids, &targets, on_tape, dropout)?;
+            .loss(&mut tape, &params, ids, targets, on_tape, dropout)?;
         let penalty = match &self.optimizer {
             Optimizer::Gpu(..) if l2 > 0.0 => Some(self.model.l2_penalty(&params, l2)?),
             _ => None,
@@ -128,26 +145,39 @@ impl CharLmStep {
             Optimizer::Cpu(_) => Tensor::scalar(1.0f32),
             Optimizer::Gpu(_, adam) => adam.scale()?,
         };
-        let mut scores = scores_of(&loss)?;
-        scores.loss += penalty.map_or(Ok(0.0), |p| p.item())?;
         let gradient = tape.backward(&loss.total, seed)?.into_flat()?;
         let params = self.model.params_mut();
+        let mut grad_norm = 0.0;
         match &mut self.optimizer {
             Optimizer::Cpu(adam) => {
-                scores.grad_norm = adam.update(params, &gradient, self.config.clip)?.norm;
+                grad_norm = adam.update(params, &gradient, self.config.clip)?.norm;
             }
-            Optimizer::Gpu(gpu, adam) => {
-                adam.update(gpu, params, &gradient, self.config.clip)?;
-                let left = adam.read()?;
-                scores.grad_norm = left.norm;
-                if self.model.params().half().is_some() {
-                    scores.scaler = Some(left.scaler);
-                    scores.skipped = left.skipped;
-                }
-            }
+            Optimizer::Gpu(gpu, adam) => adam.update(gpu, params, &gradient, self.config.clip)?,
         }
         self.gradient = Some(gradient);
-        Ok(scores)
+        Ok(Issued {
+            loss,
+            penalty,
+            grad_norm,
+        })
+    }
+
+    /// The GPU and its optimizer, if the model is on one.
+    pub(super) fn gpu(&self) -> Option<(&Arc<Gpu>, &GpuAdam)> {
+        match &self.optimizer {
+            Optimizer::Cpu(_) => None,
+            Optimizer::Gpu(gpu, adam) => Some((gpu, adam)),
+        }
+    }
+
+    /// Products and activations are f16.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.model.params().half().is_some()
+    }
+
+    /// The seed of the dropout masks.
+    pub(super) fn seed(&self) -> u64 {
+        self.config.seed
     }
 
     /// Scores one batch without dropout, and without changing anything.
@@ -190,6 +220,26 @@ impl CharLmStep {
         match &self.optimizer {
             Optimizer::Cpu(_) => Ok(t.clone()),
             Optimizer::Gpu(gpu, _) => t.to_gpu(gpu),
+        }
+    }
+}
+
+/// A step's results, which on a GPU may still be on their way.
+pub(super) struct Issued {
+    pub(super) loss: Loss,
+    /// The L2 term, where it is not part of the loss.
+    pub(super) penalty: Option<Tensor>,
+    /// Norm of the gradient; on a GPU it is in the optimizer's state.
+    grad_norm: f64,
+}
+
+impl Scores {
+    /// Takes over what the optimizer of a GPU left.
+    pub(super) fn add_optimizer(&mut self, left: GpuAdamStep, mixed: bool) {
+        self.grad_norm = left.norm;
+        if mixed {
+            self.scaler = Some(left.scaler);
+            self.skipped = left.skipped;
         }
     }
 }

@@ -1,0 +1,235 @@
+//! The training loop on a GPU: a captured step gives what the same steps give one by one.
+
+use rnnx::device::Gpu;
+use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
+use rnnx::device::emulated::Emulated;
+use rnnx::error::{Error, Result};
+use rnnx::files::state::LossScaler;
+use rnnx::models::char_lstm::{CharLstm, CharLstmSizes};
+use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::tensor::Tensor;
+use rnnx::train::gpu_loop::{GpuLoop, SLOTS};
+use rnnx::train::step::{CharLmStep, Scores, StepConfig};
+use std::sync::Arc;
+
+const SIZES: CharLstmSizes = CharLstmSizes {
+    vocab: 11,
+    embedding: 4,
+    hidden: 7,
+    layers: 2,
+};
+const T: usize = 5;
+const B: usize = 3;
+const WINDOWS: usize = 8;
+
+fn text() -> Vec<u8> {
+    (0..WINDOWS * (T + 1) + 2)
+        .map(|i| (i * i % SIZES.vocab) as u8)
+        .collect()
+}
+
+fn step_on(gpu: &Arc<Gpu>) -> CharLmStep {
+    let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
+    let config = AdamConfig {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+    };
+    let adam = Adam::new::<f32>(config, model.params().layout());
+    let config = StepConfig {
+        dropout: 0.3,
+        l2: 1e-2,
+        clip: Clip::PerTensor { max: 0.05 },
+        seed: 5,
+    };
+    CharLmStep::new(model, adam, config)
+        .to_gpu(gpu, Some(LossScaler::FIRST))
+        .unwrap()
+}
+
+/// The batch of a step, made on the host.
+fn batch(order: &[u32], step_in_epoch: usize) -> (Tensor, Tensor) {
+    let text = text();
+    let pick = |offset: usize| {
+        let at = |i: usize| {
+            let (t, b) = (i / B, i % B);
+            let window = order[step_in_epoch * B + b] as usize;
+            u32::from(text[window * (T + 1) + t + offset])
+        };
+        let ids: Vec<u32> = (0..T * B).map(at).collect();
+        Tensor::from_slice(&ids, [T, B]).unwrap()
+    };
+    (pick(0), pick(1))
+}
+
+const ORDERS: [[u32; 6]; 3] = [[5, 1, 7, 0, 2, 6], [0, 1, 2, 3, 4, 5], [7, 6, 5, 4, 3, 2]];
+
+/// Three epochs of two steps, by the loop, in bursts of one or two steps.
+fn by_loop(gpu: Arc<Gpu>, burst: usize) -> (Vec<Scores>, CharLmStep, GpuLoop) {
+    let mut step = step_on(&gpu);
+    let mut feed = GpuLoop::new(&step, &text(), WINDOWS, T, B)
+        .unwrap()
+        .unwrap();
+    let mut scores = Vec::new();
+    for (epoch, order) in ORDERS.iter().enumerate() {
+        feed.begin(order, 0, 2 * epoch as u64).unwrap();
+        for _ in 0..2 / burst {
+            let first = scores.len() as u64;
+            scores.extend(feed.run(&mut step, first, burst).unwrap());
+            // Between bursts a validation uses the device's memory.
+            let (ids, targets) = batch(order, 0);
+            step.evaluate(&ids, &targets).unwrap();
+        }
+    }
+    (scores, step, feed)
+}
+
+fn assert_same(a: &[Scores], b: &[Scores]) {
+    assert_eq!(a.len(), b.len());
+    for (n, (a, b)) in a.iter().zip(b).enumerate() {
+        assert_eq!(
+            a.ce.to_bits(),
+            b.ce.to_bits(),
+            "step {n}: {} and {}",
+            a.ce,
+            b.ce
+        );
+        assert_eq!(a.correct, b.correct, "step {n}");
+        assert_eq!(a.grad_norm.to_bits(), b.grad_norm.to_bits(), "step {n}");
+        assert_eq!(a.scaler, b.scaler, "step {n}");
+        assert!((a.loss - b.loss).abs() < 1e-6, "step {n}");
+    }
+}
+
+#[test]
+fn the_captured_step_gives_the_same_bits_as_single_steps() {
+    let gpu = Gpu::new(Emulated::new(0));
+    let mut single = step_on(&gpu);
+    let mut want = Vec::new();
+    for order in &ORDERS {
+        for i in 0..2 {
+            let (ids, targets) = batch(order, i);
+            want.push(single.train(&ids, &targets, want.len() as u64).unwrap());
+        }
+    }
+    for burst in [1, 2] {
+        let (got, step, feed) = by_loop(Gpu::new(Emulated::new(0)), burst);
+        assert!(
+            feed.describe().contains("one CUDA graph"),
+            "{}",
+            feed.describe()
+        );
+        assert_same(&want, &got);
+        let (a, b) = (single.weights().unwrap(), step.weights().unwrap());
+        for (name, tensor) in &a.tensors {
+            assert_eq!(tensor.data, b.tensors[name].data, "{name}");
+        }
+    }
+    assert!(want[0].ce != want[2].ce, "other batches have other losses");
+}
+
+#[test]
+fn the_ring_goes_round() {
+    let gpu = Gpu::new(Emulated::new(0));
+    let mut step = step_on(&gpu);
+    let mut feed = GpuLoop::new(&step, &text(), WINDOWS, T, B)
+        .unwrap()
+        .unwrap();
+    // Steps 60 .. 68 of the run lie on both sides of the ring's end.
+    let first = SLOTS as u64 - 4;
+    let mut all = Vec::new();
+    for n in 0..4 {
+        feed.begin(&ORDERS[0], 0, first + 2 * n).unwrap();
+        all.extend(feed.run(&mut step, first + 2 * n, 2).unwrap());
+    }
+    assert_eq!(all.len(), 8);
+    assert!(all.iter().all(|s| s.ce > 0.5 && s.ce < 4.0), "{all:?}");
+    let skipped: Vec<u32> = all.iter().map(|s| s.scaler.unwrap().good_steps).collect();
+    assert_eq!(skipped, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+/// The emulated device, but capture is refused, as by an old driver.
+#[derive(Debug)]
+struct NoGraphs(Emulated);
+
+impl Driver for NoGraphs {
+    fn description(&self) -> String {
+        self.0.description()
+    }
+    fn alloc(&self, bytes: usize) -> Result<DevicePtr> {
+        self.0.alloc(bytes)
+    }
+    fn free(&self, ptr: DevicePtr) -> Result<()> {
+        self.0.free(ptr)
+    }
+    fn upload(&self, to: DevicePtr, from: &[u8]) -> Result<()> {
+        self.0.upload(to, from)
+    }
+    fn download(&self, to: &mut [u8], from: DevicePtr) -> Result<()> {
+        self.0.download(to, from)
+    }
+    fn copy(&self, to: DevicePtr, from: DevicePtr, bytes: usize) -> Result<()> {
+        self.0.copy(to, from, bytes)
+    }
+    fn fill(&self, to: DevicePtr, value: u8, bytes: usize) -> Result<()> {
+        self.0.fill(to, value, bytes)
+    }
+    fn launch(&self, launch: &Launch, args: &[Arg]) -> Result<()> {
+        self.0.launch(launch, args)
+    }
+    fn gemm(&self, gemm: &Gemm) -> Result<()> {
+        self.0.gemm(gemm)
+    }
+    fn synchronize(&self) -> Result<()> {
+        self.0.synchronize()
+    }
+    fn record(&self) -> Result<Event> {
+        self.0.record()
+    }
+    fn elapsed_ms(&self, from: &Event, to: &Event) -> Result<f32> {
+        self.0.elapsed_ms(from, to)
+    }
+    fn capture(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {
+        Err(Error::Device("no graphs here".into()))
+    }
+    fn replay(&self, graph: &Graph) -> Result<()> {
+        self.0.replay(graph)
+    }
+}
+
+#[test]
+fn a_driver_without_graphs_trains_the_same() {
+    let (want, ..) = by_loop(Gpu::new(Emulated::new(0)), 2);
+    let (got, _, feed) = by_loop(Gpu::new(NoGraphs(Emulated::new(0))), 2);
+    assert!(
+        feed.describe().contains("no CUDA graph"),
+        "{}",
+        feed.describe()
+    );
+    assert_same(&want, &got);
+}
+
+#[test]
+fn a_model_on_the_cpu_has_no_loop() {
+    let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
+    let config = AdamConfig {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+    };
+    let adam = Adam::new::<f32>(config, model.params().layout());
+    let config = StepConfig {
+        dropout: 0.0,
+        l2: 0.0,
+        clip: Clip::Off,
+        seed: 1,
+    };
+    let step = CharLmStep::new(model, adam, config);
+    assert!(
+        GpuLoop::new(&step, &text(), WINDOWS, T, B)
+            .unwrap()
+            .is_none()
+    );
+}
