@@ -33,7 +33,7 @@ fn compile_kernels() {
         .flag("-fno-exceptions")
         .include("kernels")
         .opt_level(2)
-        .file("kernels/emu/emu.cpp");
+        .files(["kernels/emu/scheduler.cpp", "kernels/emu/launch.cpp"]);
     for dir in ["kernels", "tests/emulator_faults"] {
         let mut files = Vec::new();
         list(Path::new(dir), "", &mut files);

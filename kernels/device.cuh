@@ -95,10 +95,13 @@ DEVICE T ld_nc(const T* p) {
 // A store of memory that is not read again soon.
 template <class T>
 DEVICE void st_cs(T* p, T value) {
-    if constexpr (sizeof(T) == 2)
-        asm volatile("st.global.cs.u16 [%0], %1;" ::"l"(p), "h"(*reinterpret_cast<u16*>(&value)) : "memory");
-    else
-        asm volatile("st.global.cs.u32 [%0], %1;" ::"l"(p), "r"(*reinterpret_cast<u32*>(&value)) : "memory");
+    if constexpr (sizeof(T) == 2) {
+        u16 bits = *reinterpret_cast<u16*>(&value);
+        asm volatile("st.global.cs.u16 [%0], %1;" ::"l"(p), "h"(bits) : "memory");
+    } else {
+        u32 bits = *reinterpret_cast<u32*>(&value);
+        asm volatile("st.global.cs.u32 [%0], %1;" ::"l"(p), "r"(bits) : "memory");
+    }
 }
 
 // 16 bytes that move as one.
@@ -153,7 +156,8 @@ DEVICE void block_sync() { asm volatile("barrier.sync 0;" ::: "memory"); }
 DEVICE void syncwarp(u32 mask = FULL) { asm volatile("bar.warp.sync %0;" ::"r"(mask) : "memory"); }
 DEVICE u32 shfl_xor(u32 value, u32 lanes, u32 mask = FULL) {
     u32 y;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, %3;" : "=r"(y) : "r"(value), "r"(lanes), "r"(mask));
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, %3;"
+                 : "=r"(y) : "r"(value), "r"(lanes), "r"(mask));
     return y;
 }
 DEVICE float shfl_xor(float value, u32 lanes, u32 mask = FULL) {
@@ -161,13 +165,14 @@ DEVICE float shfl_xor(float value, u32 lanes, u32 mask = FULL) {
 }
 DEVICE u32 shfl_idx(u32 value, u32 lane, u32 mask = FULL) {
     u32 y;
-    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, %3;" : "=r"(y) : "r"(value), "r"(lane), "r"(mask));
+    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, %3;"
+                 : "=r"(y) : "r"(value), "r"(lane), "r"(mask));
     return y;
 }
 DEVICE float shfl_idx(float value, u32 lane, u32 mask = FULL) {
     return float_of(shfl_idx(bits_of(value), lane, mask));
 }
-DEVICE u32 ballot(bool predicate, u32 mask = FULL) {
+DEVICE u32 vote_ballot(bool predicate, u32 mask = FULL) {
     u32 votes;
     asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.ballot.b32 %0, p, %2; }"
                  : "=r"(votes) : "r"(u32(predicate)), "r"(mask));
@@ -221,14 +226,16 @@ DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "m
 template <class T>
 DEVICE remote<T> map_remote(T* p, u32 rank) {
     remote<T> to;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(to.address) : "r"(shared_address(p)), "r"(rank));
+    asm("mapa.shared::cluster.u32 %0, %1, %2;"
+        : "=r"(to.address) : "r"(shared_address(p)), "r"(rank));
     return to;
 }
 // A store that the other block sees after the next cluster barrier.
 template <class T>
 DEVICE void st_cluster(remote<T> to, T value) {
     static_assert(sizeof(T) == 4, "remote stores move 32 bits");
-    asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(to.address), "r"(*reinterpret_cast<u32*>(&value)) : "memory");
+    u32 bits = *reinterpret_cast<u32*>(&value);
+    asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(to.address), "r"(bits) : "memory");
 }
 #define HAS_CLUSTERS 1
 #endif

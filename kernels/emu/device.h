@@ -176,7 +176,7 @@ DEVICE u32 shfl_idx(u32 value, u32 lane, u32 mask = FULL, EMU_HERE) {
 DEVICE float shfl_idx(float value, u32 lane, u32 mask = FULL, EMU_HERE) {
     return float_of(shfl_idx(bits_of(value), lane, mask, file, line));
 }
-DEVICE u32 ballot(bool predicate, u32 mask = FULL, EMU_HERE) {
+DEVICE u32 vote_ballot(bool predicate, u32 mask = FULL, EMU_HERE) {
     emu::current->exchange.in[0] = predicate;
     emu::collective(mask, [](emu::Thread* lanes, u32 mask) {
         u32 votes = 0;
@@ -184,7 +184,7 @@ DEVICE u32 ballot(bool predicate, u32 mask = FULL, EMU_HERE) {
             if (mask >> i & 1) votes |= lanes[i].exchange.in[0] << i;
         for (u32 i = 0; i < 32; i++)
             if (mask >> i & 1) lanes[i].exchange.out[0] = votes;
-    }, {"ballot", file, line});
+    }, {"vote_ballot", file, line});
     return emu::current->exchange.out[0];
 }
 DEVICE u32 count_bits(u32 x) { return u32(__builtin_popcount(x)); }
@@ -208,7 +208,8 @@ DEVICE void mma_m16n8k16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], co
             u32 g = lane / 4, t = lane % 4;
             for (u32 e = 0; e < 2; e++) {
                 for (u32 r = 0; r < 4; r++)
-                    a[g + 8 * (r % 2)][2 * t + 8 * (r / 2) + e] = to_f32(half{u16(in[r] >> (16 * e))});
+                    a[g + 8 * (r % 2)][2 * t + 8 * (r / 2) + e] =
+                        to_f32(half{u16(in[r] >> (16 * e))});
                 for (u32 r = 0; r < 2; r++)
                     b[2 * t + 8 * r + e][g] = to_f32(half{u16(in[4 + r] >> (16 * e))});
             }
@@ -274,10 +275,13 @@ DEVICE void cluster_wait(EMU_HERE) { emu::cluster_wait({"cluster_wait", file, li
 // Where `p` of this block's shared memory lies in block `rank` of the cluster.
 template <class T>
 DEVICE remote<T> map_remote(ptr<T> p, u32 rank) {
-    if (rank >= emu::launch.cluster) emu::fail("map_remote: rank %u of a cluster of %u", rank, emu::launch.cluster);
+    u32 blocks = emu::launch.cluster;
+    if (rank >= blocks) emu::fail("map_remote: rank %u of a cluster of %u", rank, blocks);
     auto from = reinterpret_cast<uintptr_t>(emu::current->block->shared);
     auto to = reinterpret_cast<uintptr_t>(emu::launch.blocks[rank].shared);
-    auto moved = [&](T* x) { return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(x) - from + to); };
+    auto moved = [&](T* x) {
+        return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(x) - from + to);
+    };
     return {ptr<T>(moved(p.at), moved(p.begin), moved(p.end))};
 }
 template <class T>

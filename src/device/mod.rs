@@ -4,6 +4,8 @@ pub mod cpu;
 pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulated;
+pub mod libraries;
+pub mod nvrtc;
 
 use std::fmt;
 

@@ -1,8 +1,13 @@
 //! The emulated device: what it catches, its primitives, and every kernel under several schedules.
 
+mod adam;
+mod cast_dropout;
 mod device;
 mod elementwise;
 mod faults;
 mod gemm;
 mod primitives;
+mod recurrent;
+mod softmax_xent;
+mod sums;
 mod support;

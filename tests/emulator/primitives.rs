@@ -21,7 +21,7 @@ fn shuffles_and_votes() {
         let (y, z) = (get::<u32>(&out[3]), get::<u32>(&out[4]));
         for i in 0..64 {
             let warp = i / 32 * 32;
-            assert_eq!(y[i], x[warp + (i % 32 ^ lanes as usize)]);
+            assert_eq!(y[i], x[warp + ((i % 32) ^ lanes as usize)]);
             assert_eq!(z[i], x[warp + source[i] as usize]);
         }
     }

@@ -11,7 +11,7 @@ KERNEL(probe_shuffle, ptr<const u32> x, u32 lanes, ptr<const u32> source, ptr<u3
 KERNEL(probe_half_warps, ptr<const float> x, ptr<float> y, ptr<u32> votes) {
     u32 i = thread_x(), mask = i < 16 ? 0x0000FFFFu : 0xFFFF0000u;
     y[i] = shfl_xor(x[i], 8, mask);
-    votes[i] = ballot(x[i] > 0.0f, mask);
+    votes[i] = vote_ballot(x[i] > 0.0f, mask);
     syncwarp(mask);
 }
 

@@ -88,7 +88,7 @@ impl Operand {
                 "{name} has {height} stored rows and a leading dimension of {ld}"
             )));
         }
-        if matrix.ptr.address() % size as u64 != 0 {
+        if !matrix.ptr.address().is_multiple_of(size as u64) {
             return Err(fail(format!("{name} is not aligned to {size} bytes")));
         }
         Ok(Operand {

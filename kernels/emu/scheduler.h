@@ -1,0 +1,91 @@
+// What scheduler.cpp and launch.cpp share: the limits of a launch, and who runs next.
+#pragma once
+#include <memory>
+#include <utility>
+
+#include "emu.h"
+#include "fiber.h"
+
+namespace emu {
+
+// Limits of compute capability 8.0 and later (CUDA C++ Programming Guide, table of technical
+// specifications); the shared memory is that of 9.0 with opt-in.
+constexpr u32 MAX_THREADS = 1024;
+constexpr u32 MAX_GRID[3] = {0x7FFFFFFF, 65535, 65535};
+constexpr u32 MAX_SHARED = 227 * 1024;
+constexpr u32 MAX_STATIC_SHARED = 48 * 1024;
+constexpr u32 SHARED_ALIGN = 128;
+constexpr u32 MAX_CLUSTER = 8;
+constexpr int FRESH = 0xFF;  // fresh memory: NaN as f32 and as f16, far out of range as an index
+
+
+struct Scheduler {
+    Context home;
+    std::vector<std::unique_ptr<Fiber>> fibers;
+    std::vector<Fiber*> idle;
+    std::vector<Thread*> ready;
+    size_t head = 0;
+    u64 seed = 0;
+    u64 random = 0;
+    size_t done = 0;
+    bool failed = false;
+    std::string message;
+    const Kernel* kernel = nullptr;
+    const Arg* args = nullptr;
+    std::vector<unsigned char> shared;
+
+    // splitmix64
+    u64 next_random() {
+        u64 z = (random += 0x9E3779B97F4A7C15u);
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+        return z ^ (z >> 31);
+    }
+
+    void make_ready(Thread* t) {
+        t->state = State::Ready;
+        ready.push_back(t);
+    }
+
+    // The next thread to run: ascending for seed 0, descending for seed 1, else any.
+    Thread* pick() {
+        if (head == ready.size()) return nullptr;
+        size_t left = ready.size() - head;
+        size_t chosen = seed == 0 ? 0 : seed == 1 ? left - 1 : next_random() % left;
+        if (seed == 1) {
+            Thread* t = ready.back();
+            ready.pop_back();
+            return t;
+        }
+        std::swap(ready[head], ready[head + chosen]);
+        Thread* t = ready[head++];
+        if (head == ready.size()) {
+            ready.clear();
+            head = 0;
+        }
+        return t;
+    }
+
+    void reset(u64 order) {
+        ready.clear();
+        head = 0;
+        seed = order;
+        random = order;
+        done = 0;
+        failed = false;
+        message.clear();
+        idle.clear();
+        for (auto& fiber : fibers) idle.push_back(fiber.get());
+    }
+};
+
+
+extern thread_local Scheduler scheduler;
+
+// Leaves `from` for thread `t`, or for the launch itself if `t` is null: nobody can run.
+void leave(Context& from, Thread* t);
+
+// Nobody can run and not all threads are done: says who waits and who will never come.
+std::string deadlock();
+
+}  // namespace emu

@@ -1,0 +1,94 @@
+// The gates of one LSTM step after its matrix product, forward and backward (Hochreiter &
+// Schmidhuber 1997 with the forget gate of Gers et al. 2000). Gate order i, f, g, o.
+//
+//   z = h_{t-1} W_hh^T + (x_t W_ih^T, or a row of the gate table) + b
+//   i, f, o = sigmoid(z_i, z_f, z_o)    g = tanh(z_g)
+//   c = f c_{t-1} + i g                 h = o tanh(c)
+//
+// Launch shape: per unit, one thread each. The place of whole-sequence kernels is here too.
+#include "device.cuh"
+
+// ---- forward -------------------------------------------------------------------------------
+
+template <class T>
+DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, ptr<const T> bias,
+                      ptr<const float> c_prev, ptr<T> gates, ptr<float> c, ptr<T> h, u32 rows,
+                      u32 hidden) {
+    u64 at = u64(block_x()) * threads() + thread_x();
+    if (at >= u64(rows) * hidden) return;
+    u32 row = u32(at / hidden), unit = u32(at % hidden);
+    u64 to = u64(row) * 4 * hidden + unit;
+    u64 from = u64(ids ? ids[row] : row) * 4 * hidden + unit;
+    float a[4];
+    for (u32 k = 0; k < 4; k++) {
+        a[k] = 0.0f;
+        if (z) a[k] += z[to + k * hidden];
+        if (x) a[k] += to_f32(x[from + k * hidden]);
+        if (bias) a[k] += to_f32(bias[k * hidden + unit]);
+    }
+    float i = sigmoid(a[0]), f = sigmoid(a[1]), g = tanh_exact(a[2]), o = sigmoid(a[3]);
+    float cell = i * g;
+    if (c_prev) cell += f * c_prev[at];
+    float y = o * tanh_exact(cell);
+    if (gates) {
+        gates[to] = from_f32<T>(i);
+        gates[to + hidden] = from_f32<T>(f);
+        gates[to + 2 * hidden] = from_f32<T>(g);
+        gates[to + 3 * hidden] = from_f32<T>(o);
+    }
+    c[at] = cell;
+    h[at] = from_f32<T>(y);
+}
+
+// ---- backward ------------------------------------------------------------------------------
+
+// dh = dy + what the next step sends back
+// do = dh tanh(c)                       dz_o = do o (1 - o)
+// dc = dc_next + dh o (1 - tanh(c)^2)
+// di = dc g, df = dc c_{t-1}, dg = dc i
+// dz_i = di i (1 - i), dz_f = df f (1 - f), dz_g = dg (1 - g^2)
+// dc_{t-1} = dc f
+template <class T>
+DEVICE void gates_bwd(ptr<const T> dy, ptr<const float> dh_next, ptr<const float> dc_next,
+                      ptr<const T> gates, ptr<const float> c, ptr<const float> c_prev, ptr<T> dz,
+                      ptr<float> dc_prev, u32 rows, u32 hidden) {
+    u64 at = u64(block_x()) * threads() + thread_x();
+    if (at >= u64(rows) * hidden) return;
+    u64 to = at / hidden * 4 * hidden + at % hidden;
+    float i = to_f32(gates[to]), f = to_f32(gates[to + hidden]);
+    float g = to_f32(gates[to + 2 * hidden]), o = to_f32(gates[to + 3 * hidden]);
+    float dh = 0.0f, dc = 0.0f;
+    if (dy) dh += to_f32(dy[at]);
+    if (dh_next) dh += dh_next[at];
+    if (dc_next) dc += dc_next[at];
+    float tanh_c = tanh_exact(c[at]);
+    dc += dh * o * (1.0f - tanh_c * tanh_c);
+    float before = c_prev ? c_prev[at] : 0.0f;
+    dz[to] = from_f32<T>(dc * g * i * (1.0f - i));
+    dz[to + hidden] = from_f32<T>(dc * before * f * (1.0f - f));
+    dz[to + 2 * hidden] = from_f32<T>(dc * i * (1.0f - g * g));
+    dz[to + 3 * hidden] = from_f32<T>(dh * tanh_c * o * (1.0f - o));
+    dc_prev[at] = dc * f;
+}
+
+// ---- kernels -------------------------------------------------------------------------------
+
+// z [B, 4H] f32; x [B, 4H], or with ids [B] the gate table [V, 4H] whose rows they name;
+// bias [4H]; c_prev, c [B, H] f32; gates [B, 4H] activated; h [B, H].
+// dy [B, H]; dh_next, dc_next, dc_prev [B, H] f32; dz [B, 4H].
+// z, x, ids, bias, c_prev, dy, dh_next and dc_next may be null and count as zero; gates may be null
+// where nothing is saved. dc_prev may be dc_next, and c may be c_prev.
+#define LSTM(T, suffix)                                                                            \
+    KERNEL(lstm_gates_fwd_##suffix, ptr<const float> z, ptr<const T> x, ptr<const u32> ids,        \
+           ptr<const T> bias, ptr<const float> c_prev, ptr<T> gates, ptr<float> c, ptr<T> h,       \
+           u32 rows, u32 hidden) {                                                                 \
+        gates_fwd(z, x, ids, bias, c_prev, gates, c, h, rows, hidden);                             \
+    }                                                                                              \
+    KERNEL(lstm_gates_bwd_##suffix, ptr<const T> dy, ptr<const float> dh_next,                     \
+           ptr<const float> dc_next, ptr<const T> gates, ptr<const float> c,                       \
+           ptr<const float> c_prev, ptr<T> dz, ptr<float> dc_prev, u32 rows, u32 hidden) {         \
+        gates_bwd(dy, dh_next, dc_next, gates, c, c_prev, dz, dc_prev, rows, hidden);              \
+    }
+
+LSTM(float, f32)
+LSTM(half, f16)

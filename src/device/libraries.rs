@@ -1,0 +1,239 @@
+//! Finding NVIDIA's libraries at run time, without a panic where there are none.
+//!
+//! A library is looked for in this order: the system's loader, `CUDA_PATH` and `CUDA_HOME`,
+//! `/usr/local/cuda*`, and the `nvidia/*/lib` folders of every Python that the environment names
+//! (the active virtual environment, conda, the folders of `PATH`, the user's and the system's).
+
+use crate::error::{Error, Result};
+use libloading::Library;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A library that rnnx can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The driver's own interface, `libcuda`.
+    Driver,
+    /// The run-time compiler, `libnvrtc`.
+    Nvrtc,
+    /// Matrix products, `libcublas`.
+    Cublas,
+    /// Matrix products with more choice, `libcublasLt`.
+    CublasLt,
+}
+
+impl Kind {
+    /// File names, the newest version first.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Kind::Driver => &["libcuda.so.1", "libcuda.so"],
+            Kind::Nvrtc => &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
+            Kind::Cublas => &["libcublas.so.13", "libcublas.so.12", "libcublas.so"],
+            Kind::CublasLt => &["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"],
+        }
+    }
+
+    /// Libraries (the beginnings of their names) that this one opens by name when it is used, and
+    /// finds only if they are loaded already or the loader knows their folder.
+    fn companions(self) -> &'static [&'static str] {
+        match self {
+            Kind::Nvrtc => &["libnvrtc-builtins.so"],
+            Kind::Cublas => &["libcublasLt.so"],
+            Kind::Driver | Kind::CublasLt => &[],
+        }
+    }
+
+    /// How to get it.
+    fn remedy(self) -> &'static str {
+        match self {
+            Kind::Driver => "it comes with the NVIDIA driver",
+            Kind::Nvrtc => "`pip install nvidia-cuda-nvrtc` brings it",
+            Kind::Cublas | Kind::CublasLt => "`pip install nvidia-cublas` brings it",
+        }
+    }
+}
+
+/// A loaded library.
+#[derive(Debug)]
+pub struct Found {
+    /// The library, and before it what it depends on.
+    pub library: Library,
+    /// Where it was found; a bare file name if the system's loader found it.
+    pub path: PathBuf,
+    /// Kept open as long as the library is.
+    _companions: Vec<Library>,
+}
+
+/// The environment that the search reads, as far as it does.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `CUDA_PATH` and `CUDA_HOME`.
+    pub cuda: Vec<PathBuf>,
+    /// `VIRTUAL_ENV`, `CONDA_PREFIX`, what `PATH`'s folders lie in, and the user's `.local`.
+    pub prefixes: Vec<PathBuf>,
+    /// Whether to ask the system's loader and to look in the system's own folders.
+    pub system: bool,
+}
+
+impl Environment {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        let var = |name| std::env::var_os(name).filter(|v: &OsString| !v.is_empty());
+        let path = |name| var(name).map(PathBuf::from);
+        let mut prefixes: Vec<PathBuf> = ["VIRTUAL_ENV", "CONDA_PREFIX"]
+            .into_iter()
+            .filter_map(path)
+            .collect();
+        if let Some(list) = var("PATH") {
+            let folders = std::env::split_paths(&list);
+            prefixes.extend(folders.filter_map(|dir| Some(dir.parent()?.to_path_buf())));
+        }
+        prefixes.extend(path("HOME").map(|home| home.join(".local")));
+        Environment {
+            cuda: ["CUDA_PATH", "CUDA_HOME"]
+                .into_iter()
+                .filter_map(path)
+                .collect(),
+            prefixes,
+            system: true,
+        }
+    }
+
+    /// The folders that may hold a library, in the order of the search, each once.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let mut roots = self.cuda.clone();
+        let mut prefixes = self.prefixes.clone();
+        if self.system {
+            let cuda = entries(Path::new("/usr/local"))
+                .into_iter()
+                .filter(|path| file_name_starts(path, "cuda"));
+            roots.extend(cuda);
+            prefixes.extend(["/usr", "/usr/local"].map(PathBuf::from));
+        }
+        let mut folders = Vec::new();
+        for root in roots {
+            folders.extend(["lib64", "lib", "targets/x86_64-linux/lib"].map(|sub| root.join(sub)));
+        }
+        for prefix in prefixes {
+            folders.extend(python_folders(&prefix));
+        }
+        let mut seen = Vec::new();
+        folders.retain(|folder| {
+            let new = folder.is_dir() && !seen.contains(folder);
+            if new {
+                seen.push(folder.clone());
+            }
+            new
+        });
+        folders
+    }
+
+    /// Loads a library.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with every place that was tried, if it is nowhere or does not load.
+    pub fn load(&self, kind: Kind) -> Result<Found> {
+        let mut tried = Vec::new();
+        if self.system {
+            for name in kind.names() {
+                match open(Path::new(name)) {
+                    Ok(library) => {
+                        return Ok(Found {
+                            library,
+                            path: PathBuf::from(name),
+                            _companions: Vec::new(),
+                        });
+                    }
+                    Err(_) => tried.push(format!("{name} (system loader)")),
+                }
+            }
+        }
+        for folder in self.folders() {
+            for name in kind.names() {
+                let path = folder.join(name);
+                if !path.exists() {
+                    continue;
+                }
+                let companions = open_companions(&folder, kind);
+                match open(&path) {
+                    Ok(library) => {
+                        return Ok(Found {
+                            library,
+                            path,
+                            _companions: companions,
+                        });
+                    }
+                    Err(e) => tried.push(format!("{} ({e})", path.display())),
+                }
+            }
+            tried.push(folder.display().to_string());
+        }
+        Err(Error::Device(format!(
+            "{} was not found; {}, or name the folder of a CUDA installation in CUDA_PATH. \
+             Tried: {}",
+            kind.names()[0],
+            kind.remedy(),
+            if tried.is_empty() {
+                "no folder at all".to_string()
+            } else {
+                tried.join(", ")
+            }
+        )))
+    }
+}
+
+/// `nvidia/*/lib` of every Python below a prefix.
+fn python_folders(prefix: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for lib in ["lib", "lib64"] {
+        for python in entries(&prefix.join(lib)) {
+            if !file_name_starts(&python, "python3") {
+                continue;
+            }
+            for packages in ["site-packages", "dist-packages"] {
+                for package in entries(&python.join(packages).join("nvidia")) {
+                    folders.push(package.join("lib"));
+                }
+            }
+        }
+    }
+    folders
+}
+
+/// The entries of a folder in reverse alphabetical order (newer versions first); none if it cannot
+/// be listed.
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let Ok(list) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = list.filter_map(|e| Some(e.ok()?.path())).collect();
+    paths.sort();
+    paths.reverse();
+    paths
+}
+
+fn file_name_starts(path: &Path, start: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(start))
+}
+
+fn open_companions(folder: &Path, kind: Kind) -> Vec<Library> {
+    let files = entries(folder);
+    let wanted = |path: &&PathBuf| {
+        kind.companions()
+            .iter()
+            .any(|start| file_name_starts(path, start))
+    };
+    files
+        .iter()
+        .filter(wanted)
+        .filter_map(|path| open(path).ok())
+        .collect()
+}
+
+fn open(path: &Path) -> std::result::Result<Library, libloading::Error> {
+    // SAFETY: loading runs the library's initialisers; these are NVIDIA's libraries, which are made
+    // for that, under names that nothing else bears.
+    unsafe { Library::new(path) }
+}

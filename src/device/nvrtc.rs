@@ -1,0 +1,212 @@
+//! Compiling the kernels for a GPU at run time, with NVRTC.
+//!
+//! The sources are in the binary. They include no CUDA header, so the library alone is enough, and
+//! compiling needs no GPU.
+
+use super::libraries::{Environment, Found, Kind};
+use crate::error::{Error, Result};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::Path;
+use std::ptr;
+
+/// The header that every kernel includes.
+const HEADER: &CStr = c"device.cuh";
+const HEADER_SOURCE: &str = include_str!("../../kernels/device.cuh");
+
+macro_rules! sources {
+    ($($name:literal),* $(,)?) => {
+        /// Every source of kernels: file name and text.
+        pub const SOURCES: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../../kernels/", $name)))),*];
+    };
+}
+sources!(
+    "adam.cu",
+    "cast.cu",
+    "dropout.cu",
+    "elementwise.cu",
+    "embedding.cu",
+    "lstm.cu",
+    "reduce.cu",
+    "rnn.cu",
+    "softmax_xent.cu",
+);
+
+/// The compiler.
+#[derive(Debug)]
+pub struct Nvrtc {
+    found: Found,
+    version: (i32, i32),
+    create: Create,
+    compile: Compile,
+    log_size: Size,
+    log: Read,
+    cubin_size: Size,
+    cubin: Read,
+    error_string: ErrorString,
+    destroy: unsafe extern "C" fn(*mut Program) -> Status,
+}
+
+type Status = c_int;
+/// `nvrtcProgram`
+type Program = *mut c_void;
+type Create = unsafe extern "C" fn(
+    *mut Program,
+    *const c_char,
+    *const c_char,
+    c_int,
+    *const *const c_char,
+    *const *const c_char,
+) -> Status;
+type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status;
+type Size = unsafe extern "C" fn(Program, *mut usize) -> Status;
+type Read = unsafe extern "C" fn(Program, *mut c_char) -> Status;
+type ErrorString = unsafe extern "C" fn(Status) -> *const c_char;
+
+impl Nvrtc {
+    /// Finds and loads the library.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it is not there (with the places tried) or lacks a function.
+    pub fn load(environment: &Environment) -> Result<Self> {
+        let found = environment.load(Kind::Nvrtc)?;
+        // SAFETY: the types above are those of nvrtc.h, where these signatures have been the same
+        // since CUDA 11; the pointers are used only while `found` is alive, in the same struct.
+        unsafe {
+            let version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status =
+                symbol(&found, "nvrtcVersion")?;
+            let (mut major, mut minor) = (0, 0);
+            version(&mut major, &mut minor);
+            Ok(Nvrtc {
+                version: (major, minor),
+                create: symbol(&found, "nvrtcCreateProgram")?,
+                compile: symbol(&found, "nvrtcCompileProgram")?,
+                log_size: symbol(&found, "nvrtcGetProgramLogSize")?,
+                log: symbol(&found, "nvrtcGetProgramLog")?,
+                cubin_size: symbol(&found, "nvrtcGetCUBINSize")?,
+                cubin: symbol(&found, "nvrtcGetCUBIN")?,
+                error_string: symbol(&found, "nvrtcGetErrorString")?,
+                destroy: symbol(&found, "nvrtcDestroyProgram")?,
+                found,
+            })
+        }
+    }
+
+    /// Major and minor version.
+    pub fn version(&self) -> (i32, i32) {
+        self.version
+    }
+
+    /// Where the library was found.
+    pub fn path(&self) -> &Path {
+        &self.found.path
+    }
+
+    /// Compiles one source (which may include `device.cuh`) to machine code (CUBIN) for an
+    /// architecture such as `sm_90a`. Line information is kept, for profilers.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the compiler's log, which names file and line.
+    pub fn compile(&self, name: &str, source: &str, architecture: &str) -> Result<Vec<u8>> {
+        let text = |s: &str| {
+            CString::new(s).map_err(|_| Error::Device(format!("{name}: a zero byte in {s:?}")))
+        };
+        let (file, source) = (text(name)?, text(source)?);
+        let header = text(HEADER_SOURCE)?;
+        let options = [
+            text(&format!("--gpu-architecture={architecture}"))?,
+            text("--std=c++17")?,
+            text("--generate-line-info")?,
+        ];
+        let options = options.each_ref().map(|o| o.as_ptr());
+        let mut program = ptr::null_mut();
+        // SAFETY: all strings outlive the calls; `program` is destroyed on every way out.
+        unsafe {
+            let status = (self.create)(
+                &mut program,
+                source.as_ptr(),
+                file.as_ptr(),
+                1,
+                [header.as_ptr()].as_ptr(),
+                [HEADER.as_ptr()].as_ptr(),
+            );
+            self.check(status, "create a program for", name)?;
+            let program = Guard(self, program);
+            let status = (self.compile)(program.1, options.len() as c_int, options.as_ptr());
+            if status != 0 {
+                let log = self.read(program.1, name, self.log_size, self.log)?;
+                let log = String::from_utf8_lossy(&log);
+                let log = log.trim_end_matches(['\0', '\n']);
+                return Err(Error::Device(format!(
+                    "NVRTC {}.{} cannot compile {name} for {architecture} ({}):\n{log}",
+                    self.version.0,
+                    self.version.1,
+                    self.describe(status)
+                )));
+            }
+            self.read(program.1, name, self.cubin_size, self.cubin)
+        }
+    }
+
+    /// Reads one of a program's outputs.
+    ///
+    /// # Safety
+    /// `program` is alive.
+    unsafe fn read(&self, program: Program, name: &str, size: Size, read: Read) -> Result<Vec<u8>> {
+        let mut bytes = 0;
+        // SAFETY: the library writes as many bytes as it announced.
+        unsafe {
+            self.check(size(program, &mut bytes), "measure the output of", name)?;
+            let mut out = vec![0u8; bytes];
+            let status = read(program, out.as_mut_ptr().cast());
+            self.check(status, "read the output of", name)?;
+            Ok(out)
+        }
+    }
+
+    fn check(&self, status: Status, action: &str, name: &str) -> Result<()> {
+        if status == 0 {
+            return Ok(());
+        }
+        let why = self.describe(status);
+        Err(Error::Device(format!(
+            "NVRTC cannot {action} {name}: {why}"
+        )))
+    }
+
+    fn describe(&self, status: Status) -> String {
+        // SAFETY: the library returns a constant string for every number.
+        unsafe {
+            let text = (self.error_string)(status);
+            if text.is_null() {
+                return format!("error {status}");
+            }
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        }
+    }
+}
+
+/// Destroys its program.
+struct Guard<'a>(&'a Nvrtc, Program);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: created by the same library, destroyed once.
+        unsafe { (self.0.destroy)(&mut self.1) };
+    }
+}
+
+/// A function of the library.
+///
+/// # Safety
+/// `T` is the function's type, and the pointer is not used after `found` is gone.
+unsafe fn symbol<T: Copy>(found: &Found, name: &str) -> Result<T> {
+    // SAFETY: as this function's.
+    match unsafe { found.library.get::<T>(name.as_bytes()) } {
+        Ok(symbol) => Ok(*symbol),
+        Err(e) => Err(Error::Device(format!(
+            "{} is too old or damaged: it has no {name} ({e})",
+            found.path.display()
+        ))),
+    }
+}

@@ -1,0 +1,201 @@
+//! kernels/lstm.cu and kernels/rnn.cu against the formulas in f64.
+
+use crate::support::*;
+use half::f16;
+use rnnx::device::driver::Launch;
+
+/// Rounding inside the kernels: a handful of f32 operations on numbers below 4.
+const ARITHMETIC: f32 = 2e-6;
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn blocks(elements: usize) -> u32 {
+    elements.div_ceil(128) as u32
+}
+
+/// The forward pass with a gate table or a dense input side, with or without an earlier step.
+fn lstm_forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
+    let (n, vocab) = (rows * hidden, 6);
+    let z = values::<f32>(4 * n, 1, 1.5);
+    let x = values::<T>(4 * hidden * if table { vocab } else { rows }, 2, 1.5);
+    let ids: Vec<u32> = (0..rows as u32)
+        .map(|r| (r * r + 1) % vocab as u32)
+        .collect();
+    let bias = values::<T>(4 * hidden, 3, 1.0);
+    let c_prev = values::<f32>(n, 4, 1.0);
+    let name = format!("lstm_gates_fwd_{}", T::SUFFIX);
+    let bufs = [
+        if first { Buf::Null } else { give(&z) },
+        store::<T>(&x),
+        if table { give(&ids) } else { Buf::Null },
+        if table { Buf::Null } else { store::<T>(&bias) },
+        if first { Buf::Null } else { give(&c_prev) },
+        fresh::<T>(4 * n),
+        fresh::<f32>(n),
+        fresh::<T>(n),
+        number(rows as u32),
+        number(hidden as u32),
+    ];
+    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
+    let (mut gates, mut c, mut h) = (vec![0.0; 4 * n], vec![0.0; n], vec![0.0; n]);
+    for r in 0..rows {
+        for u in 0..hidden {
+            let from = if table { ids[r] as usize } else { r };
+            let a = [0, 1, 2, 3].map(|k| {
+                let at = k * hidden + u;
+                let z = if first {
+                    0.0
+                } else {
+                    f64::from(z[4 * r * hidden + at])
+                };
+                let b = if table { 0.0 } else { f64::from(bias[at]) };
+                z + f64::from(x[4 * from * hidden + at]) + b
+            });
+            let act = [sigmoid(a[0]), sigmoid(a[1]), a[2].tanh(), sigmoid(a[3])];
+            let at = r * hidden + u;
+            let before = if first { 0.0 } else { f64::from(c_prev[at]) };
+            c[at] = act[1] * before + act[0] * act[2];
+            h[at] = act[3] * c[at].tanh();
+            for k in 0..4 {
+                gates[4 * r * hidden + k * hidden + u] = act[k];
+            }
+        }
+    }
+    assert_close(
+        "gates",
+        &load::<T>(&out[5]),
+        &gates,
+        T::ROUNDING,
+        ARITHMETIC,
+    );
+    assert_close("c", &get::<f32>(&out[6]), &c, 0.0, ARITHMETIC);
+    assert_close("h", &load::<T>(&out[7]), &h, T::ROUNDING, ARITHMETIC);
+
+    // Without the gates that only the backward pass needs: the same c and h.
+    let mut bufs = bufs;
+    bufs[5] = Buf::Null;
+    let again = run(Launch::new(&name, blocks(n), 128), &bufs);
+    assert!(again[6] == out[6] && again[7] == out[7]);
+}
+
+fn lstm_backward<T: Storage>(rows: usize, hidden: usize, last: bool, first: bool) {
+    let n = rows * hidden;
+    let gate = |seed| {
+        values::<T>(n, seed, 0.5)
+            .into_iter()
+            .map(|x| T::from_f32(x + 0.5).to_f32())
+    };
+    let [i, f, o] = [1, 2, 3].map(|seed| gate(seed).collect::<Vec<f32>>());
+    let g = values::<T>(n, 4, 1.0);
+    let (c, c_prev) = (values::<f32>(n, 5, 2.0), values::<f32>(n, 6, 2.0));
+    let dy = values::<T>(n, 7, 1.0);
+    let (dh, dc) = (values::<f32>(n, 8, 1.0), values::<f32>(n, 9, 1.0));
+    let at = |e: usize, k: usize| e / hidden * 4 * hidden + k * hidden + e % hidden;
+    let mut gates = vec![0.0; 4 * n];
+    for e in 0..n {
+        for (k, value) in [i[e], f[e], g[e], o[e]].into_iter().enumerate() {
+            gates[at(e, k)] = value;
+        }
+    }
+    let name = format!("lstm_gates_bwd_{}", T::SUFFIX);
+    let bufs = [
+        store::<T>(&dy),
+        if last { Buf::Null } else { give(&dh) },
+        if last { Buf::Null } else { give(&dc) },
+        store::<T>(&gates),
+        give(&c),
+        if first { Buf::Null } else { give(&c_prev) },
+        fresh::<T>(4 * n),
+        fresh::<f32>(n),
+        number(rows as u32),
+        number(hidden as u32),
+    ];
+    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
+    let (mut dz, mut dc_prev) = (vec![0.0; 4 * n], vec![0.0; n]);
+    for e in 0..n {
+        let [i, f, g, o] = [i[e], f[e], g[e], o[e]].map(f64::from);
+        let dh = f64::from(dy[e]) + if last { 0.0 } else { f64::from(dh[e]) };
+        let t = f64::from(c[e]).tanh();
+        let dc = if last { 0.0 } else { f64::from(dc[e]) } + dh * o * (1.0 - t * t);
+        let before = if first { 0.0 } else { f64::from(c_prev[e]) };
+        dz[at(e, 0)] = dc * g * i * (1.0 - i);
+        dz[at(e, 1)] = dc * before * f * (1.0 - f);
+        dz[at(e, 2)] = dc * i * (1.0 - g * g);
+        dz[at(e, 3)] = dh * t * o * (1.0 - o);
+        dc_prev[e] = dc * f;
+    }
+    assert_close("dz", &load::<T>(&out[6]), &dz, T::ROUNDING, ARITHMETIC);
+    assert_close("dc_prev", &get::<f32>(&out[7]), &dc_prev, 0.0, ARITHMETIC);
+}
+
+#[test]
+fn lstm_gates() {
+    for (rows, hidden) in [(1, 1), (7, 33), (33, 7), (1, 257), (257, 1)] {
+        for (a, b) in [(false, false), (true, false), (false, true), (true, true)] {
+            lstm_forward::<f32>(rows, hidden, a, b);
+            lstm_forward::<f16>(rows, hidden, a, b);
+            lstm_backward::<f32>(rows, hidden, a, b);
+            lstm_backward::<f16>(rows, hidden, a, b);
+        }
+    }
+}
+
+fn rnn<T: Storage>(rows: usize, hidden: usize) {
+    let n = rows * hidden;
+    let z = values::<f32>(n, 1, 1.5);
+    let (x, bias) = (values::<T>(n, 2, 1.5), values::<T>(hidden, 3, 1.0));
+    let sizes = || [number(rows as u32), number(hidden as u32)];
+    let [r, c] = sizes();
+    let bufs = [
+        give(&z),
+        store::<T>(&x),
+        store::<T>(&bias),
+        fresh::<T>(n),
+        r,
+        c,
+    ];
+    let name = format!("rnn_fwd_{}", T::SUFFIX);
+    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
+    let h = load::<T>(&out[3]);
+    let sum = |i: usize| f64::from(z[i]) + f64::from(x[i]) + f64::from(bias[i % hidden]);
+    let want: Vec<f64> = (0..n).map(|i| sum(i).tanh()).collect();
+    assert_close(&name, &h, &want, T::ROUNDING, ARITHMETIC);
+    let [r, c] = sizes();
+    let bufs = [Buf::Null, store::<T>(&x), Buf::Null, fresh::<T>(n), r, c];
+    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
+    let want: Vec<f64> = x.iter().map(|&x| f64::from(x).tanh()).collect();
+    assert_close(&name, &load::<T>(&out[3]), &want, T::ROUNDING, ARITHMETIC);
+
+    let (dy, dh) = (values::<T>(n, 4, 1.0), values::<f32>(n, 5, 1.0));
+    for (with_dy, with_dh) in [(true, true), (false, true), (true, false)] {
+        let [r, c] = sizes();
+        let bufs = [
+            if with_dy { store::<T>(&dy) } else { Buf::Null },
+            if with_dh { give(&dh) } else { Buf::Null },
+            store::<T>(&h),
+            fresh::<T>(n),
+            r,
+            c,
+        ];
+        let name = format!("rnn_bwd_{}", T::SUFFIX);
+        let out = run(Launch::new(&name, blocks(n), 128), &bufs);
+        let want: Vec<f64> = (0..n)
+            .map(|i| {
+                let d = f64::from(u8::from(with_dy)) * f64::from(dy[i])
+                    + f64::from(u8::from(with_dh)) * f64::from(dh[i]);
+                d * (1.0 - f64::from(h[i]) * f64::from(h[i]))
+            })
+            .collect();
+        assert_close(&name, &load::<T>(&out[3]), &want, T::ROUNDING, ARITHMETIC);
+    }
+}
+
+#[test]
+fn rnn_steps() {
+    for (rows, hidden) in [(1, 1), (7, 33), (33, 7), (1, 257)] {
+        rnn::<f32>(rows, hidden);
+        rnn::<f16>(rows, hidden);
+    }
+}

@@ -1,0 +1,188 @@
+//! kernels/reduce.cu and kernels/embedding.cu
+
+use crate::support::*;
+use half::f16;
+use rnnx::device::driver::Launch;
+
+/// Error of an f32 sum of n numbers below 1, for each of them.
+const SUM: f32 = 2e-7;
+
+fn sum_of<T: Storage>(n: usize) {
+    let x = values::<T>(n, 1, 1.0);
+    let (chunk, name) = (50, format!("sum_{}", T::SUFFIX));
+    let blocks = n.div_ceil(chunk);
+    let bufs = [
+        store::<T>(&x),
+        fresh::<f32>(blocks),
+        number(n as u64),
+        number(chunk as u64),
+        fresh::<f32>(1),
+        number(blocks as u64),
+    ];
+    let launches: [(Launch, &[usize]); 2] = [
+        (Launch::new(&name, blocks as u32, 64), &[0, 1, 2, 3]),
+        (Launch::new("sum_f32", 1, 64), &[1, 4, 5, 5]),
+    ];
+    let out = run_all(&launches, &bufs);
+    let want: f64 = x.iter().map(|&x| f64::from(x)).sum();
+    assert_close(&name, &get::<f32>(&out[4]), &[want], 0.0, SUM * n as f32);
+}
+
+fn column_sum_of<T: Storage>(rows: usize, columns: usize) {
+    let x = values::<T>(rows * columns, 2, 1.0);
+    let start = values::<f32>(columns, 3, 1.0);
+    let (chunk, name) = (40, format!("column_sum_{}", T::SUFFIX));
+    let chunks = rows.div_ceil(chunk);
+    let bufs = [
+        store::<T>(&x),
+        fresh::<f32>(chunks * columns),
+        number(rows as u32),
+        number(columns as u32),
+        number(chunk as u32),
+        number(0u32),
+        give(&start),
+        number(chunks as u32),
+        number(1u32),
+    ];
+    let grid = [columns.div_ceil(32) as u32, chunks as u32, 1];
+    let first = Launch {
+        grid,
+        ..Launch::new(&name, 1, 128)
+    };
+    let second = Launch {
+        grid: [grid[0], 1, 1],
+        ..Launch::new("column_sum_f32", 1, 256)
+    };
+    let launches: [(Launch, &[usize]); 2] =
+        [(first, &[0, 1, 2, 3, 4, 5]), (second, &[1, 6, 7, 3, 7, 8])];
+    let out = run_all(&launches, &bufs);
+    let want: Vec<f64> = (0..columns)
+        .map(|j| {
+            let column = (0..rows).map(|r| f64::from(x[r * columns + j]));
+            f64::from(start[j]) + column.sum::<f64>()
+        })
+        .collect();
+    assert_close(
+        &name,
+        &get::<f32>(&out[6]),
+        &want,
+        0.0,
+        SUM * (rows + 1) as f32,
+    );
+}
+
+#[test]
+fn sums_of_all_and_of_columns() {
+    for n in SIZES {
+        sum_of::<f32>(n);
+        sum_of::<f16>(n);
+        for columns in SIZES {
+            column_sum_of::<f32>(n, columns);
+            column_sum_of::<f16>(n, columns);
+        }
+    }
+}
+
+fn embedding_of<T: Storage>(rows: usize, width: usize) {
+    let (vocab, chunk) = (5usize, 100);
+    let table = values::<T>(vocab * width, 4, 1.0);
+    let dy = values::<T>(rows * width, 5, 1.0);
+    let start = values::<f32>(vocab * width, 6, 1.0);
+    // Id 2 never occurs.
+    let ids: Vec<u32> = (0..rows as u32)
+        .map(|r| [0, 1, 3, 4, 3, 0, 3][r as usize % 7])
+        .collect();
+    let (fwd, bwd) = (
+        format!("embedding_fwd_{}", T::SUFFIX),
+        format!("embedding_bwd_{}", T::SUFFIX),
+    );
+    let bufs = [
+        store::<T>(&table),
+        give(&ids),
+        fresh::<T>(rows * width),
+        number(rows as u32),
+        number(width as u32),
+    ];
+    let out = run(Launch::new(&fwd, 3, 32), &bufs);
+    let want: Vec<f32> = ids
+        .iter()
+        .flat_map(|&id| table[id as usize * width..][..width].to_vec())
+        .collect();
+    assert_eq!(load::<T>(&out[2]), want);
+
+    let mut want: Vec<f64> = start.iter().map(|&x| x.into()).collect();
+    for (r, &id) in ids.iter().enumerate() {
+        for j in 0..width {
+            want[id as usize * width + j] += f64::from(dy[r * width + j]);
+        }
+    }
+    // In chunks whose sums are then added up, and in one go.
+    let chunks = rows.div_ceil(chunk);
+    let bufs = [
+        store::<T>(&dy),
+        give(&ids),
+        fresh::<f32>(chunks * vocab * width),
+        number(rows as u32),
+        number(width as u32),
+        number(chunk as u32),
+        number(0u32),
+        give(&start),
+        number(chunks as u32),
+        number((vocab * width) as u32),
+        number(1u32),
+    ];
+    let grid = |chunks| [vocab as u32, chunks, width.div_ceil(64) as u32];
+    let first = Launch {
+        grid: grid(chunks as u32),
+        ..Launch::new(&bwd, 1, 64)
+    };
+    let blocks = (vocab * width).div_ceil(32) as u32;
+    let second = Launch::new("column_sum_f32", blocks, 32);
+    let launches: [(Launch, &[usize]); 2] = [
+        (first, &[0, 1, 2, 3, 4, 5, 6]),
+        (second, &[2, 7, 8, 9, 8, 10]),
+    ];
+    let out = run_all(&launches, &bufs);
+    assert_close(
+        &bwd,
+        &get::<f32>(&out[7]),
+        &want,
+        0.0,
+        SUM * (rows + 1) as f32,
+    );
+    let whole = Launch {
+        grid: grid(1),
+        ..first
+    };
+    let out = run_all(&[(whole, &[0, 1, 7, 3, 4, 3, 10])], &bufs);
+    assert_close(
+        &bwd,
+        &get::<f32>(&out[7]),
+        &want,
+        0.0,
+        SUM * (rows + 1) as f32,
+    );
+}
+
+#[test]
+fn embeddings_and_their_gradients() {
+    for rows in SIZES {
+        for width in [1, 33, 65] {
+            embedding_of::<f32>(rows, width);
+            embedding_of::<f16>(rows, width);
+        }
+    }
+}
+
+/// An id outside of the table is caught where it is used.
+#[test]
+fn an_id_outside_of_the_table() {
+    let bufs = [
+        give(&[0.0f32; 8]),
+        give(&[0u32, 4]),
+        fresh::<f32>(4),
+        number(2u32),
+        number(2u32),
+    ];
+    fault(0, Launch::new("embedding_fwd_f32", 2, 32), &bufs);
+}
