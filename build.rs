@@ -35,11 +35,11 @@ fn compile_kernels() {
         .opt_level(2)
         .files(["kernels/emu/scheduler.cpp", "kernels/emu/launch.cpp"]);
     for dir in ["kernels", "tests/emulator_faults"] {
+        println!("cargo::rerun-if-changed={dir}");
         let mut files = Vec::new();
         list(Path::new(dir), "", &mut files);
         files.sort();
         for (name, path) in files {
-            println!("cargo::rerun-if-changed={}", path.display());
             if name.ends_with(".cu") {
                 build.file(path);
             }

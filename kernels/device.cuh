@@ -7,6 +7,8 @@
 //   KERNEL(name, args...) { }   declares a kernel; arguments are ptr<T>, u32, i32, u64, float
 //   SHARED(type, name, count);  an array in shared memory
 //   ptr<T>                      a pointer; checked under emulation
+//
+// Compute capability 7.5 is enough for all but HAS_MMA (8.0) and HAS_CLUSTERS (9.0).
 #pragma once
 
 #ifdef __CUDACC_RTC__
@@ -186,6 +188,7 @@ DEVICE u32 count_bits(u32 x) {
 
 // ---- matrices ------------------------------------------------------------------------------
 
+#if __CUDA_ARCH__ >= 800
 // D = A B + C of 16 x 16 times 16 x 8 halves, summed in f32. emu/device.h spells the fragments out.
 DEVICE void mma_m16n8k16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], const float (&c)[4]) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
@@ -194,6 +197,8 @@ DEVICE void mma_m16n8k16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], co
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
                    "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
+#define HAS_MMA 1
+#endif
 // Four 8 x 8 matrices of halves from shared memory; lane l names row l % 8 of matrix l / 8.
 DEVICE void ldmatrix_x4(u32 (&r)[4], const half* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -242,6 +247,7 @@ DEVICE void st_cluster(remote<T> to, T value) {
 
 #else
 #include "emu/device.h"
+#define HAS_MMA 1
 #define HAS_CLUSTERS 1
 #endif
 

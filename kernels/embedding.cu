@@ -19,7 +19,8 @@ DEVICE void gather(ptr<const T> table, ptr<const u32> ids, ptr<T> y, u32 rows, u
 // A block owns one id (block x), one chunk of rows (block y), and as many columns as it has threads
 // (block z). It lists the chunk's matches in order, one tile of rows after another: each thread
 // looks at one row, and its place in the list is the number of matches before it. No sort, no
-// atomics: the order is that of the rows.
+// atomics: the order is that of the rows. (The next tile writes the list only after its own first
+// barrier, which is after every use of this tile's.)
 template <class T>
 DEVICE void scatter(ptr<const T> dy, ptr<const u32> ids, ptr<float> out, u32 rows, u32 width,
                     u32 chunk, u32 accumulate) {
@@ -44,7 +45,6 @@ DEVICE void scatter(ptr<const T> dy, ptr<const u32> ids, ptr<float> out, u32 row
         block_sync();
         if (column < width)
             for (u32 m = 0; m < all; m++) total += to_f32(dy[u64(matches[m]) * width + column]);
-        block_sync();  // the list is written again
     }
     if (column < width) {
         u64 at = (u64(block_y()) * grid_x() + id) * width + column;

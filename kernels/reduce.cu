@@ -1,4 +1,4 @@
-// Sums in a fixed order: of all elements, and over the rows of a matrix.
+// Sums in a fixed order: of all elements or of their squares, and over the rows of a matrix.
 //
 // A long sum takes two launches of the same kernel: over chunks, then over the chunks' sums. How an
 // input is cut into chunks depends on its size alone, never on the device.
@@ -7,12 +7,15 @@
 // ---- sum of all ----------------------------------------------------------------------------
 
 // Block b sums its chunk: each thread strides through it, then the block's tree. Per row.
-template <class T>
+template <bool SQUARES, class T>
 DEVICE void sum(ptr<const T> x, ptr<float> out, u64 n, u64 chunk) {
     SHARED(float, scratch, 32);
     u64 first = block_x() * chunk, last = first + chunk < n ? first + chunk : n;
     float total = 0.0f;
-    for (u64 i = first + thread_x(); i < last; i += threads()) total += to_f32(x[i]);
+    for (u64 i = first + thread_x(); i < last; i += threads()) {
+        float v = to_f32(x[i]);
+        total += SQUARES ? v * v : v;
+    }
     total = block_sum(total, scratch);
     if (thread_x() == 0) out[block_x()] = total;
 }
@@ -43,12 +46,16 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
 
 // ---- kernels -------------------------------------------------------------------------------
 
-// sum: x [n] -> out [blocks], block b adds x[b * chunk .. (b + 1) * chunk].
+// sum, sum_squares: x [n] -> out [blocks], block b adds x[b * chunk .. (b + 1) * chunk] or the
+// squares; their sums are added up by sum_f32.
 // column_sum: x [rows, columns] -> out [chunks, columns], chunks = ceil(rows / chunk) along grid y,
 // ceil(columns / 32) blocks along x; with accumulate, added to what `out` holds.
 #define REDUCE(T, suffix)                                                                          \
     KERNEL(sum_##suffix, ptr<const T> x, ptr<float> out, u64 n, u64 chunk) {                       \
-        sum(x, out, n, chunk);                                                                     \
+        sum<false>(x, out, n, chunk);                                                              \
+    }                                                                                              \
+    KERNEL(sum_squares_##suffix, ptr<const T> x, ptr<float> out, u64 n, u64 chunk) {               \
+        sum<true>(x, out, n, chunk);                                                               \
     }                                                                                              \
     KERNEL(column_sum_##suffix, ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u32 chunk,  \
            u32 accumulate) {                                                                       \

@@ -59,7 +59,7 @@ struct Wide {
 // One row. All lanes come here, whatever the target: the reductions need them.
 template <class T, class Lanes>
 DEVICE void score(Lanes group, ptr<const T> logits, u32 target, ptr<T> dlogits, ptr<float> loss,
-                  ptr<u32> correct, u32 row, u32 vocab, float scale) {
+                  ptr<float> correct, u32 row, u32 vocab, float scale) {
     u64 first = u64(row) * vocab;
     Best best{-float_of(0x7F800000), vocab};
     for (u32 j = group.lane(); j < vocab; j += group.lanes())
@@ -73,7 +73,7 @@ DEVICE void score(Lanes group, ptr<const T> logits, u32 target, ptr<T> dlogits, 
     bool counts = target != IGNORED;
     if (group.lane() == 0) {
         loss[row] = counts ? best.value + log_sum - to_f32(logits[first + target]) : 0.0f;
-        correct[row] = counts && best.index == target;
+        correct[row] = counts && best.index == target ? 1.0f : 0.0f;
     }
     if (!dlogits) return;
     group.sync();  // dlogits may be logits: lane 0 has read the target's logit
@@ -86,7 +86,7 @@ DEVICE void score(Lanes group, ptr<const T> logits, u32 target, ptr<T> dlogits, 
 
 template <class T>
 DEVICE void softmax_xent_warp(ptr<const T> logits, ptr<const u32> targets, ptr<T> dlogits,
-                              ptr<float> loss, ptr<u32> correct, ptr<const float> scale, u32 rows,
+                              ptr<float> loss, ptr<float> correct, ptr<const float> scale, u32 rows,
                               u32 vocab) {
     u32 warps = threads() / 32, row = block_x() * warps + thread_x() / 32;
     if (row >= rows) return;  // whole warps leave; no block barrier follows
@@ -96,7 +96,7 @@ DEVICE void softmax_xent_warp(ptr<const T> logits, ptr<const u32> targets, ptr<T
 
 template <class T>
 DEVICE void softmax_xent_block(ptr<const T> logits, ptr<const u32> targets, ptr<T> dlogits,
-                               ptr<float> loss, ptr<u32> correct, ptr<const float> scale,
+                               ptr<float> loss, ptr<float> correct, ptr<const float> scale,
                                u32 vocab) {
     SHARED(float, values, 32);
     SHARED(u32, indices, 32);
@@ -108,16 +108,16 @@ DEVICE void softmax_xent_block(ptr<const T> logits, ptr<const u32> targets, ptr<
 // ---- kernels -------------------------------------------------------------------------------
 
 // logits, dlogits [N, V] (they may be the same; dlogits may be null: no gradient); targets [N],
-// below V or IGNORED; loss [N] f32; correct [N], 1 where the largest logit (lowest index of a tie)
-// is the target's; scale [1] f32 or null: 1.
+// below V or IGNORED; loss [N] f32; correct [N] f32, 1 where the largest logit (lowest index of a
+// tie) is the target's; scale [1] f32 or null: 1.
 #define SOFTMAX_XENT(T, suffix)                                                                    \
     KERNEL(softmax_xent_warp_##suffix, ptr<const T> logits, ptr<const u32> targets,                \
-           ptr<T> dlogits, ptr<float> loss, ptr<u32> correct, ptr<const float> scale, u32 rows,    \
+           ptr<T> dlogits, ptr<float> loss, ptr<float> correct, ptr<const float> scale, u32 rows,  \
            u32 vocab) {                                                                            \
         softmax_xent_warp(logits, targets, dlogits, loss, correct, scale, rows, vocab);            \
     }                                                                                              \
     KERNEL(softmax_xent_block_##suffix, ptr<const T> logits, ptr<const u32> targets,               \
-           ptr<T> dlogits, ptr<float> loss, ptr<u32> correct, ptr<const float> scale,              \
+           ptr<T> dlogits, ptr<float> loss, ptr<float> correct, ptr<const float> scale,            \
            u32 vocab) {                                                                            \
         softmax_xent_block(logits, targets, dlogits, loss, correct, scale, vocab);                 \
     }

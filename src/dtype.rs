@@ -70,6 +70,8 @@ pub trait Float:
     fn tanh(self) -> Self;
     /// Natural exponential by the standard library.
     fn exp(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
 }
 
 macro_rules! float {
@@ -92,6 +94,10 @@ macro_rules! float {
             #[inline(always)]
             fn exp(self) -> Self {
                 <$t>::exp(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                <$t>::sqrt(self)
             }
         }
     };

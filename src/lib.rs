@@ -23,9 +23,9 @@ pub mod dtype;
 pub mod error;
 pub mod files;
 pub mod models;
-
+pub mod nn;
 pub mod ops;
-
+pub mod optim;
 pub mod report;
 pub mod rng;
 pub mod shape;

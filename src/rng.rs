@@ -32,28 +32,26 @@ pub fn philox4x32_10(mut ctr: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 /// arrays so that the compiler can use vector registers.
 #[inline(always)]
 pub fn philox4x32_10_wide<const N: usize>(stream: Stream, first: u64) -> [[u32; N]; 4] {
-    let mut c = [[0; N], [0; N], [stream.step; N], [stream.domain; N]];
-    for i in 0..N {
-        let block = first + i as u64;
-        c[0][i] = block as u32;
-        c[1][i] = (block >> 32) as u32;
-    }
+    let blocks: [u64; N] = std::array::from_fn(|i| first + i as u64);
+    let (mut c0, mut c1) = (blocks.map(|b| b as u32), blocks.map(|b| (b >> 32) as u32));
+    let (mut c2, mut c3) = ([stream.step; N], [stream.domain; N]);
     let [mut k0, mut k1] = stream.key;
     for round in 0..10 {
         if round > 0 {
             k0 = k0.wrapping_add(W0);
             k1 = k1.wrapping_add(W1);
         }
-        for i in 0..N {
-            let p0 = u64::from(M0) * u64::from(c[0][i]);
-            let p1 = u64::from(M1) * u64::from(c[2][i]);
-            c[0][i] = (p1 >> 32) as u32 ^ c[1][i] ^ k0;
-            c[1][i] = p1 as u32;
-            c[2][i] = (p0 >> 32) as u32 ^ c[3][i] ^ k1;
-            c[3][i] = p0 as u32;
+        let low = c0.iter_mut().zip(&mut c1);
+        for ((c0, c1), (c2, c3)) in low.zip(c2.iter_mut().zip(&mut c3)) {
+            let p0 = u64::from(M0) * u64::from(*c0);
+            let p1 = u64::from(M1) * u64::from(*c2);
+            *c0 = (p1 >> 32) as u32 ^ *c1 ^ k0;
+            *c1 = p1 as u32;
+            *c2 = (p0 >> 32) as u32 ^ *c3 ^ k1;
+            *c3 = p0 as u32;
         }
     }
-    c
+    [c0, c1, c2, c3]
 }
 
 /// What a sequence of random numbers is for. Streams never share a number.
@@ -208,9 +206,10 @@ mod tests {
         let stream = Stream::new(11, Purpose::Dropout, 3).lane(2);
         let first = (1u64 << 32) - 5; // the carry into the second word is crossed
         let wide = philox4x32_10_wide::<16>(stream, first);
-        for i in 0..16 {
-            let block: [u32; 4] = std::array::from_fn(|word| wide[word][i]);
-            assert_eq!(block, stream.block(first + i as u64));
+        for (word, blocks) in wide.iter().enumerate() {
+            for (i, &bits) in blocks.iter().enumerate() {
+                assert_eq!(bits, stream.block(first + i as u64)[word]);
+            }
         }
     }
 

@@ -238,8 +238,6 @@ impl Tensor {
 
 /// Runs `$body` with `$T` standing for the Rust type of a floating [`DType`] that the CPU computes
 /// in; any other data type is an error that names the op.
-#[macro_export]
-#[doc(hidden)]
 macro_rules! for_float {
     ($op:expr, $dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
@@ -258,7 +256,7 @@ macro_rules! for_float {
         }
     };
 }
-pub use crate::for_float;
+pub(crate) use for_float;
 
 #[cfg(test)]
 mod tests {

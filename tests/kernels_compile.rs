@@ -7,8 +7,8 @@ use rnnx::device::nvrtc::{Nvrtc, SOURCES};
 use std::fs;
 use std::path::Path;
 
-/// A100, H100 and H200, B200, RTX 50; the `a` variants allow what later architectures lack.
-const ARCHITECTURES: [&str; 4] = ["sm_80", "sm_90a", "sm_100a", "sm_120"];
+/// T4, A100, H100 and H200, B200, RTX 50; the `a` variants allow what later architectures lack.
+const ARCHITECTURES: [&str; 5] = ["sm_75", "sm_80", "sm_90a", "sm_100a", "sm_120"];
 
 fn nvrtc() -> Option<Nvrtc> {
     match Nvrtc::load(&Environment::of_process()) {
@@ -40,7 +40,7 @@ fn every_kernel_compiles_for_every_architecture() {
         for architecture in ARCHITECTURES {
             let cubin = nvrtc.compile(name, text, architecture).unwrap();
             assert_eq!(&cubin[..4], b"\x7fELF", "{name} for {architecture}");
-            if architecture != "sm_80" {
+            if architecture == "sm_90a" {
                 let symbols = String::from_utf8_lossy(&cubin);
                 missing.retain(|kernel| !symbols.contains(&format!(".text.{kernel}")));
             }
@@ -97,7 +97,7 @@ fn a_missing_library_lists_the_places_tried() {
     };
     assert_eq!(
         environment.folders(),
-        [cuda.join("lib64"), packages.clone()]
+        [cuda.join("lib64"), cuda.join("lib"), packages.clone()]
     );
     for kind in [Kind::Driver, Kind::Nvrtc, Kind::Cublas, Kind::CublasLt] {
         let error = environment.load(kind).unwrap_err();
@@ -106,6 +106,8 @@ fn a_missing_library_lists_the_places_tried() {
         for part in [
             kind.names()[0],
             &packages.display().to_string(),
+            &format!("{} (no such folder)", cuda.join("lib").display()),
+            "/no/such/place",
             "CUDA_PATH",
         ] {
             assert!(message.contains(part), "{message} lacks {part}");
@@ -119,6 +121,4 @@ fn a_missing_library_lists_the_places_tried() {
         message.contains(&format!("{} (", broken.display())),
         "{message}"
     );
-    let nothing = Environment::default().load(Kind::Nvrtc).unwrap_err();
-    assert!(nothing.to_string().contains("no folder at all"));
 }

@@ -40,7 +40,7 @@ std::string check_shape(const Launch& l) {
         std::snprintf(text, sizeof text, "%u threads a block: from 1 to %u", l.threads,
                       MAX_THREADS);
     if (l.cluster == 0 || l.cluster > MAX_CLUSTER || l.grid[0] % l.cluster != 0)
-        std::snprintf(text, sizeof text, "cluster of %u blocks in a grid of %u: a divisor, up to %u",
+        std::snprintf(text, sizeof text, "cluster of %u blocks in a grid of %u: a divisor up to %u",
                       l.cluster, l.grid[0], MAX_CLUSTER);
     if (l.dynamic_shared > MAX_SHARED)
         std::snprintf(text, sizeof text, "%u bytes of shared memory: at most %u", l.dynamic_shared,
@@ -95,7 +95,7 @@ void make_blocks() {
     if (scheduler.shared.size() < shared) scheduler.shared.resize(shared);
 }
 
-bool run_cluster(u64 number) {
+void run_cluster(u64 number) {
     auto& s = scheduler;
     prepare_cluster(number);
     leave(s.home, s.pick());
@@ -103,7 +103,6 @@ bool run_cluster(u64 number) {
         s.failed = true;
         s.message = deadlock();
     }
-    return !s.failed;
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ constexpr u32 SHARED_ALIGN = 128;
 constexpr u32 MAX_CLUSTER = 8;
 constexpr int FRESH = 0xFF;  // fresh memory: NaN as f32 and as f16, far out of range as an index
 
-
+// Who runs, who can run next, and the stacks and shared memory they run on.
 struct Scheduler {
     Context home;
     std::vector<std::unique_ptr<Fiber>> fibers;
@@ -50,14 +50,12 @@ struct Scheduler {
     // The next thread to run: ascending for seed 0, descending for seed 1, else any.
     Thread* pick() {
         if (head == ready.size()) return nullptr;
-        size_t left = ready.size() - head;
-        size_t chosen = seed == 0 ? 0 : seed == 1 ? left - 1 : next_random() % left;
         if (seed == 1) {
             Thread* t = ready.back();
             ready.pop_back();
             return t;
         }
-        std::swap(ready[head], ready[head + chosen]);
+        if (seed != 0) std::swap(ready[head], ready[head + next_random() % (ready.size() - head)]);
         Thread* t = ready[head++];
         if (head == ready.size()) {
             ready.clear();

@@ -25,28 +25,35 @@ enum Content {
 #[derive(Debug, Default)]
 pub struct Grads {
     slots: Vec<Content>,
+    /// Of the values. A gradient may arrive in another shape where the value was reshaped.
+    shapes: Vec<Shape>,
     flat: Option<Tensor>,
 }
 
 impl Grads {
     pub(super) fn with_flat(flat: Tensor) -> Self {
         Grads {
-            slots: Vec::new(),
             flat: Some(flat),
+            ..Self::default()
         }
     }
 
-    pub(super) fn new_slot(&mut self) -> Slot {
-        self.slots.push(Content::Empty);
-        Slot(self.slots.len() - 1)
+    pub(super) fn new_slot(&mut self, shape: &Shape) -> Slot {
+        self.push(Content::Empty, shape)
     }
 
-    pub(super) fn new_segment(&mut self, offset: usize, len: usize) -> Slot {
-        self.slots.push(Content::Segment {
+    pub(super) fn new_segment(&mut self, offset: usize, shape: &Shape) -> Slot {
+        let segment = Content::Segment {
             offset,
-            len,
+            len: shape.numel(),
             written: false,
-        });
+        };
+        self.push(segment, shape)
+    }
+
+    fn push(&mut self, content: Content, shape: &Shape) -> Slot {
+        self.slots.push(content);
+        self.shapes.push(shape.clone());
         Slot(self.slots.len() - 1)
     }
 
@@ -71,6 +78,8 @@ impl Grads {
             return Ok(());
         };
         if matches!(self.slots[index], Content::Empty) {
+            self.fits(index, t.shape())?;
+            let t = t.reshape(self.shapes[index].clone())?;
             self.slots[index] = Content::Owned(t);
             return Ok(());
         }
@@ -101,9 +110,10 @@ impl Grads {
         let Some(Slot(index)) = slot else {
             return Ok(());
         };
+        self.fits(index, shape)?;
         let accumulate = match &mut self.slots[index] {
             empty @ Content::Empty => {
-                *empty = Content::Owned(Tensor::uninit::<T>(shape.clone()));
+                *empty = Content::Owned(Tensor::uninit::<T>(self.shapes[index].clone()));
                 false
             }
             Content::Owned(t) => {
@@ -122,18 +132,27 @@ impl Grads {
                         "a parameter was used on a tape without flat gradients",
                     )
                 })?;
-                &mut flat.data_mut::<T>()?[*offset..*offset + *len]
+                let elements = flat.numel();
+                let range = *offset..*offset + *len;
+                flat.data_mut::<T>()?.get_mut(range).ok_or_else(|| {
+                    let end = format!("past the {elements} elements of the flat gradients");
+                    Error::op("gradient", format!("{shape} at {offset} reaches {end}"))
+                })?
             }
             Content::Owned(t) => t.data_mut::<T>()?,
             Content::Empty => &mut [],
         };
-        if to.len() != shape.numel() {
-            return Err(Error::op(
-                "gradient",
-                format!("{shape} does not fit a value of {} elements", to.len()),
-            ));
-        }
         f(to, accumulate)
+    }
+
+    /// Whether a gradient of this shape has the elements of the slot's value.
+    fn fits(&self, index: usize, shape: &Shape) -> Result<()> {
+        let value = &self.shapes[index];
+        if value.numel() == shape.numel() {
+            return Ok(());
+        }
+        let message = format!("{shape} does not fit a value of {value}");
+        Err(Error::op("gradient", message))
     }
 
     /// The flat gradient tensor. Segments that no op wrote are zeroed.

@@ -96,7 +96,7 @@ impl Tape {
 
     /// An input whose gradient is wanted.
     pub fn leaf(&mut self, value: Tensor) -> Var {
-        let slot = self.recording.then(|| self.grads.new_slot());
+        let slot = self.recording.then(|| self.grads.new_slot(value.shape()));
         Var { value, slot }
     }
 
@@ -104,14 +104,14 @@ impl Tape {
     pub fn parameter(&mut self, value: Tensor, offset: usize) -> Var {
         let slot = self
             .recording
-            .then(|| self.grads.new_segment(offset, value.numel()));
+            .then(|| self.grads.new_segment(offset, value.shape()));
         Var { value, slot }
     }
 
     /// An op's output, which has a gradient if one of the inputs has.
     pub fn output(&mut self, value: Tensor, inputs: impl IntoIterator<Item = Option<Slot>>) -> Var {
         let wanted = self.recording && inputs.into_iter().any(|slot| slot.is_some());
-        let slot = wanted.then(|| self.grads.new_slot());
+        let slot = wanted.then(|| self.grads.new_slot(value.shape()));
         Var { value, slot }
     }
 

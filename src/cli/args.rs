@@ -11,7 +11,9 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use toml::{Table, Value};
 
-use crate::train::config::{DeviceChoice, Preset};
+use crate::models::generator::MAX_STREAMS;
+use crate::train::config::{DeviceChoice, Precision, Preset};
+use crate::train::device;
 use crate::train::keys::{self, Allowed};
 
 /// Flags of `rnnx train-charlm`. What is left out comes from the configuration file, the preset or
@@ -174,11 +176,14 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(0, i64::MAX - 1), allow_hyphen_values = true)]
     pub seed: u64,
     /// Texts generated side by side
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(1, 65_536), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(1, MAX_STREAMS as i64), allow_hyphen_values = true)]
     pub streams: u64,
     /// What to do with characters of the prompt that the model does not know
     #[arg(long, value_enum, value_name = "RULE", default_value_t = Oov::Error)]
     pub oov: Oov,
+    /// Print one JSON object a stream
+    #[arg(long)]
+    pub json: bool,
     /// Print only the generated text
     #[arg(long, short)]
     pub quiet: bool,
@@ -214,6 +219,9 @@ pub struct DataStatsArgs {
     /// Characters predicted in a window, for the number of windows [default: 256]
     #[arg(long, value_name = "N", value_parser = whole("seq-length"), allow_hyphen_values = true)]
     pub seq_length: Option<i64>,
+    /// Windows a step, for the number of steps [default: 512]
+    #[arg(long, value_name = "N", value_parser = whole("batch-size"), allow_hyphen_values = true)]
+    pub batch_size: Option<i64>,
     /// Seed that orders the embedded corpus's files [default: 1]
     #[arg(long, value_name = "N", value_parser = whole("seed"), allow_hyphen_values = true)]
     pub seed: Option<i64>,
@@ -330,11 +338,44 @@ impl TrainCharlmArgs {
     }
 }
 
+impl DataStatsArgs {
+    /// The keys that were given as flags, with their values.
+    pub fn table(&self) -> Table {
+        let whole = |x: Option<i64>| x.map(Value::Integer);
+        let pairs = [
+            ("corpus", self.data.corpus_value()),
+            ("max-chars", whole(self.data.max_chars)),
+            ("valid-fraction", self.data.valid_fraction.map(Value::Float)),
+            ("seq-length", whole(self.seq_length)),
+            ("batch-size", whole(self.batch_size)),
+            ("seed", whole(self.seed)),
+        ];
+        let given = pairs.into_iter().filter_map(|(k, v)| Some((k, v?)));
+        given.map(|(k, v)| (k.to_owned(), v)).collect()
+    }
+}
+
 impl CharDataArgs {
     fn corpus_value(&self) -> Option<Value> {
         let path = |p: &PathBuf| Value::String(p.to_string_lossy().into_owned());
         let list = self.corpus.iter().map(path).collect::<Vec<_>>();
         (!list.is_empty()).then_some(Value::Array(list))
+    }
+}
+
+impl DeviceArgs {
+    /// Device and precision, automatic where not given, once the number of threads is set.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] for a number of threads that the system cannot start.
+    pub fn settle(&self) -> crate::Result<String> {
+        let precision = match self.precision.as_deref() {
+            Some("fp16") => Precision::Fp16,
+            Some("fp32") => Precision::Fp32,
+            _ => Precision::Auto,
+        };
+        super::use_threads(self.threads.map(|n| n as usize))?;
+        device::choose(self.device.unwrap_or(DeviceChoice::Auto), precision)
     }
 }
 

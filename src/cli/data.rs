@@ -5,15 +5,33 @@ use std::io::{self, Write as _};
 
 use serde_json::json;
 
+use super::args::DataStatsArgs;
 use crate::data::batch::Split;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_license};
 use crate::data::vocab::CharVocab;
+use crate::train::config::CharLmConfig;
 use crate::{Error, Result};
 
 /// How many of the most and of the least frequent characters are shown.
 const SHOWN: usize = 10;
 /// Characters of the vocabulary in a row of the table.
 const PER_ROW: usize = 32;
+
+/// Runs `rnnx data stats`.
+///
+/// # Errors
+/// As [`stats`].
+pub fn command(args: &DataStatsArgs) -> Result<()> {
+    let config = CharLmConfig::default().with(&args.table())?;
+    config.validate()?;
+    let spec = CorpusSpec {
+        paths: config.corpus,
+        max_chars: config.max_chars,
+        seed: config.seed,
+    };
+    let (length, batch) = (config.seq_length, config.batch_size);
+    stats(&spec, length, batch, config.valid_fraction, args.json)
+}
 
 /// Prints what a corpus holds and what the character LM would make of it: a table, or one JSON
 /// object with `json`.

@@ -7,15 +7,9 @@ use serde_json::{Value, json};
 use super::args::DoctorArgs;
 use super::emit;
 use crate::Result;
-
-/// The corpus that this binary carries.
-#[derive(Clone, Copy, Debug)]
-pub struct CorpusFacts {
-    /// Files in it.
-    pub files: usize,
-    /// Bytes of text, unpacked.
-    pub bytes: u64,
-}
+use crate::data::corpus::embedded_files;
+use crate::device::cpu::simd::Level;
+use crate::models::gemv::Kernel;
 
 /// One line of the table, and one key of the JSON object.
 struct Fact {
@@ -25,12 +19,12 @@ struct Fact {
     value: Value,
 }
 
-/// Prints what was found. `corpus` is what the binary embeds, `None` where it embeds nothing.
+/// Prints what was found.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) if stdout cannot be written.
-pub fn run(args: &DoctorArgs, corpus: Option<CorpusFacts>) -> Result<()> {
-    let facts = facts(corpus);
+pub fn run(args: &DoctorArgs) -> Result<()> {
+    let facts = facts(&embedded_files()?);
     if args.json {
         let pairs = facts.into_iter().map(|f| (f.key.to_owned(), f.value));
         return emit(&format!("{:#}\n", Value::Object(pairs.collect())));
@@ -40,7 +34,7 @@ pub fn run(args: &DoctorArgs, corpus: Option<CorpusFacts>) -> Result<()> {
     emit(&facts.iter().map(line).collect::<String>())
 }
 
-fn facts(corpus: Option<CorpusFacts>) -> Vec<Fact> {
+fn facts(corpus: &[(String, Vec<u8>)]) -> Vec<Fact> {
     let version = env!("CARGO_PKG_VERSION");
     let mut facts = vec![
         fact("rnnx", version, "version", json!(version)),
@@ -51,19 +45,11 @@ fn facts(corpus: Option<CorpusFacts>) -> Vec<Fact> {
     ];
     facts.extend(memory());
     facts.extend(huge_pages());
-    facts.push(match corpus {
-        Some(c) => fact(
-            "corpus",
-            format!(
-                "embedded: {} files, {:.1} MB",
-                c.files,
-                c.bytes as f64 / 1e6
-            ),
-            "corpus",
-            json!({"files": c.files, "bytes": c.bytes}),
-        ),
-        None => fact("corpus", "none is embedded", "corpus", Value::Null),
-    });
+    let bytes: usize = corpus.iter().map(|(_, text)| text.len()).sum();
+    let files = corpus.len();
+    let text = format!("embedded: {files} files, {:.1} MB", bytes as f64 / 1e6);
+    let value = json!({"files": files, "bytes": bytes});
+    facts.push(fact("corpus", text, "corpus", value));
     let gpu = "none: this version of rnnx has no CUDA engine yet and runs on the CPU only";
     facts.push(fact("GPU", gpu, "gpu", Value::Null));
     facts
@@ -97,35 +83,19 @@ fn cpu() -> Fact {
     fact("CPU", text, "cpu", json!(model))
 }
 
-/// The widest f32 vectors that the matrix product finds here.
+/// The vectors that the kernels use here.
 fn vectors() -> Fact {
-    let (set, lanes, f16c) = vector_set();
-    let f16 = if f16c { ", converts f16 (F16C)" } else { "" };
-    let text = format!("{set}: {lanes} f32 a vector{f16}");
-    let value = json!({"set": set, "f32_lanes": lanes, "f16c": f16c});
+    let level = Level::current();
+    let set = match level {
+        Level::Avx512 => "AVX-512",
+        Level::Avx2 => "AVX2 and FMA",
+        Level::Portable => "the compiler's baseline",
+    };
+    let lanes = level.lanes_f32();
+    let generate = Kernel::detect().name();
+    let text = format!("{set}: {lanes} f32 a vector; generation: {generate}");
+    let value = json!({"set": set, "f32_lanes": lanes, "generation": generate});
     fact("vectors", text, "vectors", value)
-}
-
-#[cfg(target_arch = "x86_64")]
-fn vector_set() -> (&'static str, u32, bool) {
-    let f16c = is_x86_feature_detected!("f16c");
-    if is_x86_feature_detected!("avx512f") {
-        ("AVX-512", 16, f16c)
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        ("AVX2 and FMA", 8, f16c)
-    } else {
-        ("SSE2", 4, f16c)
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-fn vector_set() -> (&'static str, u32, bool) {
-    ("NEON", 4, false)
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn vector_set() -> (&'static str, u32, bool) {
-    ("scalar", 1, false)
 }
 
 /// Logical CPUs that this process may use, and the threads of the pool that work is done on

@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::args::{GenerateArgs, Oov};
+use crate::files::run::{MODEL, RunFolder};
+use crate::files::tensors::TensorFile;
 use crate::models::char_weights::CharLmWeights;
 use crate::models::generator::Generator;
 use crate::models::sampling::{Sampler, SamplingOptions};
+use crate::train::{sample, start};
 use crate::{Error, Result};
 
 /// Text waits at most about this long before it is shown.
@@ -57,6 +61,34 @@ impl GenerateRequest {
         self.streams == 1 && !self.json
     }
 }
+
+/// Runs `rnnx generate`.
+///
+/// # Errors
+/// As [`run`], and for a run or checkpoint that cannot be read.
+pub fn command(args: &GenerateArgs) -> Result<()> {
+    args.device.settle()?;
+    let (folder, checkpoint) = RunFolder::find(&args.run)?;
+    let vocab = start::read_vocab(&folder)?;
+    let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+    let tokens: Vec<char> = vocab.tokens().collect();
+    let request = GenerateRequest {
+        prompt: args.prompt.clone(),
+        length: args.length.unwrap_or(LENGTH) as usize,
+        temperature: args.temperature.unwrap_or(sample::TEMPERATURE),
+        top_k: args.top_k.map(|k| k as usize),
+        top_p: args.top_p,
+        seed: args.seed,
+        streams: args.streams as usize,
+        oov_skip: args.oov == Oov::Skip,
+        json: args.json,
+        quiet: args.quiet,
+    };
+    run(&weights, &tokens, request, &mut io::stdout().lock())
+}
+
+/// Characters generated unless `--length` says otherwise.
+const LENGTH: u64 = 1000;
 
 /// Generates text and writes it to `out`, which is standard output or stands for it.
 ///

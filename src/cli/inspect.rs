@@ -5,9 +5,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::args::InspectArgs;
+use super::emit;
 use crate::error::{Error, Result};
 use crate::files::run::{MODEL, STATE};
 use crate::files::{Header, HostTensor, RunFolder, TensorFile, TensorInfo, TrainState};
+
+/// Runs `rnnx inspect`. A reader that goes away is no failure.
+///
+/// # Errors
+/// As [`run`].
+pub fn command(args: &InspectArgs) -> Result<()> {
+    let mut text = Vec::new();
+    run(&args.path, args.json, &mut text)?;
+    emit(&String::from_utf8_lossy(&text))
+}
 
 /// Prints a table (or, with `json`, one object) about the tensors of a safetensors file, or of
 /// the model of a checkpoint's or a run's folder (its best checkpoint) with its training state.

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod args;
+pub mod bench;
 pub mod completions;
 pub mod config_file;
 pub mod data;
@@ -8,12 +9,14 @@ pub mod doctor;
 pub mod generate;
 pub mod inspect;
 pub mod report;
+pub mod train_charlm;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::device::Level;
 use crate::{Error, Result};
 
 /// A hand-written deep-learning engine for recurrent networks.
@@ -32,12 +35,30 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train the character language model
+    TrainCharlm(Box<args::TrainCharlmArgs>),
+    /// Stream text from a trained character language model
+    Generate(args::GenerateArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
+    /// Describe a corpus
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Time matrix products, training steps and generation
+    Bench(args::BenchArgs),
+    /// Show what a checkpoint or safetensors file holds
+    Inspect(args::InspectArgs),
     /// Show what was found here: CPU, threads, memory, corpus, GPU
     Doctor(args::DoctorArgs),
     /// Print shell completions
     Completions(args::CompletionsArgs),
+}
+
+/// The commands of `rnnx data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Print what a corpus holds and how it would be divided
+    Stats(args::DataStatsArgs),
 }
 
 /// Runs the program with the process's arguments and returns its exit code.
@@ -47,7 +68,7 @@ pub fn main() -> ExitCode {
         // clap's own exit: 2 for wrong usage, 0 for --help and --version.
         Err(e) => e.exit(),
     };
-    match dispatch(&cli) {
+    match limit_vectors().and_then(|()| dispatch(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             complain(&e);
@@ -59,10 +80,47 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         None => emit(&format!("{}\n", Cli::command().render_long_help())),
+        Some(Command::TrainCharlm(args)) => train_charlm::run(args),
+        Some(Command::Generate(args)) => generate::command(args),
         Some(Command::Report(args)) => report::run(args),
-        Some(Command::Doctor(args)) => doctor::run(args, None),
+        Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
+        Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Inspect(args)) => inspect::command(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Completions(args)) => completions::run(args),
     }
+}
+
+/// Obeys RNNX_VECTORS, which keeps the kernels to narrower vectors than the machine has.
+fn limit_vectors() -> Result<()> {
+    let Some(wanted) = std::env::var_os("RNNX_VECTORS") else {
+        return Ok(());
+    };
+    let level = match wanted.to_str() {
+        Some("avx512") => Some(Level::Avx512),
+        Some("avx2") => Some(Level::Avx2),
+        Some("portable") => Some(Level::Portable),
+        _ => None,
+    };
+    if level.is_some_and(Level::limit) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "RNNX_VECTORS={}: give avx512, avx2 or portable, and one that this machine has (see rnnx \
+         doctor), or unset it",
+        wanted.display()
+    )))
+}
+
+/// Sets the number of CPU threads for the rest of the process.
+///
+/// # Errors
+/// [`Error::Usage`] if the system cannot start them.
+pub fn use_threads(threads: Option<usize>) -> Result<()> {
+    let Some(n) = threads else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n);
+    let failed = |e| Error::Usage(format!("--threads {n}: {e}"));
+    pool.build_global().map_err(failed)
 }
 
 /// Writes a result to stdout. A reader that has gone away, as `head` does, is no failure.

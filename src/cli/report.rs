@@ -1,13 +1,13 @@
 //! `rnnx report RUN...`: reads runs' folders and writes the HTML page.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::args::ReportArgs;
 use super::emit;
+use crate::files::atomic::write_atomic;
 use crate::report::{RunData, read_metrics, render};
 use crate::{Error, Result};
 
@@ -31,8 +31,19 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         (None, Some(run)) => run.join("report.html"),
         (None, None) => return Err(Error::Usage("name at least one run's folder".into())),
     };
-    write_atomically(&out, render(&runs).as_bytes())?;
+    write_atomic(&out, |w| w.write_all(render(&runs).as_bytes()))?;
     emit(&format!("{}\n", out.display()))
+}
+
+/// Writes the page of one run into its folder and returns its path.
+///
+/// # Errors
+/// As [`run`].
+pub fn write_page(folder: &Path) -> Result<PathBuf> {
+    let page = folder.join("report.html");
+    let runs = [read_run(folder)?];
+    write_atomic(&page, |w| w.write_all(render(&runs).as_bytes()))?;
+    Ok(page)
 }
 
 /// Reads what the page shows of the run in `folder`.
@@ -121,19 +132,4 @@ fn number_in(name: &str) -> u64 {
     let mut digits = name.split(|c: char| !c.is_ascii_digit());
     let last = digits.rfind(|d| !d.is_empty());
     last.and_then(|d| d.parse().ok()).unwrap_or(0)
-}
-
-/// Writes beside `path`, then renames: a reader sees the old page or the new one, whole.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary: PathBuf = path.with_file_name(name);
-    let written = fs::File::create(&temporary)
-        .and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|e| {
-        // The page is what matters; a leftover that cannot be removed changes nothing for it.
-        let _ = fs::remove_file(&temporary);
-        Error::io("write", path)(e)
-    })
 }

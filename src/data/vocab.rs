@@ -6,15 +6,6 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
-/// What to do with a character of a prompt that the vocabulary does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oov {
-    /// Refuse the prompt.
-    Error,
-    /// Leave the character out.
-    Skip,
-}
-
 /// Marks a byte that has no id. No vocabulary of ASCII characters has an id this large.
 const NONE: u8 = u8::MAX;
 
@@ -113,29 +104,6 @@ impl CharVocab {
                 self.len()
             ))),
         }
-    }
-
-    /// The ids of a prompt.
-    ///
-    /// # Errors
-    /// With [`Oov::Error`], a character that the vocabulary does not have: which and where.
-    pub fn encode_prompt(&self, prompt: &str, oov: Oov) -> Result<Vec<u8>> {
-        let mut ids = Vec::with_capacity(prompt.len());
-        for (n, c) in prompt.chars().enumerate() {
-            let id = u8::try_from(c).map_or(NONE, |b| self.ids[usize::from(b)]);
-            if id != NONE {
-                ids.push(id);
-            } else if oov == Oov::Error {
-                return Err(Error::Data(format!(
-                    "character {} of the prompt, '{}', is not in the model's vocabulary of {} \
-                     characters; leave it out, or leave out all such characters with --oov skip",
-                    n + 1,
-                    c.escape_default(),
-                    self.len()
-                )));
-            }
-        }
-        Ok(ids)
     }
 
     /// The content of `vocab.json`: `{"kind":"char","tokens":[...]}` in index order.

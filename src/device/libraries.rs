@@ -2,7 +2,8 @@
 //!
 //! A library is looked for in this order: the system's loader, `CUDA_PATH` and `CUDA_HOME`,
 //! `/usr/local/cuda*`, and the `nvidia/*/lib` folders of every Python that the environment names
-//! (the active virtual environment, conda, the folders of `PATH`, the user's and the system's).
+//! (the active virtual environment, conda, the folders of `PATH`, the user's and the system's), and
+//! where containers, WSL and NixOS put the driver's library.
 
 use crate::error::{Error, Result};
 use libloading::Library;
@@ -138,7 +139,8 @@ impl Environment {
         }
     }
 
-    /// The folders that may hold a library, in the order of the search, each once.
+    /// The folders that may hold a library, in the order of the search, each once: the `lib64` and
+    /// `lib` of CUDA installations, there or not, and the folders of Python packages.
     pub fn folders(&self) -> Vec<PathBuf> {
         let mut roots = self.cuda.clone();
         let mut prefixes = self.prefixes.clone();
@@ -150,18 +152,18 @@ impl Environment {
             prefixes.extend(["/usr", "/usr/local"].map(PathBuf::from));
         }
         let mut folders = Vec::new();
-        if self.system {
-            folders.extend(DRIVER_FOLDERS.map(PathBuf::from));
-        }
         for root in roots {
-            folders.extend(["lib64", "lib", "targets/x86_64-linux/lib"].map(|sub| root.join(sub)));
+            folders.extend(["lib64", "lib"].map(|sub| root.join(sub)));
         }
         for prefix in prefixes {
             folders.extend(python_folders(&prefix));
         }
+        if self.system {
+            folders.extend(DRIVER_FOLDERS.map(PathBuf::from));
+        }
         let mut seen = Vec::new();
         folders.retain(|folder| {
-            let new = folder.is_dir() && !seen.contains(folder);
+            let new = !seen.contains(folder);
             if new {
                 seen.push(folder.clone());
             }
@@ -216,18 +218,27 @@ impl Environment {
                     Err(e) => tried.push(format!("{} ({e})", path.display())),
                 }
             }
-            tried.push(folder.display().to_string());
+            let absent = if folder.is_dir() {
+                ""
+            } else {
+                " (no such folder)"
+            };
+            tried.push(format!("{}{absent}", folder.display()));
         }
+        if self.system {
+            tried.push("/usr/local/cuda*".to_string());
+        }
+        let prefixes = self.prefixes.iter().map(|p| p.display().to_string());
+        tried.push(format!(
+            "lib/python3*/*-packages/nvidia/*/lib below {}",
+            prefixes.collect::<Vec<_>>().join(", ")
+        ));
         Err(Error::Device(format!(
             "{} was not found; {}, or name the folder of a CUDA installation in CUDA_PATH. \
              Tried: {}",
             kind.names_up_to(major).next().unwrap_or(kind.names()[0]),
             kind.remedy(major),
-            if tried.is_empty() {
-                "no folder at all".to_string()
-            } else {
-                tried.join(", ")
-            }
+            tried.join(", ")
         )))
     }
 }

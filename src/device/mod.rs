@@ -1,12 +1,14 @@
 //! Where tensors live and who computes: the border between rnnx and the hardware.
 
-pub mod cpu;
+pub(crate) mod cpu;
 pub mod cuda;
 pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulated;
 pub mod libraries;
 pub mod nvrtc;
+
+pub use cpu::simd::{Dispatch, Level};
 
 use std::fmt;
 

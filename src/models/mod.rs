@@ -3,6 +3,7 @@
 //! [`generator`] streams text from a character LM without the tape: [`char_weights`] holds the
 //! weights, [`gemv`] and [`gates`] the arithmetic, [`sampling`] the choice of the next character.
 
+pub mod char_lstm;
 pub mod char_weights;
 pub mod gates;
 pub mod gemv;

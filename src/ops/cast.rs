@@ -30,7 +30,7 @@ pub fn cast(tape: &mut Tape, x: &Var, to: DType) -> Result<Var> {
 /// [`Error::Op`] for indices.
 pub fn convert(x: &Tensor, to: DType) -> Result<Tensor> {
     let shape = x.shape().clone();
-    // f16 and f32 are exact in f64, so going through f64 rounds once.
+    // f16 and f32 are exact in f64, so nothing is rounded before the last step.
     let wide: Vec<f64> = match x.dtype() {
         DType::F64 => x.data::<f64>()?.to_vec(),
         DType::F32 => x.data::<f32>()?.iter().map(|&x| f64::from(x)).collect(),
@@ -44,11 +44,27 @@ pub fn convert(x: &Tensor, to: DType) -> Result<Tensor> {
             Tensor::from_slice(&narrow, shape)
         }
         DType::F16 => {
-            let narrow: Vec<f16> = wide.iter().map(|&x| f16::from_f64(x)).collect();
+            let narrow: Vec<f16> = wide.iter().map(|&x| to_f16(x)).collect();
             Tensor::from_slice(&narrow, shape)
         }
         DType::U32 => Err(Error::op("cast", "numbers are not cast to indices")),
     }
+}
+
+/// The nearest f16, ties to even. `f16::from_f64` may round to f32 first, or cut off bits, and so
+/// take a number just beside a tie for the tie. Here f32 is rounded to odd (Boldo & Melquiond
+/// 2008): an inexact one keeps an odd last bit and is no tie.
+fn to_f16(x: f64) -> f16 {
+    let near = x as f32;
+    let (bits, back) = (near.to_bits(), f64::from(near));
+    let odd = if back == x || near.is_nan() || bits & 1 == 1 {
+        bits
+    } else if back.abs() < x.abs() {
+        bits + 1
+    } else {
+        bits - 1
+    };
+    f16::from_f32(f32::from_bits(odd))
 }
 
 // ---- backward ------------------------------------------------------------------------------

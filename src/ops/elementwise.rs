@@ -77,6 +77,15 @@ pub fn add_bias(tape: &mut Tape, x: Var, bias: &Var) -> Result<Var> {
             ),
         ));
     }
+    if bias.value().numel() == 0 {
+        let message = format!(
+            "{} has no columns for bias {}",
+            x.value().shape(),
+            bias.value().shape()
+        );
+        return Err(Error::op("add_bias", message));
+    }
+    super::one_dtype("add_bias", &[x.value(), bias.value()])?;
     let (x_slot, bias_slot) = (x.slot(), bias.slot());
     let value = for_float!("add_bias", x.value().dtype(), T => {
         let mut value = into_owned::<T>(x)?;
@@ -151,6 +160,15 @@ enum Function {
     Tanh,
 }
 
+impl Function {
+    fn name(self) -> &'static str {
+        match self {
+            Function::Sigmoid => "sigmoid",
+            Function::Tanh => "tanh",
+        }
+    }
+}
+
 /// Applies a function to a chunk in place.
 struct Apply<'a, T> {
     function: Function,
@@ -186,7 +204,7 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
 }
 
 fn activation(tape: &mut Tape, x: &Var, function: Function) -> Result<Var> {
-    let value = for_float!("activation", x.value().dtype(), T => {
+    let value = for_float!(function.name(), x.value().dtype(), T => {
         let mut y = Tensor::from_slice(x.value().data::<T>()?, x.value().shape().clone())?;
         y.data_mut::<T>()?
             .par_chunks_mut(CHUNK)
@@ -259,7 +277,7 @@ struct Activation {
 
 impl Backward for Activation {
     fn name(&self) -> &'static str {
-        "activation"
+        self.function.name()
     }
 
     /// sigmoid' = y (1 - y) and tanh' = 1 - y^2, in terms of the output.
@@ -267,7 +285,7 @@ impl Backward for Activation {
         let Some(dy) = grads.take(self.y.slot()) else {
             return Ok(());
         };
-        for_float!("activation", dy.dtype(), T => {
+        for_float!(self.name(), dy.dtype(), T => {
             use crate::dtype::Float;
             let dx = match self.function {
                 Function::Sigmoid => zip::<T>(&dy, self.y.value(), |d, y| d * y * (T::ONE - y)),

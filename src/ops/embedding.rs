@@ -18,6 +18,10 @@ pub fn embedding(tape: &mut Tape, table: &Var, ids: &Tensor) -> Result<Var> {
             format!("table {} is not [V, E]", table.value().shape()),
         ));
     };
+    if width == 0 {
+        let message = format!("table {} has no columns", table.value().shape());
+        return Err(Error::op("embedding", message));
+    }
     if let Some(id) = ids.data::<u32>()?.iter().find(|&&id| id as usize >= vocab) {
         return Err(Error::op(
             "embedding",

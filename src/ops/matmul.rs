@@ -23,6 +23,7 @@ pub fn matmul(tape: &mut Tape, a: &Var, b: &Var, trans_a: bool, trans_b: bool) -
             ),
         ));
     }
+    super::one_dtype("matmul", &[a.value(), b.value()])?;
     let value = for_float!("matmul", a.value().dtype(), T => {
         let (ma, mb) = (mat::<T>(a.value(), trans_a)?, mat::<T>(b.value(), trans_b)?);
         product(ma, mb)

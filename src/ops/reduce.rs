@@ -29,6 +29,15 @@ enum Term {
     Square { scale: f64 },
 }
 
+impl Term {
+    fn name(self) -> &'static str {
+        match self {
+            Term::Value => "sum",
+            Term::Square { .. } => "sum_squares",
+        }
+    }
+}
+
 // ---- cpu -----------------------------------------------------------------------------------
 
 /// Sums `f` of each element in f64: within chunks, then over the chunks in their order.
@@ -39,7 +48,7 @@ pub fn sum_of<T: Float>(data: &[T], f: impl Fn(f64) -> f64 + Sync) -> f64 {
 }
 
 fn reduce(tape: &mut Tape, x: &Var, term: Term) -> Result<Var> {
-    let value = for_float!("sum", x.value().dtype(), T => {
+    let value = for_float!(term.name(), x.value().dtype(), T => {
         let data = x.value().data::<T>()?;
         let total = match term {
             Term::Value => sum_of(data, |x| x),
@@ -68,14 +77,14 @@ struct Reduce {
 
 impl Backward for Reduce {
     fn name(&self) -> &'static str {
-        "sum"
+        self.term.name()
     }
 
     fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
         let Some(dy) = grads.take(self.y) else {
             return Ok(());
         };
-        for_float!("sum", dy.dtype(), T => {
+        for_float!(self.name(), dy.dtype(), T => {
             let dy = dy.data::<T>()?[0];
             let x = self.x.value().data::<T>()?;
             grads.write::<T>(self.x.slot(), self.x.value().shape(), |to, accumulate| {

@@ -4,6 +4,9 @@
 //! loss = mean over rows of (log sum_j exp(l_j) - l_target)     [nats]
 //! dl_j = (softmax(l)_j - [j = target]) * dloss / rows
 //! ```
+//!
+//! Both are computed from l - max and sum_j exp(l_j - max): the log-sum itself, rounded, would be
+//! as coarse as the largest logit.
 
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
@@ -66,17 +69,17 @@ fn run<T: Stored + Dispatch>(
     targets: &Tensor,
 ) -> Result<SoftmaxXent> {
     let (rows, vocab) = (logits.value().shape().rows(), logits.value().shape().last());
-    let mut log_sums = vec![T::ZERO; rows];
+    let mut sums = vec![RowSum::default(); rows];
     let chunks = logits.value().data::<T>()?.par_chunks(ROWS * vocab);
     let parts: Vec<(f64, usize)> = chunks
         .zip(targets.data::<u32>()?.par_chunks(ROWS))
-        .zip(log_sums.par_chunks_mut(ROWS))
-        .map(|((logits, targets), log_sums)| {
+        .zip(sums.par_chunks_mut(ROWS))
+        .map(|((logits, targets), sums)| {
             T::dispatch(Score {
                 logits,
                 vocab,
                 targets,
-                log_sums,
+                sums,
             })
         })
         .collect();
@@ -89,7 +92,7 @@ fn run<T: Stored + Dispatch>(
         tape.push(Node {
             logits_slot: logits.slot(),
             logits: logits.into_value(),
-            log_sums,
+            sums,
             targets: targets.clone(),
             loss: loss.slot(),
         });
@@ -97,12 +100,21 @@ fn run<T: Stored + Dispatch>(
     Ok(SoftmaxXent { loss, correct })
 }
 
+/// What a row's softmax is computed from.
+#[derive(Clone, Copy, Debug, Default)]
+struct RowSum<T> {
+    /// The largest logit.
+    max: T,
+    /// Sum of exp(l - max).
+    sum: T,
+}
+
 /// The forward pass of some rows: their summed loss and the number predicted right.
 struct Score<'a, T> {
     logits: &'a [T],
     vocab: usize,
     targets: &'a [u32],
-    log_sums: &'a mut [T],
+    sums: &'a mut [RowSum<T>],
 }
 
 impl<T: Dispatch> Task<T> for Score<'_, T> {
@@ -112,15 +124,15 @@ impl<T: Dispatch> Task<T> for Score<'_, T> {
     unsafe fn run<S: Simd<E = T>>(self) -> (f64, usize) {
         let (mut nll, mut correct) = (0.0, 0);
         let rows = self.logits.chunks(self.vocab).zip(self.targets);
-        for ((row, &target), log_sum) in rows.zip(self.log_sums) {
+        for ((row, &target), saved) in rows.zip(self.sums) {
             // SAFETY: dispatch chose the set; the helpers stay within the row.
             let (max, sum) = unsafe {
                 let max = row_max::<S>(row);
                 (max, row_exp_sum::<S>(row, max))
             };
-            *log_sum = T::from_f64(max.to_f64() + sum.to_f64().ln());
+            *saved = RowSum { max, sum };
             let of_target = row[target as usize];
-            nll += log_sum.to_f64() - of_target.to_f64();
+            nll += sum.to_f64().ln() + (max.to_f64() - of_target.to_f64());
             let first_best = row.iter().position(|&x| x == max);
             correct += usize::from(first_best == Some(target as usize));
         }
@@ -186,7 +198,7 @@ const MAX_LANES: usize = 16;
 struct Node<T> {
     logits_slot: Option<Slot>,
     logits: Tensor,
-    log_sums: Vec<T>,
+    sums: Vec<RowSum<T>>,
     targets: Tensor,
     loss: Option<Slot>,
 }
@@ -211,13 +223,13 @@ impl<T: Stored + Dispatch> Backward for Node<T> {
             .data_mut::<T>()?
             .par_chunks_mut(ROWS * vocab)
             .zip(targets)
-            .zip(self.log_sums.par_chunks(ROWS))
-            .for_each(|((rows, targets), log_sums)| {
+            .zip(self.sums.par_chunks(ROWS))
+            .for_each(|((rows, targets), sums)| {
                 T::dispatch(Gradient {
                     rows,
                     vocab,
                     targets,
-                    log_sums,
+                    sums,
                     scale,
                 });
             });
@@ -230,7 +242,7 @@ struct Gradient<'a, T> {
     rows: &'a mut [T],
     vocab: usize,
     targets: &'a [u32],
-    log_sums: &'a [T],
+    sums: &'a [RowSum<T>],
     scale: T,
 }
 
@@ -240,10 +252,10 @@ impl<T: Dispatch> Task<T> for Gradient<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd<E = T>>(self) {
         let rows = self.rows.chunks_mut(self.vocab).zip(self.targets);
-        for ((row, &target), &log_sum) in rows.zip(self.log_sums) {
+        for ((row, &target), &RowSum { max, sum }) in rows.zip(self.sums) {
             // SAFETY: each part of the row is read and written within its length.
             unsafe {
-                let (shift, scale) = (S::splat(log_sum), S::splat(self.scale));
+                let (shift, scale) = (S::splat(max), S::splat(self.scale / sum));
                 for part in row.chunks_mut(S::LANES) {
                     let (p, n) = (part.as_mut_ptr(), part.len());
                     if n == S::LANES {

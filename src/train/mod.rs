@@ -1,4 +1,13 @@
 //! Training: the configuration of a run, and the loop that carries it out.
 
+pub mod charlm;
+pub mod checkpoint;
 pub mod config;
+pub mod device;
+pub mod interrupt;
 pub mod keys;
+pub mod memory;
+pub mod progress;
+pub mod sample;
+pub mod start;
+pub mod step;

@@ -82,6 +82,21 @@ fn a_graph_runs_what_was_captured_and_nothing_before() {
     assert!(alloc.is_err());
 }
 
+/// A fault abandons its fibers; the next launch on the same device starts afresh.
+#[test]
+fn a_device_works_on_after_a_fault() {
+    let device = Emulated::new(5);
+    let x = upload(&device, &[1.0; 64]);
+    for _ in 0..3 {
+        let early = Launch::new("fault_early_return", 2, 64);
+        device.launch(&early, &[x.into(), 7u32.into()]).unwrap_err();
+        let y = device.alloc(256).unwrap();
+        let reverse = Launch::new("fault_none", 1, 64);
+        device.launch(&reverse, &[x.into(), y.into()]).unwrap();
+        assert_eq!(download(&device, y, 64), [1.0; 64]);
+    }
+}
+
 #[test]
 fn events_measure_time() {
     let device = Emulated::new(0);

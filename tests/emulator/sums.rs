@@ -7,9 +7,9 @@ use rnnx::device::driver::Launch;
 /// Error of an f32 sum of n numbers below 1, for each of them.
 const SUM: f32 = 2e-7;
 
-fn sum_of<T: Storage>(n: usize) {
+fn sum_of<T: Storage>(kernel: &str, f: fn(f64) -> f64, n: usize) {
     let x = values::<T>(n, 1, 1.0);
-    let (chunk, name) = (50, format!("sum_{}", T::SUFFIX));
+    let (chunk, name) = (50, format!("{kernel}_{}", T::SUFFIX));
     let blocks = n.div_ceil(chunk);
     let bufs = [
         store::<T>(&x),
@@ -24,7 +24,7 @@ fn sum_of<T: Storage>(n: usize) {
         (Launch::new("sum_f32", 1, 64), &[1, 4, 5, 5]),
     ];
     let out = run_all(&launches, &bufs);
-    let want: f64 = x.iter().map(|&x| f64::from(x)).sum();
+    let want: f64 = x.iter().map(|&x| f(f64::from(x))).sum();
     assert_close(&name, &get::<f32>(&out[4]), &[want], 0.0, SUM * n as f32);
 }
 
@@ -74,8 +74,10 @@ fn column_sum_of<T: Storage>(rows: usize, columns: usize) {
 #[test]
 fn sums_of_all_and_of_columns() {
     for n in SIZES {
-        sum_of::<f32>(n);
-        sum_of::<f16>(n);
+        sum_of::<f32>("sum", |x| x, n);
+        sum_of::<f16>("sum", |x| x, n);
+        sum_of::<f32>("sum_squares", |x| x * x, n);
+        sum_of::<f16>("sum_squares", |x| x * x, n);
         for columns in SIZES {
             column_sum_of::<f32>(n, columns);
             column_sum_of::<f16>(n, columns);

@@ -15,6 +15,7 @@ KERNEL(probe_half_warps, ptr<const float> x, ptr<float> y, ptr<u32> votes) {
     syncwarp(mask);
 }
 
+#ifdef HAS_MMA
 // a [16, 16] row-major halves, b [8, 16] (column-major K x N), c and d [16, 8] f32.
 // The fragments of A and of B come through ldmatrix.
 KERNEL(probe_mma, ptr<const half> a, ptr<const half> b, ptr<const float> c, ptr<float> d) {
@@ -37,6 +38,7 @@ KERNEL(probe_mma, ptr<const half> a, ptr<const half> b, ptr<const float> c, ptr<
     mma_m16n8k16(fd, fa, fb2, fc);
     for (u32 v = 0; v < 4; v++) d[(g + v / 2 * 8) * 8 + 2 * t + v % 2] = fd[v];
 }
+#endif
 
 // x [8, 32] row-major halves; y [32, 8]: every 8 x 8 block of x, transposed by ldmatrix.
 KERNEL(probe_ldmatrix_trans, ptr<const half> x, ptr<half> y) {

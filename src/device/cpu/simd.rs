@@ -6,6 +6,7 @@
 
 use super::x86;
 use crate::dtype::Float;
+use std::sync::OnceLock;
 
 /// One instruction set and element type. `V` holds `LANES` elements.
 ///
@@ -72,7 +73,22 @@ pub enum Level {
     Avx512,
 }
 
+/// The level that kernels use, once it is settled.
+static CURRENT: OnceLock<Level> = OnceLock::new();
+
 impl Level {
+    /// The level that kernels use: the widest of this machine, unless [`Level::limit`] came first.
+    #[inline]
+    pub fn current() -> Level {
+        *CURRENT.get_or_init(Level::detect)
+    }
+
+    /// Keeps the kernels of this process at `level` or below. Returns whether that was possible: a
+    /// level that the machine lacks, or one that comes after the first kernel, is not.
+    pub fn limit(level: Level) -> bool {
+        level <= Level::detect() && *CURRENT.get_or_init(|| level) == level
+    }
+
     /// The widest level of this machine.
     pub fn detect() -> Level {
         #[cfg(target_arch = "x86_64")]
@@ -119,7 +135,7 @@ pub trait Dispatch: Float {
 impl Dispatch for f32 {
     #[inline]
     fn dispatch<K: Task<f32>>(task: K) -> K::Output {
-        x86::dispatch_f32(Level::detect(), task)
+        x86::dispatch_f32(Level::current(), task)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one inner loop of all recurrent matrix products: a tile of M rows and N registers.
 
 use super::simd::Simd;
+use crate::dtype::Float;
 
 /// A matrix operand whose elements are broadcast: element (m, k) is at `ptr + m * row + k * step`.
 #[derive(Clone, Copy)]
@@ -33,11 +34,14 @@ pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
         let mut a_k = a.ptr;
         let mut b_k = b;
         for _ in 0..k {
-            let b_row = load_row::<S, N>(b_k);
-            for m in 0..M {
-                let x = S::splat(*a_k.add(m * a.row));
-                for n in 0..N {
-                    acc[m][n] = S::fma(x, b_row[n], acc[m][n]);
+            let mut x = [S::splat(S::E::ZERO); M];
+            for (m, x) in x.iter_mut().enumerate() {
+                *x = S::splat(*a_k.add(m * a.row));
+            }
+            for n in 0..N {
+                let b = S::load(b_k.add(n * S::LANES));
+                for (acc, &x) in acc.iter_mut().zip(&x) {
+                    acc[n] = S::fma(x, b, acc[n]);
                 }
             }
             a_k = a_k.add(a.step);
@@ -80,8 +84,6 @@ pub const WIDTH: usize = 4;
 
 /// Calls `$body` for tiles of at most `S::ROWS` rows that cover `$rows` rows: `$row` is the first
 /// row of the tile, `$M` its constant height.
-#[macro_export]
-#[doc(hidden)]
 macro_rules! for_row_tiles {
     ($S:ty, $rows:expr, |$row:ident, $M:ident| $body:expr) => {{
         let total: usize = $rows;
@@ -118,4 +120,4 @@ macro_rules! for_row_tiles {
         }
     }};
 }
-pub use crate::for_row_tiles;
+pub(crate) use for_row_tiles;

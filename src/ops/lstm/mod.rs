@@ -157,6 +157,13 @@ fn check(input: Input, w_hh: &Var, state: Option<(&Var, &Var)>) -> Result<Sizes>
             c0.value().shape()
         ));
     }
+    let mut operands = vec![w_hh.value()];
+    match input {
+        Input::Dense { x, w_ih, bias } => operands.extend([x, w_ih, bias].map(Var::value)),
+        Input::Table { table, .. } => operands.push(table.value()),
+    }
+    operands.extend(state.iter().flat_map(|(h, c)| [h.value(), c.value()]));
+    super::one_dtype("lstm", &operands)?;
     Ok(Sizes {
         steps,
         batch,

@@ -1,0 +1,238 @@
+//! `rnnx bench`: times matrix products, training steps and generation on this machine.
+
+use super::args::{BenchArgs, BenchKind};
+use super::emit;
+use crate::Result;
+use crate::device::cpu::gemm::{Mat, gemm};
+use crate::models::char_lstm::{CharLstm, CharLstmSizes};
+use crate::models::generator::Generator;
+use crate::models::sampling::{Sampler, SamplingOptions};
+use crate::optim::{Adam, AdamConfig, Clip};
+use crate::rng::{Purpose, Stream};
+use crate::tensor::Tensor;
+use crate::train::step::{CharLmStep, StepConfig};
+use crate::train::{memory, sample};
+use serde_json::{Map, Value, json};
+use std::time::Instant;
+
+/// Characters of the vocabulary: printable ASCII and newline, less the rarest.
+const VOCAB: usize = 95;
+/// Numbers that stand for a character.
+const EMBEDDING: usize = 64;
+/// Side of the square matrices.
+const GEMM: usize = 2048;
+
+/// Times what was asked for; a table, or one JSON object.
+///
+/// # Errors
+/// As [`DeviceArgs::settle`](super::args::DeviceArgs::settle), and for a step that needs more
+/// memory than there is.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    eprintln!("{}", args.device.settle()?);
+    let wants = |kind| args.kinds.contains(&kind) || args.kinds.contains(&BenchKind::All);
+    let mut results = Map::new();
+    let mut table = String::new();
+    // The step comes before the product it is compared with, so that its peak memory is its own.
+    let charlm = wants(BenchKind::Charlm).then(|| charlm(args)).transpose()?;
+    if wants(BenchKind::Gemm) || charlm.is_some() {
+        let gflops = gemm_rate(args.seconds)?;
+        table += &format!("gemm      {GEMM} x {GEMM} x {GEMM} f32: {gflops:.0} GFLOP/s\n");
+        results.insert("gemm".into(), json!({"gflops": gflops, "size": GEMM}));
+        if let Some(c) = charlm {
+            table += &c.line(args, gflops);
+            results.insert("charlm".into(), c.json(args, gflops));
+        }
+    }
+    if wants(BenchKind::Generate) {
+        let rate = generate(args)?;
+        table += &format!(
+            "generate  1 stream, {} units, {} layers: {rate:.0} characters/s\n",
+            args.hidden_size, args.num_layers
+        );
+        results.insert("generate".into(), json!({"chars_per_s": rate}));
+    }
+    match args.json {
+        true => emit(&format!("{:#}\n", Value::Object(results))),
+        false => emit(&table),
+    }
+}
+
+/// The median of `f`'s times in seconds, after one run that does not count, over at least 3 runs
+/// and `seconds`.
+fn median_time(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<Times> {
+    f()?;
+    let began = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 3 || began.elapsed().as_secs_f64() < seconds {
+        let start = Instant::now();
+        f()?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(Times {
+        median: times[times.len() / 2],
+        best: times[0],
+        worst: times[times.len() - 1],
+        runs: times.len(),
+    })
+}
+
+struct Times {
+    median: f64,
+    best: f64,
+    worst: f64,
+    runs: usize,
+}
+
+// ---- gemm ----------------------------------------------------------------------------------
+
+fn gemm_rate(seconds: f64) -> Result<f64> {
+    let a = random_numbers(GEMM * GEMM, 1);
+    let b = random_numbers(GEMM * GEMM, 2);
+    let mut c = vec![0.0f32; GEMM * GEMM];
+    fn mat(data: &[f32]) -> Mat<'_, f32> {
+        Mat {
+            data,
+            stored: (GEMM, GEMM),
+            transposed: false,
+        }
+    }
+    let times = median_time(seconds, || gemm(mat(&a), mat(&b), &mut c, false))?;
+    Ok(2.0 * (GEMM as f64).powi(3) / times.median / 1e9)
+}
+
+fn random_numbers(n: usize, seed: u64) -> Vec<f32> {
+    let mut random = Stream::new(seed, Purpose::Init, 0).reader();
+    (0..n).map(|_| random.uniform() as f32 - 0.5).collect()
+}
+
+// ---- the training step ---------------------------------------------------------------------
+
+struct CharlmResult {
+    times: Times,
+    chars_per_s: f64,
+    gflops: f64,
+    peak_rss_mb: Option<f64>,
+}
+
+fn sizes(args: &BenchArgs) -> CharLstmSizes {
+    CharLstmSizes {
+        vocab: VOCAB,
+        embedding: EMBEDDING,
+        hidden: args.hidden_size,
+        layers: args.num_layers,
+    }
+}
+
+/// Weights that are multiplied at every character; the embedding is only looked up.
+fn weights(s: CharLstmSizes) -> f64 {
+    let (e, h, l) = (s.embedding as f64, s.hidden as f64, s.layers as f64);
+    4.0 * h * (e + h) + (l - 1.0) * 4.0 * h * 2.0 * h + h * s.vocab as f64
+}
+
+fn charlm(args: &BenchArgs) -> Result<CharlmResult> {
+    let sizes = sizes(args);
+    memory::check(memory::charlm_step(sizes, args.batch_size, args.seq_length))?;
+    let model = CharLstm::new::<f32>(sizes, 1)?;
+    let config = AdamConfig {
+        learning_rate: 1.8e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-7,
+    };
+    let adam = Adam::new::<f32>(config, model.params().layout());
+    let config = StepConfig {
+        dropout: 0.1,
+        l2: 1e-4,
+        clip: Clip::PerTensor { max: 1.0 },
+        seed: 1,
+    };
+    let mut step = CharLmStep::new(model, adam, config);
+    let shape = [args.seq_length, args.batch_size];
+    let tokens = args.seq_length * args.batch_size;
+    let mut random = Stream::new(1, Purpose::Sample, 0).reader();
+    let mut batch = || -> Result<Tensor> {
+        let ids: Vec<u32> = (0..tokens).map(|_| random.below(VOCAB as u32)).collect();
+        Tensor::from_slice(&ids, shape)
+    };
+    let (ids, targets) = (batch()?, batch()?);
+    let times = median_time(args.seconds, || step.train(&ids, &targets).map(|_| ()))?;
+    let chars_per_s = tokens as f64 / times.median;
+    Ok(CharlmResult {
+        gflops: 6.0 * weights(sizes) * chars_per_s / 1e9,
+        chars_per_s,
+        peak_rss_mb: peak_rss_mb(),
+        times,
+    })
+}
+
+impl CharlmResult {
+    fn line(&self, args: &BenchArgs, gemm: f64) -> String {
+        let t = &self.times;
+        format!(
+            "charlm    B {} T {} H {} f32: {:.0} ms a step (best {:.0}, worst {:.0} of {}), \
+             {:.0} characters/s, {:.0} GFLOP/s = {:.0} % of gemm{}\n",
+            args.batch_size,
+            args.seq_length,
+            args.hidden_size,
+            t.median * 1e3,
+            t.best * 1e3,
+            t.worst * 1e3,
+            t.runs,
+            self.chars_per_s,
+            self.gflops,
+            100.0 * self.gflops / gemm,
+            self.peak_rss_mb
+                .map_or(String::new(), |mb| format!(", peak memory {mb:.0} MB"))
+        )
+    }
+
+    fn json(&self, args: &BenchArgs, gemm: f64) -> Value {
+        json!({
+            "batch_size": args.batch_size,
+            "seq_length": args.seq_length,
+            "hidden_size": args.hidden_size,
+            "num_layers": args.num_layers,
+            "ms_per_step": self.times.median * 1e3,
+            "ms_best": self.times.best * 1e3,
+            "ms_worst": self.times.worst * 1e3,
+            "runs": self.times.runs,
+            "chars_per_s": self.chars_per_s,
+            "gflops": self.gflops,
+            "share_of_gemm": self.gflops / gemm,
+            "peak_rss_mb": self.peak_rss_mb,
+        })
+    }
+}
+
+/// The process's largest resident size in MB (10^6 bytes), where the system tells (Linux).
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024.0 / 1e6)
+}
+
+// ---- generation ----------------------------------------------------------------------------
+
+/// Characters a second of one stream with sampling.
+fn generate(args: &BenchArgs) -> Result<f64> {
+    let model = CharLstm::new::<f32>(sizes(args), 1)?;
+    let weights = sample::weights(&model.export()?)?;
+    let mut generator = Generator::new(&weights, 1)?;
+    let options = SamplingOptions {
+        temperature: sample::TEMPERATURE,
+        top_k: None,
+        top_p: None,
+    };
+    let mut sampler = Sampler::new(options, VOCAB, 1, 0)?;
+    let mut id = 0u8;
+    const CHARS: usize = 2000;
+    let times = median_time(args.seconds, || {
+        for _ in 0..CHARS {
+            id = sampler.sample(generator.step(&[id])) as u8;
+        }
+        Ok(())
+    })?;
+    Ok(CHARS as f64 / times.median)
+}

@@ -1,0 +1,93 @@
+//! `rnnx train-charlm`: flags to a run, and what is said when it has ended.
+
+use super::args::TrainCharlmArgs;
+use super::{config_file, emit, report, use_threads};
+use crate::files::run::{MODEL, RunFolder};
+use crate::files::tensors::TensorFile;
+use crate::train::charlm::{self, Begin, CharLmRun, Summary};
+use crate::train::progress::{clock, thousands};
+use crate::train::{interrupt, sample, start};
+use crate::{Error, Result};
+use std::path::Path;
+
+/// Characters of the text that is printed after training.
+const SAMPLE_LENGTH: usize = 500;
+
+/// Trains, writes the report and prints a sample.
+///
+/// # Errors
+/// As [`charlm::run`], and for flags that contradict each other.
+pub fn run(args: &TrainCharlmArgs) -> Result<()> {
+    let out = &args.run.out;
+    let saved = match args.run.resume {
+        true => Some(config_file::read(&RunFolder::open(out)?.config_path())?),
+        false => None,
+    };
+    let config = config_file::resolve(args, saved.as_ref())?;
+    use_threads(config.threads)?;
+    interrupt::install()?;
+    let begin = match args.run.resume {
+        true => Begin::Resume,
+        false => Begin::New {
+            force: args.run.force,
+            init_from: args.run.init_from.clone(),
+        },
+    };
+    let summary = charlm::run(CharLmRun {
+        config_text: config_file::to_toml(&config),
+        config,
+        out: out.clone(),
+        begin,
+        quiet: args.run.quiet,
+    })?;
+    // A run that ended before its first record has nothing to draw.
+    let page = match report::write_page(out) {
+        Ok(page) => format!("; curves: {}", page.display()),
+        Err(Error::Data(_)) => String::new(),
+        Err(e) => return Err(e),
+    };
+    if !args.run.quiet {
+        tell(&summary, out, &page);
+    }
+    print_sample(out, args.run.quiet)
+}
+
+fn tell(summary: &Summary, out: &Path, page: &str) {
+    let best = summary.best.map_or(String::new(), |loss| {
+        format!("; best validation loss {loss:.4} nats a character")
+    });
+    // A run that had nothing left to do has no rate.
+    let rate = match summary.rate {
+        0.0 => String::new(),
+        rate => format!(", {} characters/s", thousands(rate)),
+    };
+    eprintln!(
+        "done: {} steps in {}{rate}{best}\nrun: {}{page}\ngenerate more: rnnx generate {}",
+        thousands(summary.step as f64),
+        clock(summary.elapsed),
+        out.display(),
+        out.display()
+    );
+}
+
+/// A text of the best model on stdout.
+fn print_sample(out: &Path, quiet: bool) -> Result<()> {
+    let (run, checkpoint) = RunFolder::find(out)?;
+    let vocab = start::read_vocab(&run)?;
+    let file = TensorFile::load(&checkpoint.join(MODEL))?;
+    let text = sample::weights(&file).and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1));
+    let text = match text {
+        Ok(text) => text,
+        // The training itself is done and saved.
+        Err(e) => {
+            if !quiet {
+                eprintln!("note: no sample: {e}");
+            }
+            return Ok(());
+        }
+    };
+    if !quiet {
+        eprintln!("a sample at temperature {}:", sample::TEMPERATURE);
+    }
+    emit(&format!("{text}\n"))
+}

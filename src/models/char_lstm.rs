@@ -1,0 +1,204 @@
+//! The character language model: embedding, LSTM layers, output projection.
+//!
+//! Dropout (Zaremba et al. 2014) is on the output of every LSTM layer, so on the connections
+//! between layers and before the projection, never on the recurrent ones.
+
+use crate::autograd::{Tape, Var};
+use crate::device::cpu::simd::Dispatch;
+use crate::error::{Error, Result};
+use crate::files::tensors::{HostTensor, TensorFile};
+use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Params};
+use crate::ops;
+use crate::rng::Stream;
+use crate::tensor::{Stored, Tensor};
+
+/// Sizes of a character LM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CharLstmSizes {
+    /// V, characters.
+    pub vocab: usize,
+    /// E, numbers that stand for a character.
+    pub embedding: usize,
+    /// H, units of a layer.
+    pub hidden: usize,
+    /// LSTM layers.
+    pub layers: usize,
+}
+
+/// The model and its parameters.
+#[derive(Clone, Debug)]
+pub struct CharLstm {
+    sizes: CharLstmSizes,
+    params: Params,
+    embedding: Embedding,
+    lstm: Vec<Lstm>,
+    out: Linear,
+}
+
+/// Dropout in a training step.
+#[derive(Clone, Copy, Debug)]
+pub struct DropoutPlan {
+    /// Probability of dropping, in [0, 1).
+    pub p: f64,
+    /// Random words of this step; layer k uses lane k.
+    pub stream: Stream,
+}
+
+/// The (h, c) of each layer, `[B, H]`.
+pub type State = Vec<(Var, Var)>;
+
+/// The loss of a batch.
+#[derive(Debug)]
+pub struct Loss {
+    /// Cross-entropy in nats a character, and the L2 term.
+    pub total: Var,
+    /// Cross-entropy in nats a character.
+    pub ce: Var,
+    /// Characters predicted right.
+    pub correct: usize,
+}
+
+impl CharLstm {
+    /// A model with initial values from the seed.
+    ///
+    /// # Errors
+    /// Never for sizes of at least one.
+    pub fn new<T: Stored + Dispatch>(sizes: CharLstmSizes, seed: u64) -> Result<Self> {
+        let mut layout = Layout::default();
+        let embedding = Embedding::new(&mut layout, "embedding", sizes.vocab, sizes.embedding);
+        let lstm = (0..sizes.layers).map(|k| {
+            let inputs = if k == 0 {
+                sizes.embedding
+            } else {
+                sizes.hidden
+            };
+            Lstm::new(&mut layout, "lstm", k, inputs, sizes.hidden)
+        });
+        let lstm = lstm.collect();
+        let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab);
+        Ok(CharLstm {
+            sizes,
+            params: Params::new::<T>(layout, seed)?,
+            embedding,
+            lstm,
+            out,
+        })
+    }
+
+    /// The sizes.
+    pub fn sizes(&self) -> CharLstmSizes {
+        self.sizes
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The parameters, to be changed. No tape that holds them may be alive.
+    pub fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    /// Logits `[T * B, V]` of ids `[T, B]`, and the state after them. The state before is zero if
+    /// absent.
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary or the state does not fit.
+    pub fn forward(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        ids: &Tensor,
+        state: Option<&State>,
+        dropout: Option<DropoutPlan>,
+    ) -> Result<(Var, State)> {
+        let mut new_state = Vec::with_capacity(self.lstm.len());
+        let mut x: Option<Var> = None;
+        for (k, layer) in self.lstm.iter().enumerate() {
+            let state = state.and_then(|s| s.get(k)).map(|(h, c)| (h, c));
+            let output = match &x {
+                None => layer.forward_ids(tape, params, &self.embedding, ids, state)?,
+                Some(x) => layer.forward(tape, params, x, state)?,
+            };
+            new_state.push((output.h_n, output.c_n));
+            x = Some(match dropout {
+                Some(d) => ops::dropout(tape, &output.y, d.p, d.stream.lane(k as u32))?,
+                None => output.y,
+            });
+        }
+        let top = x.ok_or_else(|| Error::op("char_lstm", "a model without LSTM layers"))?;
+        Ok((self.out.forward(tape, params, &top)?, new_state))
+    }
+
+    /// Cross-entropy of `targets` `[T, B]` plus l2 * sum(W_out^2).
+    ///
+    /// # Errors
+    /// As [`CharLstm::forward`], or for targets outside the vocabulary.
+    pub fn loss(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        ids: &Tensor,
+        targets: &Tensor,
+        l2: f64,
+        dropout: Option<DropoutPlan>,
+    ) -> Result<Loss> {
+        let (logits, _) = self.forward(tape, params, ids, None, dropout)?;
+        let scored = ops::softmax_xent(tape, logits, targets)?;
+        let total = if l2 == 0.0 {
+            scored.loss.clone()
+        } else {
+            let penalty = ops::sum_squares(tape, self.out.weight(params), l2)?;
+            ops::add(tape, &scored.loss, &penalty)?
+        };
+        Ok(Loss {
+            total,
+            ce: scored.loss,
+            correct: scored.correct,
+        })
+    }
+
+    /// The weights under torch's names: the one bias that is trained is `bias_ih`, `bias_hh` is zero.
+    ///
+    /// # Errors
+    /// If the parameters are not f32.
+    pub fn export(&self) -> Result<TensorFile> {
+        let mut file = TensorFile::new();
+        self.params
+            .layout()
+            .export(self.params.values(), "", &mut file)?;
+        for k in 0..self.sizes.layers {
+            let shape = vec![4 * self.sizes.hidden];
+            let data = vec![0.0; 4 * self.sizes.hidden];
+            file.tensors.insert(bias_hh(k), HostTensor { shape, data });
+        }
+        Ok(file)
+    }
+
+    /// Takes weights under torch's names; the two biases of a layer are added.
+    ///
+    /// # Errors
+    /// If a tensor is missing, unexpected, or of another shape.
+    pub fn import(&mut self, file: &TensorFile) -> Result<()> {
+        let layout = self.params.layout().clone();
+        let mut names: Vec<String> = layout.segments().iter().map(|s| s.name.clone()).collect();
+        names.extend((0..self.sizes.layers).map(bias_hh));
+        file.expect_only(&names)?;
+        layout.import(file, "", self.params.values_mut())?;
+        let values = self.params.values_mut().data_mut::<f32>()?;
+        for k in 0..self.sizes.layers {
+            let extra = file.get(&bias_hh(k), &[4 * self.sizes.hidden])?;
+            let name = format!("lstm.bias_ih_l{k}");
+            for s in layout.segments().iter().filter(|s| s.name == name) {
+                let bias = &mut values[s.offset..][..extra.data.len()];
+                bias.iter_mut().zip(&extra.data).for_each(|(b, x)| *b += x);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bias_hh(k: usize) -> String {
+    format!("lstm.bias_hh_l{k}")
+}

@@ -1,0 +1,9 @@
+//! Parameters, initial values and layers.
+
+pub mod init;
+pub mod layers;
+pub mod params;
+
+pub use init::Init;
+pub use layers::{Embedding, Linear, Lstm};
+pub use params::{Bound, Layout, ParamId, Params};

@@ -1,0 +1,174 @@
+//! Parameters in one flat tensor with named segments.
+//!
+//! Gradients and the optimizer's moments are flat tensors of the same layout, so the optimizer is
+//! one pass, a checkpoint is a copy, and clipping per tensor or over all is a choice of segments.
+
+use super::init::Init;
+use crate::autograd::{Tape, Var};
+use crate::device::cpu::simd::Dispatch;
+use crate::error::Result;
+use crate::files::tensors::{HostTensor, TensorFile};
+use crate::rng::{Purpose, Stream};
+use crate::shape::Shape;
+use crate::tensor::{Stored, Tensor};
+use std::sync::Arc;
+
+/// Segments start at multiples of this many elements: a cache line of f32.
+const ALIGN: usize = 16;
+
+/// Names a parameter of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParamId(usize);
+
+/// One parameter's place in the flat tensors.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Name in checkpoints, torch's where torch has one.
+    pub name: String,
+    /// Extents.
+    pub shape: Shape,
+    /// First element in the flat tensors.
+    pub offset: usize,
+    /// Initial values.
+    pub init: Init,
+}
+
+/// The segments of a model, in the order in which they were added.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    segments: Vec<Segment>,
+    len: usize,
+}
+
+impl Layout {
+    /// Adds a parameter.
+    pub fn add(&mut self, name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> ParamId {
+        let shape = shape.into();
+        let offset = self.len;
+        self.len = (offset + shape.numel()).next_multiple_of(ALIGN);
+        self.segments.push(Segment {
+            name: name.into(),
+            shape,
+            offset,
+            init,
+        });
+        ParamId(self.segments.len() - 1)
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Elements of the flat tensors, the gaps between segments included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Trained numbers.
+    pub fn parameters(&self) -> usize {
+        self.segments.iter().map(|s| s.shape.numel()).sum()
+    }
+
+    /// Copies a flat f32 tensor of this layout into named host tensors, with `prefix` before each
+    /// name.
+    ///
+    /// # Errors
+    /// If the tensor is not f32.
+    pub fn export(&self, flat: &Tensor, prefix: &str, to: &mut TensorFile) -> Result<()> {
+        let data = flat.data::<f32>()?;
+        for s in &self.segments {
+            let tensor = HostTensor {
+                shape: s.shape.dims().to_vec(),
+                data: data[s.offset..][..s.shape.numel()].to_vec(),
+            };
+            to.tensors.insert(format!("{prefix}{}", s.name), tensor);
+        }
+        Ok(())
+    }
+
+    /// The inverse of [`Layout::export`].
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn import(&self, from: &TensorFile, prefix: &str, flat: &mut Tensor) -> Result<()> {
+        let data = flat.data_mut::<f32>()?;
+        for s in &self.segments {
+            let tensor = from.get(&format!("{prefix}{}", s.name), s.shape.dims())?;
+            data[s.offset..][..s.shape.numel()].copy_from_slice(&tensor.data);
+        }
+        Ok(())
+    }
+}
+
+/// A model's parameters.
+#[derive(Clone, Debug)]
+pub struct Params {
+    layout: Arc<Layout>,
+    values: Tensor,
+}
+
+impl Params {
+    /// Initial values from the seed: each segment has random numbers of its own.
+    ///
+    /// # Errors
+    /// Never; the signature is that of every tensor access.
+    pub fn new<T: Stored + Dispatch>(layout: Layout, seed: u64) -> Result<Self> {
+        let mut values = Tensor::zeros::<T>([layout.len()]);
+        let flat = values.data_mut::<T>()?;
+        for (i, s) in layout.segments.iter().enumerate() {
+            let random = Stream::new(seed, Purpose::Init, i as u32).reader();
+            let drawn = s.init.values(s.shape.dims(), random);
+            for (to, x) in flat[s.offset..].iter_mut().zip(drawn) {
+                *to = T::from_f64(x);
+            }
+        }
+        Ok(Params {
+            layout: Arc::new(layout),
+            values,
+        })
+    }
+
+    /// The segments.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// All values, flat.
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// All values, flat, to be written. No [`Bound`] or tape may be alive.
+    pub fn values_mut(&mut self) -> &mut Tensor {
+        &mut self.values
+    }
+
+    /// Puts every parameter on a tape.
+    ///
+    /// # Errors
+    /// Never for a layout made by [`Layout::add`].
+    pub fn bind(&self, tape: &mut Tape) -> Result<Bound> {
+        let vars = self.layout.segments.iter().map(|s| {
+            let view = self.values.slice(s.offset, s.shape.clone())?;
+            Ok(tape.parameter(view, s.offset))
+        });
+        Ok(Bound(vars.collect::<Result<_>>()?))
+    }
+}
+
+/// A model's parameters on a tape.
+#[derive(Debug)]
+pub struct Bound(Vec<Var>);
+
+impl Bound {
+    /// One parameter.
+    pub fn var(&self, id: ParamId) -> &Var {
+        &self.0[id.0]
+    }
+}

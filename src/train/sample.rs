@@ -1,0 +1,53 @@
+//! Text from a model in training.
+
+use crate::data::vocab::CharVocab;
+use crate::error::{Error, Result};
+use crate::files::tensors::TensorFile;
+use crate::models::char_weights::CharLmWeights;
+use crate::models::generator::Generator;
+use crate::models::sampling::{Sampler, SamplingOptions};
+
+/// Sampling temperature of the texts that are kept beside the curves.
+pub const TEMPERATURE: f64 = 0.7;
+
+/// The weights of a checkpoint's model for generation.
+///
+/// # Errors
+/// If a tensor is missing or has another shape.
+pub fn weights(file: &TensorFile) -> Result<CharLmWeights> {
+    CharLmWeights::from_tensors(
+        |name| file.tensors.contains_key(name),
+        |name| match file.tensors.get(name) {
+            Some(t) => Ok((t.shape.clone(), t.data.clone())),
+            None => Err(Error::Data(format!(
+                "tensor {name} is missing: is this a character LM?"
+            ))),
+        },
+    )
+}
+
+/// `length` characters that follow a line break, at [`TEMPERATURE`].
+///
+/// # Errors
+/// If the model has more characters than generation can take.
+pub fn text(
+    weights: &CharLmWeights,
+    vocab: &CharVocab,
+    length: usize,
+    seed: u64,
+) -> Result<String> {
+    let options = SamplingOptions {
+        temperature: TEMPERATURE,
+        top_k: None,
+        top_p: None,
+    };
+    let mut generator = Generator::new(weights, 1)?;
+    let mut sampler = Sampler::new(options, vocab.len(), seed, 0)?;
+    let mut id = vocab.tokens().position(|c| c == '\n').unwrap_or(0) as u8;
+    let mut text = String::with_capacity(length);
+    for _ in 0..length {
+        id = sampler.sample(generator.step(&[id])) as u8;
+        text.push(vocab.decode(id));
+    }
+    Ok(text)
+}

@@ -1,0 +1,285 @@
+//! Runs the binary in a folder of its own, on a small text with a small model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How a small model is trained, unless a test says otherwise.
+const SMALL: [(&str, &str); 8] = [
+    ("--corpus", "text.py"),
+    ("--valid-fraction", "0.1"),
+    ("--embedding-dim", "8"),
+    ("--hidden-size", "16"),
+    ("--num-layers", "2"),
+    ("--seq-length", "16"),
+    ("--batch-size", "4"),
+    ("--log-every", "1"),
+];
+
+/// Training steps of an epoch of `text.py` with these flags.
+pub const EPOCH: u64 = 8;
+
+/// A folder with `text.py`, in which the program runs.
+pub struct Place {
+    folder: TempDir,
+}
+
+/// How a run of the program ended.
+pub struct Done {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("text.py"), python(19)).unwrap();
+        Place { folder }
+    }
+
+    /// A place that holds the run `name`, trained with `flags`.
+    pub fn with_run(name: &str, flags: &str) -> Self {
+        let place = Place::new();
+        place.train(name, flags).ok();
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// The program with these arguments, in this folder, with nothing on its standard input.
+    pub fn command<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rnnx"));
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program with arguments that hold no blanks.
+    pub fn run(&self, line: &str) -> Done {
+        self.run_args(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    pub fn run_args(&self, args: &[&str]) -> Done {
+        Done::of(self.command(args).output().unwrap())
+    }
+
+    /// Trains a small model into `out`; `flags` win over [`SMALL`].
+    pub fn train(&self, out: &str, flags: &str) -> Done {
+        self.run_args(&train_args(out, flags))
+    }
+
+    /// Runs a script of sh in this folder; `$0` is the program.
+    pub fn sh(&self, script: &str, args: &[&str]) -> Done {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, env!("CARGO_BIN_EXE_rnnx")])
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        Done::of(command.output().unwrap())
+    }
+}
+
+/// The arguments that train a small model into `out`.
+pub fn train_args<'a>(out: &'a str, flags: &'a str) -> Vec<&'a str> {
+    let given: Vec<&str> = flags.split_whitespace().collect();
+    let mut args = vec!["train-charlm", "--out", out];
+    for (flag, value) in SMALL {
+        if !given.contains(&flag) {
+            args.extend([flag, value]);
+        }
+    }
+    args.extend(given);
+    args
+}
+
+impl Done {
+    pub fn of(output: Output) -> Self {
+        let done = Done {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        // Nothing that a user can cause panics, whatever else a test looks at.
+        for word in ["panicked", "RUST_BACKTRACE", "memory allocation"] {
+            assert!(!done.stderr.contains(word), "{}", done.stderr);
+        }
+        done
+    }
+
+    /// The run ended well.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self
+    }
+
+    /// The run ended with this code, and its last words hold all of these.
+    #[track_caller]
+    pub fn fails(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        let at = self.stderr.rfind("error:");
+        let message = &self.stderr[at.expect("an error is labelled")..];
+        for word in words {
+            assert!(message.contains(word), "`{word}` is not in: {message}");
+        }
+        self
+    }
+}
+
+/// Text that looks like Python: `functions` of them, 33 characters or a few more each.
+pub fn python(functions: usize) -> String {
+    (0..functions)
+        .map(|i| {
+            let name = ["load", "scan", "find", "join"][i % 4];
+            format!("def {name}_{i}(x):\n    return {} * x\n", i * i % 11)
+        })
+        .collect()
+}
+
+// ---- what a run left -----------------------------------------------------------------------
+
+/// Two runs are the same: weights, optimizer, state, metrics, vocabulary, samples and best
+/// checkpoint, bit for bit, but for the times in them.
+#[track_caller]
+pub fn assert_same_run(a: &Path, b: &Path) {
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let [x, y] = [a, b].map(|run| fs::read(run.join("last").join(file)).unwrap());
+        assert!(x == y, "last/{file} of {} differs", b.display());
+    }
+    assert_eq!(state(a), state(b));
+    assert_eq!(metrics(a), metrics(b));
+    assert_eq!(
+        fs::read(a.join("vocab.json")).unwrap(),
+        fs::read(b.join("vocab.json")).unwrap()
+    );
+    let best = |run: &Path| fs::read(run.join("best/model.safetensors")).ok();
+    assert!(best(a) == best(b), "best of {} differs", b.display());
+    let [x, y] = [a, b].map(|run| snapshot(&run.join("samples")));
+    assert!(x == y, "samples of {} differ", b.display());
+}
+
+/// `state.json` of the last checkpoint, without its line of time.
+pub fn state(run: &Path) -> String {
+    let text = fs::read_to_string(run.join("last/state.json")).unwrap();
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|l| !l.contains("\"elapsed_seconds\""))
+        .collect();
+    assert_eq!(kept.len() + 1, text.lines().count());
+    kept.join("\n")
+}
+
+/// The lines of `metrics.jsonl` up to the time or rate that ends each of them.
+pub fn metrics(run: &Path) -> Vec<String> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let cut = |line: &str| {
+        let at = line
+            .find(",\"tokens_per_s\":")
+            .or_else(|| line.find(",\"seconds\":"));
+        line[..at.expect("a record ends with a time or a rate")].to_owned()
+    };
+    text.lines().map(cut).collect()
+}
+
+/// A number in `state.json` of the last checkpoint.
+pub fn state_number(run: &Path, key: &str) -> u64 {
+    let text = fs::read_to_string(run.join("last/state.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json[key].as_u64().unwrap()
+}
+
+/// Every file below `folder` with its content, and every link with its target, by path.
+pub fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    while let Some(next) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&next) else {
+            continue;
+        };
+        for path in entries.map(|e| e.unwrap().path()) {
+            let name = path.strip_prefix(folder).unwrap().to_path_buf();
+            match fs::read_link(&path) {
+                Ok(target) => files.push((name, target.to_str().unwrap().into())),
+                Err(_) if path.is_dir() => folders.push(path),
+                Err(_) => files.push((name, fs::read(&path).unwrap())),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+// ---- runs under way ------------------------------------------------------------------------
+
+/// A run under way, whose stderr goes to a file. It is ended when it is dropped.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    pub fn start(place: &Place, out: &str, flags: &str) -> Self {
+        let log = place.path(&format!("{out}.log"));
+        let child = place
+            .command(&train_args(out, flags))
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Running { child, log }
+    }
+
+    /// Waits until stderr holds `words`.
+    pub fn wait_for(&mut self, words: &str) {
+        let began = Instant::now();
+        while !fs::read_to_string(&self.log).unwrap().contains(words) {
+            let ended = self.child.try_wait().unwrap();
+            let log = || fs::read_to_string(&self.log).unwrap();
+            assert!(ended.is_none(), "ended before `{words}`: {}", log());
+            assert!(began.elapsed() < Duration::from_secs(60), "{}", log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends the signal of this name, as Ctrl-C (INT) in a terminal does.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.child.id())])
+            .status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub fn end(mut self) -> Done {
+        let status = self.child.wait().unwrap();
+        Done::of(Output {
+            status,
+            stdout: Vec::new(),
+            stderr: fs::read(&self.log).unwrap(),
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After a test that failed; a process that has ended cannot be ended again.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

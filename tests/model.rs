@@ -1,0 +1,333 @@
+//! The whole 2-layer character model: f64 finite differences for every parameter, and PyTorch's
+//! logits, loss, gradients and clipped Adam steps (`tests/golden/charlm.py`).
+
+use rnnx::autograd::Tape;
+use rnnx::models::char_lstm::{CharLstm, CharLstmSizes, DropoutPlan};
+use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::rng::{Purpose, Stream};
+use rnnx::tensor::Tensor;
+use serde_json::Value;
+
+/// f64 against PyTorch's f64: only the order of sums differs.
+const F64_VALUE: f64 = 1e-12;
+/// ... and five Adam steps later, which divide by roots of small numbers.
+const F64_AFTER_ADAM: f64 = 1e-10;
+/// f32 outputs and losses, relative to the largest value: 2^-24 over a few hundred additions.
+const F32_VALUE: f64 = 1e-5;
+/// f32 gradients, whose sums cancel more.
+const F32_GRADIENT: f64 = 1e-4;
+/// Central differences in f64 with step 1e-5: truncation 1e-10, rounding 1e-11, relative to 1.
+const DIFFERENCE: f64 = 1e-8;
+
+/// A number type the model is run in.
+trait Number: rnnx::tensor::Stored + rnnx::device::Dispatch {}
+impl Number for f32 {}
+impl Number for f64 {}
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("golden/charlm.json")).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .collect()
+}
+
+fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    let scale = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        let error = (g - w).abs() / scale.max(1e-30);
+        assert!(
+            error <= tolerance,
+            "{what}[{i}]: {g} is not {w} (relative error {error:e})"
+        );
+    }
+}
+
+/// The golden's model: parameter k holds 0.5 * sin(0.7 i + 1.3 k + 0.1) at flat index i.
+fn model<T: Number>(golden: &Value) -> CharLstm {
+    let size = |key: &str| golden[key].as_u64().unwrap() as usize;
+    let sizes = CharLstmSizes {
+        vocab: size("V"),
+        embedding: size("E"),
+        hidden: size("H"),
+        layers: 2,
+    };
+    let mut model = CharLstm::new::<T>(sizes, 1).unwrap();
+    let layout = model.params().layout().clone();
+    let flat = model.params_mut().values_mut().data_mut::<T>().unwrap();
+    for (k, s) in layout.segments().iter().enumerate() {
+        assert_eq!(s.name, golden["names"][k].as_str().unwrap());
+        for (i, to) in flat[s.offset..][..s.shape.numel()].iter_mut().enumerate() {
+            *to = T::from_f64(0.5 * (0.7 * i as f64 + 1.3 * k as f64 + 0.1).sin());
+        }
+    }
+    model
+}
+
+/// Ids and targets `[T, B]`.
+fn batch(golden: &Value) -> (Tensor, Tensor) {
+    let shape = ["T", "B"].map(|key| golden[key].as_u64().unwrap() as usize);
+    let ids = |key: &str| {
+        let ids: Vec<u32> = numbers(&golden[key]).iter().map(|&x| x as u32).collect();
+        Tensor::from_slice(&ids, shape).unwrap()
+    };
+    (ids("ids"), ids("targets"))
+}
+
+struct Pass {
+    loss: f64,
+    ce: f64,
+    correct: usize,
+    gradient: Tensor,
+}
+
+fn pass<T: Number>(
+    model: &CharLstm,
+    ids: &Tensor,
+    targets: &Tensor,
+    l2: f64,
+    dropout: Option<DropoutPlan>,
+) -> Pass {
+    let mut tape = Tape::with_flat_gradients(Tensor::zeros::<T>([model.params().layout().len()]));
+    let params = model.params().bind(&mut tape).unwrap();
+    let loss = model
+        .loss(&mut tape, &params, ids, targets, l2, dropout)
+        .unwrap();
+    let seed = Tensor::scalar(T::ONE);
+    Pass {
+        loss: loss.total.value().item().unwrap(),
+        ce: loss.ce.value().item().unwrap(),
+        correct: loss.correct,
+        gradient: tape
+            .backward(&loss.total, seed)
+            .unwrap()
+            .into_flat()
+            .unwrap(),
+    }
+}
+
+fn segment<T: Number>(model: &CharLstm, flat: &Tensor, name: &str) -> Vec<f64> {
+    let layout = model.params().layout();
+    let s = layout.segments().iter().find(|s| s.name == name).unwrap();
+    let data = &flat.data::<T>().unwrap()[s.offset..][..s.shape.numel()];
+    data.iter().map(|x| x.to_f64()).collect()
+}
+
+fn forward_matches<T: Number>(value: f64, gradient: f64) {
+    let golden = golden();
+    let model = model::<T>(&golden);
+    let (ids, targets) = batch(&golden);
+    let want = &golden["forward"];
+
+    let mut tape = Tape::inference();
+    let params = model.params().bind(&mut tape).unwrap();
+    let (logits, _) = model.forward(&mut tape, &params, &ids, None, None).unwrap();
+    let logits: Vec<f64> = logits
+        .value()
+        .data::<T>()
+        .unwrap()
+        .iter()
+        .map(|x| x.to_f64())
+        .collect();
+    close("logits", &logits, &numbers(&want["logits"]), value);
+
+    let got = pass::<T>(&model, &ids, &targets, golden["l2"].as_f64().unwrap(), None);
+    close(
+        "loss",
+        &[got.loss],
+        &[want["loss"].as_f64().unwrap()],
+        value,
+    );
+    close("ce", &[got.ce], &[want["ce"].as_f64().unwrap()], value);
+    let share = got.correct as f64 / ids.numel() as f64;
+    assert_eq!(share, want["accuracy"].as_f64().unwrap());
+    for (name, wanted) in want["gradients"].as_object().unwrap() {
+        let found = segment::<T>(&model, &got.gradient, name);
+        close(name, &found, &numbers(wanted), gradient);
+    }
+}
+
+#[test]
+fn forward_and_gradients_match_pytorch_in_f64() {
+    forward_matches::<f64>(F64_VALUE, F64_VALUE);
+}
+
+#[test]
+fn forward_and_gradients_match_pytorch_in_f32() {
+    forward_matches::<f32>(F32_VALUE, F32_GRADIENT);
+}
+
+fn adam_matches(key: &str, clip: Clip) {
+    let golden = golden();
+    let want = &golden[key];
+    let mut model = model::<f64>(&golden);
+    let (ids, targets) = batch(&golden);
+    let config = AdamConfig {
+        learning_rate: golden["learning_rate"].as_f64().unwrap(),
+        beta1: golden["betas"][0].as_f64().unwrap(),
+        beta2: golden["betas"][1].as_f64().unwrap(),
+        epsilon: golden["epsilon"].as_f64().unwrap(),
+    };
+    let mut adam = Adam::new::<f64>(config, model.params().layout());
+    let l2 = golden["l2"].as_f64().unwrap();
+    for (step, wanted) in numbers(&want["losses"]).into_iter().enumerate() {
+        let got = pass::<f64>(&model, &ids, &targets, l2, None);
+        close(
+            &format!("loss before step {step}"),
+            &[got.loss],
+            &[wanted],
+            F64_AFTER_ADAM,
+        );
+        let clipping = adam
+            .update(model.params_mut(), &got.gradient, clip)
+            .unwrap();
+        if let Some(norm) = want["norms"][step].as_f64() {
+            close("global norm", &[clipping.norm], &[norm], F64_AFTER_ADAM);
+            assert!(
+                clipping.factors.iter().all(|&f| f < 1.0),
+                "the clip must bite"
+            );
+        } else {
+            let squares: f64 = numbers(&want["norms"][step]).iter().map(|n| n * n).sum();
+            close(
+                "global norm",
+                &[clipping.norm],
+                &[squares.sqrt()],
+                F64_AFTER_ADAM,
+            );
+            assert!(
+                clipping.factors.iter().any(|&f| f < 1.0),
+                "the clip must bite"
+            );
+        }
+    }
+    let last = pass::<f64>(&model, &ids, &targets, l2, None).loss;
+    close(
+        "loss after",
+        &[last],
+        &[want["loss_after"].as_f64().unwrap()],
+        F64_AFTER_ADAM,
+    );
+    for (name, wanted) in want["parameters"].as_object().unwrap() {
+        let p = segment::<f64>(&model, model.params().values(), name);
+        let squares: f64 = p.iter().map(|x| x * x).sum();
+        let wanted_squares = wanted["sum_of_squares"].as_f64().unwrap();
+        close(name, &[squares], &[wanted_squares], F64_AFTER_ADAM);
+        let sum_error = (p.iter().sum::<f64>() - wanted["sum"].as_f64().unwrap()).abs();
+        assert!(
+            sum_error < F64_AFTER_ADAM * squares.max(1.0),
+            "{name}: sum is off by {sum_error:e}"
+        );
+        close(name, &p[..5], &numbers(&wanted["first"]), F64_AFTER_ADAM);
+    }
+}
+
+#[test]
+fn five_adam_steps_with_clipping_per_tensor_match_pytorch() {
+    adam_matches("adam_clip_per_tensor", Clip::PerTensor { max: 0.05 });
+}
+
+#[test]
+fn five_adam_steps_with_global_clipping_match_pytorch() {
+    adam_matches(
+        "adam_clip_global",
+        Clip::Global {
+            max: 0.05,
+            epsilon: 0.0,
+        },
+    );
+}
+
+/// Every parameter of the whole model, dropout included. `seq` below the vocabulary takes the
+/// embedding's path, above it the gate table's.
+fn gradient_check(sizes: CharLstmSizes, seq: usize, rows: usize) {
+    let mut model = CharLstm::new::<f64>(sizes, 3).unwrap();
+    let mut random = Stream::new(5, Purpose::Sample, 0).reader();
+    // Larger weights than at the start of training, so that the gates leave their linear part.
+    let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
+    values
+        .iter_mut()
+        .for_each(|x| *x = 2.0 * *x + 0.2 * (random.uniform() - 0.5));
+    let mut ids = || {
+        let ids: Vec<u32> = (0..seq * rows)
+            .map(|_| random.below(sizes.vocab as u32))
+            .collect();
+        Tensor::from_slice(&ids, [seq, rows]).unwrap()
+    };
+    let (ids, targets) = (ids(), ids());
+    let dropout = Some(DropoutPlan {
+        p: 0.3,
+        stream: Stream::new(9, Purpose::Dropout, 0),
+    });
+    let l2 = 1e-2;
+    let gradient = pass::<f64>(&model, &ids, &targets, l2, dropout).gradient;
+    let layout = model.params().layout().clone();
+    let step = 1e-5;
+    for s in layout.segments() {
+        let mut largest = 0.0f64;
+        for i in s.offset..s.offset + s.shape.numel() {
+            let mut loss_at = |delta: f64| {
+                let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
+                let before = values[i];
+                values[i] = before + delta;
+                let loss = pass::<f64>(&model, &ids, &targets, l2, dropout).loss;
+                model.params_mut().values_mut().data_mut::<f64>().unwrap()[i] = before;
+                loss
+            };
+            let difference = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+            let analytic = gradient.data::<f64>().unwrap()[i];
+            largest = largest.max(analytic.abs());
+            let error = (analytic - difference).abs();
+            assert!(
+                error < DIFFERENCE,
+                "{}[{}]: backward gives {analytic}, differences give {difference}",
+                s.name,
+                i - s.offset
+            );
+        }
+        assert!(
+            largest > 1e4 * DIFFERENCE,
+            "{}: gradients are too small to be tested",
+            s.name
+        );
+    }
+}
+
+#[test]
+fn whole_model_gradients_with_the_gate_table() {
+    let sizes = CharLstmSizes {
+        vocab: 6,
+        embedding: 3,
+        hidden: 5,
+        layers: 2,
+    };
+    gradient_check(sizes, 7, 3);
+}
+
+#[test]
+fn whole_model_gradients_with_the_embedding() {
+    let sizes = CharLstmSizes {
+        vocab: 13,
+        embedding: 4,
+        hidden: 6,
+        layers: 2,
+    };
+    gradient_check(sizes, 4, 3);
+}
+
+#[test]
+fn whole_model_gradients_with_three_layers() {
+    let sizes = CharLstmSizes {
+        vocab: 5,
+        embedding: 2,
+        hidden: 3,
+        layers: 3,
+    };
+    gradient_check(sizes, 5, 2);
+}
