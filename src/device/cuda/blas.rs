@@ -92,7 +92,7 @@ impl Blas {
         // SAFETY: the handle is alive; alpha and beta are f32 (as the computation is) on the host
         // and read before the call returns; the matrices are the caller's affair, as a kernel's
         // memory is.
-        unsafe {
+        let result = unsafe {
             if c.batch == 1 {
                 blas!(
                     f,
@@ -111,7 +111,15 @@ impl Blas {
                     )
                 )
             }
-        }
+        };
+        result.map_err(|e| match e {
+            Error::Op { op, message } => {
+                let (m, n, k, batch) = (c.m, c.n, c.k, c.batch);
+                let sizes = format!("m {m}, n {n}, k {k}, batch {batch}");
+                Error::op("gemm", format!("{sizes}: {op}: {message}"))
+            }
+            other => other,
+        })
     }
 }
 

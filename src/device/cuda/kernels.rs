@@ -163,7 +163,7 @@ impl Kernels {
             )
         };
         result.map_err(|e| match e {
-            Error::Op { message, .. } => fail(message),
+            Error::Op { op, message } => fail(format!("{op}: {message}")),
             other => other,
         })
     }

@@ -1,6 +1,6 @@
 //! Products: what reaches cuBLAS computes what the emulated device computes.
 
-use super::open;
+use super::{open, world};
 use crate::device::driver::{DevicePtr, Driver, Gemm, Matrix};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -167,5 +167,10 @@ fn products_that_cannot_be_are_refused() {
             ..g
         },
         "leading dimension = 2147483648",
+    );
+    world(|w| w.fail.insert("cublasGemm", 15));
+    refused(
+        g,
+        "m 2, n 2, k 2, batch 1: cublasGemmEx: CUBLAS_STATUS_NOT_SUPPORTED",
     );
 }

@@ -207,6 +207,14 @@ fn faults_and_refusals_are_explained() {
     ] {
         assert!(message.contains(part), "{message} lacks {part}");
     }
+    world(|w| w.fail.insert("cuLaunchKernelEx", 701));
+    let ptr = cuda.alloc(4).unwrap();
+    let error = cuda.launch(&Launch::new(KERNEL, 1, 1), &args(ptr));
+    let message = error.unwrap_err().to_string();
+    assert!(
+        message.contains("scale_f32 (grid [1, 1, 1], block 1): cuLaunchKernelEx: "),
+        "{message}"
+    );
     drop(cuda); // with the fault still there
     assert_clean();
 
