@@ -2,13 +2,22 @@
 //!
 //! A library is looked for in this order: the system's loader, `CUDA_PATH` and `CUDA_HOME`,
 //! `/usr/local/cuda*`, and the `nvidia/*/lib` folders of every Python that the environment names
-//! (the active virtual environment, conda, the folders of `PATH`, the user's and the system's).
+//! (the active virtual environment, conda, the folders of `PATH`, the user's and the system's), and
+//! where containers, WSL and NixOS put the driver's library.
 
 use crate::error::{Error, Result};
 use libloading::Library;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Where containers, WSL and NixOS keep the driver's libraries.
+const DRIVER_FOLDERS: [&str; 4] = [
+    "/usr/local/nvidia/lib64",
+    "/usr/local/nvidia/lib",
+    "/usr/lib/wsl/lib",
+    "/run/opengl-driver/lib",
+];
 
 /// A library that rnnx can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +53,22 @@ impl Kind {
         }
     }
 
-    /// How to get it.
-    fn remedy(self) -> &'static str {
-        match self {
-            Kind::Driver => "it comes with the NVIDIA driver",
-            Kind::Nvrtc => "`pip install nvidia-cuda-nvrtc` brings it",
-            Kind::Cublas | Kind::CublasLt => "`pip install nvidia-cublas` brings it",
+    /// File names, the newest version first, up to a CUDA version's major number.
+    fn names_up_to(self, major: u32) -> impl Iterator<Item = &'static str> {
+        self.names().iter().copied().filter(move |name| {
+            let version = name.rsplit_once(".so.").and_then(|(_, v)| v.parse().ok());
+            version.is_none_or(|version: u32| version <= major)
+        })
+    }
+
+    /// How to get it, for a driver of a CUDA version.
+    fn remedy(self, major: u32) -> &'static str {
+        match (self, major) {
+            (Kind::Driver, _) => "it comes with the NVIDIA driver",
+            (Kind::Nvrtc, 12) => "`pip install nvidia-cuda-nvrtc-cu12` brings it",
+            (Kind::Nvrtc, _) => "`pip install nvidia-cuda-nvrtc` brings it",
+            (_, 12) => "`pip install nvidia-cublas-cu12` brings it",
+            _ => "`pip install nvidia-cublas` brings it",
         }
     }
 }
@@ -63,6 +82,26 @@ pub struct Found {
     pub path: PathBuf,
     /// Kept open as long as the library is.
     _companions: Vec<Library>,
+}
+
+impl Found {
+    /// A function of the library.
+    ///
+    /// # Safety
+    /// `T` is the function's type, and the pointer is not used after the library is closed.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the library does not have it.
+    pub unsafe fn symbol<T: Copy>(&self, name: &str) -> Result<T> {
+        // SAFETY: as this function's.
+        match unsafe { self.library.get::<T>(name.as_bytes()) } {
+            Ok(symbol) => Ok(*symbol),
+            Err(e) => Err(Error::Device(format!(
+                "{} is too old or damaged: it has no {name} ({e})",
+                self.path.display()
+            ))),
+        }
+    }
 }
 
 /// The environment that the search reads, as far as it does.
@@ -119,6 +158,9 @@ impl Environment {
         for prefix in prefixes {
             folders.extend(python_folders(&prefix));
         }
+        if self.system {
+            folders.extend(DRIVER_FOLDERS.map(PathBuf::from));
+        }
         let mut seen = Vec::new();
         folders.retain(|folder| {
             let new = !seen.contains(folder);
@@ -135,9 +177,17 @@ impl Environment {
     /// # Errors
     /// [`Error::Device`] with every place that was tried, if it is nowhere or does not load.
     pub fn load(&self, kind: Kind) -> Result<Found> {
+        self.load_up_to(kind, u32::MAX)
+    }
+
+    /// Loads a library of CUDA `major` or older: a driver runs nothing of a later major version.
+    ///
+    /// # Errors
+    /// As [`Environment::load`].
+    pub fn load_up_to(&self, kind: Kind, major: u32) -> Result<Found> {
         let mut tried = Vec::new();
         if self.system {
-            for name in kind.names() {
+            for name in kind.names_up_to(major) {
                 match open(Path::new(name)) {
                     Ok(library) => {
                         return Ok(Found {
@@ -151,7 +201,7 @@ impl Environment {
             }
         }
         for folder in self.folders() {
-            for name in kind.names() {
+            for name in kind.names_up_to(major) {
                 let path = folder.join(name);
                 if !path.exists() {
                     continue;
@@ -186,8 +236,8 @@ impl Environment {
         Err(Error::Device(format!(
             "{} was not found; {}, or name the folder of a CUDA installation in CUDA_PATH. \
              Tried: {}",
-            kind.names()[0],
-            kind.remedy(),
+            kind.names_up_to(major).next().unwrap_or(kind.names()[0]),
+            kind.remedy(major),
             tried.join(", ")
         )))
     }

@@ -1,6 +1,7 @@
 //! Where tensors live and who computes: the border between rnnx and the hardware.
 
 pub(crate) mod cpu;
+pub mod cuda;
 pub mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulated;

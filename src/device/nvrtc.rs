@@ -69,24 +69,33 @@ impl Nvrtc {
     /// # Errors
     /// [`Error::Device`] if it is not there (with the places tried) or lacks a function.
     pub fn load(environment: &Environment) -> Result<Self> {
-        let found = environment.load(Kind::Nvrtc)?;
+        Self::load_up_to(environment, u32::MAX)
+    }
+
+    /// Finds and loads the library of CUDA `major` or older: a driver runs no code that a later
+    /// major version compiled.
+    ///
+    /// # Errors
+    /// As [`Nvrtc::load`].
+    pub fn load_up_to(environment: &Environment, major: u32) -> Result<Self> {
+        let found = environment.load_up_to(Kind::Nvrtc, major)?;
         // SAFETY: the types above are those of nvrtc.h, where these signatures have been the same
         // since CUDA 11; the pointers are used only while `found` is alive, in the same struct.
         unsafe {
             let version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status =
-                symbol(&found, "nvrtcVersion")?;
+                found.symbol("nvrtcVersion")?;
             let (mut major, mut minor) = (0, 0);
             version(&mut major, &mut minor);
             Ok(Nvrtc {
                 version: (major, minor),
-                create: symbol(&found, "nvrtcCreateProgram")?,
-                compile: symbol(&found, "nvrtcCompileProgram")?,
-                log_size: symbol(&found, "nvrtcGetProgramLogSize")?,
-                log: symbol(&found, "nvrtcGetProgramLog")?,
-                cubin_size: symbol(&found, "nvrtcGetCUBINSize")?,
-                cubin: symbol(&found, "nvrtcGetCUBIN")?,
-                error_string: symbol(&found, "nvrtcGetErrorString")?,
-                destroy: symbol(&found, "nvrtcDestroyProgram")?,
+                create: found.symbol("nvrtcCreateProgram")?,
+                compile: found.symbol("nvrtcCompileProgram")?,
+                log_size: found.symbol("nvrtcGetProgramLogSize")?,
+                log: found.symbol("nvrtcGetProgramLog")?,
+                cubin_size: found.symbol("nvrtcGetCUBINSize")?,
+                cubin: found.symbol("nvrtcGetCUBIN")?,
+                error_string: found.symbol("nvrtcGetErrorString")?,
+                destroy: found.symbol("nvrtcDestroyProgram")?,
                 found,
             })
         }
@@ -193,20 +202,5 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         // SAFETY: created by the same library, destroyed once.
         unsafe { (self.0.destroy)(&mut self.1) };
-    }
-}
-
-/// A function of the library.
-///
-/// # Safety
-/// `T` is the function's type, and the pointer is not used after `found` is gone.
-unsafe fn symbol<T: Copy>(found: &Found, name: &str) -> Result<T> {
-    // SAFETY: as this function's.
-    match unsafe { found.library.get::<T>(name.as_bytes()) } {
-        Ok(symbol) => Ok(*symbol),
-        Err(e) => Err(Error::Device(format!(
-            "{} is too old or damaged: it has no {name} ({e})",
-            found.path.display()
-        ))),
     }
 }

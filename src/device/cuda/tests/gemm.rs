@@ -1,0 +1,176 @@
+//! Products: what reaches cuBLAS computes what the emulated device computes.
+
+use super::{open, world};
+use crate::device::driver::{DevicePtr, Driver, Gemm, Matrix};
+use crate::dtype::DType;
+use crate::error::Error;
+
+/// The same product on the emulated device and through the fake cuBLAS.
+#[cfg(feature = "emulator")]
+fn same_product(base: Gemm, sizes: [usize; 3]) {
+    use crate::device::emulated::Emulated;
+    let run = |device: &dyn Driver| {
+        let mut g = base;
+        let [a, b, c] = [0usize, 1, 2].map(|which| {
+            let [x, y, z] = [&mut g.a, &mut g.b, &mut g.c];
+            let matrix = match which {
+                0 => x,
+                1 => y,
+                _ => z,
+            };
+            let value = |i: usize| ((i * 7 + which * 3) % 11) as f32 - 5.0;
+            let bytes: Vec<u8> = (0..sizes[which])
+                .flat_map(|i| match matrix.dtype {
+                    DType::F16 => half::f16::from_f32(value(i)).to_le_bytes().to_vec(),
+                    _ => value(i).to_le_bytes().to_vec(),
+                })
+                .collect();
+            matrix.ptr = device.alloc(bytes.len()).unwrap();
+            device.upload(matrix.ptr, &bytes).unwrap();
+            (matrix.ptr, bytes.len())
+        });
+        device.gemm(&g).unwrap();
+        let mut out = vec![0; c.1];
+        device.download(&mut out, c.0).unwrap();
+        for (ptr, _) in [a, b, c] {
+            device.free(ptr).unwrap();
+        }
+        out
+    };
+    assert_eq!(run(&open().unwrap()), run(&Emulated::new(0)), "{base:?}");
+}
+
+#[cfg(feature = "emulator")]
+#[test]
+fn products_are_those_of_the_emulated_device() {
+    let (m, n, k) = (3usize, 4usize, 5usize);
+    for case in 0..64 {
+        let bit = |i: usize| case >> i & 1 == 1;
+        let (trans_a, trans_b, batch) = (bit(0), bit(1), if bit(2) { 3 } else { 1 });
+        let dtype = if bit(3) { DType::F16 } else { DType::F32 };
+        let c_dtype = if bit(4) { dtype } else { DType::F32 };
+        // Stored rows and columns, a leading dimension and a stride with room to spare.
+        let matrix = |rows: usize, columns: usize, dtype| {
+            let (ld, stride) = (rows + 2, (rows + 2) * columns + 3);
+            let ptr = DevicePtr::NULL;
+            (
+                Matrix {
+                    ptr,
+                    dtype,
+                    ld,
+                    stride,
+                },
+                stride * batch,
+            )
+        };
+        let (a, size_a) = if trans_a {
+            matrix(k, m, dtype)
+        } else {
+            matrix(m, k, dtype)
+        };
+        let (b, size_b) = if trans_b {
+            matrix(n, k, dtype)
+        } else {
+            matrix(k, n, dtype)
+        };
+        let (c, size_c) = matrix(m, n, c_dtype);
+        let beta = if bit(5) { 0.5 } else { 0.0 };
+        let g = Gemm {
+            trans_a,
+            trans_b,
+            m,
+            n,
+            k,
+            alpha: 2.0,
+            a,
+            b,
+            beta,
+            c,
+            batch,
+        };
+        same_product(g, [size_a, size_b, size_c]);
+        same_product(Gemm { k: 0, ..g }, [size_a, size_b, size_c]);
+        same_product(Gemm { m: 0, ..g }, [size_a, size_b, size_c]);
+    }
+}
+
+#[test]
+fn products_that_cannot_be_are_refused() {
+    let cuda = open().unwrap();
+    let matrix = |dtype| Matrix {
+        ptr: DevicePtr::NULL,
+        dtype,
+        ld: 2,
+        stride: 4,
+    };
+    let [a, b, c] = [DType::F16; 3].map(matrix);
+    let (trans_a, trans_b) = (false, false);
+    let g = Gemm {
+        trans_a,
+        trans_b,
+        m: 2,
+        n: 2,
+        k: 2,
+        alpha: 1.0,
+        a,
+        b,
+        beta: 0.0,
+        c,
+        batch: 1,
+    };
+    let refused = |g: Gemm, part: &str| {
+        let error = cuda.gemm(&g).unwrap_err();
+        assert!(matches!(error, Error::Op { op: "gemm", .. }), "{error}");
+        assert!(error.to_string().contains(part), "{error} lacks {part}");
+    };
+    refused(Gemm { batch: 0, ..g }, "batch 0");
+    refused(
+        Gemm {
+            b: matrix(DType::F32),
+            ..g
+        },
+        "F32",
+    );
+    refused(
+        Gemm {
+            c: matrix(DType::U32),
+            ..g
+        },
+        "U32",
+    );
+    let u32 = matrix(DType::U32);
+    refused(
+        Gemm {
+            a: u32,
+            b: u32,
+            ..g
+        },
+        "U32",
+    );
+    refused(
+        Gemm { m: 3, ..g },
+        "A has 3 stored rows and a leading dimension of 2",
+    );
+    refused(
+        Gemm {
+            k: 3,
+            trans_a: true,
+            ..g
+        },
+        "A has 3",
+    );
+    refused(Gemm { k: 3, ..g }, "B has 3");
+    refused(Gemm { n: 1 << 31, ..g }, "n = 2147483648");
+    refused(
+        Gemm {
+            a: Matrix { ld: 1 << 31, ..a },
+            ..g
+        },
+        "leading dimension = 2147483648",
+    );
+    world(|w| w.fail.insert("cublasGemm", 15));
+    refused(
+        g,
+        "m 2, n 2, k 2, batch 1: cublasGemmEx: CUBLAS_STATUS_NOT_SUPPORTED",
+    );
+}
