@@ -364,18 +364,19 @@ impl CharDataArgs {
 }
 
 impl DeviceArgs {
-    /// Device and precision, automatic where not given, once the number of threads is set.
+    /// Device and precision, once the number of threads is set. `usual` is the device where none
+    /// is given.
     ///
     /// # Errors
     /// [`crate::Error::Usage`] for a number of threads that the system cannot start.
-    pub fn settle(&self) -> crate::Result<Chosen> {
+    pub fn settle(&self, usual: DeviceChoice) -> crate::Result<Chosen> {
         let precision = match self.precision.as_deref() {
             Some("fp16") => Precision::Fp16,
             Some("fp32") => Precision::Fp32,
             _ => Precision::Auto,
         };
         super::use_threads(self.threads.map(|n| n as usize))?;
-        device::choose(self.device.unwrap_or(DeviceChoice::Auto), precision)
+        device::choose(self.device.unwrap_or(usual), precision)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::models::sampling::{Sampler, SamplingOptions};
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
+use crate::train::config::DeviceChoice;
 use crate::train::device::Chosen;
 use crate::train::step::{CharLmStep, StepConfig};
 use crate::train::{memory, sample};
@@ -30,7 +31,7 @@ const GEMM: usize = 2048;
 /// As [`DeviceArgs::settle`](super::args::DeviceArgs::settle), and for a step that needs more
 /// memory than there is.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let chosen = args.device.settle()?;
+    let chosen = args.device.settle(DeviceChoice::Auto)?;
     eprintln!("{}", chosen.line);
     let wants = |kind| args.kinds.contains(&kind) || args.kinds.contains(&BenchKind::All);
     let mut results = Map::new();

@@ -8,7 +8,8 @@ use super::args::DoctorArgs;
 use super::emit;
 use crate::Result;
 use crate::data::corpus::embedded_files;
-use crate::device::cpu::simd::Level;
+use crate::device::Level;
+use crate::device::cuda;
 use crate::models::gemv::Kernel;
 
 /// One line of the table, and one key of the JSON object.
@@ -50,8 +51,7 @@ fn facts(corpus: &[(String, Vec<u8>)]) -> Vec<Fact> {
     let text = format!("embedded: {files} files, {:.1} MB", bytes as f64 / 1e6);
     let value = json!({"files": files, "bytes": bytes});
     facts.push(fact("corpus", text, "corpus", value));
-    let gpu = "none: this version of rnnx has no CUDA engine yet and runs on the CPU only";
-    facts.push(fact("GPU", gpu, "gpu", Value::Null));
+    facts.extend(gpu());
     facts
 }
 
@@ -61,6 +61,71 @@ fn fact(label: &'static str, text: impl Into<String>, key: &'static str, value: 
         text: text.into(),
         key,
         value,
+    }
+}
+
+/// The driver, the GPUs and the libraries that `--device cuda` needs. What is missing is told with
+/// the places tried.
+fn gpu() -> Vec<Fact> {
+    let cuda::Probe {
+        driver,
+        gpus,
+        nvrtc,
+        cublas,
+    } = cuda::probe();
+    let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
+    let mut facts = vec![found("GPU driver", "driver", driver, |d| {
+        let module = d.module.clone().unwrap_or_default();
+        let module = module.lines().next().unwrap_or_default().to_owned();
+        let text = format!("CUDA {} ({}) {module}", version(d.cuda), d.path.display());
+        (
+            text,
+            json!({"cuda": version(d.cuda), "path": d.path, "module": module}),
+        )
+    })];
+    match gpus {
+        Ok(gpus) if gpus.is_empty() => facts.push(fact("GPU", "none", "gpus", json!([]))),
+        Ok(gpus) => {
+            let lines: Vec<String> = gpus
+                .iter()
+                .map(|g| format!("cuda:{} {g}", g.number))
+                .collect();
+            facts.push(fact("GPU", lines.join("; "), "gpus", json!(lines)));
+        }
+        Err(_) => facts.push(fact(
+            "GPU",
+            "none: training runs on the CPU",
+            "gpus",
+            json!([]),
+        )),
+    }
+    let library = |l: &cuda::LibraryFacts| {
+        let text = format!("{} ({})", version(l.version), l.path.display());
+        (text, json!({"version": version(l.version), "path": l.path}))
+    };
+    facts.push(found("NVRTC", "nvrtc", nvrtc, library));
+    facts.push(found("cuBLAS", "cublas", cublas, library));
+    facts
+}
+
+/// A part that was found, or what is known of its absence.
+fn found<T>(
+    label: &'static str,
+    key: &'static str,
+    part: Result<T>,
+    show: impl Fn(&T) -> (String, Value),
+) -> Fact {
+    match part {
+        Ok(part) => {
+            let (text, value) = show(&part);
+            fact(label, text, key, value)
+        }
+        Err(e) => fact(
+            label,
+            format!("not found: {e}"),
+            key,
+            json!({"missing": e.to_string()}),
+        ),
     }
 }
 

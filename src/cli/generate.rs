@@ -11,6 +11,7 @@ use crate::files::tensors::TensorFile;
 use crate::models::char_weights::CharLmWeights;
 use crate::models::generator::Generator;
 use crate::models::sampling::{Sampler, SamplingOptions};
+use crate::train::config::DeviceChoice;
 use crate::train::{sample, start};
 use crate::{Error, Result};
 
@@ -67,7 +68,7 @@ impl GenerateRequest {
 /// # Errors
 /// As [`run`], and for a run or checkpoint that cannot be read.
 pub fn command(args: &GenerateArgs) -> Result<()> {
-    if args.device.settle()?.gpu.is_some() {
+    if args.device.settle(DeviceChoice::Cpu)?.gpu.is_some() {
         return Err(Error::Usage(
             "generation runs on the CPU: leave --device out".into(),
         ));

@@ -125,10 +125,16 @@ impl Environment {
             .filter_map(path)
             .collect();
         if let Some(list) = var("PATH") {
-            let folders = std::env::split_paths(&list);
-            prefixes.extend(folders.filter_map(|dir| Some(dir.parent()?.to_path_buf())));
+            for dir in std::env::split_paths(&list) {
+                prefixes.extend(dir.parent().map(Path::to_path_buf));
+                // A python3 that is a link lies in the installation that it leads to.
+                let python = dir.join("python3").canonicalize().ok();
+                prefixes.extend(python.and_then(|p| Some(p.parent()?.parent()?.to_path_buf())));
+            }
         }
         prefixes.extend(path("HOME").map(|home| home.join(".local")));
+        let mut seen = std::collections::HashSet::new();
+        prefixes.retain(|prefix| seen.insert(prefix.clone()));
         Environment {
             cuda: ["CUDA_PATH", "CUDA_HOME"]
                 .into_iter()

@@ -2,6 +2,7 @@
 
 use super::config::{DeviceChoice, Precision};
 use crate::device::Gpu;
+use crate::device::cuda::Cuda;
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
@@ -23,13 +24,18 @@ pub struct Chosen {
 /// does not have.
 pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
     let gpu = match device {
-        DeviceChoice::Auto | DeviceChoice::Cpu => return cpu(device, precision),
+        DeviceChoice::Cpu => return cpu(precision, ""),
+        DeviceChoice::Auto => match Cuda::open(0) {
+            Ok(cuda) => Gpu::new(cuda),
+            Err(e) => {
+                // The places tried fill a screen; doctor lists them.
+                let e = e.to_string();
+                let why = e.split("; ").next().unwrap_or_default();
+                return cpu(precision, &format!(" (auto: {why}; see rnnx doctor)"));
+            }
+        },
+        DeviceChoice::Cuda(number) => Gpu::new(Cuda::open(number)?),
         DeviceChoice::Emulated => emulated()?,
-        DeviceChoice::Cuda(_) => {
-            return Err(Error::Device(format!(
-                "--device {device}: this version of rnnx has no CUDA driver yet: use --device cpu"
-            )));
-        }
     };
     let mixed = precision != Precision::Fp32;
     let name = if mixed { "fp16" } else { "fp32" };
@@ -40,17 +46,13 @@ pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
     })
 }
 
-fn cpu(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
+fn cpu(precision: Precision, why: &str) -> Result<Chosen> {
     if precision == Precision::Fp16 {
         return Err(Error::Usage(
             "--precision fp16 is for GPUs: the CPU computes in fp32, leave the flag out".into(),
         ));
     }
     let threads = rayon::current_num_threads();
-    let why = match device {
-        DeviceChoice::Auto => " (auto: this version of rnnx has no CUDA driver yet)",
-        _ => "",
-    };
     Ok(Chosen {
         line: format!("device: cpu, {threads} threads, fp32{why}"),
         gpu: None,
