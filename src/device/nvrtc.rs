@@ -22,6 +22,7 @@ macro_rules! sources {
 }
 sources!(
     "adam.cu",
+    "attention.cu",
     "cast.cu",
     "dropout.cu",
     "elementwise.cu",

@@ -1,6 +1,7 @@
 //! The emulated device: what it catches, its primitives, and every kernel under several schedules.
 
 mod adam;
+mod attention;
 mod cast_dropout;
 mod device;
 mod elementwise;
