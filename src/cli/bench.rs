@@ -1,7 +1,7 @@
 //! `rnnx bench`: times matrix products, training steps and generation on this machine.
 
 use super::args::{BenchArgs, BenchKind};
-use super::emit;
+use super::{bench_gpu, emit};
 use crate::Result;
 use crate::device::cpu::gemm::{Mat, gemm};
 use crate::files::state::LossScaler;
@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use std::time::Instant;
 
 /// Characters of the vocabulary: printable ASCII and newline, less the rarest.
-const VOCAB: usize = 95;
+pub(super) const VOCAB: usize = 95;
 /// Numbers that stand for a character.
 const EMBEDDING: usize = 64;
 /// Side of the square matrices.
@@ -35,15 +35,22 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     eprintln!("{}", chosen.line);
     let wants = |kind| args.kinds.contains(&kind) || args.kinds.contains(&BenchKind::All);
     let mut results = Map::new();
+    results.insert("device".into(), json!(chosen.line));
     let mut table = String::new();
     // The step comes before the product it is compared with, so that its peak memory is its own.
     let charlm = wants(BenchKind::Charlm)
         .then(|| charlm(args, &chosen))
         .transpose()?;
     if wants(BenchKind::Gemm) || charlm.is_some() {
-        let gflops = gemm_rate(args.seconds)?;
-        table += &format!("gemm      {GEMM} x {GEMM} x {GEMM} f32: {gflops:.0} GFLOP/s\n");
-        results.insert("gemm".into(), json!({"gflops": gflops, "size": GEMM}));
+        let (size, dtype, gflops) = match &chosen.gpu {
+            None => (GEMM, "f32", gemm_rate(args.seconds)?),
+            Some(gpu) => bench_gpu::gemm_rate(gpu, chosen.mixed, args)?,
+        };
+        table += &format!("gemm      {size} x {size} x {size} {dtype}: {gflops:.0} GFLOP/s\n");
+        results.insert(
+            "gemm".into(),
+            json!({"gflops": gflops, "size": size, "dtype": dtype}),
+        );
         if let Some(c) = charlm {
             table += &c.line(args, gflops);
             results.insert("charlm".into(), c.json(args, gflops));
@@ -65,7 +72,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 
 /// The median of `f`'s times in seconds, after one run that does not count, over at least 3 runs
 /// and `seconds`.
-fn median_time(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<Times> {
+pub(super) fn median_time(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<Times> {
     f()?;
     let began = Instant::now();
     let mut times = Vec::new();
@@ -83,11 +90,12 @@ fn median_time(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<Times>
     })
 }
 
-struct Times {
-    median: f64,
-    best: f64,
-    worst: f64,
-    runs: usize,
+/// Times of one piece of work, in seconds.
+pub(super) struct Times {
+    pub(super) median: f64,
+    pub(super) best: f64,
+    pub(super) worst: f64,
+    pub(super) runs: usize,
 }
 
 // ---- gemm ----------------------------------------------------------------------------------
@@ -138,7 +146,9 @@ fn weights(s: CharLstmSizes) -> f64 {
 
 fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
     let sizes = sizes(args);
-    memory::check(memory::charlm_step(sizes, args.batch_size, args.seq_length))?;
+    if chosen.gpu.is_none() {
+        memory::check(memory::charlm_step(sizes, args.batch_size, args.seq_length))?;
+    }
     let model = CharLstm::new::<f32>(sizes, 1)?;
     let config = AdamConfig {
         learning_rate: 1.8e-4,
@@ -154,22 +164,21 @@ fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
         seed: 1,
     };
     let mut step = CharLmStep::new(model, adam, config);
-    if let Some(gpu) = &chosen.gpu {
-        step = step.to_gpu(gpu, chosen.mixed.then_some(LossScaler::FIRST))?;
-    }
-    let shape = [args.seq_length, args.batch_size];
     let tokens = args.seq_length * args.batch_size;
-    let mut random = Stream::new(1, Purpose::Sample, 0).reader();
-    let mut batch = || -> Result<Tensor> {
-        let ids: Vec<u32> = (0..tokens).map(|_| random.below(VOCAB as u32)).collect();
-        Tensor::from_slice(&ids, shape)
+    let times = match &chosen.gpu {
+        Some(gpu) => {
+            step = step.to_gpu(gpu, chosen.mixed.then_some(LossScaler::FIRST))?;
+            bench_gpu::step_times(step, args)?
+        }
+        None => {
+            let (ids, targets) = (random_ids(args, 1)?, random_ids(args, 2)?);
+            let mut n = 0;
+            median_time(args.seconds, || {
+                n += 1;
+                step.train(&ids, &targets, n).map(|_| ())
+            })?
+        }
     };
-    let (ids, targets) = (batch()?, batch()?);
-    let mut n = 0;
-    let times = median_time(args.seconds, || {
-        n += 1;
-        step.train(&ids, &targets, n).map(|_| ())
-    })?;
     let chars_per_s = tokens as f64 / times.median;
     Ok(CharlmResult {
         gflops: 6.0 * weights(sizes) * chars_per_s / 1e9,
@@ -179,11 +188,19 @@ fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
     })
 }
 
+/// Random characters `[T, B]`.
+fn random_ids(args: &BenchArgs, seed: u64) -> Result<Tensor> {
+    let mut random = Stream::new(seed, Purpose::Sample, 0).reader();
+    let tokens = args.seq_length * args.batch_size;
+    let ids: Vec<u32> = (0..tokens).map(|_| random.below(VOCAB as u32)).collect();
+    Tensor::from_slice(&ids, [args.seq_length, args.batch_size])
+}
+
 impl CharlmResult {
     fn line(&self, args: &BenchArgs, gemm: f64) -> String {
         let t = &self.times;
         format!(
-            "charlm    B {} T {} H {} f32: {:.0} ms a step (best {:.0}, worst {:.0} of {}), \
+            "charlm    B {} T {} H {}: {:.4} ms a step (best {:.4}, worst {:.4} of {}), \
              {:.0} characters/s, {:.0} GFLOP/s = {:.0} % of gemm{}\n",
             args.batch_size,
             args.seq_length,

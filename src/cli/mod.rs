@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod bench;
+mod bench_gpu;
 pub mod completions;
 pub mod config_file;
 pub mod data;

@@ -31,7 +31,7 @@ impl Session {
             Begin::New { force, init_from } => {
                 let init = init_from.as_deref().map(Init::load).transpose()?;
                 let vocab = init.as_ref().and_then(|i| i.vocab.clone());
-                let data = make_data(&config, &corpus, vocab)?;
+                let data = make_data(&config, &corpus, vocab, chosen.gpu.is_none())?;
                 let mut model = make_model(&config, data.vocab.len())?;
                 if let Some(init) = &init {
                     model.import(&init.weights)?;
@@ -48,7 +48,7 @@ impl Session {
                 let last = folder.last()?;
                 let state = load_state(&last, &corpus, &config)?;
                 let vocab = read_vocab(&folder)?;
-                let data = make_data(&config, &corpus, Some(vocab))?;
+                let data = make_data(&config, &corpus, Some(vocab), chosen.gpu.is_none())?;
                 check_state(&last, &state, &config, data.steps_per_epoch() as u64)?;
                 let mut model = make_model(&config, data.vocab.len())?;
                 model.import(&load_weights(&last.join(MODEL))?)?;
@@ -144,17 +144,21 @@ fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
     Ok(corpus)
 }
 
-fn make_data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
+fn make_data(
+    config: &CharLmConfig,
+    corpus: &Corpus,
+    vocab: Option<CharVocab>,
+    on_cpu: bool,
+) -> Result<CharData> {
     let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
     let data = match vocab {
         Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
         None => CharData::new(corpus, valid, length, batch),
     }?;
-    memory::check(memory::charlm_step(
-        sizes(config, data.vocab.len()),
-        batch,
-        length,
-    ))?;
+    if on_cpu {
+        let sizes = sizes(config, data.vocab.len());
+        memory::check(memory::charlm_step(sizes, batch, length))?;
+    }
     Ok(data)
 }
 
