@@ -1,6 +1,6 @@
 //! The whole border to the hardware: memory, launches, GEMM, events, graphs.
 //!
-//! Two implementations: a GPU, and the emulated device ([`super::emulated`]). Nothing above this
+//! Two implementations: a GPU, and the emulated device (`emulated`, a feature). Nothing above this
 //! module knows which. Work is issued in one order (one stream) and may still be running when a
 //! call returns; [`Driver::download`] and [`Driver::synchronize`] wait for it.
 

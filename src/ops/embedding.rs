@@ -1,4 +1,4 @@
-//! **op** y = rows of a table: y[i] = table[ids[i]].
+//! **op** y = rows of a table: `y[i] = table[ids[i]]`.
 
 use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};

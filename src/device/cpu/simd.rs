@@ -114,7 +114,7 @@ impl Level {
     }
 }
 
-/// An element type that [`dispatch`] knows kernels for.
+/// An element type that [`Dispatch::dispatch`] knows kernels for.
 pub trait Dispatch: Float {
     /// Runs the task with the widest instruction set of this machine.
     fn dispatch<K: Task<Self>>(task: K) -> K::Output;

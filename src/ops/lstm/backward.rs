@@ -62,16 +62,16 @@ pub struct Partial<T: Dispatch> {
 }
 
 /// What a slab works with.
-struct Scratch<T: Dispatch> {
+pub(super) struct Scratch<T: Dispatch> {
     /// dh of the step before `[rows][4L panels]`.
     dh: Buffer<T>,
     /// dc `[units][rows][L]`.
     dc: Buffer<T>,
     /// dz of a chunk `[steps][units][rows][4L]`.
-    dz: Buffer<T>,
+    pub(super) dz: Buffer<T>,
     /// [x_t | h_{t-1}] of a chunk, transposed in tiles: `[tiles][steps * rows][tile_rows]`.
-    inputs: Buffer<T>,
-    partial: Partial<T>,
+    pub(super) inputs: Buffer<T>,
+    pub(super) partial: Partial<T>,
 }
 
 impl<T: Dispatch> Task<T> for Backward<'_, T> {
@@ -108,7 +108,7 @@ impl<T: Dispatch> Task<T> for Backward<'_, T> {
 
 impl<T: Dispatch> Backward<'_, T> {
     /// Columns of [x | h].
-    fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.start.inputs() + self.slab.blocks.hidden
     }
 
@@ -202,7 +202,7 @@ impl<T: Dispatch> Backward<'_, T> {
 
     /// Offset of (step in chunk, u, row) in `Scratch::dz`.
     #[inline(always)]
-    fn dz_at(&self, step: usize, u: usize, row: usize) -> usize {
+    pub(super) fn dz_at(&self, step: usize, u: usize, row: usize) -> usize {
         let Slab { rows, blocks, .. } = self.slab;
         ((step * blocks.units() + u) * rows + row) * blocks.panel()
     }
@@ -283,120 +283,6 @@ impl<T: Dispatch> Backward<'_, T> {
                         }
                     }
                 });
-            }
-        }
-    }
-
-    /// Adds a chunk's dz^T [x | h_{t-1}] to the slab's weight gradient.
-    #[inline(always)]
-    unsafe fn weights<S: Simd<E = T>>(&self, begin: usize, end: usize, s: &mut Scratch<T>) {
-        let Slab { rows, blocks, .. } = self.slab;
-        let (columns, width) = (self.columns(), blocks.panel());
-        let chunk_rows = (end - begin) * rows;
-        for t in begin..end {
-            self.transpose_inputs::<S>(t, (t - begin) * rows, chunk_rows, &mut s.inputs);
-        }
-        for u in 0..blocks.units() {
-            for_row_tiles!(S, columns, |k, M| {
-                // SAFETY: tile k / ROWS, rows k..k + M and all steps of the chunk exist.
-                unsafe {
-                    let to = s
-                        .partial
-                        .weights
-                        .as_mut_ptr()
-                        .add((u * columns + k) * width);
-                    let mut acc = [[S::splat(T::ZERO); WIDTH]; M];
-                    for (m, acc) in acc.iter_mut().enumerate() {
-                        *acc = load_row::<S, WIDTH>(to.add(m * width));
-                    }
-                    let tile = s.inputs.as_ptr().add(k * chunk_rows);
-                    for step in 0..end - begin {
-                        let x = Rows {
-                            ptr: tile.add(step * rows * S::ROWS),
-                            row: 1,
-                            step: S::ROWS,
-                        };
-                        let dz = s.dz.as_ptr().add(self.dz_at(step, u, 0));
-                        acc = multiply::<S, M, WIDTH>(acc, rows, x, dz);
-                    }
-                    for (m, acc) in acc.iter().enumerate() {
-                        store_row::<S, WIDTH>(to.add(m * width), acc);
-                    }
-                }
-            });
-        }
-    }
-
-    /// Writes [x_t | h_{t-1}] of this slab into tiles of ROWS columns: `[tile][row][ROWS]`.
-    #[inline(always)]
-    fn transpose_inputs<S: Simd<E = T>>(
-        &self,
-        t: usize,
-        at: usize,
-        chunk_rows: usize,
-        tiles: &mut [T],
-    ) {
-        let Slab {
-            batch,
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
-        let inputs = self.start.inputs();
-        for row in 0..rows {
-            let r = t * batch + first + row;
-            let mut put = |column: usize, values: &[T]| {
-                for (k, &v) in values.iter().enumerate() {
-                    let (tile, m) = ((column + k) / S::ROWS, (column + k) % S::ROWS);
-                    tiles[(tile * chunk_rows + at + row) * S::ROWS + m] = v;
-                }
-            };
-            if let Start::Dense { x, .. } = self.start {
-                put(0, &x[r * inputs..][..inputs]);
-            }
-            match (t, self.h0) {
-                (0, None) => (0..blocks.hidden).for_each(|k| put(inputs + k, &[T::ZERO])),
-                (0, Some(h0)) => put(
-                    inputs,
-                    &h0[(first + row) * blocks.hidden..][..blocks.hidden],
-                ),
-                _ => put(
-                    inputs,
-                    &self.y[(r - batch) * blocks.hidden..][..blocks.hidden],
-                ),
-            }
-        }
-    }
-
-    /// Adds a chunk's dz to the gradient of the bias, or of the gate table's rows.
-    #[inline(always)]
-    unsafe fn start_gradient<S: Simd<E = T>>(&self, begin: usize, end: usize, s: &mut Scratch<T>) {
-        let Slab {
-            batch,
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
-        for t in begin..end {
-            for u in 0..blocks.units() {
-                for row in 0..rows {
-                    let to_row = match self.start {
-                        Start::Dense { .. } => 0,
-                        Start::Table { ids, .. } => ids[t * batch + first + row] as usize,
-                    };
-                    // SAFETY: ids were checked to be below the table's rows.
-                    unsafe {
-                        let dz = s.dz.as_ptr().add(self.dz_at(t - begin, u, row));
-                        let at = to_row * blocks.gates() + u * blocks.panel();
-                        let to = s.partial.start.as_mut_ptr().add(at);
-                        for k in 0..WIDTH {
-                            let to = to.add(k * S::LANES);
-                            S::store(to, S::add(S::load(to), S::load(dz.add(k * S::LANES))));
-                        }
-                    }
-                }
             }
         }
     }

@@ -1,0 +1,136 @@
+//! Configuration files, and what `--resume` may change.
+
+use super::*;
+
+#[test]
+fn an_unknown_key_names_line_and_neighbour() {
+    let refuse = |text: &str| usage(parse(text, "my.toml"));
+    assert_eq!(
+        refuse("# comment\n\nhiden-size = 3\n"),
+        "my.toml:3: unknown key \"hiden-size\": did you mean \"hidden-size\"?"
+    );
+    assert_eq!(
+        refuse("seed = 2\nbatch_size = 3\n"),
+        "my.toml:2: unknown key \"batch_size\": did you mean \"batch-size\"?"
+    );
+    let message = refuse("zzzzzzzzzzz = 1\n");
+    assert!(
+        message.starts_with("my.toml:1: unknown key \"zzzzzzzzzzz\"; the keys are corpus, "),
+        "{message}"
+    );
+    // A table is a key that there is not.
+    assert!(
+        refuse("seed = 1\n[model]\nhidden-size = 3\n")
+            .starts_with("my.toml:2: unknown key \"model\"")
+    );
+}
+
+#[test]
+fn a_wrong_value_names_line_key_and_what_is_expected() {
+    let refuse = |text: &str| usage(parse(text, "my.toml"));
+    assert_eq!(
+        refuse("seed = 2\nhidden-size = \"big\"\n"),
+        "my.toml:2: hidden-size = \"big\" (a TOML string) cannot be used: hidden-size is a whole \
+         number from 1 to 16384 (units of each LSTM layer)"
+    );
+    for text in [
+        "dropout = 1.0",
+        "dropout = nan",
+        "dropout = true",
+        "learning-rate = inf",
+        "epochs = -1",
+        "epochs = 1.5",
+        "clip-mode = \"both\"",
+        "device = \"gpu\"",
+        "shuffle = 1",
+        "corpus = \"a.py\"",
+        "corpus = [1]",
+    ] {
+        let key = text.split(' ').next().unwrap();
+        let message = refuse(&format!("\n{text}\n"));
+        assert!(
+            message.starts_with(&format!("my.toml:2: {key} = ")),
+            "{message}"
+        );
+    }
+    assert!(refuse("seed = 1\nseed = 2\n").starts_with("my.toml:2: "));
+    assert!(refuse("seed = \n").starts_with("my.toml:1: "));
+    let message = refuse("kind = \"seq2seq\"\n");
+    assert!(
+        message.contains("my.toml:1: kind = \"seq2seq\""),
+        "{message}"
+    );
+    let missing = resolve(&flags("--config no/such.toml"), None).unwrap_err();
+    assert_eq!(missing.exit_code(), 1);
+    assert!(
+        missing.to_string().contains("cannot read no/such.toml"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_names_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    std::fs::write(&path, b"seed = 1\n\xff\xfe").unwrap();
+    let message = usage(read(&path));
+    assert!(
+        message.ends_with("c.toml:2: not UTF-8 text; is this a TOML file?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn resume_takes_the_saved_values() {
+    let saved = unusual();
+    assert_eq!(resolve(&flags("--resume"), Some(&saved)).unwrap(), saved);
+    let free = "--resume --epochs 9 --max-steps 5 --log-every 2 --checkpoint-every 3 --device cpu --threads 1";
+    let config = resolve(&flags(free), Some(&saved)).unwrap();
+    assert_eq!(
+        (config.epochs, config.max_steps, config.log_every),
+        (9, Some(5), 2)
+    );
+    assert_eq!(
+        (config.checkpoint_every, config.device, config.threads),
+        (Some(3), DeviceChoice::Cpu, Some(1))
+    );
+    // What was said again is no contradiction, and neither is `auto`.
+    resolve(
+        &flags("--resume --hidden-size 13 --no-shuffle --precision auto"),
+        Some(&saved),
+    )
+    .unwrap();
+}
+
+#[test]
+fn resume_refuses_contradictions() {
+    let saved = CharLmConfig {
+        precision: Precision::Fp32,
+        ..CharLmConfig::default()
+    };
+    for (words, was) in [
+        ("--corpus a.py", "no --corpus (the embedded one)"),
+        ("--max-chars 100", "--max-chars 6000000"),
+        ("--valid-fraction 0.2", "--valid-fraction 0.05"),
+        ("--no-shuffle", "--shuffle"),
+        ("--embedding-dim 32", "--embedding-dim 64"),
+        ("--hidden-size 128", "--hidden-size 256"),
+        ("--num-layers 1", "--num-layers 2"),
+        ("--dropout 0.5", "--dropout 0.1"),
+        ("--batch-size 64", "--batch-size 512"),
+        ("--seq-length 64", "--seq-length 256"),
+        ("--learning-rate 0.5", "--learning-rate 0.00018"),
+        ("--clip-norm 0.5", "--clip-norm 1.0"),
+        ("--clip-mode global", "--clip-mode per-tensor"),
+        ("--l2 0.5", "--l2 0.0001"),
+        ("--seed 2", "--seed 1"),
+        ("--precision fp16", "--precision fp32"),
+    ] {
+        let message = usage(resolve(&flags(&format!("--resume {words}")), Some(&saved)));
+        let expected = format!("--resume: {words} contradicts the saved run, which has {was}. ");
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(message.contains("--init-from"), "{message}");
+    }
+    let quick = usage(resolve(&flags("--resume --preset quick"), Some(&saved)));
+    assert!(quick.contains("--batch-size 64 contradicts"), "{quick}");
+}
