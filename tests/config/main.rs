@@ -371,8 +371,25 @@ fn doctor_says_what_it_found() {
     assert_eq!(facts["version"], env!("CARGO_PKG_VERSION"));
     assert!(facts["threads"]["used"].as_u64().unwrap() >= 1);
     assert!(facts["vectors"]["f32_lanes"].as_u64().unwrap() >= 1);
-    assert!(facts["gpu"].is_null());
+    assert!(facts["gpus"].is_array());
+    // Each part is there with its version, or missing with the places tried.
+    for (part, version) in [
+        ("driver", "cuda"),
+        ("nvrtc", "version"),
+        ("cublas", "version"),
+    ] {
+        let missing = facts[part]["missing"]
+            .as_str()
+            .is_some_and(|m| m.contains("Tried:"));
+        assert!(
+            missing || facts[part][version].is_string(),
+            "{}",
+            facts[part]
+        );
+    }
     let table = String::from_utf8(run(&["doctor"]).stdout).unwrap();
-    assert!(table.contains("runs on the CPU only"), "{table}");
     assert!(table.starts_with("rnnx"), "{table}");
+    for part in ["GPU driver", "NVRTC", "cuBLAS"] {
+        assert!(table.contains(part), "{table}");
+    }
 }
