@@ -117,8 +117,8 @@ fn bench_prints_its_figures() {
     let small = "--batch-size 4 --seq-length 8 --hidden-size 16 --seconds 0.01";
     let done = place.run(&format!("bench charlm {small} --json")).ok();
     let object = json(&done.stdout);
-    assert_eq!(keys(&object), ["gemm", "charlm"]);
-    assert_eq!(keys(&object["gemm"]), ["gflops", "size"]);
+    assert_eq!(keys(&object), ["device", "gemm", "charlm"]);
+    assert_eq!(keys(&object["gemm"]), ["gflops", "size", "dtype"]);
     assert_eq!(
         keys(&object["charlm"]),
         [

@@ -65,6 +65,8 @@ impl Place {
             .args(args)
             .current_dir(self.folder.path())
             .env("NO_COLOR", "1")
+            // The same tests on a machine with a GPU.
+            .env("CUDA_VISIBLE_DEVICES", "")
             .stdin(Stdio::null());
         command
     }
@@ -91,6 +93,8 @@ impl Place {
             .args(args)
             .current_dir(self.folder.path())
             .env("NO_COLOR", "1")
+            // The same tests on a machine with a GPU.
+            .env("CUDA_VISIBLE_DEVICES", "")
             .stdin(Stdio::null());
         Done::of(command.output().unwrap())
     }
