@@ -103,7 +103,8 @@ KERNEL(adam_prepare, ptr<const float> grads, ptr<const float> params, ptr<const 
 
 // grads, params, m, v [n] f32; halves [n] or null: a half copy of params; decay, spans, factor and
 // state as above. log_beta1 and log_beta2 are the logarithms of the betas, in double precision
-// rounded once: 1 - beta^t = -expm1(t log beta) keeps its digits for small t.
+// rounded once: 1 - beta^t = -expm1(t log beta) keeps its digits for small t. For t = 1 that is also
+// the factor of g: 1 - 0.999f would be 1e-5 off 0.001.
 KERNEL(adam_update, ptr<const float> grads, ptr<float> params, ptr<float> m, ptr<float> v,
        ptr<half> halves, ptr<const float> decay, ptr<const u32> spans, ptr<const float> factor,
        ptr<const u32> state, float learning_rate, float beta1, float beta2, float log_beta1,
@@ -113,13 +114,14 @@ KERNEL(adam_update, ptr<const float> grads, ptr<float> params, ptr<float> m, ptr
     float t = float(state[STEPS]), unscale = float_of(state[UNSCALE]);
     float l2 = decay[span.segment], clip = factor[span.segment];
     float correction1 = -exp_minus_1(t * log_beta1), correction2 = -exp_minus_1(t * log_beta2);
+    float rest1 = -exp_minus_1(log_beta1), rest2 = -exp_minus_1(log_beta2);
     for (u32 i = span.first + thread_x(); i < span.end; i += threads()) {
         float w = params[i];
         float g = grads[i] * unscale;
         if (l2 != 0.0f) g += l2 * w;
         g *= clip;
-        float m_t = beta1 * m[i] + (1.0f - beta1) * g;
-        float v_t = beta2 * v[i] + (1.0f - beta2) * g * g;
+        float m_t = beta1 * m[i] + rest1 * g;
+        float v_t = beta2 * v[i] + rest2 * g * g;
         w -= learning_rate * (m_t / correction1) / (square_root(v_t / correction2) + epsilon);
         m[i] = m_t;
         v[i] = v_t;

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod generate;
 pub mod inspect;
 pub mod report;
+pub mod selftest;
 pub mod train_charlm;
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -47,6 +48,8 @@ pub enum Command {
     Data(DataCommand),
     /// Time matrix products, training steps and generation
     Bench(args::BenchArgs),
+    /// Compare every op on a device with the CPU
+    Selftest(args::SelftestArgs),
     /// Show what a checkpoint or safetensors file holds
     Inspect(args::InspectArgs),
     /// Show what was found here: CPU, threads, memory, corpus, GPU
@@ -86,6 +89,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
         Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Selftest(args)) => selftest::run(args),
         Some(Command::Inspect(args)) => inspect::command(args),
         Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Completions(args)) => completions::run(args),
