@@ -34,7 +34,10 @@ pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
                 return cpu(precision, &format!(" (auto: {why}; see rnnx doctor)"));
             }
         },
-        DeviceChoice::Cuda(number) => Gpu::new(Cuda::open(number)?),
+        DeviceChoice::Cuda(number) => {
+            let asked = |e| Error::Device(format!("--device {device}: {e}"));
+            Gpu::new(Cuda::open(number).map_err(asked)?)
+        }
         DeviceChoice::Emulated => emulated()?,
     };
     let mixed = precision != Precision::Fp32;

@@ -129,6 +129,7 @@ impl Plan {
             let dropout = Some(DropoutPlan {
                 p: CONFIG.dropout,
                 stream: Stream::new(CONFIG.seed, Purpose::Dropout, n as u32),
+                step: None,
             });
             let total = model
                 .loss(&mut tape, &bound, &ids, &targets, CONFIG.l2, dropout)?
