@@ -12,7 +12,7 @@
 //! | F5 | [`nn`], [`optim`] |
 //! | F6 | [`models`] |
 //! | F7 | [`train`] |
-//! | F8 | [`report`] |
+//! | F8 | [`report`], [`selftest`] |
 //! | F9 | [`cli`] |
 
 pub mod autograd;
@@ -28,6 +28,7 @@ pub mod ops;
 pub mod optim;
 pub mod report;
 pub mod rng;
+pub mod selftest;
 pub mod shape;
 pub mod tensor;
 pub mod train;

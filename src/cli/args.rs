@@ -271,6 +271,20 @@ pub enum BenchKind {
     All,
 }
 
+/// Arguments of `rnnx selftest`.
+#[derive(Args, Clone, Debug)]
+pub struct SelftestArgs {
+    /// auto, cpu, cuda, cuda:N or emulated; the CPU in f32 is compared with itself in f64 [default: auto]
+    #[arg(long, value_name = "DEVICE", value_parser = str::parse::<DeviceChoice>)]
+    pub device: Option<DeviceChoice>,
+    /// Run only the ops that have this in their name
+    #[arg(long, value_name = "OP")]
+    pub filter: Option<String>,
+    /// Print JSON with every case
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `rnnx doctor`.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod generate;
 pub mod inspect;
 pub mod report;
+pub mod selftest;
 pub mod train_charlm;
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -46,6 +47,8 @@ pub enum Command {
     Data(DataCommand),
     /// Time matrix products, training steps and generation
     Bench(args::BenchArgs),
+    /// Compare every op on a device with the CPU
+    Selftest(args::SelftestArgs),
     /// Show what a checkpoint or safetensors file holds
     Inspect(args::InspectArgs),
     /// Show what was found here: CPU, threads, memory, corpus, GPU
@@ -85,6 +88,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
         Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Selftest(args)) => selftest::run(args),
         Some(Command::Inspect(args)) => inspect::command(args),
         Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Completions(args)) => completions::run(args),

@@ -7,5 +7,6 @@ mod gpu;
 mod others;
 mod report;
 mod resume;
+mod selftest;
 mod support;
 mod train;

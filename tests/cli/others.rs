@@ -27,6 +27,7 @@ fn help_version_and_unknown_words() {
         "report",
         "data",
         "bench",
+        "selftest",
         "inspect",
         "doctor",
         "completions",

@@ -1,0 +1,199 @@
+//! `rnnx selftest`: the op table on a device against the CPU reference.
+
+use super::args::SelftestArgs;
+use super::emit;
+use crate::selftest::{self, CaseResult};
+use crate::train::config::{DeviceChoice, Precision};
+use crate::train::device;
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::cmp::Ordering;
+
+/// Runs the table and prints it, as text or as one JSON object.
+///
+/// # Errors
+/// [`Error::Device`] for a device that is not there, [`Error::Usage`] for a filter that fits no op,
+/// [`Error::Op`] that names the cases which failed.
+pub fn run(args: &SelftestArgs) -> Result<()> {
+    let filter = args.filter.as_deref();
+    let ops = selftest::ops();
+    if let Some(filter) = filter.filter(|f| !ops.iter().any(|op| op.contains(f))) {
+        return Err(Error::Usage(format!(
+            "--filter {filter}: no op has that in its name: give one of {}",
+            ops.join(", ")
+        )));
+    }
+    let choice = args.device.unwrap_or(DeviceChoice::Auto);
+    let chosen = device::choose(choice, Precision::Auto)?;
+    let name = match &chosen.gpu {
+        Some(gpu) => gpu.driver().description(),
+        None => "cpu in f32".into(),
+    };
+    eprintln!("testing {name} against the CPU in f64");
+    let results = selftest::run(chosen.gpu.as_ref(), filter);
+    match args.json {
+        true => emit(&format!("{:#}\n", report(&name, &results)))?,
+        false => emit(&table(&results))?,
+    }
+    verdict(&results)
+}
+
+/// Ops and data types in the table's order, each with its cases.
+fn groups(results: &[CaseResult]) -> Vec<Vec<&CaseResult>> {
+    let mut groups: Vec<Vec<&CaseResult>> = Vec::new();
+    for r in results {
+        let same = |g: &&mut Vec<&CaseResult>| g[0].op == r.op && g[0].dtype == r.dtype;
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(r),
+            None => groups.push(vec![r]),
+        }
+    }
+    groups
+}
+
+/// The worse of two cases: one that failed, then the one that uses more of its bound.
+fn by_severity(a: &CaseResult, b: &CaseResult) -> Ordering {
+    let share = |r: &CaseResult| {
+        if r.error == 0.0 {
+            0.0
+        } else {
+            r.error / r.bound
+        }
+    };
+    b.passed.cmp(&a.passed).then(share(a).total_cmp(&share(b)))
+}
+
+fn table(results: &[CaseResult]) -> String {
+    let mut lines = "op            type  cases  worst error      bound\n".to_owned();
+    for group in groups(results) {
+        let worst = group.iter().max_by(|a, b| by_severity(a, b));
+        let Some(worst) = worst else { continue };
+        lines += &format!(
+            "{:14}{:6}{:>5}  {:>11}  {:>9}  {}\n",
+            worst.op,
+            worst.dtype.to_string(),
+            group.len(),
+            format!("{:.1e}", worst.error),
+            format!("{:.1e}", worst.bound),
+            if worst.passed { "ok" } else { "FAIL" }
+        );
+    }
+    for r in results.iter().filter(|r| !r.passed) {
+        lines += &format!("FAIL {} {} ({}): {}\n", r.op, r.dtype, r.case, r.message);
+    }
+    lines
+}
+
+/// An infinite error, which is no JSON number, becomes null.
+fn report(device: &str, results: &[CaseResult]) -> Value {
+    let case = |r: &CaseResult| {
+        json!({
+            "op": r.op,
+            "dtype": r.dtype.to_string(),
+            "case": r.case,
+            "error": r.error,
+            "bound": r.bound,
+            "why": r.why,
+            "digest": format!("{:016x}", r.digest),
+            "passed": r.passed,
+            "message": r.message,
+        })
+    };
+    json!({
+        "device": device,
+        "passed": results.iter().all(|r| r.passed),
+        "failed": results.iter().filter(|r| !r.passed).count(),
+        "cases": results.iter().map(case).collect::<Vec<_>>(),
+    })
+}
+
+/// Cases that the error names; the rest it counts.
+const NAMED: usize = 8;
+
+fn verdict(results: &[CaseResult]) -> Result<()> {
+    let failed = results.iter().filter(|r| !r.passed);
+    let names: Vec<_> = failed
+        .map(|r| format!("{} {} ({})", r.op, r.dtype, r.case))
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let rest = names.len().saturating_sub(NAMED);
+    let more = if rest > 0 {
+        format!("; and {rest} more")
+    } else {
+        String::new()
+    };
+    let shown = names[..names.len() - rest].join("; ");
+    Err(Error::op(
+        "selftest",
+        format!(
+            "{} of {} cases failed: {shown}{more}. Do not train on this device before they pass",
+            names.len(),
+            results.len()
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DType;
+
+    fn result(case: &str, error: f64) -> CaseResult {
+        let passed = error < 1e-6;
+        CaseResult {
+            op: "tanh",
+            dtype: DType::F16,
+            case: case.into(),
+            error,
+            bound: 1e-6,
+            why: "one rounding",
+            digest: 0xAB,
+            passed,
+            message: if passed {
+                String::new()
+            } else {
+                "y, element 3".into()
+            },
+        }
+    }
+
+    #[test]
+    fn a_failure_is_an_error_that_names_its_case() {
+        assert!(verdict(&[result("7", 1e-7)]).is_ok());
+        let results = [
+            result("7", 1e-7),
+            result("33", 0.5),
+            result("1", f64::INFINITY),
+        ];
+        let error = verdict(&results).unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        let message = error.to_string();
+        assert!(message.starts_with("selftest: 2 of 3 cases failed: tanh f16 (33); tanh f16 (1)."));
+        let many: Vec<_> = (0..20).map(|n| result(&n.to_string(), 1.0)).collect();
+        let message = verdict(&many).unwrap_err().to_string();
+        assert!(message.contains("20 of 20") && message.contains("(7); and 12 more."));
+    }
+
+    #[test]
+    fn the_table_shows_the_worst_case_and_each_failure() {
+        let text = table(&[result("7", 1e-7), result("33", 5e-7)]);
+        let line = text.lines().nth(1).unwrap();
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words, ["tanh", "f16", "2", "5.0e-7", "1.0e-6", "ok"]);
+        let text = table(&[result("7", 0.5), result("33", 5e-7)]);
+        let line = text.lines().nth(1).unwrap();
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words, ["tanh", "f16", "2", "5.0e-1", "1.0e-6", "FAIL"]);
+        assert_eq!(text.lines().nth(2), Some("FAIL tanh f16 (7): y, element 3"));
+    }
+
+    #[test]
+    fn no_result_is_null_in_json() {
+        let json = report("cpu", &[result("7", f64::INFINITY)]);
+        assert_eq!(json["failed"], 1);
+        let case = &json["cases"][0];
+        assert!(case["error"].is_null() && case["digest"] == "00000000000000ab");
+    }
+}

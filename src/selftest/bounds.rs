@@ -1,0 +1,109 @@
+//! How far a result may be from the reference, each bound with its reason.
+//!
+//! An error is the largest distance of an output's elements, over the largest magnitude that the
+//! reference has in that output. f32 has 24 bits (a rounding is 6.0e-8), f16 has 11 (4.9e-4).
+
+use crate::dtype::DType;
+
+/// The largest error allowed, for each data type of the storage.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    f32: f64,
+    f16: f64,
+    /// Why the numbers are what they are.
+    pub why: &'static str,
+}
+
+impl Bound {
+    /// The bound where numbers are stored as `dtype`.
+    pub fn of(self, dtype: DType) -> f64 {
+        match dtype {
+            DType::F16 => self.f16,
+            _ => self.f32,
+        }
+    }
+}
+
+/// Gathers, counts, masks, and conversions of numbers that fit.
+pub(super) const EXACT: Bound = Bound {
+    f32: 0.0,
+    f16: 0.0,
+    why: "moved or counted, not rounded",
+};
+
+/// A sum or product of two numbers, or a conversion.
+pub(super) const ROUNDED: Bound = Bound {
+    f32: 6.0e-8,
+    f16: 4.9e-4,
+    why: "one rounding",
+};
+
+/// A product with a constant.
+pub(super) const SCALED: Bound = Bound {
+    f32: 1.2e-7,
+    f16: 4.9e-4,
+    why: "one rounding, of a product with a constant that is f32 itself",
+};
+
+/// Two results added.
+pub(super) const TWICE: Bound = Bound {
+    f32: 1.2e-7,
+    f16: 9.8e-4,
+    why: "two results added: two roundings",
+};
+
+/// Sums that stay in f32 whatever the operands are.
+pub(super) const SUM: Bound = Bound {
+    f32: 2e-6,
+    f16: 2e-6,
+    why: "sums of exact terms in f32, in another order",
+};
+
+/// Products of matrices.
+pub(super) const PRODUCT: Bound = Bound {
+    f32: 2e-6,
+    f16: 1.5e-3,
+    why: "sums of up to 257 products in f32, rounded once or twice when stored",
+};
+
+/// sigmoid and tanh.
+pub(super) const ACTIVATION: Bound = Bound {
+    f32: 1e-6,
+    f16: 2e-3,
+    why: "exp and a quotient of a few units in the last place; backward starts from the stored y",
+};
+
+/// A whole LSTM layer over a sequence.
+pub(super) const LSTM: Bound = Bound {
+    f32: 6e-6,
+    f16: 8e-3,
+    why: "activations and products of each step, whose errors the recurrence carries on",
+};
+
+/// Softmax and its loss.
+pub(super) const SOFTMAX: Bound = Bound {
+    f32: 1.5e-6,
+    f16: 1.5e-6,
+    why: "exp, log and sums over a row in f32, from the same logits",
+};
+
+/// The gradient of the logits.
+pub(super) const SOFTMAX_GRADIENT: Bound = Bound {
+    f32: 1.5e-6,
+    f16: 7e-4,
+    why: "exp and a sum over a row in f32, rounded once when stored",
+};
+
+/// Adam's moments and the change of the parameters.
+pub(super) const ADAM: Bound = Bound {
+    f32: 1e-5,
+    f16: 1e-5,
+    why: "everything is f32; a change of 1e-2 of parameters near 1 keeps five digits",
+};
+
+/// Loss, norm, weights and moments after whole training steps.
+pub(super) const STEP: Bound = Bound {
+    f32: 4e-6,
+    f16: 6e-3,
+    why: "a forward and a backward pass through two layers, then Adam",
+};

@@ -1,0 +1,54 @@
+//! The table of cases: an op, its sizes, its outputs and their bounds.
+//!
+//! Sizes are odd (1, 7, 33, 257) and, for each kernel that works in blocks, past one block.
+
+mod adam;
+mod elements;
+mod lstm;
+mod rows;
+mod step;
+
+use super::Case;
+use super::probe::Output;
+use super::side::Side;
+use crate::dtype::DType;
+use crate::error::Result;
+
+/// The data types that a GPU stores numbers in.
+const BOTH: &[DType] = &[DType::F32, DType::F16];
+
+/// All cases; those of an op stand together.
+pub(super) fn table() -> Vec<Case> {
+    let mut table = Vec::new();
+    elements::cases(&mut table);
+    rows::cases(&mut table);
+    lstm::cases(&mut table);
+    adam::cases(&mut table);
+    step::cases(&mut table);
+    table
+}
+
+/// Adds a case in both data types.
+fn add(
+    table: &mut Vec<Case>,
+    op: &'static str,
+    name: impl Into<String>,
+    outputs: impl Fn(&Side) -> Result<Vec<Output>> + 'static,
+) {
+    add_in(table, BOTH, op, name, outputs);
+}
+
+fn add_in(
+    table: &mut Vec<Case>,
+    dtypes: &'static [DType],
+    op: &'static str,
+    name: impl Into<String>,
+    outputs: impl Fn(&Side) -> Result<Vec<Output>> + 'static,
+) {
+    table.push(Case {
+        op,
+        name: name.into(),
+        dtypes,
+        outputs: Box::new(outputs),
+    });
+}

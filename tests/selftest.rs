@@ -1,0 +1,248 @@
+//! The table of `rnnx selftest` on the CPU and on the emulated device, and that it can fail.
+
+use rnnx::Result;
+use rnnx::device::Gpu;
+use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
+use rnnx::device::emulated::Emulated;
+use rnnx::dtype::DType;
+use rnnx::selftest::{self, CaseResult};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Kernels that no op launches yet.
+const WITHOUT_AN_OP: [&str; 4] = ["rnn_bwd_f16", "rnn_bwd_f32", "rnn_fwd_f16", "rnn_fwd_f32"];
+
+fn assert_passed(results: &[CaseResult]) {
+    let failed: Vec<_> = results.iter().filter(|r| !r.passed).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn the_cpu_in_f32_agrees_with_f64() {
+    let results = selftest::run(None, None);
+    assert_passed(&results);
+    assert!(results.iter().all(|r| r.dtype == DType::F32));
+    let mut ops: Vec<_> = results.iter().map(|r| r.op).collect();
+    ops.dedup();
+    assert_eq!(ops, selftest::ops());
+}
+
+#[test]
+fn the_emulated_device_agrees_under_every_schedule_with_the_same_bits() {
+    let run = |schedule| selftest::run(Some(&Gpu::new(Emulated::new(schedule))), None);
+    let first = run(0);
+    assert_passed(&first);
+    assert!(first.iter().any(|r| r.dtype == DType::F16));
+    for schedule in [1, 77] {
+        for (a, b) in first.iter().zip(run(schedule)) {
+            assert_eq!(*a, b, "schedule {schedule}");
+        }
+    }
+}
+
+/// The emulated device with a fault that a test plants.
+#[derive(Debug)]
+struct Faulty {
+    inner: Emulated,
+    fault: Fault,
+    launches: AtomicU32,
+    kernels: Arc<Mutex<BTreeSet<String>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// None.
+    Sound,
+    /// After `tanh_fwd_f32`: the first element of y is multiplied by 2^128.
+    Tanh,
+    /// After every second `sum_f32`: the last bit of the first sum is flipped.
+    EverySecondSum,
+    /// `mul_f16` cannot be launched.
+    NoMul,
+    /// After `column_sum_f32`: a bit is flipped behind the sums, which is behind a segment of the
+    /// flat gradient.
+    BehindColumnSum,
+}
+
+impl Faulty {
+    fn new(fault: Fault) -> Self {
+        Faulty {
+            inner: Emulated::new(0),
+            fault,
+            launches: AtomicU32::new(0),
+            kernels: Arc::default(),
+        }
+    }
+
+    fn gpu(fault: Fault) -> Arc<Gpu> {
+        Gpu::new(Faulty::new(fault))
+    }
+
+    fn flip(&self, at: Arg, bits: u32) -> Result<()> {
+        let Arg::Ptr(at) = at else {
+            panic!("{at:?} is no pointer");
+        };
+        let mut word = [0u8; 4];
+        self.inner.download(&mut word, at)?;
+        let flipped = u32::from_ne_bytes(word) ^ bits;
+        self.inner.upload(at, &flipped.to_ne_bytes())
+    }
+}
+
+impl Driver for Faulty {
+    fn description(&self) -> String {
+        format!("faulty device: {:?}", self.fault)
+    }
+    fn alloc(&self, bytes: usize) -> Result<DevicePtr> {
+        self.inner.alloc(bytes)
+    }
+    fn free(&self, ptr: DevicePtr) -> Result<()> {
+        self.inner.free(ptr)
+    }
+    fn upload(&self, to: DevicePtr, from: &[u8]) -> Result<()> {
+        self.inner.upload(to, from)
+    }
+    fn download(&self, to: &mut [u8], from: DevicePtr) -> Result<()> {
+        self.inner.download(to, from)
+    }
+    fn copy(&self, to: DevicePtr, from: DevicePtr, bytes: usize) -> Result<()> {
+        self.inner.copy(to, from, bytes)
+    }
+    fn fill(&self, to: DevicePtr, value: u8, bytes: usize) -> Result<()> {
+        self.inner.fill(to, value, bytes)
+    }
+    fn launch(&self, launch: &Launch, args: &[Arg]) -> Result<()> {
+        self.kernels.lock().unwrap().insert(launch.kernel.into());
+        if matches!(self.fault, Fault::NoMul) && launch.kernel == "mul_f16" {
+            let message = "no such kernel".to_owned();
+            return Err(rnnx::Error::op("launch", message));
+        }
+        self.inner.launch(launch, args)?;
+        match (self.fault, launch.kernel) {
+            (Fault::Tanh, "tanh_fwd_f32") => self.flip(args[1], 0x4000_0000),
+            (Fault::EverySecondSum, "sum_f32") => {
+                let odd = self.launches.fetch_add(1, Ordering::Relaxed) % 2;
+                self.flip(args[1], odd)
+            }
+            (Fault::BehindColumnSum, "column_sum_f32") => {
+                let (Arg::Ptr(to), Arg::U32(columns)) = (args[1], args[3]) else {
+                    panic!("{args:?}");
+                };
+                let behind = to.offset(4 * columns as usize);
+                self.flip(behind.into(), 1)
+            }
+            _ => Ok(()),
+        }
+    }
+    fn gemm(&self, gemm: &Gemm) -> Result<()> {
+        self.inner.gemm(gemm)
+    }
+    fn synchronize(&self) -> Result<()> {
+        self.inner.synchronize()
+    }
+    fn record(&self) -> Result<Event> {
+        self.inner.record()
+    }
+    fn elapsed_ms(&self, from: &Event, to: &Event) -> Result<f32> {
+        self.inner.elapsed_ms(from, to)
+    }
+    fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {
+        self.inner.capture(work)
+    }
+    fn replay(&self, graph: &Graph) -> Result<()> {
+        self.inner.replay(graph)
+    }
+}
+
+#[test]
+fn the_table_launches_every_kernel_that_an_op_has() {
+    let sound = Faulty::new(Fault::Sound);
+    let kernels = sound.kernels.clone();
+    assert_passed(&selftest::run(Some(&Gpu::new(sound)), None));
+    let launched = kernels.lock().unwrap();
+    // The emulator's own tests have kernels of their own.
+    let of_tests = |name: &&str| name.starts_with("fault_") || name.starts_with("probe_");
+    let all = Emulated::kernels().into_iter().filter(|n| !of_tests(n));
+    let missing: Vec<_> = all.filter(|name| !launched.contains(*name)).collect();
+    assert_eq!(missing, WITHOUT_AN_OP);
+}
+
+/// Op and data type of each case that failed, all of them in the order of the table.
+fn failures(results: &[CaseResult]) -> Vec<(&str, DType, &str)> {
+    let failed = results.iter().filter(|r| !r.passed);
+    failed.map(|r| (r.op, r.dtype, r.case.as_str())).collect()
+}
+
+#[test]
+fn a_wrong_element_of_tanh_fails_tanh_in_f32_and_nothing_else() {
+    let results = selftest::run(Some(&Faulty::gpu(Fault::Tanh)), None);
+    let tanh = results.iter().filter(|r| r.op == "tanh");
+    let tanh: Vec<_> = tanh.filter(|r| r.dtype == DType::F32).collect();
+    assert!(tanh.len() > 5);
+    for r in &tanh {
+        assert!(r.error > 1e10 && r.error > r.bound, "{r:?}");
+        assert!(r.message.contains("element 0"), "{r:?}");
+    }
+    let expected: Vec<_> = tanh
+        .iter()
+        .map(|r| (r.op, r.dtype, r.case.as_str()))
+        .collect();
+    assert_eq!(failures(&results), expected);
+}
+
+#[test]
+fn bits_that_change_from_run_to_run_fail() {
+    let gpu = Faulty::gpu(Fault::EverySecondSum);
+    let results = selftest::run(Some(&gpu), Some("sum"));
+    // A case of one sum: the first run has the right bits, the second has not.
+    let one = results
+        .iter()
+        .find(|r| r.op == "sum" && r.case.starts_with("33,"));
+    let one = one.expect("a case of 33 elements");
+    assert!(one.error <= one.bound, "{one:?}");
+    assert!(!one.passed && one.message.contains("other bits"), "{one:?}");
+}
+
+#[test]
+fn an_error_is_a_result_and_the_rest_goes_on() {
+    let gpu = Faulty::gpu(Fault::NoMul);
+    let results = selftest::run(Some(&gpu), Some("mul"));
+    let (failed, passed): (Vec<_>, Vec<_>) = results.iter().partition(|r| !r.passed);
+    assert!(
+        failed
+            .iter()
+            .all(|r| r.op == "mul" && r.dtype == DType::F16)
+    );
+    assert!(failed.iter().all(|r| r.error.is_infinite()));
+    assert!(failed.iter().all(|r| r.message.contains("no such kernel")));
+    assert!(failed.len() > 5);
+    assert!(
+        passed
+            .iter()
+            .any(|r| r.op == "matmul" && r.dtype == DType::F16)
+    );
+    assert!(
+        passed
+            .iter()
+            .any(|r| r.op == "mul" && r.dtype == DType::F32)
+    );
+}
+
+#[test]
+fn a_write_behind_a_gradient_fails() {
+    let gpu = Faulty::gpu(Fault::BehindColumnSum);
+    let results = selftest::run(Some(&gpu), Some("add_bias"));
+    let case = |dtype| {
+        results
+            .iter()
+            .find(|r| r.case == "7x33" && r.dtype == dtype)
+    };
+    let r = case(DType::F32).expect("the case");
+    assert!(
+        !r.passed && r.message.contains("between two tensors"),
+        "{r:?}"
+    );
+    // There the kernel is column_sum_f16.
+    assert!(case(DType::F16).expect("the case").passed);
+}
