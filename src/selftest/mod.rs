@@ -2,7 +2,7 @@
 //!
 //! A case runs one op, or a whole training step, forward and backward, on inputs drawn from a fixed
 //! seed. The reference is the CPU in f64, fed the same numbers: those of an f16 case are rounded to
-//! f16 on both sides. Each output and each gradient has a bound with a reason ([`bounds`]). A case
+//! f16 on both sides. Each output and each gradient has a bound with a reason (`bounds.rs`). A case
 //! runs twice on the device and must give the same bits, and no op may write to its inputs, beside
 //! them, or between the tensors of a flat gradient.
 //!

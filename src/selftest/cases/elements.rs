@@ -44,6 +44,15 @@ fn pairs(table: &mut Vec<Case>) {
             })
         });
     }
+    // The gradient of a sum is one tensor for both operands, until another is added to one of them.
+    add(table, "add", "257, a gradient that is shared", |side| {
+        let inputs = ["a", "b"].map(|name| Input::leaf(name, [257], TWICE));
+        probe(side, &inputs, |tape, v| {
+            let product = ops::mul(tape, &v[0], &v[1])?;
+            let sum = ops::add(tape, &v[0], &v[1])?;
+            Ok(vec![("sum", sum, ROUNDED), ("product", product, ROUNDED)])
+        })
+    });
 }
 
 fn activations(table: &mut Vec<Case>) {
