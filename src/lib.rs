@@ -4,7 +4,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`data`], [`files`] |
+//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`log`], [`data`], [`files`] |
 //! | F1 | [`device`] |
 //! | F2 | [`tensor`] |
 //! | F3 | [`autograd`] |
@@ -22,6 +22,7 @@ pub mod device;
 pub mod dtype;
 pub mod error;
 pub mod files;
+pub mod log;
 pub mod models;
 pub mod nn;
 pub mod ops;

@@ -114,12 +114,10 @@ fn the_captured_step_gives_the_same_bits_as_single_steps() {
         }
     }
     for burst in [1, 2] {
-        let (got, step, feed) = by_loop(Gpu::new(Emulated::new(0)), burst);
-        assert!(
-            feed.describe().contains("one CUDA graph"),
-            "{}",
-            feed.describe()
-        );
+        let (got, step, mut feed) = by_loop(Gpu::new(Emulated::new(0)), burst);
+        assert_eq!(feed.is_captured(), Some(true));
+        assert_eq!(feed.news().unwrap(), "step: one captured graph");
+        assert!(feed.news().is_none(), "told once");
         assert_same(&want, &got);
         let (a, b) = (single.weights().unwrap(), step.weights().unwrap());
         for (name, tensor) in &a.tensors {
@@ -201,12 +199,9 @@ impl Driver for NoGraphs {
 #[test]
 fn a_driver_without_graphs_trains_the_same() {
     let (want, ..) = by_loop(Gpu::new(Emulated::new(0)), 2);
-    let (got, _, feed) = by_loop(Gpu::new(NoGraphs(Emulated::new(0))), 2);
-    assert!(
-        feed.describe().contains("no CUDA graph"),
-        "{}",
-        feed.describe()
-    );
+    let (got, _, mut feed) = by_loop(Gpu::new(NoGraphs(Emulated::new(0))), 2);
+    assert_eq!(feed.is_captured(), Some(false));
+    assert!(feed.news().unwrap().contains("no graphs here"));
     assert_same(&want, &got);
 }
 

@@ -251,6 +251,9 @@ pub struct BenchArgs {
     /// Seconds that each measurement lasts
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = real_in(Allowed::Real(0.01, 3600.0)), allow_hyphen_values = true)]
     pub seconds: f64,
+    /// No notes on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -280,6 +283,9 @@ pub struct SelftestArgs {
     /// Run only the ops that have this in their name
     #[arg(long, value_name = "OP")]
     pub filter: Option<String>,
+    /// No notes on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
     /// Print JSON with every case
     #[arg(long)]
     pub json: bool,

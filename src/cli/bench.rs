@@ -5,6 +5,7 @@ use super::{bench_gpu, emit};
 use crate::Result;
 use crate::device::cpu::gemm::{Mat, gemm};
 use crate::files::state::LossScaler;
+use crate::log;
 use crate::models::char_lstm::{CharLstm, CharLstmSizes};
 use crate::models::generator::Generator;
 use crate::models::sampling::{Sampler, SamplingOptions};
@@ -32,10 +33,12 @@ const GEMM: usize = 2048;
 /// memory than there is.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let chosen = args.device.settle(DeviceChoice::Auto)?;
-    eprintln!("{}", chosen.line);
+    if !args.quiet {
+        log::line(&chosen.line());
+    }
     let wants = |kind| args.kinds.contains(&kind) || args.kinds.contains(&BenchKind::All);
     let mut results = Map::new();
-    results.insert("device".into(), json!(chosen.line));
+    results.insert("device".into(), json!(chosen.name));
     let mut table = String::new();
     // The step comes before the product it is compared with, so that its peak memory is its own.
     let charlm = wants(BenchKind::Charlm)
@@ -59,10 +62,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if wants(BenchKind::Generate) {
         let rate = generate(args)?;
         table += &format!(
-            "generate  1 stream, {} units, {} layers: {rate:.0} characters/s\n",
+            "generate  1 stream, {} units, {} layers, on the CPU: {rate:.0} characters/s\n",
             args.hidden_size, args.num_layers
         );
-        results.insert("generate".into(), json!({"chars_per_s": rate}));
+        results.insert(
+            "generate".into(),
+            json!({"chars_per_s": rate, "device": "cpu"}),
+        );
     }
     match args.json {
         true => emit(&format!("{:#}\n", Value::Object(results))),
@@ -127,6 +133,8 @@ struct CharlmResult {
     chars_per_s: f64,
     gflops: f64,
     peak_rss_mb: Option<f64>,
+    /// On a GPU, whether the step was one captured graph.
+    graph: Option<bool>,
 }
 
 fn sizes(args: &BenchArgs) -> CharLstmSizes {
@@ -165,10 +173,13 @@ fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
     };
     let mut step = CharLmStep::new(model, adam, config);
     let tokens = args.seq_length * args.batch_size;
+    let mut graph = None;
     let times = match &chosen.gpu {
         Some(gpu) => {
             step = step.to_gpu(gpu, chosen.mixed.then_some(LossScaler::FIRST))?;
-            bench_gpu::step_times(step, args)?
+            let (times, captured) = bench_gpu::step_times(step, args)?;
+            graph = Some(captured);
+            times
         }
         None => {
             let (ids, targets) = (random_ids(args, 1)?, random_ids(args, 2)?);
@@ -183,8 +194,10 @@ fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
     Ok(CharlmResult {
         gflops: 6.0 * weights(sizes) * chars_per_s / 1e9,
         chars_per_s,
-        peak_rss_mb: peak_rss_mb(),
+        // On a GPU the host's memory says nothing.
+        peak_rss_mb: peak_rss_mb().filter(|_| chosen.gpu.is_none()),
         times,
+        graph,
     })
 }
 
@@ -231,6 +244,7 @@ impl CharlmResult {
             "gflops": self.gflops,
             "share_of_gemm": self.gflops / gemm,
             "peak_rss_mb": self.peak_rss_mb,
+            "graph": self.graph,
         })
     }
 }

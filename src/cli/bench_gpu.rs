@@ -47,8 +47,9 @@ pub(super) fn gemm_rate(
     Ok((size, name, flop / times.median / 1e9))
 }
 
-/// Times of one training step, each the mean of a burst of steps that the host does not wait in.
-pub(super) fn step_times(mut step: CharLmStep, args: &BenchArgs) -> Result<Times> {
+/// Times of one training step, each the mean of a burst of steps that the host does not wait in, and
+/// whether the step was one captured graph.
+pub(super) fn step_times(mut step: CharLmStep, args: &BenchArgs) -> Result<(Times, bool)> {
     let (length, batch) = (args.seq_length, args.batch_size);
     let burst = if is_emulated(args) { 1 } else { BURST };
     let windows = burst * batch;
@@ -70,13 +71,15 @@ pub(super) fn step_times(mut step: CharLmStep, args: &BenchArgs) -> Result<Times
     // The first steps warm the memory up and are captured.
     (0..3).try_for_each(|_| run())?;
     let times = median_time(args.seconds, run)?;
+    let captured = feed.is_captured() == Some(true);
     let each = 1.0 / burst as f64;
-    Ok(Times {
+    let times = Times {
         median: times.median * each,
         best: times.best * each,
         worst: times.worst * each,
         runs: times.runs * burst,
-    })
+    };
+    Ok((times, captured))
 }
 
 fn is_emulated(args: &BenchArgs) -> bool {

@@ -51,9 +51,15 @@ pub fn read(path: &Path) -> Result<CharLmConfig> {
 ///
 /// # Errors
 /// [`Error::Usage`] with file and line for bad TOML, an unknown key (with the nearest known one),
-/// or a value that the key may not hold; [`Error::Io`] for a file that cannot be read.
+/// or a value that the key may not hold; without a line for a file that cannot be read.
 pub fn read_table(path: &Path) -> Result<Table> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let unreadable = |e| {
+        let shown = path.display();
+        Error::Usage(format!(
+            "cannot read the configuration {shown}: {e}; check the path"
+        ))
+    };
+    let bytes = fs::read(path).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let line = line_of(e.as_bytes(), e.utf8_error().valid_up_to());
         let message = "not UTF-8 text; is this a TOML file?";

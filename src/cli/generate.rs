@@ -8,6 +8,7 @@ use serde_json::json;
 use super::args::{GenerateArgs, Oov};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
+use crate::log;
 use crate::models::char_weights::CharLmWeights;
 use crate::models::generator::Generator;
 use crate::models::sampling::{Sampler, SamplingOptions};
@@ -68,7 +69,9 @@ impl GenerateRequest {
 /// # Errors
 /// As [`run`], and for a run or checkpoint that cannot be read.
 pub fn command(args: &GenerateArgs) -> Result<()> {
-    if args.device.settle(DeviceChoice::Cpu)?.gpu.is_some() {
+    let mut device = args.device.clone();
+    device.device = device.device.filter(|d| *d != DeviceChoice::Auto);
+    if device.settle(DeviceChoice::Cpu)?.gpu.is_some() {
         return Err(Error::Usage(
             "generation runs on the CPU: leave --device out".into(),
         ));
@@ -91,6 +94,9 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
     };
     run(&weights, &tokens, request, &mut io::stdout().lock())
 }
+
+/// The most characters that one command generates.
+const MAX_LENGTH: usize = 1_000_000_000_000;
 
 /// Characters generated unless `--length` says otherwise.
 const LENGTH: u64 = 1000;
@@ -137,7 +143,7 @@ pub fn run(
     let start = Start::new(&request, tokens)?;
     if !request.quiet {
         for line in &start.notes {
-            note(line);
+            log::line(line);
         }
     }
     let mut session = Session::new(weights, tokens, &request, &start)?;
@@ -157,11 +163,6 @@ pub fn run(
             Ok(())
         }
     }
-}
-
-/// A line on standard error. One that cannot be written must not end the work.
-fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// What the model reads before the first character is drawn.
@@ -310,7 +311,7 @@ impl<'a> Session<'a> {
         if self.generated > 0 {
             // Text does not end with a newline of its own: keep the rate off its last line.
             let gap = if io::stdout().is_terminal() { "\n" } else { "" };
-            note(&format!(
+            log::line(&format!(
                 "{gap}{} characters in {seconds:.3} s: {:.0} characters/s ({} kernel, {} stream(s))",
                 self.generated,
                 self.generated as f64 / seconds,
@@ -353,8 +354,9 @@ pub fn ask(
 ) -> Result<()> {
     let question = format!("Length in characters [{}]: ", request.length);
     if let Some(length) = ask_one(input, output, &question, |answer| {
-        (answer.trim().parse::<usize>())
-            .map_err(|_| format!("{:?} is not a whole number from 0 on", answer.trim()))
+        (answer.trim().parse::<usize>().ok())
+            .filter(|n| (1..=MAX_LENGTH).contains(n))
+            .ok_or_else(|| format!("{:?} is not a whole number from 1 on", answer.trim()))
     })? {
         request.length = length;
     }
@@ -364,8 +366,8 @@ pub fn ask(
     );
     if let Some(temperature) = ask_one(input, output, &question, |answer| {
         (answer.trim().parse::<f64>().ok())
-            .filter(|t| t.is_finite() && *t >= 0.0)
-            .ok_or_else(|| format!("{:?} is not 0 or a positive number", answer.trim()))
+            .filter(|t| (0.0..=100.0).contains(t))
+            .ok_or_else(|| format!("{:?} is not a number from 0 to 100", answer.trim()))
     })? {
         request.temperature = temperature;
     }

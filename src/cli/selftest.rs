@@ -2,6 +2,7 @@
 
 use super::args::SelftestArgs;
 use super::emit;
+use crate::log;
 use crate::selftest::{self, CaseResult};
 use crate::train::config::{DeviceChoice, Precision};
 use crate::train::device;
@@ -29,7 +30,9 @@ pub fn run(args: &SelftestArgs) -> Result<()> {
         Some(gpu) => gpu.driver().description(),
         None => "cpu in f32".into(),
     };
-    eprintln!("testing {name} against the CPU in f64");
+    if !args.quiet {
+        log::line(&format!("testing {name} against the CPU in f64"));
+    }
     let results = selftest::run(chosen.gpu.as_ref(), filter);
     match args.json {
         true => emit(&format!("{:#}\n", report(&name, &results)))?,

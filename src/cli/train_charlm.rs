@@ -4,6 +4,7 @@ use super::args::TrainCharlmArgs;
 use super::{config_file, emit, report, use_threads};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
+use crate::log;
 use crate::train::charlm::{self, Begin, CharLmRun, Summary};
 use crate::train::progress::{clock, thousands};
 use crate::train::{interrupt, sample, start};
@@ -61,13 +62,13 @@ fn tell(summary: &Summary, out: &Path, page: &str) {
         0.0 => String::new(),
         rate => format!(", {} characters/s", thousands(rate)),
     };
-    eprintln!(
+    log::line(&format!(
         "done: {} steps in {}{rate}{best}\nrun: {}{page}\ngenerate more: rnnx generate {}",
         thousands(summary.step as f64),
         clock(summary.elapsed),
         out.display(),
         out.display()
-    );
+    ));
 }
 
 /// A text of the best model on stdout.
@@ -81,13 +82,13 @@ fn print_sample(out: &Path, quiet: bool) -> Result<()> {
         // The training itself is done and saved.
         Err(e) => {
             if !quiet {
-                eprintln!("note: no sample: {e}");
+                log::line(&format!("note: no sample: {e}"));
             }
             return Ok(());
         }
     };
     if !quiet {
-        eprintln!("a sample at temperature {}:", sample::TEMPERATURE);
+        log::line(&format!("a sample at temperature {}:", sample::TEMPERATURE));
     }
     emit(&format!("{text}\n"))
 }

@@ -23,6 +23,7 @@ macro_rules! sources {
 sources!(
     "adam.cu",
     "attention.cu",
+    "batch.cu",
     "cast.cu",
     "dropout.cu",
     "elementwise.cu",

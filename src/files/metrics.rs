@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::atomic::write_atomic;
 use crate::error::{Error, Result};
+use crate::log;
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq)]
@@ -225,11 +226,11 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Event)>> {
     for (i, &(number, line)) in lines.iter().enumerate() {
         match Event::from_line(line) {
             Ok(event) => events.push((line, event)),
-            Err(_) if i + 1 == lines.len() => eprintln!(
+            Err(_) if i + 1 == lines.len() => log::line(&format!(
                 "note: {}: line {} is incomplete and is left out",
                 path.display(),
                 number + 1
-            ),
+            )),
             Err(error) => {
                 let message = format!(
                     "line {} is not a valid event ({error}): mend or delete the line",

@@ -1,6 +1,6 @@
 //! `rnnx train-charlm`: the run of a character LM from its configuration to its last checkpoint.
 
-use super::config::CharLmConfig;
+use super::config::{CharLmConfig, Precision};
 use super::device;
 use super::gpu_loop::{GpuLoop, SLOTS};
 use super::interrupt;
@@ -66,9 +66,13 @@ pub struct Summary {
 /// Everything of interface.md's exit codes; what had been saved stays.
 pub fn run(request: CharLmRun) -> Result<Summary> {
     let progress = Progress::new(request.quiet);
-    let chosen = device::choose(request.config.device, request.config.precision)?;
-    progress.line(&chosen.line);
-    let mut session = Session::start(request, progress, &chosen)?;
+    // A resumed run keeps the precision of its checkpoint.
+    let precision = match request.begin {
+        Begin::New { .. } => request.config.precision,
+        Begin::Resume => Precision::Auto,
+    };
+    let chosen = device::choose(request.config.device, precision)?;
+    let mut session = Session::start(request, progress, chosen)?;
     let ended = session.train();
     session.progress.finish();
     ended?;
@@ -135,6 +139,9 @@ impl Session {
             }
             if self.state.step_in_epoch == per_epoch {
                 self.end_epoch()?;
+                if interrupt::asked() {
+                    return self.stop();
+                }
             }
         }
         // The last epoch's end has saved; a run cut short by --max-steps has not.
@@ -150,7 +157,13 @@ impl Session {
         let tokens = (self.config.batch_size * self.config.seq_length) as f64;
         let n = self.steps_to_record(limit);
         let scores = match &mut self.feed {
-            Some(feed) => feed.run(&mut self.step, self.state.step, n)?,
+            Some(feed) => {
+                let scores = feed.run(&mut self.step, self.state.step, n)?;
+                if let Some(news) = feed.news() {
+                    self.progress.line(&news);
+                }
+                scores
+            }
             None => vec![self.train_step(order)?],
         };
         let rate = scores.len() as f64 * tokens / began.elapsed().as_secs_f64();
@@ -215,7 +228,8 @@ impl Session {
     /// A loss or gradient that is not a number ends the run; nothing was updated by it.
     fn check_finite(&self, scores: &Scores) -> Result<()> {
         // In mixed precision an overflow is met by a lower loss scale, down to 1.
-        let can_lower = scores.skipped && scores.scaler.is_some_and(|s| s.scale > 1.0);
+        let used = self.state.loss_scaler;
+        let can_lower = scores.skipped && used.is_some_and(|s| s.scale > 1.0);
         if scores.loss.is_finite() && (scores.grad_norm.is_finite() || can_lower) {
             return Ok(());
         }
@@ -374,7 +388,7 @@ impl Session {
             loss: loss / self.state.step_in_epoch as f64,
             accuracy: accuracy / tokens,
             rate: self.rate(),
-            left: Duration::from_secs_f64(left * per_step / self.rate().max(1.0)),
+            left: seconds(left * per_step / self.rate().max(1.0)),
         }
     }
 
@@ -392,7 +406,7 @@ impl Session {
             self.config.epochs,
             e.train_loss,
             e.train_accuracy,
-            clock(Duration::from_secs_f64(e.seconds))
+            clock(seconds(e.seconds))
         ));
     }
 
@@ -400,8 +414,13 @@ impl Session {
         Summary {
             step: self.state.step,
             best: self.state.best.as_ref().map(|b| b.score),
-            elapsed: Duration::from_secs_f64(self.elapsed()),
+            elapsed: seconds(self.elapsed()),
             rate: self.rate(),
         }
     }
+}
+
+/// A duration for people; what no clock can show is the longest.
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)
 }

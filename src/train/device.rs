@@ -9,12 +9,22 @@ use std::sync::Arc;
 /// A settled choice.
 #[derive(Clone, Debug)]
 pub struct Chosen {
-    /// What was chosen and why, one line for the log.
-    pub line: String,
+    /// What was chosen.
+    pub name: String,
+    /// Why, where that needs to be said.
+    pub why: String,
     /// The GPU; none is the CPU.
     pub gpu: Option<Arc<Gpu>>,
     /// Products and activations in f16.
     pub mixed: bool,
+}
+
+impl Chosen {
+    /// One line for the log.
+    pub fn line(&self) -> String {
+        let format = if self.mixed { "fp16" } else { "fp32" };
+        format!("device: {}, {format}{}", self.name, self.why)
+    }
 }
 
 /// Settles device and precision.
@@ -41,9 +51,9 @@ pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
         DeviceChoice::Emulated => emulated()?,
     };
     let mixed = precision != Precision::Fp32;
-    let name = if mixed { "fp16" } else { "fp32" };
     Ok(Chosen {
-        line: format!("device: {}, {name}", gpu.driver().description()),
+        name: gpu.driver().description(),
+        why: String::new(),
         gpu: Some(gpu),
         mixed,
     })
@@ -57,7 +67,8 @@ fn cpu(precision: Precision, why: &str) -> Result<Chosen> {
     }
     let threads = rayon::current_num_threads();
     Ok(Chosen {
-        line: format!("device: cpu, {threads} threads, fp32{why}"),
+        name: format!("cpu, {threads} threads"),
+        why: why.into(),
         gpu: None,
         mixed: false,
     })

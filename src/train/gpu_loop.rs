@@ -37,6 +37,7 @@ pub struct GpuLoop {
     /// Memory of the step; the graph's once it is captured.
     pool: Pool,
     step: Captured,
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -44,8 +45,8 @@ enum Captured {
     /// This many steps ran without a graph: two warm the memory up.
     NotYet(u32),
     Graph(Graph),
-    /// The driver could not capture; each step is issued anew.
-    Never,
+    /// The driver could not capture, for this reason; each step is issued anew.
+    Never(String),
 }
 
 impl GpuLoop {
@@ -81,16 +82,27 @@ impl GpuLoop {
             ring: Tensor::on_gpu(gpu, DType::F32, [SLOTS, SLOT_WORDS])?,
             pool: Pool::default(),
             step: Captured::NotYet(0),
+            told: false,
         }))
     }
 
-    /// What a step is, for the log.
-    pub fn describe(&self) -> &'static str {
+    /// Whether a step is one captured graph; none before the third step, which settles it.
+    pub fn is_captured(&self) -> Option<bool> {
         match self.step {
-            Captured::Graph(_) => "one CUDA graph a step",
-            Captured::Never => "no CUDA graph: the driver could not capture the step",
-            Captured::NotYet(_) => "the step is captured as a CUDA graph after two steps",
+            Captured::Graph(_) => Some(true),
+            Captured::Never(_) => Some(false),
+            Captured::NotYet(_) => None,
         }
+    }
+
+    /// A line for the log once it is settled whether a step is one captured graph.
+    pub fn news(&mut self) -> Option<String> {
+        let line = match &self.step {
+            Captured::Graph(_) => "step: one captured graph".into(),
+            Captured::Never(why) => format!("step: no graph, kernels one by one ({why})"),
+            Captured::NotYet(_) => return None,
+        };
+        (!std::mem::replace(&mut self.told, true)).then_some(line)
     }
 
     /// Sets the order of the epoch's windows and the counters.
@@ -157,8 +169,8 @@ impl GpuLoop {
                 self.step = Captured::Graph(graph);
             }
             // A capture that fails has run nothing: the step is issued as before.
-            (Err(_), Captured::NotYet(2)) => {
-                self.step = Captured::Never;
+            (Err(e), Captured::NotYet(2)) => {
+                self.step = Captured::Never(e.to_string());
                 return self.one(step);
             }
             (Err(e), _) => return Err(e),

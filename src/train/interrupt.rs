@@ -1,6 +1,7 @@
 //! Ctrl-C: the first one asks the run to save and stop, the second one ends the process.
 
 use crate::error::{Error, Result};
+use crate::log;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -14,7 +15,7 @@ pub fn install() -> Result<()> {
         if ASKED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step (once more to stop at once, without saving)");
+        log::line("\nsaving and stopping (once more to stop at once, without saving)");
     };
     ctrlc::set_handler(handler).map_err(|e| Error::Io {
         action: "watch for",

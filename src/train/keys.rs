@@ -102,7 +102,7 @@ const fn key(
 /// The ranges are generous, and such that no product of sizes overflows 64 bits.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
-    key("Data", "corpus", "text files and folders of .py files; [] is the embedded corpus", Allowed::Paths, true),
+    key("Data", "corpus", "text files and folders of .py files; [] is the embedded corpus", Allowed::Paths, false),
     key("Data", "max-chars", "characters of the corpus that are used", Allowed::Whole(1, 100_000_000_000), true),
     key("Data", "valid-fraction", "share of the text, at its end, that validates", Allowed::Real(0.0, 0.9), true),
     key("Data", "shuffle", "whether the training windows are shuffled each epoch", Allowed::Switch, true),

@@ -1,5 +1,6 @@
 //! Progress on stderr: a bar on a terminal, plain lines elsewhere, nothing when quiet.
 
+use crate::log;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -50,7 +51,7 @@ impl Progress {
         match &self.bar {
             _ if self.quiet => {}
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => log::line(text),
         }
     }
 
@@ -72,7 +73,9 @@ impl Progress {
                 bar.set_position(s.step);
                 bar.set_message(text);
             }
-            None if logged && !self.quiet => eprintln!("step {}/{}  {text}", s.step, s.steps),
+            None if logged && !self.quiet => {
+                log::line(&format!("step {}/{}  {text}", s.step, s.steps));
+            }
             None => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use super::charlm::{Begin, CharLmRun, Session};
 use super::checkpoint::import_adam;
-use super::config::{CharLmConfig, ClipMode};
+use super::config::{CharLmConfig, ClipMode, Precision};
 use super::device::Chosen;
 use super::gpu_loop::GpuLoop;
 use super::memory;
@@ -22,65 +22,119 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+/// All that a run needs before its folder is made or changed: what can fail has been done, the
+/// device's memory taken.
+struct Ready {
+    data: CharData,
+    step: CharLmStep,
+    feed: Option<GpuLoop>,
+    state: TrainState,
+}
+
 impl Session {
     /// Reads and checks everything, and only then makes or changes the run's folder.
-    pub(super) fn start(request: CharLmRun, progress: Progress, chosen: &Chosen) -> Result<Self> {
-        let config = request.config;
-        let corpus = load_corpus(&config, &progress)?;
+    pub(super) fn start(request: CharLmRun, progress: Progress, chosen: Chosen) -> Result<Self> {
         match &request.begin {
             Begin::New { force, init_from } => {
-                let init = init_from.as_deref().map(Init::load).transpose()?;
-                let vocab = init.as_ref().and_then(|i| i.vocab.clone());
-                let data = make_data(&config, &corpus, vocab, chosen.gpu.is_none())?;
-                let mut model = make_model(&config, data.vocab.len())?;
-                if let Some(init) = &init {
-                    model.import(&init.weights)?;
-                }
-                let folder = RunFolder::create(&request.out, *force)?;
-                folder.write_config(&request.config_text)?;
-                folder.write_vocab(&format!("{:#}\n", data.vocab.to_json()))?;
-                let state = TrainState::new("charlm", config.seed, corpus.report.sha256.clone());
-                let adam = Adam::new::<f32>(adam_config(&config), model.params().layout());
-                Self::join(config, folder, data, (model, adam), state, progress, chosen)
+                let init = init_from.as_deref();
+                Self::new_run(&request, *force, init, progress, &chosen)
             }
-            Begin::Resume => {
-                let folder = RunFolder::resume(&request.out)?;
-                let last = folder.last()?;
-                let state = load_state(&last, &corpus, &config)?;
-                let vocab = read_vocab(&folder)?;
-                let data = make_data(&config, &corpus, Some(vocab), chosen.gpu.is_none())?;
-                check_state(&last, &state, &config, data.steps_per_epoch() as u64)?;
-                let mut model = make_model(&config, data.vocab.len())?;
-                model.import(&load_weights(&last.join(MODEL))?)?;
-                let layout = model.params().layout();
-                let mut adam = Adam::new::<f32>(adam_config(&config), layout);
-                let moments = TensorFile::load(&last.join(OPTIMIZER))?;
-                import_adam(&mut adam, layout, &moments, state.adam_step)?;
-                // All is read and fits: only now the folder changes.
-                folder.write_config(&request.config_text)?;
-                metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
-                // The run may have died between saving its best checkpoint and marking it.
-                if state.best.as_ref().is_some_and(|b| b.step == state.step) {
-                    folder.mark_best(state.step)?;
-                }
-                progress.line(&format!(
-                    "resuming {} at step {} ({} epochs done)",
-                    request.out.display(),
-                    state.step,
-                    state.epoch
-                ));
-                Self::join(config, folder, data, (model, adam), state, progress, chosen)
-            }
+            Begin::Resume => Self::resumed_run(&request, progress, chosen),
         }
     }
 
-    fn join(
-        config: CharLmConfig,
-        folder: RunFolder,
+    fn new_run(
+        request: &CharLmRun,
+        force: bool,
+        init_from: Option<&Path>,
+        progress: Progress,
+        chosen: &Chosen,
+    ) -> Result<Self> {
+        let config = &request.config;
+        progress.line(&chosen.line());
+        let corpus = load_corpus(config, &progress)?;
+        let init = init_from.map(Init::load).transpose()?;
+        let vocab = init.as_ref().and_then(|i| i.vocab.clone());
+        let data = make_data(config, &corpus, vocab, chosen.gpu.is_none())?;
+        let mut model = make_model(config, data.vocab.len())?;
+        if let Some(init) = &init {
+            model.import(&init.weights)?;
+        }
+        let mut state = TrainState::new("charlm", config.seed, corpus.report.sha256);
+        state.loss_scaler = chosen.mixed.then_some(LossScaler::FIRST);
+        let adam = Adam::new::<f32>(adam_config(config), model.params().layout());
+        let ready = Ready::new(config, data, (model, adam), state, &progress, chosen)?;
+        let folder = RunFolder::create(&request.out, force)?;
+        folder.write_config(&request.config_text)?;
+        folder.write_vocab(&format!("{:#}\n", ready.data.vocab.to_json()))?;
+        ready.join(config.clone(), folder, progress)
+    }
+
+    fn resumed_run(request: &CharLmRun, progress: Progress, mut chosen: Chosen) -> Result<Self> {
+        let config = &request.config;
+        let corpus = load_corpus(config, &progress)?;
+        let folder = RunFolder::resume(&request.out)?;
+        let last = folder.last()?;
+        let state = load_state(&last, &corpus)?;
+        keep_precision(config, &state, &mut chosen)?;
+        progress.line(&chosen.line());
+        let vocab = read_vocab(&folder)?;
+        let data = make_data(config, &corpus, Some(vocab), chosen.gpu.is_none())?;
+        check_state(&last, &state, config, data.steps_per_epoch() as u64)?;
+        let mut model = make_model(config, data.vocab.len())?;
+        model.import(&load_weights(&last.join(MODEL))?)?;
+        let layout = model.params().layout();
+        let mut adam = Adam::new::<f32>(adam_config(config), layout);
+        let moments = TensorFile::load(&last.join(OPTIMIZER))?;
+        import_adam(&mut adam, layout, &moments, state.adam_step)?;
+        let ready = Ready::new(config, data, (model, adam), state, &progress, &chosen)?;
+        // All is read and fits: only now the folder changes.
+        let state = &ready.state;
+        folder.write_config(&request.config_text)?;
+        metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
+        // The run may have died between saving its best checkpoint and marking it.
+        if state.best.as_ref().is_some_and(|b| b.step == state.step) {
+            folder.mark_best(state.step)?;
+        }
+        let out = request.out.display();
+        let (step, epoch) = (state.step, state.epoch);
+        progress.line(&format!(
+            "resuming {out} at step {step} ({epoch} epochs done)"
+        ));
+        ready.join(config.clone(), folder, progress)
+    }
+}
+
+/// A run goes on in the precision it has: mixed if its checkpoint holds a loss scale. The CPU, which
+/// has fp32 alone, takes over either.
+fn keep_precision(config: &CharLmConfig, state: &TrainState, chosen: &mut Chosen) -> Result<()> {
+    let mixed = state.loss_scaler.is_some();
+    let (has, wrong) = match mixed {
+        true => ("fp16", Precision::Fp32),
+        false => ("fp32", Precision::Fp16),
+    };
+    if config.precision == wrong {
+        return Err(Error::Usage(format!(
+            "--resume: --precision {wrong} contradicts the saved run, which has {has}. Leave the \
+             flag out to continue that run, or start a new one from its weights: --init-from FILE \
+             with another --out"
+        )));
+    }
+    if chosen.gpu.is_some() {
+        chosen.mixed = mixed;
+    } else if mixed {
+        chosen.why += "; the run began in fp16, which the CPU has not";
+    }
+    Ok(())
+}
+
+impl Ready {
+    fn new(
+        config: &CharLmConfig,
         data: CharData,
         (model, adam): (CharLstm, Adam),
-        mut state: TrainState,
-        progress: Progress,
+        state: TrainState,
+        progress: &Progress,
         chosen: &Chosen,
     ) -> Result<Self> {
         progress.line(&format!(
@@ -96,34 +150,37 @@ impl Session {
         let step = StepConfig {
             dropout: config.dropout,
             l2: config.l2,
-            clip: clip(&config),
+            clip: clip(config),
             seed: config.seed,
         };
         let mut step = CharLmStep::new(model, adam, step);
         if let Some(gpu) = &chosen.gpu {
-            if chosen.mixed {
-                state.loss_scaler = state.loss_scaler.or(Some(LossScaler::FIRST));
-            }
             step = step.to_gpu(gpu, state.loss_scaler.filter(|_| chosen.mixed))?;
         }
         let (length, batch) = (config.seq_length, config.batch_size);
         let windows = data.split.train_windows;
         let feed = GpuLoop::new(&step, data.train_ids(), windows, length, batch)?;
-        if let Some(feed) = &feed {
-            progress.line(&format!("step: {}", feed.describe()));
-        }
-        Ok(Session {
-            metrics: MetricsWriter::append(&folder.metrics_path())?,
+        Ok(Ready {
+            data,
             step,
             feed,
-            earlier: state.elapsed_seconds,
+            state,
+        })
+    }
+
+    fn join(self, config: CharLmConfig, folder: RunFolder, progress: Progress) -> Result<Session> {
+        Ok(Session {
+            metrics: MetricsWriter::append(&folder.metrics_path())?,
+            step: self.step,
+            feed: self.feed,
+            earlier: self.state.elapsed_seconds,
             epochs_took: epochs_took(&folder)?,
             started: Instant::now(),
             trained: 0,
             config,
             folder,
-            data,
-            state,
+            data: self.data,
+            state: self.state,
             progress,
         })
     }
@@ -200,7 +257,7 @@ fn epochs_took(folder: &RunFolder) -> Result<f64> {
         return Ok(0.0);
     }
     let seconds = metrics::read(&path)?.into_iter().map(|event| match event {
-        Event::Epoch(e) => e.seconds,
+        Event::Epoch(e) if (0.0..1e12).contains(&e.seconds) => e.seconds,
         _ => 0.0,
     });
     Ok(seconds.sum())
@@ -218,24 +275,16 @@ pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
     CharVocab::from_json(&value, &path)
 }
 
-fn load_state(checkpoint: &Path, corpus: &Corpus, config: &CharLmConfig) -> Result<TrainState> {
+fn load_state(checkpoint: &Path, corpus: &Corpus) -> Result<TrainState> {
     let path = checkpoint.join(STATE);
     let state = TrainState::load(&path)?;
     state.require_program(&path, "charlm")?;
     if state.data_sha256 != corpus.report.sha256 {
-        let names: Vec<String> = config
-            .corpus
-            .iter()
-            .map(|p| p.display().to_string())
-            .collect();
         return Err(Error::Data(format!(
-            "--resume: the text of {} has changed since the run began (its SHA-256 is another); \
-             restore it, or start a new run from these weights with --init-from {} --out ANOTHER",
-            if names.is_empty() {
-                "the embedded corpus".into()
-            } else {
-                names.join(", ")
-            },
+            "--resume: the text of {} is not the one that the run began with (its SHA-256 is \
+             another): restore it, name it with --corpus if it has moved, or start a new run from \
+             these weights with --init-from {} --out ANOTHER",
+            corpus.report.source,
             checkpoint.display()
         )));
     }
@@ -263,6 +312,7 @@ fn check_state(
         && done.and_then(|n| n.checked_add(state.step_in_epoch)) == Some(state.step)
         && state.adam_step.checked_add(skipped) == Some(state.step)
         && state.seed == config.seed
+        && (0.0..1e12).contains(&state.elapsed_seconds)
         && state.streams == streams(state);
     if fits {
         return Ok(());

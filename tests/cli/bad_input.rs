@@ -102,6 +102,27 @@ fn a_run_that_is_there_is_not_overwritten() {
 }
 
 #[test]
+fn a_standard_error_that_cannot_be_written_ends_nothing() {
+    let place = Place::with_run("run", "--max-steps 0 --quiet");
+    for (n, script) in [
+        "exec \"$0\" \"$@\" 2>/dev/full",
+        "{ \"$0\" \"$@\" 2>&1 >text; echo $? >code; } | head -1 >/dev/null; exit $(cat code)",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let out = format!("out{n}");
+        let args = super::support::train_args(&out, "--max-steps 3 --log-every 1");
+        place.sh(script, &args).ok();
+        assert!(place.path(&out).join("last/model.safetensors").is_file());
+        place.sh(script, &["generate", "run", "--prompt", "d"]).ok();
+        place
+            .sh(script, &["selftest", "--device", "cpu", "--filter", "mul"])
+            .ok();
+    }
+}
+
+#[test]
 fn resume_where_nothing_is() {
     let place = Place::new();
     place
@@ -131,7 +152,7 @@ fn resume_with_a_contradicting_flag() {
         ("--seed 7", "--seed 1"),
         ("--dropout 0.9", "--dropout 0.1"),
         ("--no-shuffle", "--shuffle"),
-        ("--corpus other.py", "--corpus text.py"),
+        ("--precision fp16", "which has fp32"),
     ] {
         place
             .run(&format!("train-charlm --out a --resume {flag}"))

@@ -207,9 +207,14 @@ fn another_vocabulary_or_corpus() {
     let place = Place::with_run("a", "--max-steps 2 --quiet");
     let before = snapshot(&place.path("a"));
     place.write("text.py", python(19).replace("def load_4", "def LOAD_4"));
-    place
-        .train("a", "--resume")
-        .fails(3, &["text.py has changed", "restore it", "--init-from a/"]);
+    place.train("a", "--resume").fails(
+        3,
+        &[
+            "the text of text.py is not the one",
+            "restore it",
+            "--init-from a/",
+        ],
+    );
     assert!(snapshot(&place.path("a")) == before);
     // Weights of a file whose vocabulary has another size.
     place.write("text.py", python(19) + "Q\n");
@@ -356,4 +361,31 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
     let done = place.train("c", &format!("{flags} --max-steps 1")).ok();
     assert!(done.stderr.contains("note: no sample:"), "{}", done.stderr);
     assert_eq!(done.stdout, "");
+}
+
+#[test]
+fn times_that_no_clock_shows_do_not_end_the_program() {
+    let place = Place::with_run("a", "--max-steps 2 --quiet");
+    let path = place.path("a/last/state.json");
+    let state = fs::read_to_string(&path).unwrap();
+    let line = state
+        .lines()
+        .find(|l| l.contains("elapsed_seconds"))
+        .unwrap();
+    for seconds in ["-5.0", "1e40"] {
+        fs::write(
+            &path,
+            state.replace(line, &format!("  \"elapsed_seconds\": {seconds},")),
+        )
+        .unwrap();
+        place
+            .train("a", "--resume --max-steps 3")
+            .fails(3, &["state.json", "damaged"]);
+    }
+    fs::write(&path, &state).unwrap();
+    let log = place.path("a/metrics.jsonl");
+    let epoch = r#"{"event":"epoch","epoch":0,"step":1,"train_loss":1,"train_accuracy":1,"valid_loss":1,"valid_accuracy":1,"seconds":1e30}"#;
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, format!("{epoch}\n{text}")).unwrap();
+    place.train("a", "--resume --max-steps 3 --quiet").ok();
 }

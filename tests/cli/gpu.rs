@@ -82,6 +82,18 @@ fn a_run_goes_on_on_the_other_device() {
             .train(run, &format!("{STEPS} --device {to} --resume"))
             .ok();
     }
+    // The precision is the checkpoint's: the run that began on the CPU stays in fp32.
+    assert!(
+        steps(&place, "there")
+            .iter()
+            .all(|r| r["loss_scale"].is_null())
+    );
+    place
+        .train(
+            "there",
+            "--max-steps 9 --device emulated --precision fp16 --resume",
+        )
+        .fails(2, &["--precision fp16", "fp32", "--init-from"]);
     place.train("cpu", &format!("{STEPS} --device cpu")).ok();
     for run in ["there", "back"] {
         assert_near(&losses(&place, "cpu"), &losses(&place, run), 5e-3);

@@ -135,6 +135,7 @@ fn bench_prints_its_figures() {
             "gflops",
             "share_of_gemm",
             "peak_rss_mb",
+            "graph",
         ]
     );
     assert_eq!(object["charlm"]["batch_size"], 4);

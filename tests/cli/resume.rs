@@ -166,7 +166,7 @@ fn check_signal(name: &str) {
     let done = run.end().fails(130, &["--resume", "--out cut"]);
     let step = state_number(&place.path("cut"), "step");
     assert!(step >= 20);
-    for words in ["stopping after this step", &format!("at step {step};")] {
+    for words in ["saving and stopping", &format!("at step {step};")] {
         assert!(done.stderr.contains(words), "{}", done.stderr);
     }
     let epochs = state_number(&place.path("cut"), "epoch");
@@ -232,4 +232,17 @@ fn a_second_ctrl_c_ends_at_once() {
         done.stderr
     );
     assert!(!place.path("cut/last").exists());
+}
+
+#[test]
+fn a_corpus_that_has_moved_is_named_anew() {
+    let place = Place::new();
+    place.train("whole", "--max-steps 6 --quiet").ok();
+    place.train("parts", "--max-steps 3 --quiet").ok();
+    fs::rename(place.path("text.py"), place.path("moved.py")).unwrap();
+    let more = "--max-steps 6 --quiet --resume";
+    place
+        .train("parts", &format!("{more} --corpus moved.py"))
+        .ok();
+    assert_same_run(&place.path("whole"), &place.path("parts"));
 }

@@ -145,7 +145,7 @@ fn a_configuration_file_is_refused_with_its_line() {
         .fails(2, &["bad.toml:2:", "hiden-size", "\"hidden-size\""]);
     place
         .train("a", "--config none.toml")
-        .fails(1, &["cannot read none.toml"]);
+        .fails(2, &["none.toml", "check the path"]);
     assert!(!place.path("a").exists());
 }
 

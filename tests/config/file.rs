@@ -61,7 +61,7 @@ fn a_wrong_value_names_line_key_and_what_is_expected() {
         "{message}"
     );
     let missing = resolve(&flags("--config no/such.toml"), None).unwrap_err();
-    assert_eq!(missing.exit_code(), 1);
+    assert_eq!(missing.exit_code(), 2);
     assert!(
         missing.to_string().contains("cannot read no/such.toml"),
         "{missing}"
@@ -109,7 +109,6 @@ fn resume_refuses_contradictions() {
         ..CharLmConfig::default()
     };
     for (words, was) in [
-        ("--corpus a.py", "no --corpus (the embedded one)"),
         ("--max-chars 100", "--max-chars 6000000"),
         ("--valid-fraction 0.2", "--valid-fraction 0.05"),
         ("--no-shuffle", "--shuffle"),
