@@ -10,6 +10,7 @@ use crate::Result;
 use crate::data::corpus::embedded_files;
 use crate::device::Level;
 use crate::device::cuda;
+use crate::device::driver::Driver;
 use crate::models::gemv::Kernel;
 
 /// One line of the table, and one key of the JSON object.
@@ -99,13 +100,50 @@ fn gpu() -> Vec<Fact> {
             json!([]),
         )),
     }
+    let ready = driver_ready(&facts) && nvrtc.is_ok() && cublas.is_ok();
     let library = |l: &cuda::LibraryFacts| {
         let text = format!("{} ({})", version(l.version), l.path.display());
         (text, json!({"version": version(l.version), "path": l.path}))
     };
     facts.push(found("NVRTC", "nvrtc", nvrtc, library));
     facts.push(found("cuBLAS", "cublas", cublas, library));
+    facts.push(match ready.then(captures) {
+        None => fact(
+            "CUDA graph",
+            "not known without a GPU",
+            "graph",
+            Value::Null,
+        ),
+        Some(Ok(())) => fact(
+            "CUDA graph",
+            "used for the training step",
+            "graph",
+            json!(true),
+        ),
+        Some(Err(e)) => fact(
+            "CUDA graph",
+            format!("not used: {e}"),
+            "graph",
+            json!(false),
+        ),
+    });
     facts
+}
+
+/// Whether the driver showed a GPU.
+fn driver_ready(facts: &[Fact]) -> bool {
+    let gpus = facts.iter().find(|f| f.key == "gpus");
+    gpus.and_then(|f| f.value.as_array())
+        .is_some_and(|gpus| !gpus.is_empty())
+}
+
+/// Captures a piece of work on the first GPU and runs it.
+fn captures() -> Result<()> {
+    let driver = cuda::Cuda::open(0)?;
+    let memory = driver.alloc(256)?;
+    let graph = driver.capture(&mut || driver.fill(memory, 0, 256))?;
+    driver.replay(&graph)?;
+    driver.synchronize()
 }
 
 /// A part that was found, or what is known of its absence.

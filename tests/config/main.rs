@@ -387,9 +387,12 @@ fn doctor_says_what_it_found() {
             facts[part]
         );
     }
+    // Graphs are known where there is a GPU.
+    let gpus = facts["gpus"].as_array().unwrap();
+    assert_eq!(facts["graph"].is_null(), gpus.is_empty());
     let table = String::from_utf8(run(&["doctor"]).stdout).unwrap();
     assert!(table.starts_with("rnnx"), "{table}");
-    for part in ["GPU driver", "NVRTC", "cuBLAS"] {
+    for part in ["GPU driver", "NVRTC", "cuBLAS", "CUDA graph"] {
         assert!(table.contains(part), "{table}");
     }
 }
