@@ -1,4 +1,4 @@
-//! Lines on standard error.
+//! Lines on standard error, and numbers for people.
 
 use std::io::Write;
 
@@ -6,4 +6,28 @@ use std::io::Write;
 /// disk is full) must not end the work.
 pub fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A count with a comma between thousands, as 1,234,567.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        let grouped = [0, 999, 1000, 123_456, 6_000_000].map(thousands);
+        assert_eq!(grouped, ["0", "999", "1,000", "123,456", "6,000,000"]);
+    }
 }

@@ -1,16 +1,17 @@
 //! `rnnx data`: what a corpus holds.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use serde_json::json;
 
 use super::args::DataStatsArgs;
+use super::emit;
+use crate::Result;
 use crate::data::batch::Split;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_license};
 use crate::data::vocab::CharVocab;
+use crate::log::thousands;
 use crate::train::config::CharLmConfig;
-use crate::{Error, Result};
 
 /// How many of the most and of the least frequent characters are shown.
 const SHOWN: usize = 10;
@@ -55,11 +56,7 @@ pub fn stats(
     } else {
         stats.table(&corpus, &split, seq_length, batch_size)
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // The reader has seen enough, for example `head`.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Error::io("write to", "the standard output")),
-    }
+    emit(&text)
 }
 
 /// Counts over the characters and lines of a text.
@@ -119,20 +116,20 @@ impl TextStats {
                 "PSF-2.0; its text is in the --json output".into(),
             );
         }
-        row("files", group(report.files as u64));
-        row("bytes", group(report.bytes));
+        row("files", thousands(report.files as u64));
+        row("bytes", thousands(report.bytes));
         row(
             "characters",
             match report.truncated {
-                true => format!("{} (cut by --max-chars)", group(report.chars as u64)),
-                false => group(report.chars as u64),
+                true => format!("{} (cut by --max-chars)", thousands(report.chars as u64)),
+                false => thousands(report.chars as u64),
             },
         );
-        row("lines", group(report.lines as u64));
+        row("lines", thousands(report.lines as u64));
         let (length, line) = self.longest_line;
         row(
             "longest line",
-            format!("{} characters (line {line})", group(length as u64)),
+            format!("{} characters (line {line})", thousands(length as u64)),
         );
         let none = || "none".to_owned();
         let note = report.dropped_note();
@@ -167,14 +164,17 @@ impl TextStats {
                 part,
                 format!(
                     "{} characters, {} windows of {seq_length} + 1",
-                    group(chars as u64),
-                    group(windows as u64)
+                    thousands(chars as u64),
+                    thousands(windows as u64)
                 ),
             );
         }
         row(
             "steps an epoch",
-            format!("{} of {batch} windows", group(split.steps_per_epoch as u64)),
+            format!(
+                "{} of {batch} windows",
+                thousands(split.steps_per_epoch as u64)
+            ),
         );
         out
     }
@@ -232,19 +232,6 @@ fn show(c: char) -> String {
         '\'' | '"' | '\\' => c.to_string(),
         _ => c.escape_default().to_string(),
     }
-}
-
-/// A number with commas between thousands.
-fn group(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -325,11 +312,5 @@ steps an epoch   2 of 1 windows
         let license = object["license"].as_str().unwrap_or_default();
         assert!(license.contains("PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2"));
         Ok(())
-    }
-
-    #[test]
-    fn large_numbers_are_grouped() {
-        let grouped = [0, 999, 1000, 123_456, 6_000_000].map(group);
-        assert_eq!(grouped, ["0", "999", "1,000", "123,456", "6,000,000"]);
     }
 }

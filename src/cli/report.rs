@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::args::ReportArgs;
 use super::emit;
 use crate::files::atomic::write_atomic;
+use crate::files::run::RunFolder;
 use crate::report::{RunData, read_metrics, render};
 use crate::{Error, Result};
 
@@ -40,7 +41,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn write_page(folder: &Path) -> Result<PathBuf> {
-    let page = folder.join("report.html");
+    let page = RunFolder::open(folder)?.report_path();
     let runs = [read_run(folder)?];
     write_atomic(&page, |w| w.write_all(render(&runs).as_bytes()))?;
     Ok(page)

@@ -210,14 +210,6 @@ impl RunFolder {
         write_atomic(&self.vocab_path(), |w| w.write_all(text.as_bytes()))
     }
 
-    /// The text of `config.toml`.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] when it is missing or not UTF-8; [`Error::Io`].
-    pub fn read_config(&self) -> Result<String> {
-        read_text(&self.config_path())
-    }
-
     /// The text of `vocab.json`, which must be of the kind `char` or `words`.
     ///
     /// # Errors

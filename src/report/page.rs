@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use super::charts::{accuracy_chart, loss_chart, small_charts};
 use super::svg::{COLOURS, Chart, Stroke, draw};
-use super::text::{Unit, duration, escape, grouped, value};
+use super::text::{Unit, duration, escape, value};
 use super::{EpochPoint, RunData};
+use crate::log::thousands;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -135,7 +136,7 @@ fn figures(run: &RunData) -> Vec<(&'static str, String, String)> {
         ("Accuracy", value(accuracy, Unit::Percent), at),
         (
             "Steps",
-            last.map_or("–".into(), grouped),
+            last.map_or("–".into(), thousands),
             epochs_done.clone(),
         ),
         (
@@ -230,7 +231,7 @@ fn samples(runs: &[RunData]) -> String {
             _ => format!("{} · ", escape(&run.name)),
         };
         let sample = |(name, text): &(String, String), open: &str| {
-            let (name, count) = (escape(name), grouped(text.chars().count() as u64));
+            let (name, count) = (escape(name), thousands(text.chars().count() as u64));
             format!(
                 "<details class=\"card\"{open}><summary>{of}{name} <span>· {count} characters\
                  </span></summary><pre>{}</pre></details>",

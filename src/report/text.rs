@@ -83,16 +83,3 @@ pub fn duration(seconds: f64) -> String {
         _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
     }
 }
-
-/// A count with a comma between thousands.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}

@@ -88,17 +88,9 @@ impl Progress {
     }
 }
 
-/// A rate with separators, as 45,678.
+/// A rate for people, as 45,678.
 pub fn thousands(x: f64) -> String {
-    let digits = format!("{:.0}", x.max(0.0));
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(c);
-    }
-    text
+    log::thousands(x.max(0.0).round() as u64)
 }
 
 /// A duration as 1:02:03 or 2:03.

@@ -34,7 +34,10 @@ fn a_new_run_saves_and_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("runs/one");
     let run = new_run(&path);
-    assert_eq!(run.read_config().unwrap(), "epochs = 1\n");
+    assert_eq!(
+        std::fs::read_to_string(run.config_path()).unwrap(),
+        "epochs = 1\n"
+    );
     let text = checkpoint_message(RunFolder::find(&path), &path);
     assert!(text.contains("no checkpoint yet"), "{text}");
 
