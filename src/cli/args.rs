@@ -4,17 +4,17 @@
 //! flag and a key of a configuration file are refused in the same words.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use toml::{Table, Value};
 
+use super::values::{between, key_size, real, real_in, whole, words};
 use crate::models::generator::MAX_STREAMS;
 use crate::train::config::{DeviceChoice, Precision, Preset};
 use crate::train::device::{self, Chosen};
-use crate::train::keys::{self, Allowed};
+use crate::train::keys::Allowed;
 
 /// Flags of `rnnx train-charlm`. What is left out comes from the configuration file, the preset or
 /// the default, in this order.
@@ -404,62 +404,4 @@ impl OptimiserArgs {
     fn shuffle_value(&self) -> Option<Value> {
         (self.shuffle || self.no_shuffle).then_some(Value::Boolean(self.shuffle))
     }
-}
-
-/// A parser of whole numbers that the key `name` allows.
-fn whole(name: &'static str) -> impl Fn(&str) -> Result<i64, String> + Clone + Send + Sync {
-    let allowed = allowed(name);
-    move |text| checked(text, allowed, Value::Integer)
-}
-
-/// A parser of sizes that the key `name` allows.
-fn key_size(name: &'static str) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
-    let allowed = allowed(name);
-    move |text| {
-        let n = checked(text, allowed, Value::Integer)?;
-        usize::try_from(n).map_err(|e| e.to_string())
-    }
-}
-
-/// A parser of whole numbers from `low` to `high`, both included.
-fn between(low: u32, high: i64) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
-    let allowed = Allowed::Whole(low.into(), high);
-    move |text| {
-        let n = checked(text, allowed, Value::Integer)?;
-        u64::try_from(n).map_err(|e| e.to_string())
-    }
-}
-
-/// A parser of numbers that the key `name` allows.
-fn real(name: &'static str) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync {
-    real_in(allowed(name))
-}
-
-/// A parser of numbers in a range.
-fn real_in(allowed: Allowed) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync {
-    move |text| checked(text, allowed, Value::Float)
-}
-
-/// A parser of the words that the key `name` allows; clap suggests the nearest.
-fn words(name: &'static str) -> PossibleValuesParser {
-    match allowed(name) {
-        Allowed::OneOf(words) => PossibleValuesParser::new(words),
-        _ => PossibleValuesParser::new([] as [&str; 0]),
-    }
-}
-
-fn allowed(name: &str) -> Allowed {
-    // Each name is written a few lines above; building the command looks every one of them up.
-    let key = keys::find(name).unwrap_or_else(|| panic!("no configuration key {name}"));
-    key.allowed
-}
-
-fn checked<T: FromStr + Copy>(
-    text: &str,
-    allowed: Allowed,
-    value: fn(T) -> Value,
-) -> Result<T, String> {
-    let number = text.parse().ok();
-    let number = number.filter(|n| allowed.accepts(&value(*n)));
-    number.ok_or_else(|| format!("give {allowed}"))
 }

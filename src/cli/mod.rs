@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod report;
 pub mod selftest;
 pub mod train_charlm;
+mod values;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
