@@ -79,13 +79,20 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 /// The median of `f`'s times in seconds, after one run that does not count, over at least 3 runs
 /// and `seconds`.
 pub(super) fn median_time(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<Times> {
+    median_of(seconds, || {
+        let start = Instant::now();
+        f()?;
+        Ok(start.elapsed().as_secs_f64())
+    })
+}
+
+/// As [`median_time`], for work that measures its own time in seconds.
+pub(super) fn median_of(seconds: f64, mut f: impl FnMut() -> Result<f64>) -> Result<Times> {
     f()?;
     let began = Instant::now();
     let mut times = Vec::new();
     while times.len() < 3 || began.elapsed().as_secs_f64() < seconds {
-        let start = Instant::now();
-        f()?;
-        times.push(start.elapsed().as_secs_f64());
+        times.push(f()?);
     }
     times.sort_by(f64::total_cmp);
     Ok(Times {
@@ -177,7 +184,7 @@ fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
     let times = match &chosen.gpu {
         Some(gpu) => {
             step = step.to_gpu(gpu, chosen.mixed.then_some(LossScaler::FIRST))?;
-            let (times, captured) = bench_gpu::step_times(step, args)?;
+            let (times, captured) = bench_gpu::step_times(gpu, step, args)?;
             graph = Some(captured);
             times
         }

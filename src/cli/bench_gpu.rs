@@ -1,7 +1,7 @@
 //! What `rnnx bench` times on a GPU.
 
 use super::args::BenchArgs;
-use super::bench::{Times, VOCAB, median_time};
+use super::bench::{Times, VOCAB, median_of};
 use crate::device::Gpu;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -39,9 +39,10 @@ pub(super) fn gemm_rate(
     let (a, b) = (matrix(1)?, matrix(2)?);
     let c = Tensor::on_gpu(gpu, dtype, [size, size])?;
     let (a, b, c) = (GpuMat::of(&a, false)?, GpuMat::of(&b, false)?, c.ptr()?);
-    let times = median_time(args.seconds, || {
-        (0..BURST).try_for_each(|_| gemm(gpu, a, b, c, dtype, false))?;
-        gpu.driver().synchronize()
+    let times = median_of(args.seconds, || {
+        on_device(gpu, || {
+            (0..BURST).try_for_each(|_| gemm(gpu, a, b, c, dtype, false))
+        })
     })?;
     let flop = 2.0 * (size as f64).powi(3) * BURST as f64;
     Ok((size, name, flop / times.median / 1e9))
@@ -49,7 +50,11 @@ pub(super) fn gemm_rate(
 
 /// Times of one training step, each the mean of a burst of steps that the host does not wait in, and
 /// whether the step was one captured graph.
-pub(super) fn step_times(mut step: CharLmStep, args: &BenchArgs) -> Result<(Times, bool)> {
+pub(super) fn step_times(
+    gpu: &Arc<Gpu>,
+    mut step: CharLmStep,
+    args: &BenchArgs,
+) -> Result<(Times, bool)> {
     let (length, batch) = (args.seq_length, args.batch_size);
     let burst = if is_emulated(args) { 1 } else { BURST };
     let windows = burst * batch;
@@ -62,15 +67,15 @@ pub(super) fn step_times(mut step: CharLmStep, args: &BenchArgs) -> Result<(Time
     let mut feed = GpuLoop::new(&step, &text, windows, length, batch)?
         .ok_or_else(|| Error::op("bench", "the model is not on a GPU"))?;
     let mut first = 0;
-    let mut run = || -> Result<()> {
+    let mut run = || -> Result<f64> {
         feed.begin(&order, 0, first)?;
-        feed.run(&mut step, first, burst)?;
+        let seconds = on_device(gpu, || feed.run(&mut step, first, burst).map(|_| ()))?;
         first += burst as u64;
-        Ok(())
+        Ok(seconds)
     };
     // The first steps warm the memory up and are captured.
-    (0..3).try_for_each(|_| run())?;
-    let times = median_time(args.seconds, run)?;
+    (0..3).try_for_each(|_| run().map(|_| ()))?;
+    let times = median_of(args.seconds, run)?;
     let captured = feed.is_captured() == Some(true);
     let each = 1.0 / burst as f64;
     let times = Times {
@@ -80,6 +85,14 @@ pub(super) fn step_times(mut step: CharLmStep, args: &BenchArgs) -> Result<(Time
         runs: times.runs * burst,
     };
     Ok((times, captured))
+}
+
+/// Seconds that the device spends on `work`, by its own events.
+fn on_device(gpu: &Gpu, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let before = gpu.driver().record()?;
+    work()?;
+    let after = gpu.driver().record()?;
+    Ok(f64::from(gpu.driver().elapsed_ms(&before, &after)?) / 1e3)
 }
 
 fn is_emulated(args: &BenchArgs) -> bool {
