@@ -225,7 +225,8 @@ impl Session {
         Ok(())
     }
 
-    /// A loss or gradient that is not a number ends the run; nothing was updated by it.
+    /// A loss or gradient that is not a number ends the run. Such a gradient updated nothing, and what
+    /// is saved is from before.
     fn check_finite(&self, scores: &Scores) -> Result<()> {
         // In mixed precision an overflow is met by a lower loss scale, down to 1.
         let used = self.state.loss_scaler;

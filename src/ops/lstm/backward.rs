@@ -18,7 +18,8 @@ use crate::device::cpu::buffer::{Buffer, SharedMut};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::device::cpu::tile::{Rows, WIDTH, for_row_tiles, load_row, multiply, store_row};
 
-/// Rows of dz (steps times batch rows) in a chunk: two panels of it fit into the L1 cache.
+/// Rows of dz (steps times batch rows) in a chunk. With AVX-512 one panel of them is 48 KiB, which
+/// every tile of columns reads again from the nearest caches.
 const CHUNK_ROWS: usize = 192;
 
 /// One slab's backward pass.

@@ -13,7 +13,7 @@ use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
 
 impl Sizes {
-    /// Slabs of batch rows: up to 64 rows each, more of them where the batch allows 8 or more.
+    /// Slabs of an eighth of the batch, but at least 16 rows and at most 64.
     fn slabs(self, blocks: Blocks) -> Vec<Slab> {
         let rows = self.batch.div_ceil(8).clamp(16, 64);
         (0..self.batch)
