@@ -30,12 +30,7 @@ fn text() -> Vec<u8> {
 
 fn step_on(gpu: &Arc<Gpu>) -> CharLmStep {
     let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
-    let config = AdamConfig {
-        learning_rate: 1e-2,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-    };
+    let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let config = StepConfig {
         dropout: 0.3,
@@ -208,12 +203,7 @@ fn a_driver_without_graphs_trains_the_same() {
 #[test]
 fn a_model_on_the_cpu_has_no_loop() {
     let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
-    let config = AdamConfig {
-        learning_rate: 1e-2,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-    };
+    let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let config = StepConfig {
         dropout: 0.0,

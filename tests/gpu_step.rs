@@ -126,12 +126,7 @@ fn compare(mixed: bool, steps: usize, rows: usize, tolerance: f64) {
 /// What a few training steps leave: each step's figures, and the weights.
 fn train(device: Option<(Arc<Gpu>, Option<LossScaler>)>, steps: u64) -> (Vec<Scores>, TensorFile) {
     let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
-    let config = AdamConfig {
-        learning_rate: 1e-2,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-    };
+    let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let config = StepConfig {
         dropout: 0.2,

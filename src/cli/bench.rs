@@ -165,12 +165,7 @@ fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
         memory::check(memory::charlm_step(sizes, args.batch_size, args.seq_length))?;
     }
     let model = CharLstm::new::<f32>(sizes, 1)?;
-    let config = AdamConfig {
-        learning_rate: 1.8e-4,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-    };
+    let config = AdamConfig::keras(1.8e-4);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let config = StepConfig {
         dropout: 0.1,

@@ -96,6 +96,14 @@ pub fn per_element(gpu: &Gpu, name: &str, dtype: DType, args: &[Arg], n: usize) 
     gpu.launch(&Launch::per_element(&kernel, n as u64), &args)
 }
 
+/// The addresses of tensors, as a kernel's arguments.
+///
+/// # Errors
+/// If a tensor is in host memory.
+pub fn pointers(tensors: &[&Tensor]) -> Result<Vec<Arg>> {
+    tensors.iter().map(|t| Ok(t.ptr()?.into())).collect()
+}
+
 /// The GPU that holds both tensors; none if both are in host memory.
 ///
 /// # Errors

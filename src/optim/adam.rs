@@ -20,6 +20,18 @@ pub struct AdamConfig {
     pub epsilon: f64,
 }
 
+impl AdamConfig {
+    /// Keras's constants: beta 0.9 and 0.999, epsilon 1e-7.
+    pub fn keras(learning_rate: f64) -> Self {
+        AdamConfig {
+            learning_rate,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-7,
+        }
+    }
+}
+
 /// The optimizer's state: moments m and v of the parameters' layout and the number of steps.
 #[derive(Clone, Debug)]
 pub struct Adam {

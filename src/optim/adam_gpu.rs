@@ -9,6 +9,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::nn::{Layout, Params};
+use crate::ops::gpu::pointers;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -211,8 +212,4 @@ impl GpuAdam {
     pub fn v(&self) -> &Tensor {
         &self.v
     }
-}
-
-fn pointers(tensors: &[&Tensor]) -> Result<Vec<Arg>> {
-    tensors.iter().map(|t| Ok(t.ptr()?.into())).collect()
 }

@@ -7,6 +7,7 @@ use crate::device::driver::{Arg, DevicePtr, Graph, Launch};
 use crate::device::gpu::Pool;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::gpu::pointers;
 use crate::optim::adam_gpu::GpuAdamStep;
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
@@ -210,8 +211,4 @@ impl GpuLoop {
         args.push((SLOTS as u32).into());
         self.gpu.launch(&Launch::new("batch_record", 1, 32), &args)
     }
-}
-
-fn pointers(tensors: &[&Tensor]) -> Result<Vec<Arg>> {
-    tensors.iter().map(|t| Ok(t.ptr()?.into())).collect()
 }

@@ -62,7 +62,10 @@ impl Session {
         }
         let mut state = TrainState::new("charlm", config.seed, corpus.report.sha256);
         state.loss_scaler = chosen.mixed.then_some(LossScaler::FIRST);
-        let adam = Adam::new::<f32>(adam_config(config), model.params().layout());
+        let adam = Adam::new::<f32>(
+            AdamConfig::keras(config.learning_rate),
+            model.params().layout(),
+        );
         let ready = Ready::new(config, data, (model, adam), state, &progress, chosen)?;
         let folder = RunFolder::create(&request.out, force)?;
         folder.write_config(&request.config_text)?;
@@ -84,7 +87,7 @@ impl Session {
         let mut model = make_model(config, data.vocab.len())?;
         model.import(&load_weights(&last.join(MODEL))?)?;
         let layout = model.params().layout();
-        let mut adam = Adam::new::<f32>(adam_config(config), layout);
+        let mut adam = Adam::new::<f32>(AdamConfig::keras(config.learning_rate), layout);
         let moments = TensorFile::load(&last.join(OPTIMIZER))?;
         import_adam(&mut adam, layout, &moments, state.adam_step)?;
         let ready = Ready::new(config, data, (model, adam), state, &progress, &chosen)?;
@@ -230,15 +233,6 @@ fn sizes(config: &CharLmConfig, vocab: usize) -> CharLstmSizes {
 
 fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
     CharLstm::new::<f32>(sizes(config, vocab), config.seed)
-}
-
-fn adam_config(config: &CharLmConfig) -> AdamConfig {
-    AdamConfig {
-        learning_rate: config.learning_rate,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-    }
 }
 
 fn clip(config: &CharLmConfig) -> Clip {
