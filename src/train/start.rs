@@ -124,6 +124,9 @@ fn keep_precision(config: &CharLmConfig, state: &TrainState, chosen: &mut Chosen
         )));
     }
     if chosen.gpu.is_some() {
+        if chosen.mixed && !mixed {
+            chosen.why += " (the run began in fp32 and stays so; fp16 needs a new run)";
+        }
         chosen.mixed = mixed;
     } else if mixed {
         chosen.why += "; the run began in fp16, which the CPU has not";

@@ -98,6 +98,11 @@ fn a_run_goes_on_on_the_other_device() {
     for run in ["there", "back"] {
         assert_near(&losses(&place, "cpu"), &losses(&place, run), 5e-3);
     }
+    let said = place
+        .train("there", "--max-steps 7 --device emulated --resume")
+        .ok()
+        .stderr;
+    assert!(said.contains("the run began in fp32"), "{said}");
 }
 
 #[test]
