@@ -12,6 +12,8 @@
 use half::f16;
 
 use super::gates;
+#[cfg(target_arch = "x86_64")]
+use crate::device::Level;
 
 /// Output rows of a panel.
 pub const LANES: usize = 64;
@@ -40,15 +42,19 @@ enum Isa {
 pub struct Kernel(Isa);
 
 impl Kernel {
-    /// The kernels that this processor can run, fastest first.
+    /// The kernels that this processor can run, fastest first; none wider than
+    /// [`Level::current`].
     pub fn available() -> Vec<Kernel> {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
+        let level = Level::current();
+        #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if level >= Level::Avx512 && is_x86_feature_detected!("avx512f") {
                 found.push(Kernel(Isa::Avx512));
             }
-            if is_x86_feature_detected!("avx2")
+            if level >= Level::Avx2
+                && is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma")
                 && is_x86_feature_detected!("f16c")
             {

@@ -81,6 +81,11 @@ fn doctor_says_what_is_here() {
     place
         .sh("RNNX_VECTORS=wide exec \"$0\" doctor", &[])
         .fails(2, &["RNNX_VECTORS=wide", "portable"]);
+    // The limit holds for training and for generation.
+    let narrow = "RNNX_VECTORS=portable exec \"$0\" doctor --json";
+    let object = json(&place.sh(narrow, &[]).ok().stdout);
+    assert_eq!(object["vectors"]["f32_lanes"], 4);
+    assert_eq!(object["vectors"]["generation"], "portable");
 }
 
 #[test]
