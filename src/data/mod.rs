@@ -5,5 +5,6 @@
 
 pub mod batch;
 pub mod corpus;
+pub mod packing;
 pub mod text;
 pub mod vocab;

@@ -14,7 +14,7 @@ pub use cast::cast;
 pub use dropout::{dropout, dropout_at};
 pub use elementwise::{add, add_bias, mul, sigmoid, tanh};
 pub use embedding::embedding;
-pub use lstm::lstm;
+pub use lstm::{lstm, lstm_packed};
 pub use matmul::matmul;
 pub use reduce::{sum, sum_squares};
 pub use softmax_xent::softmax_xent;

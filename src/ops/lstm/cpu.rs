@@ -14,15 +14,16 @@ use rayon::prelude::*;
 
 impl Sizes {
     /// Slabs of an eighth of the batch, but at least 16 rows and at most 64.
-    fn slabs(self, blocks: Blocks) -> Vec<Slab> {
-        let rows = self.batch.div_ceil(8).clamp(16, 64);
-        (0..self.batch)
+    fn slabs(&self, blocks: Blocks) -> Vec<Slab> {
+        let (steps, batch) = (self.packing.steps(), self.packing.batch());
+        let rows = batch.div_ceil(8).clamp(16, 64);
+        (0..batch)
             .step_by(rows)
             .map(|first| Slab {
-                steps: self.steps,
-                batch: self.batch,
+                steps,
+                batch,
                 first,
-                rows: rows.min(self.batch - first),
+                rows: rows.min(batch - first),
                 blocks,
             })
             .collect()
@@ -52,11 +53,8 @@ pub(super) fn run<T: Stored + Dispatch>(
     state: Option<(&Var, &Var)>,
     sizes: Sizes,
 ) -> Result<Output> {
-    let Sizes {
-        steps,
-        batch,
-        hidden,
-    } = sizes;
+    let hidden = sizes.hidden;
+    let (steps, batch) = (sizes.packing.steps(), sizes.packing.batch());
     let blocks = Blocks::new::<T>(hidden);
     let saved_input = SavedInput::of(input);
     let rows = pack::rows(blocks, saved_input.start_var().value().data::<T>()?);
@@ -125,7 +123,7 @@ impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
         if dy.is_none() && dh_n.is_none() && dc_n.is_none() {
             return Ok(());
         }
-        let Sizes { batch, hidden, .. } = self.sizes;
+        let (batch, hidden) = (self.sizes.packing.batch(), self.sizes.hidden);
         let blocks = Blocks::new::<T>(hidden);
         let rows = pack::rows(blocks, self.input.start_var().value().data::<T>()?);
         let w_hh = pack::backward(blocks, self.w_hh.value().data::<T>()?);

@@ -31,9 +31,9 @@ struct Node {
 }
 
 /// One thread a unit.
-fn unit_launch(kernel: &str, sizes: Sizes) -> Launch<'_> {
+fn unit_launch<'a>(kernel: &'a str, sizes: &Sizes) -> Launch<'a> {
     let threads = 256;
-    let units = sizes.batch * sizes.hidden;
+    let units = sizes.packing.batch() * sizes.hidden;
     Launch::new(kernel, units.div_ceil(threads) as u32, threads as u32)
 }
 
@@ -56,11 +56,8 @@ pub(super) fn run(
     state: Option<(&Var, &Var)>,
     sizes: Sizes,
 ) -> Result<Output> {
-    let Sizes {
-        steps,
-        batch,
-        hidden,
-    } = sizes;
+    let hidden = sizes.hidden;
+    let (steps, batch) = (sizes.packing.steps(), sizes.packing.batch());
     let dtype = w_hh.value().dtype();
     let y = Tensor::on_gpu(gpu, dtype, [steps, batch, hidden])?;
     let saved = tape.is_recording();
@@ -119,7 +116,7 @@ pub(super) fn run(
             DevicePtr::NULL
         };
         let pointers = [z, x, ids, bias, c_prev, gates, cell_at(t)?, step_of(&y, t)?];
-        launch_units(gpu, &kernel, sizes, &pointers)?;
+        launch_units(gpu, &kernel, &sizes, &pointers)?;
     }
     let last = |t: &Tensor| {
         let rows = t.dims()[0];
@@ -145,10 +142,10 @@ pub(super) fn run(
     Ok(out)
 }
 
-fn launch_units(gpu: &Gpu, kernel: &str, sizes: Sizes, pointers: &[DevicePtr]) -> Result<()> {
+fn launch_units(gpu: &Gpu, kernel: &str, sizes: &Sizes, pointers: &[DevicePtr]) -> Result<()> {
     let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
     args.extend([
-        Arg::from(sizes.batch as u32),
+        Arg::from(sizes.packing.batch() as u32),
         Arg::from(sizes.hidden as u32),
     ]);
     gpu.launch(&unit_launch(kernel, sizes), &args)
@@ -181,11 +178,8 @@ impl Backward for Node {
         else {
             return Ok(());
         };
-        let Sizes {
-            steps,
-            batch,
-            hidden,
-        } = self.sizes;
+        let hidden = self.sizes.hidden;
+        let (steps, batch) = (self.sizes.packing.steps(), self.sizes.packing.batch());
         let dtype = self.y.dtype();
         let dz = Tensor::on_gpu(gpu, dtype, [steps, batch, 4 * hidden])?;
         let dh = Tensor::on_gpu(gpu, DType::F32, [batch, hidden])?;
@@ -208,7 +202,7 @@ impl Backward for Node {
             let (gates, c) = (step_of(&self.gates, t)?, step_of(&self.cells, t)?);
             let to = step_of(&dz, t)?;
             let pointers = [dy, dh_next, dc_next, gates, c, c_prev, to, dc.ptr()?];
-            launch_units(gpu, &kernel, self.sizes, &pointers)?;
+            launch_units(gpu, &kernel, &self.sizes, &pointers)?;
             if t > 0 || self.state.is_some() {
                 let dz = rows_at(to, dtype, batch, 4 * hidden);
                 let w = GpuMat::of(self.w_hh.value(), false)?;
@@ -257,11 +251,8 @@ impl Node {
     /// dW_hh = sum over t of dz_t^T h_{t-1}: one product over steps 1..T, and one for step 0 where
     /// there is an initial state.
     fn give_w_hh(&self, grads: &mut Grads, gpu: &Arc<Gpu>, dz: &Tensor) -> Result<()> {
-        let Sizes {
-            steps,
-            batch,
-            hidden,
-        } = self.sizes;
+        let hidden = self.sizes.hidden;
+        let (steps, batch) = (self.sizes.packing.steps(), self.sizes.packing.batch());
         let dtype = dz.dtype();
         let shape = self.w_hh.value().shape();
         grads.write_gpu(self.w_hh.slot(), gpu, DType::F32, shape, |to| {
