@@ -6,5 +6,6 @@
 pub mod batch;
 pub mod corpus;
 pub mod packing;
+pub mod seq2seq;
 pub mod text;
 pub mod vocab;
