@@ -114,7 +114,8 @@ impl Event {
         match self {
             Event::Step(event) => event.step <= step,
             Event::Epoch(event) => event.epoch <= epochs_done,
-            // An event without a step closes a run, and a resumed run writes it anew.
+            // A test, or an event without a step, closes a run: a resumed run writes it anew.
+            Event::Other(map) if map.get("event").is_some_and(|e| e == "test") => false,
             Event::Other(map) => map
                 .get("step")
                 .and_then(Value::as_u64)

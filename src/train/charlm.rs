@@ -79,7 +79,7 @@ impl Job for CharLmJob {
     fn make(parts: Parts<Self>) -> Result<Self> {
         let (config, chosen) = (parts.config, parts.chosen);
         let data = make_data(config, &parts.source, parts.vocab, chosen.gpu.is_none())?;
-        let mut model = CharLstm::new::<f32>(sizes(config, data.vocab.len()), config.seed)?;
+        let mut model = make_model(config, data.vocab.len())?;
         if let Some(file) = parts.weights.model() {
             model.import(file)?;
         }
@@ -169,29 +169,8 @@ impl Job for CharLmJob {
         self.feed.as_mut().and_then(GpuLoop::news)
     }
 
-    /// Mean loss and accuracy over every validation window.
     fn validate(&self) -> Result<Option<Valid>> {
-        let order = self.data.valid_order();
-        if order.is_empty() {
-            return Ok(None);
-        }
-        let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
-        for windows in order.chunks(self.config.batch_size) {
-            self.data.valid_batch(windows, &mut ids, &mut targets);
-            let shape = [self.config.seq_length, windows.len()];
-            let scores = self.step.evaluate(
-                &Tensor::from_slice(&ids, shape)?,
-                &Tensor::from_slice(&targets, shape)?,
-            )?;
-            loss += scores.ce * scores.tokens;
-            correct += scores.correct as f64;
-            tokens += scores.tokens;
-        }
-        Ok(Some(Valid {
-            loss: loss / tokens,
-            accuracy: correct / tokens,
-        }))
+        validate(&self.step, &self.data, &self.config)
     }
 
     fn weights(&self) -> Result<TensorFile> {
@@ -213,9 +192,45 @@ impl Job for CharLmJob {
     }
 }
 
+/// Mean loss and accuracy over every validation window; none where nothing validates.
+///
+/// # Errors
+/// If the data does not fit the model, or the device fails.
+pub fn validate(
+    step: &CharLmStep,
+    data: &CharData,
+    config: &CharLmConfig,
+) -> Result<Option<Valid>> {
+    let order = data.valid_order();
+    if order.is_empty() {
+        return Ok(None);
+    }
+    let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
+    let (mut ids, mut targets) = (Vec::new(), Vec::new());
+    for windows in order.chunks(config.batch_size) {
+        data.valid_batch(windows, &mut ids, &mut targets);
+        let shape = [config.seq_length, windows.len()];
+        let scores = step.evaluate(
+            &Tensor::from_slice(&ids, shape)?,
+            &Tensor::from_slice(&targets, shape)?,
+        )?;
+        loss += scores.ce * scores.tokens;
+        correct += scores.correct as f64;
+        tokens += scores.tokens;
+    }
+    Ok(Some(Valid {
+        loss: loss / tokens,
+        accuracy: correct / tokens,
+    }))
+}
+
 // ---- parts of the start --------------------------------------------------------------------
 
-fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
+/// Reads the text of a configuration and tells what it is.
+///
+/// # Errors
+/// As [`Corpus::load`].
+pub fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
     let corpus = Corpus::load(&CorpusSpec {
         paths: config.corpus.clone(),
         max_chars: config.max_chars,
@@ -228,7 +243,11 @@ fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
     Ok(corpus)
 }
 
-fn make_data(
+/// The data of a configuration, with the vocabulary of a saved model or of the text itself.
+///
+/// # Errors
+/// As [`CharData::with_vocab`]; on the CPU also where a step needs more memory than is free.
+pub fn make_data(
     config: &CharLmConfig,
     corpus: &Corpus,
     vocab: Option<CharVocab>,
@@ -253,6 +272,14 @@ fn sizes(config: &CharLmConfig, vocab: usize) -> CharLstmSizes {
         hidden: config.hidden_size,
         layers: config.num_layers,
     }
+}
+
+/// A model of a configuration's sizes with initial values.
+///
+/// # Errors
+/// As [`CharLstm::new`].
+pub fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
+    CharLstm::new::<f32>(sizes(config, vocab), config.seed)
 }
 
 fn clip(config: &CharLmConfig) -> Clip {

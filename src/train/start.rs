@@ -223,7 +223,10 @@ fn check_state<J: Job>(checkpoint: &Path, state: &TrainState, job: &J) -> Result
 }
 
 /// The weights of a file; all of them are numbers that training can start from.
-fn load_weights(path: &Path) -> Result<TensorFile> {
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a damaged file and for a value that is not finite.
+pub fn load_weights(path: &Path) -> Result<TensorFile> {
     let file = TensorFile::load(path)?;
     for (name, tensor) in &file.tensors {
         if let Some(at) = tensor.data.iter().position(|x| !x.is_finite()) {
