@@ -11,10 +11,13 @@ use clap_complete::Shell;
 use toml::{Table, Value};
 
 use super::values::{between, key_size, real, real_in, whole, words};
+use crate::Error;
 use crate::models::generator::MAX_STREAMS;
-use crate::train::config::{DeviceChoice, Precision, Preset};
+use crate::train::config::{CharLmConfig, Preset};
 use crate::train::device::{self, Chosen};
+use crate::train::job::Begin;
 use crate::train::keys::Allowed;
+use crate::train::settings::{Config, DeviceChoice, Precision, set_keys};
 
 /// Flags of `rnnx train-charlm`. What is left out comes from the configuration file, the preset or
 /// the default, in this order.
@@ -26,6 +29,17 @@ pub struct TrainCharlmArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub optimiser: OptimiserArgs,
+    /// The run's folder
+    #[arg(
+        long,
+        value_name = "RUN",
+        default_value = "runs/charlm",
+        help_heading = "Run"
+    )]
+    pub out: PathBuf,
+    /// Start from a named set of values; the file and flags win over it [default: published]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Preset::NAMES), help_heading = "Run")]
+    pub preset: Option<String>,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -101,13 +115,10 @@ pub struct OptimiserArgs {
     pub l2: Option<f64>,
 }
 
-/// Where a run is kept and how often it reports.
+/// How a run starts and how often it reports.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
-    /// The run's folder
-    #[arg(long, value_name = "RUN", default_value = "runs/charlm")]
-    pub out: PathBuf,
     /// Continue the run in --out exactly where its last checkpoint stands
     #[arg(long, conflicts_with_all = ["force", "init_from"])]
     pub resume: bool,
@@ -120,9 +131,6 @@ pub struct RunArgs {
     /// Read settings from this TOML file; flags win over it
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
-    /// Start from a named set of values; the file and flags win over it [default: published]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Preset::NAMES))]
-    pub preset: Option<String>,
     /// Seed of every random stream [default: 1]
     #[arg(long, value_name = "N", value_parser = whole("seed"), allow_hyphen_values = true)]
     pub seed: Option<i64>,
@@ -318,15 +326,62 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-impl TrainCharlmArgs {
+/// The arguments of a training command.
+pub trait TrainArgs {
+    /// What they decide.
+    type Config: Config;
+
     /// The keys that were given as flags, with their values.
-    pub fn table(&self) -> Table {
+    fn table(&self) -> Table;
+
+    /// How the run starts.
+    fn run(&self) -> &RunArgs;
+
+    /// The keys that a preset sets, where one was named.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] for an unknown name.
+    fn preset(&self) -> crate::Result<Option<Table>> {
+        Ok(None)
+    }
+}
+
+impl RunArgs {
+    /// Where the run's weights come from.
+    pub fn begin(&self) -> Begin {
+        match self.resume {
+            true => Begin::Resume,
+            false => Begin::New {
+                force: self.force,
+                init_from: self.init_from.clone(),
+            },
+        }
+    }
+}
+
+impl TrainArgs for TrainCharlmArgs {
+    type Config = CharLmConfig;
+
+    fn run(&self) -> &RunArgs {
+        &self.run
+    }
+
+    fn preset(&self) -> crate::Result<Option<Table>> {
+        let Some(name) = &self.preset else {
+            return Ok(None);
+        };
+        let preset = name.parse::<Preset>();
+        let preset = preset.map_err(|e| Error::Usage(format!("--preset {name}: {e}")))?;
+        Ok(Some(preset.table()))
+    }
+
+    fn table(&self) -> Table {
         let (data, model) = (&self.data, &self.model);
         let (opt, run, device) = (&self.optimiser, &self.run, &self.device);
         let whole = |x: Option<i64>| x.map(Value::Integer);
         let real = |x: Option<f64>| x.map(Value::Float);
         let word = |x: &Option<String>| x.clone().map(Value::String);
-        let pairs = [
+        set_keys([
             ("corpus", data.corpus_value()),
             ("max-chars", whole(data.max_chars)),
             ("valid-fraction", real(data.valid_fraction)),
@@ -352,9 +407,7 @@ impl TrainCharlmArgs {
             ),
             ("precision", word(&device.precision)),
             ("threads", whole(device.threads)),
-        ];
-        let given = pairs.into_iter().filter_map(|(k, v)| Some((k, v?)));
-        given.map(|(k, v)| (k.to_owned(), v)).collect()
+        ])
     }
 }
 

@@ -12,6 +12,7 @@ use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_license}
 use crate::data::vocab::CharVocab;
 use crate::log::thousands;
 use crate::train::config::CharLmConfig;
+use crate::train::settings::Config;
 
 /// How many of the most and of the least frequent characters are shown.
 const SHOWN: usize = 10;

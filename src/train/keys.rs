@@ -4,7 +4,7 @@ use std::fmt;
 
 use toml::Value;
 
-use super::config::DeviceChoice;
+use super::settings::DeviceChoice;
 
 /// One configuration key.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +126,7 @@ pub const KEYS: &[Key] = &[
     key("Device", "threads", "CPU threads", Allowed::Whole(1, 1_024), false),
 ];
 
-/// The key called `name`.
-pub fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|k| k.name == name)
+/// The key of a table that is called `name`.
+pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+    keys.iter().find(|k| k.name == name)
 }

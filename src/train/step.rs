@@ -44,12 +44,14 @@ enum Optimizer {
 /// The figures of one batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Scores {
-    /// Loss in nats a character, L2 included.
+    /// Loss in nats a token, L2 included.
     pub loss: f64,
-    /// Cross-entropy in nats a character.
+    /// Cross-entropy in nats a token.
     pub ce: f64,
-    /// Characters predicted right.
+    /// Tokens predicted right.
     pub correct: usize,
+    /// Tokens that the figures are of.
+    pub tokens: f64,
     /// Norm of the gradient over all tensors, before clipping; not finite after a bad step, which
     /// then changed nothing. Zero where there was no backward pass.
     pub grad_norm: f64,
@@ -100,7 +102,7 @@ impl CharLmStep {
         let (ids, targets) = (self.place(ids)?, self.place(targets)?);
         let stream = Stream::new(self.config.seed, Purpose::Dropout, step as u32);
         let issued = self.issue(&ids, &targets, stream, None)?;
-        let mut scores = scores_of(&issued.loss)?;
+        let mut scores = scores_of(&issued.loss, &targets)?;
         scores.loss += issued.penalty.map_or(Ok(0.0), |p| p.item())?;
         match &self.optimizer {
             Optimizer::Cpu(_) => scores.grad_norm = issued.grad_norm,
@@ -188,11 +190,10 @@ impl CharLmStep {
         let (ids, targets) = (self.place(ids)?, self.place(targets)?);
         let mut tape = Tape::inference();
         let params = self.model.params().bind(&mut tape)?;
-        scores_of(
-            &self
-                .model
-                .loss(&mut tape, &params, &ids, &targets, 0.0, None)?,
-        )
+        let loss = self
+            .model
+            .loss(&mut tape, &params, &ids, &targets, 0.0, None)?;
+        scores_of(&loss, &targets)
     }
 
     /// The weights under torch's names.
@@ -244,11 +245,12 @@ impl Scores {
     }
 }
 
-fn scores_of(loss: &Loss) -> Result<Scores> {
+fn scores_of(loss: &Loss, targets: &Tensor) -> Result<Scores> {
     Ok(Scores {
         loss: loss.total.value().item()?,
         ce: loss.ce.value().item()?,
         correct: loss.correct.item()? as usize,
+        tokens: targets.numel() as f64,
         grad_norm: 0.0,
         scaler: None,
         skipped: false,

@@ -11,6 +11,7 @@ use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs, TrainCharlmArgs};
 use rnnx::cli::config_file::{parse, read, resolve, to_toml};
 use rnnx::train::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
 use rnnx::train::keys::KEYS;
+use rnnx::train::settings::Config;
 
 #[derive(Debug, Parser)]
 struct Train {
@@ -171,7 +172,7 @@ fn toml_round_trip() {
     for config in [CharLmConfig::default(), unusual()] {
         let text = to_toml(&config);
         std::fs::write(&path, &text).unwrap();
-        assert_eq!(read(&path).unwrap(), config, "{text}");
+        assert_eq!(read::<CharLmConfig>(&path).unwrap(), config, "{text}");
         assert!(text.contains("\nkind = \"charlm\"\nrnnx-version = \""));
         for key in KEYS {
             assert!(text.contains(&format!("# {}: ", key.about)), "{}", key.name);
