@@ -1,10 +1,8 @@
 //! Packed rows in device memory: what the recurrent layers have in common on a GPU.
 //!
-//! The rows of one step are contiguous, so a step is a product over its active rows alone. Rows of
-//! another order (where each sequence ends, or the step before) are gathered by their numbers; for
-//! sequences of one length they are contiguous too, and nothing is gathered or uploaded.
+//! The active rows of a step are contiguous, so a step is one product over them and one kernel.
 
-use super::gpu::{self, GpuMat};
+use super::gpu::GpuMat;
 use crate::data::packing::Packing;
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Launch};
@@ -33,47 +31,22 @@ pub(super) fn matrix(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) 
     }
 }
 
-/// The row of x `[N, H]` at each sequence's last element: a copy `[B, H]`.
+/// Runs a kernel with one thread for each unit of some rows. `sizes` are its last arguments: rows,
+/// units a row, and what else it takes.
 ///
 /// # Errors
 /// If the device fails.
-pub(super) fn last_rows(gpu: &Arc<Gpu>, x: &Tensor, packing: &Packing) -> Result<Tensor> {
-    let (steps, batch, width) = (packing.steps(), packing.batch(), x.shape().last());
-    if packing.is_uniform() {
-        let first = packing.offset(steps - 1) * width;
-        return x.slice(first, [batch, width])?.copy_on_gpu(gpu);
-    }
-    // The sequences that end at step t are the last of its active rows; longest first.
-    let ends = |t: usize| (packing.active(t + 1)..packing.active(t)).map(move |b| (t, b));
-    let rows = (0..steps).rev().flat_map(ends);
-    gather(gpu, x, rows.map(|(t, b)| packing.offset(t) + b))
-}
-
-/// For each packed row from step 1 on, the row of x `[N, H]` one step before: `[N - B, H]`. May
-/// share the memory of x. There must be a step 1.
-///
-/// # Errors
-/// If the device fails.
-pub(super) fn rows_before(gpu: &Arc<Gpu>, x: &Tensor, packing: &Packing) -> Result<Tensor> {
-    let width = x.shape().last();
-    if packing.is_uniform() {
-        return x.slice(0, [packing.rows() - packing.batch(), width]);
-    }
-    let before = |t: usize| packing.offset(t - 1)..packing.offset(t - 1) + packing.active(t);
-    gather(gpu, x, (1..packing.steps()).flat_map(before))
-}
-
-fn gather(gpu: &Arc<Gpu>, x: &Tensor, rows: impl Iterator<Item = usize>) -> Result<Tensor> {
-    let rows: Vec<u32> = rows.map(|row| row as u32).collect();
-    let (count, width) = (rows.len(), x.shape().last());
-    let ids = Tensor::from_slice(&rows, [count])?.to_gpu(gpu)?;
-    let y = Tensor::on_gpu(gpu, x.dtype(), [count, width])?;
-    let mut args = gpu::pointers(&[x, &ids, &y])?;
-    args.extend([count, width].map(|n| Arg::from(n as u32)));
-    let kernel = format!("embedding_fwd_{}", x.dtype());
-    let blocks = (count as u32).min(gpu::MAX_ROW_BLOCKS);
-    gpu.launch(&Launch::new(&kernel, blocks, 128), &args)?;
-    Ok(y)
+pub(super) fn launch_units(
+    gpu: &Gpu,
+    kernel: &str,
+    pointers: &[DevicePtr],
+    sizes: &[usize],
+) -> Result<()> {
+    let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
+    args.extend(sizes.iter().map(|&n| Arg::from(n as u32)));
+    let threads = 256;
+    let blocks = (sizes[0] * sizes[1]).div_ceil(threads);
+    gpu.launch(&Launch::new(kernel, blocks as u32, threads as u32), &args)
 }
 
 /// The gradient of a final state as the f32 `[B, H]` that the backward pass works in: it starts

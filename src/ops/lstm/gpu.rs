@@ -4,13 +4,13 @@
 use super::{Input, Output, SavedInput, Sizes};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
-use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::device::driver::DevicePtr;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::cast::convert;
 use crate::ops::embedding::segment_sum;
 use crate::ops::gpu::{self, GpuMat};
-use crate::ops::packed::{last_rows, matrix, row_at, rows_before, state_gradient};
+use crate::ops::packed::{launch_units, matrix, row_at, state_gradient};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -45,8 +45,9 @@ pub(super) fn run(
     let dtype = w_hh.value().dtype();
     let y = Tensor::on_gpu(gpu, dtype, [rows, hidden])?;
     let saved = tape.is_recording();
-    // Unless they are saved, a step's cell states overwrite those of the step before, and those of
-    // a sequence that has ended stay.
+    let h_n = Tensor::on_gpu(gpu, dtype, [batch, hidden])?;
+    let c_n = Tensor::on_gpu(gpu, DType::F32, [batch, hidden])?;
+    // Unless they are saved, a step's cell states overwrite those of the step before.
     let cells = Tensor::on_gpu(gpu, DType::F32, [if saved { rows } else { batch }, hidden])?;
     let gates = match saved {
         true => Some(Tensor::on_gpu(gpu, dtype, [rows, 4 * hidden])?),
@@ -101,14 +102,11 @@ pub(super) fn run(
             None => DevicePtr::NULL,
         };
         let (c, h) = (cells_at(first)?, row_at(&y, packing, first)?);
-        let pointers = [z, x, ids, bias, c_prev, gates, c, h];
-        launch_units(gpu, &kernel, active, hidden, &pointers)?;
+        let (c_n, h_n) = (c_n.ptr()?, h_n.ptr()?);
+        let pointers = [z, x, ids, bias, c_prev, gates, c, h, c_n, h_n];
+        let sizes = [active, hidden, packing.active(t + 1)];
+        launch_units(gpu, &kernel, &pointers, &sizes)?;
     }
-    let h_n = last_rows(gpu, &y, packing)?;
-    let c_n = match saved {
-        true => last_rows(gpu, &cells, packing)?,
-        false => cells.clone(),
-    };
     let out = super::outputs(tape, input, w_hh, state, [y.clone(), h_n, c_n]);
     if let Some(gates) = gates.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
@@ -125,24 +123,6 @@ pub(super) fn run(
         });
     }
     Ok(out)
-}
-
-/// A gate kernel over the units of `rows` rows, one thread each.
-///
-/// # Errors
-/// If the device fails.
-pub(in crate::ops) fn launch_units(
-    gpu: &Gpu,
-    kernel: &str,
-    rows: usize,
-    hidden: usize,
-    pointers: &[DevicePtr],
-) -> Result<()> {
-    let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
-    args.extend([Arg::from(rows as u32), Arg::from(hidden as u32)]);
-    let threads = 256;
-    let blocks = (rows * hidden).div_ceil(threads);
-    gpu.launch(&Launch::new(kernel, blocks as u32, threads as u32), &args)
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -168,6 +148,10 @@ impl Backward for Node {
         let dz = Tensor::on_gpu(gpu, dtype, [packing.rows(), 4 * hidden])?;
         let dh = state_gradient(gpu, dh_n, [packing.batch(), hidden])?;
         let dc = state_gradient(gpu, dc_n, [packing.batch(), hidden])?;
+        let before = match packing.is_uniform() {
+            true => None,
+            false => Some(Tensor::on_gpu(gpu, dtype, [packing.rows(), hidden])?),
+        };
         let kernel = format!("lstm_gates_bwd_{dtype}");
         for t in (0..packing.steps()).rev() {
             let (first, active) = (packing.offset(t), packing.active(t));
@@ -175,23 +159,35 @@ impl Backward for Node {
                 Some(dy) => row_at(dy, packing, first)?,
                 None => DevicePtr::NULL,
             };
-            let c_prev = match (t, &self.state) {
-                (0, None) => DevicePtr::NULL,
-                (0, Some((_, c0))) => c0.value().ptr()?,
-                _ => row_at(&self.cells, packing, packing.offset(t - 1))?,
+            let (h_prev, c_prev) = match (t, &self.state) {
+                (0, None) => (DevicePtr::NULL, DevicePtr::NULL),
+                (0, Some((h0, c0))) => (h0.value().ptr()?, c0.value().ptr()?),
+                _ => {
+                    let row = packing.offset(t - 1);
+                    (
+                        row_at(&self.y, packing, row)?,
+                        row_at(&self.cells, packing, row)?,
+                    )
+                }
             };
             let gates = row_at(&self.gates, packing, first)?;
             let c = row_at(&self.cells, packing, first)?;
             let to = row_at(&dz, packing, first)?;
-            let pointers = [dy, dh.ptr()?, dc.ptr()?, gates, c, c_prev, to, dc.ptr()?];
-            launch_units(gpu, &kernel, active, hidden, &pointers)?;
+            let h_before = match &before {
+                Some(before) => row_at(before, packing, first)?,
+                None => DevicePtr::NULL,
+            };
+            let (dh_at, dc_at) = (dh.ptr()?, dc.ptr()?);
+            let state = [dh_at, dc_at, gates, c, c_prev, h_prev];
+            let pointers = [&[dy], &state[..], &[to, dc_at, h_before]].concat();
+            launch_units(gpu, &kernel, &pointers, &[active, hidden])?;
             if t > 0 || self.state.is_some() {
                 let dz = matrix(to, dtype, active, 4 * hidden);
                 let w = GpuMat::of(self.w_hh.value(), false)?;
                 gpu::gemm(gpu, dz, w, dh.ptr()?, DType::F32, false)?;
             }
         }
-        self.give(grads, gpu, &dz, dh, dc)
+        self.give(grads, gpu, &dz, before, [dh, dc])
     }
 }
 
@@ -201,8 +197,8 @@ impl Node {
         grads: &mut Grads,
         gpu: &Arc<Gpu>,
         dz: &Tensor,
-        dh0: Tensor,
-        dc0: Tensor,
+        before: Option<Tensor>,
+        [dh0, dc0]: [Tensor; 2],
     ) -> Result<()> {
         let dtype = dz.dtype();
         match &self.input {
@@ -222,7 +218,7 @@ impl Node {
                 segment_sum(grads, table.slot(), gpu, dz, ids, shape)?;
             }
         }
-        self.give_w_hh(grads, gpu, dz)?;
+        self.give_w_hh(grads, gpu, dz, before)?;
         if let Some((h0, c0)) = &self.state {
             grads.add(h0.slot(), convert(&dh0, dtype)?)?;
             grads.add(c0.slot(), dc0)?;
@@ -230,37 +226,43 @@ impl Node {
         Ok(())
     }
 
-    /// dW_hh = sum over t of dz_t^T h_{t-1}: one product over steps 1..T, and one for step 0 where
-    /// there is an initial state.
-    fn give_w_hh(&self, grads: &mut Grads, gpu: &Arc<Gpu>, dz: &Tensor) -> Result<()> {
-        let packing = &self.sizes.packing;
-        let before = match packing.steps() {
-            1 => None,
-            _ => Some(rows_before(gpu, &self.y, packing)?),
-        };
-        let h0 = self.state.as_ref().map(|(h0, _)| h0.value());
+    /// dW_hh = sum over t of dz_t^T h_{t-1}: one product over all packed rows where the h_{t-1} were
+    /// gathered. Sequences of one length need no gathering: one product over steps 1..T, and one
+    /// for step 0 where there is an initial state.
+    fn give_w_hh(
+        &self,
+        grads: &mut Grads,
+        gpu: &Arc<Gpu>,
+        dz: &Tensor,
+        before: Option<Tensor>,
+    ) -> Result<()> {
+        let (packing, hidden) = (&self.sizes.packing, self.sizes.hidden);
+        let (rows, batch, dtype) = (packing.rows(), packing.batch(), dz.dtype());
+        let mut parts = Vec::new();
+        if let Some(before) = &before {
+            parts.push((0, rows, before.ptr()?));
+        } else {
+            if let Some((h0, _)) = &self.state {
+                parts.push((0, batch, h0.value().ptr()?));
+            }
+            if rows > batch {
+                parts.push((batch, rows - batch, self.y.ptr()?));
+            }
+        }
         let shape = self.w_hh.value().shape();
         grads.write_gpu(self.w_hh.slot(), gpu, DType::F32, shape, |to| {
-            let mut accumulate = to.accumulate;
-            for (first, h) in [(0, h0), (packing.batch(), before.as_ref())] {
-                let Some(h) = h else { continue };
-                let dz = GpuMat {
-                    transposed: true,
-                    ..matrix(
-                        row_at(dz, packing, first)?,
-                        dz.dtype(),
-                        h.shape().rows(),
-                        dz.shape().last(),
-                    )
-                };
-                let h = GpuMat::of(h, false)?;
-                gpu::gemm(gpu, dz, h, to.ptr, to.dtype, accumulate)?;
-                accumulate = true;
-            }
-            if !accumulate {
-                // One step from a zero state: no gradient has been written.
+            if parts.is_empty() && !to.accumulate {
+                // One step from a zero state.
                 let bytes = shape.numel() * to.dtype.size();
                 gpu.driver().fill(to.ptr, 0, bytes)?;
+            }
+            for (k, (first, rows, h)) in parts.into_iter().enumerate() {
+                let dz = GpuMat {
+                    transposed: true,
+                    ..matrix(row_at(dz, packing, first)?, dtype, rows, 4 * hidden)
+                };
+                let h = matrix(h, dtype, rows, hidden);
+                gpu::gemm(gpu, dz, h, to.ptr, to.dtype, to.accumulate || k > 0)?;
             }
             Ok(())
         })
