@@ -79,11 +79,13 @@ impl Packing {
     }
 
     /// First packed row of step t; of t = T, the number of all.
+    #[inline]
     pub fn offset(&self, t: usize) -> usize {
         self.offsets[t]
     }
 
     /// n_t, the sequences longer than t; none from T on.
+    #[inline]
     pub fn active(&self, t: usize) -> usize {
         match t < self.steps() {
             true => self.offsets[t + 1] - self.offsets[t],

@@ -7,6 +7,7 @@ pub mod embedding;
 pub mod gpu;
 pub mod lstm;
 pub mod matmul;
+mod packed;
 pub mod reduce;
 pub mod softmax_xent;
 

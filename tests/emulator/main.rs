@@ -7,6 +7,7 @@ mod device;
 mod elementwise;
 mod faults;
 mod gemm;
+mod packed;
 mod primitives;
 mod recurrent;
 mod softmax_xent;

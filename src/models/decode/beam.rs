@@ -38,7 +38,7 @@ impl Candidate {
 }
 
 impl Run<'_> {
-    pub(super) fn beams(&mut self, sources: usize) -> Result<Vec<Hypothesis>> {
+    pub(super) fn beams(&mut self, sources: usize, width: usize) -> Result<Vec<Hypothesis>> {
         let start = Beam {
             open: vec![Partial::start()],
             ended: Vec::new(),
@@ -48,7 +48,6 @@ impl Run<'_> {
             if beams.iter().all(|b| b.open.is_empty()) {
                 break;
             }
-            let width = self.options.beam;
             let last = |i: usize| beams[i / width].open.get(i % width).map_or(EOS, Partial::last);
             let tokens: Vec<u32> = (0..sources * width).map(last).collect();
             let out = self.step(&tokens)?;
@@ -75,7 +74,7 @@ impl Run<'_> {
         logits: &Tensor,
         alpha: Option<&Tensor>,
     ) -> Result<Vec<usize>> {
-        let width = self.options.beam;
+        let width = self.options.search.width();
         let candidates = self.candidates(beam, first, logits)?;
         let (mut open, mut parents) = (Vec::new(), Vec::new());
         for (rank, candidate) in candidates.iter().enumerate() {
@@ -109,7 +108,7 @@ impl Run<'_> {
     /// The likeliest continuations, at least as many as can be taken.
     fn candidates(&self, beam: &Beam, first: usize, logits: &Tensor) -> Result<Vec<Candidate>> {
         // Each row has one way to end, so `beam` that go on are among these.
-        let most = 2 * self.options.beam;
+        let most = 2 * self.options.search.width();
         let rows: Result<Vec<Vec<Candidate>>> = beam
             .open
             .par_iter()

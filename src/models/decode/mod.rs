@@ -16,11 +16,30 @@ use crate::ops::cast::convert;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 
+/// How a sequence of tokens is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// The likeliest token at each step.
+    Greedy,
+    /// The likeliest of this many hypotheses that are kept at each step. One is the same as greedy.
+    Beam(usize),
+}
+
+impl Search {
+    /// Hypotheses kept for a source.
+    fn width(self) -> usize {
+        match self {
+            Search::Greedy => 1,
+            Search::Beam(width) => width,
+        }
+    }
+}
+
 /// How outputs are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// Hypotheses kept at each step; 1 is greedy.
-    pub beam: usize,
+    /// How they are looked for.
+    pub search: Search,
     /// Tokens of an output at most, `<EOS>` not counted.
     pub max_length: usize,
     /// Never choose `<UNK>`.
@@ -99,13 +118,14 @@ pub fn decode(
     sources: &[&[u32]],
     options: DecodeOptions,
 ) -> Result<Vec<Hypothesis>> {
-    if options.beam == 0 || options.max_length == 0 {
+    let width = options.search.width();
+    if width == 0 || options.max_length == 0 {
         return Err(Error::op("decode", format!("{options:?}: nothing to choose")));
     }
     // Each hypothesis of a beam has a row of its own.
     let rows: Vec<&[u32]> = sources
         .iter()
-        .flat_map(|s| std::iter::repeat_n(*s, options.beam))
+        .flat_map(|s| std::iter::repeat_n(*s, width))
         .collect();
     let batch = SourceBatch::new(&rows)?;
     let source = Source::new(&batch, model.vocab().0, model.gpu())?;
@@ -119,9 +139,9 @@ pub fn decode(
         lengths: sources.iter().map(|s| s.len()).collect(),
         options,
     };
-    match options.beam {
-        1 => run.greedy(sources.len()),
-        _ => run.beams(sources.len()),
+    match options.search {
+        Search::Greedy => run.greedy(sources.len()),
+        Search::Beam(_) => run.beams(sources.len(), width),
     }
 }
 
@@ -171,7 +191,7 @@ impl Run<'_> {
 
     /// The attention weights of one row, over its source's tokens.
     fn weights_of(&self, alpha: &Tensor, row: usize) -> Result<Vec<f32>> {
-        let length = self.lengths[row / self.options.beam];
+        let length = self.lengths[row / self.options.search.width()];
         Ok(row_of(alpha, row)?[..length].to_vec())
     }
 

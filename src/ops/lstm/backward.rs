@@ -25,18 +25,18 @@ const CHUNK_ROWS: usize = 192;
 /// One slab's backward pass.
 pub struct Backward<'a, T> {
     /// The slab.
-    pub slab: Slab,
+    pub slab: Slab<'a>,
     /// What the gates started from.
     pub start: Start<'a, T>,
     /// W_hh `[4H, H]` packed for dz W.
     pub w_hh: &'a [T],
-    /// W_ih `[4H, I]` packed for dz W, and dx `[T, B, I]` to be written, if it is wanted.
+    /// W_ih `[4H, I]` packed for dz W, and dx `[N, I]` to be written, if it is wanted.
     pub dx: Option<(&'a [T], SharedMut<T>)>,
     /// Initial hidden state `[B, H]`.
     pub h0: Option<&'a [T]>,
     /// Initial cell state `[B, H]`.
     pub c0: Option<&'a [T]>,
-    /// Output `[T, B, H]` of the forward pass.
+    /// Packed output `[N, H]` of the forward pass.
     pub y: &'a [T],
     /// Saved activated gates of all slabs.
     pub gates: &'a [T],
@@ -91,7 +91,7 @@ impl<T: Dispatch> Task<T> for Backward<'_, T> {
                 for t in (begin..end).rev() {
                     self.gates::<S>(t, t - begin, &mut scratch);
                     if t > 0 || self.dh0.is_some() {
-                        self.hidden::<S>(t - begin, &mut scratch);
+                        self.hidden::<S>(t, t - begin, &mut scratch);
                     }
                 }
                 if let Some((w_ih, dx)) = self.dx {
@@ -158,19 +158,19 @@ impl<T: Dispatch> Backward<'_, T> {
     #[inline(always)]
     unsafe fn gates<S: Simd<E = T>>(&self, t: usize, in_chunk: usize, s: &mut Scratch<T>) {
         let Slab {
-            batch,
             first,
             rows,
             blocks,
             ..
         } = self.slab;
         let (lanes, hidden, dh_width) = (S::LANES, blocks.hidden, self.dh_width());
+        let (active, packed) = (self.slab.active(t), self.slab.packed(t));
         // SAFETY: all offsets lie in this slab's parts of the saved tensors and of the scratch.
         unsafe {
             let one = S::splat(T::ONE);
             for u in 0..blocks.units() {
                 let n = blocks.real_units(u);
-                for row in 0..rows {
+                for row in 0..active {
                     let gates = self.gates.as_ptr().add(self.slab.gates_at(t, u, row));
                     let [i, f, g, o] = load_row::<S, WIDTH>(gates);
                     let c = S::load(self.cells.as_ptr().add(self.slab.cell_at(t, u, row)));
@@ -181,7 +181,7 @@ impl<T: Dispatch> Backward<'_, T> {
                     };
                     let mut dh = S::load(s.dh.as_ptr().add(row * dh_width + u * lanes));
                     if let Some(dy) = self.dy {
-                        let at = (t * batch + first + row) * hidden + u * lanes;
+                        let at = (packed + row) * hidden + u * lanes;
                         dh = S::add(dh, load_units::<S>(dy, at, n));
                     }
                     let dc_at = s.dc.as_mut_ptr().add((u * rows + row) * lanes);
@@ -233,13 +233,13 @@ impl<T: Dispatch> Backward<'_, T> {
         }
     }
 
-    /// dh of the step before = dz W_hh.
+    /// dh of the step before t = dz W_hh; that of rows without an element t stays.
     #[inline(always)]
-    unsafe fn hidden<S: Simd<E = T>>(&self, step: usize, s: &mut Scratch<T>) {
-        let blocks = self.slab.blocks;
+    unsafe fn hidden<S: Simd<E = T>>(&self, t: usize, step: usize, s: &mut Scratch<T>) {
+        let (blocks, active) = (self.slab.blocks, self.slab.active(t));
         let (width, dh_width) = (blocks.panel(), self.dh_width());
         for p in 0..blocks.panels_of(blocks.hidden) {
-            for_row_tiles!(S, self.slab.rows, |row, M| {
+            for_row_tiles!(S, active, |row, M| {
                 // SAFETY: panel p and rows row..row + M exist; dh rows are padded to whole panels.
                 unsafe {
                     let panel = self.w_hh.as_ptr().add(p * blocks.gates() * width);
@@ -263,23 +263,18 @@ impl<T: Dispatch> Backward<'_, T> {
         dx: SharedMut<T>,
         s: &Scratch<T>,
     ) {
-        let Slab {
-            batch,
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
+        let Slab { blocks, .. } = self.slab;
         let (inputs, width) = (self.start.inputs(), blocks.panel());
         for p in 0..blocks.panels_of(inputs) {
             for t in begin..end {
-                for_row_tiles!(S, rows, |row, M| {
+                let (active, packed) = (self.slab.active(t), self.slab.packed(t));
+                for_row_tiles!(S, active, |row, M| {
                     // SAFETY: panel p exists; the rows of dx belong to this slab.
                     unsafe {
                         let panel = w_ih.as_ptr().add(p * blocks.gates() * width);
                         let acc = self.dz_times::<S, M>(&s.dz, t - begin, row, panel);
                         for (m, acc) in acc.iter().enumerate() {
-                            let to = dx.at((t * batch + first + row + m) * inputs);
+                            let to = dx.at((packed + row + m) * inputs);
                             store_columns::<S>(to, p * width, inputs, acc);
                         }
                     }

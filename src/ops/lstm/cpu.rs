@@ -5,6 +5,7 @@ use super::forward::{self, Slab};
 use super::pack::{self, Blocks};
 use super::{Input, Output, SavedInput, Sizes, outputs};
 use crate::autograd::{self, Grads, Slot, Tape, Var};
+use crate::data::packing::Packing;
 use crate::device::cpu::buffer::{Buffer, SharedMut};
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
@@ -13,20 +14,24 @@ use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
 
 impl Sizes {
-    /// Slabs of an eighth of the batch, but at least 16 rows and at most 64.
-    fn slabs(&self, blocks: Blocks) -> Vec<Slab> {
-        let (steps, batch) = (self.packing.steps(), self.packing.batch());
+    /// Slabs of an eighth of the batch, but at least 16 rows and at most 64; the longest ones first.
+    fn slabs(&self, blocks: Blocks) -> Vec<Slab<'_>> {
+        let batch = self.packing.batch();
         let rows = batch.div_ceil(8).clamp(16, 64);
-        (0..batch)
-            .step_by(rows)
-            .map(|first| Slab {
-                steps,
-                batch,
+        let mut before = 0;
+        let slab = |first: usize| {
+            let slab = Slab {
+                packing: &self.packing,
+                steps: self.packing.length(first),
                 first,
                 rows: rows.min(batch - first),
+                before,
                 blocks,
-            })
-            .collect()
+            };
+            before += slab.steps * slab.rows;
+            slab
+        };
+        (0..batch).step_by(rows).map(slab).collect()
     }
 }
 
@@ -37,9 +42,9 @@ struct Node<T: Stored + Dispatch> {
     w_hh: Var,
     state: Option<(Var, Var)>,
     y: Tensor,
-    /// Activated gates, blocked: `[slab][T][units][rows][4L]`.
+    /// Activated gates, blocked: `[slab][steps][units][rows][4L]`.
     gates: Buffer<T>,
-    /// Cell states, blocked: `[slab][T][units][rows][L]`.
+    /// Cell states, blocked: `[slab][steps][units][rows][L]`.
     cells: Buffer<T>,
     y_slot: Option<Slot>,
     h_n_slot: Option<Slot>,
@@ -54,8 +59,9 @@ pub(super) fn run<T: Stored + Dispatch>(
     sizes: Sizes,
 ) -> Result<Output> {
     let hidden = sizes.hidden;
-    let (steps, batch) = (sizes.packing.steps(), sizes.packing.batch());
+    let (packed, batch) = (sizes.packing.rows(), sizes.packing.batch());
     let blocks = Blocks::new::<T>(hidden);
+    let slabs = sizes.slabs(blocks);
     let saved_input = SavedInput::of(input);
     let rows = pack::rows(blocks, saved_input.start_var().value().data::<T>()?);
     let start = saved_input.start::<T>(&rows)?;
@@ -67,10 +73,11 @@ pub(super) fn run<T: Stored + Dispatch>(
     let h0 = state.map(|(h, _)| h.value().data::<T>()).transpose()?;
     let c0 = state.map(|(_, c)| c.value().data::<T>()).transpose()?;
 
-    let mut y = Tensor::uninit::<T>([steps, batch, hidden]);
+    let mut y = Tensor::uninit::<T>([packed, hidden]);
     let mut c_n = Tensor::uninit::<T>([batch, hidden]);
     let mut saved = tape.is_recording().then(|| {
-        let gates = steps * batch * blocks.gates();
+        let rows: usize = slabs.iter().map(|s| s.steps * s.rows).sum();
+        let gates = rows * blocks.gates();
         (Buffer::<T>::uninit(gates), Buffer::<T>::uninit(gates / 4))
     });
     let y_out = SharedMut::new(y.data_mut::<T>()?);
@@ -78,7 +85,7 @@ pub(super) fn run<T: Stored + Dispatch>(
     let saved_out = saved
         .as_mut()
         .map(|(g, c)| (SharedMut::new(g), SharedMut::new(c)));
-    sizes.slabs(blocks).into_par_iter().for_each(|slab| {
+    slabs.into_par_iter().with_max_len(1).for_each(|slab| {
         T::dispatch(forward::Forward {
             slab,
             start,
@@ -91,8 +98,7 @@ pub(super) fn run<T: Stored + Dispatch>(
         });
     });
 
-    let h_n = y.slice((steps - 1) * batch * hidden, [batch, hidden])?;
-    let h_n = Tensor::from_slice(h_n.data::<T>()?, [batch, hidden])?;
+    let h_n = last_rows::<T>(&sizes.packing, &y)?;
     let out = outputs(tape, input, w_hh, state, [y.clone(), h_n, c_n]);
     if let Some((gates, cells)) = saved.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
@@ -109,6 +115,20 @@ pub(super) fn run<T: Stored + Dispatch>(
         });
     }
     Ok(out)
+}
+
+/// The row of `[N, H]` of each sequence's last element: `[B, H]`.
+fn last_rows<T: Stored>(packing: &Packing, y: &Tensor) -> Result<Tensor> {
+    let hidden = y.shape().last();
+    let mut last = Tensor::uninit::<T>([packing.batch(), hidden]);
+    let (from, to) = (y.data::<T>()?, last.data_mut::<T>()?);
+    for t in 0..packing.steps() {
+        // Those that have no element t + 1.
+        let (first, end) = (packing.active(t + 1), packing.active(t));
+        let (at, n) = ((packing.offset(t) + first) * hidden, (end - first) * hidden);
+        to[first * hidden..][..n].copy_from_slice(&from[at..at + n]);
+    }
+    Ok(last)
 }
 
 impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
@@ -192,6 +212,7 @@ impl<T: Stored + Dispatch> Node<T> {
         let (dy, dh_n, dc_n) = (slice::<T>(dy)?, slice::<T>(dh_n)?, slice::<T>(dc_n)?);
         let slabs = self.sizes.slabs(blocks).into_par_iter();
         Ok(slabs
+            .with_max_len(1)
             .map(|slab| {
                 T::dispatch(backward::Backward {
                     slab,

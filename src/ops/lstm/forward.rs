@@ -5,6 +5,7 @@
 //! and become c and h without leaving the registers.
 
 use super::pack::Blocks;
+use crate::data::packing::Packing;
 use crate::device::cpu::buffer::SharedMut;
 use crate::device::cpu::simd::{Simd, Task};
 use crate::device::cpu::tile::{Rows, WIDTH, for_row_tiles, load_row, multiply, store_row};
@@ -13,11 +14,11 @@ use crate::dtype::Float;
 /// What the gates start from before the recurrent part is added.
 #[derive(Clone, Copy)]
 pub enum Start<'a, T> {
-    /// Bias `[gates]`, then x `[T, B, I]` times the weights.
+    /// Bias `[gates]`, then x `[N, I]` times the weights.
     Dense {
         /// Packed bias.
         bias: &'a [T],
-        /// Input `[T, B, I]`.
+        /// Packed input `[N, I]`.
         x: &'a [T],
         /// I.
         inputs: usize,
@@ -26,7 +27,7 @@ pub enum Start<'a, T> {
     Table {
         /// Packed table.
         table: &'a [T],
-        /// Ids `[T, B]`, each below V.
+        /// Packed ids `[N]`, each below V.
         ids: &'a [u32],
     },
 }
@@ -41,34 +42,49 @@ impl<T> Start<'_, T> {
     }
 }
 
-/// Where a slab lies.
+/// Where a slab lies. Its rows end one after the other, the last ones first, so that the active ones
+/// are always its first ones.
 #[derive(Clone, Copy)]
-pub struct Slab {
-    /// T.
+pub struct Slab<'a> {
+    /// The batch's packing.
+    pub packing: &'a Packing,
+    /// Steps of the slab's longest row, which is its first one.
     pub steps: usize,
-    /// B, of all slabs.
-    pub batch: usize,
     /// First batch row.
     pub first: usize,
     /// Batch rows.
     pub rows: usize,
+    /// Rows times steps of the slabs before this one.
+    pub before: usize,
     /// The layer's gate order.
     pub blocks: Blocks,
 }
 
-impl Slab {
-    /// Rows of all steps that lie before this slab in the saved tensors.
-    fn rows_before(self) -> usize {
-        self.first * self.steps
+impl Slab<'_> {
+    /// The slab's rows that have an element t.
+    #[inline(always)]
+    pub fn active(self, t: usize) -> usize {
+        self.packing
+            .active(t)
+            .saturating_sub(self.first)
+            .min(self.rows)
     }
 
-    /// Where the activated gates of (t, u, row) are saved: `[slab][T][units][rows][4L]`.
+    /// The packed row of element t of the slab's first row.
+    #[inline(always)]
+    pub fn packed(self, t: usize) -> usize {
+        self.packing.offset(t) + self.first
+    }
+
+    /// Where the activated gates of (t, u, row) are saved: `[slab][steps][units][rows][4L]`.
+    #[inline(always)]
     pub fn gates_at(self, t: usize, u: usize, row: usize) -> usize {
-        self.rows_before() * self.blocks.gates()
+        self.before * self.blocks.gates()
             + ((t * self.blocks.units() + u) * self.rows + row) * self.blocks.panel()
     }
 
-    /// Where the cell state of (t, u, row) is saved: `[slab][T][units][rows][L]`.
+    /// Where the cell state of (t, u, row) is saved: `[slab][steps][units][rows][L]`.
+    #[inline(always)]
     pub fn cell_at(self, t: usize, u: usize, row: usize) -> usize {
         self.gates_at(t, u, row) / WIDTH
     }
@@ -77,7 +93,7 @@ impl Slab {
 /// One slab's forward pass.
 pub struct Forward<'a, T> {
     /// The slab.
-    pub slab: Slab,
+    pub slab: Slab<'a>,
     /// What the gates start from.
     pub start: Start<'a, T>,
     /// Packed weights `[units][I + H][4L]`.
@@ -86,11 +102,11 @@ pub struct Forward<'a, T> {
     pub h0: Option<&'a [T]>,
     /// Initial cell state `[B, H]`; zero if absent.
     pub c0: Option<&'a [T]>,
-    /// Output `[T, B, H]`; this slab's rows are written.
+    /// Packed output `[N, H]`; this slab's rows are written.
     pub y: SharedMut<T>,
-    /// Final cell state `[B, H]`.
+    /// Cell state after each row's last element `[B, H]`.
     pub c_n: SharedMut<T>,
-    /// Saved gates and cell states of all slabs; without them only the last cell state is kept.
+    /// Saved gates and cell states of all slabs; without them only the last cell states are kept.
     pub saved: Option<(SharedMut<T>, SharedMut<T>)>,
 }
 
@@ -105,8 +121,9 @@ impl<T: Float> Task<T> for Forward<'_, T> {
         unsafe {
             self.load_c0::<S>(&mut cell);
             for t in 0..self.slab.steps {
+                let active = self.slab.active(t);
                 for u in 0..units {
-                    for_row_tiles!(S, self.slab.rows, |row, M| {
+                    for_row_tiles!(S, active, |row, M| {
                         self.tile::<S, M>(t, u, row, cell.as_mut_ptr())
                     });
                 }
@@ -126,7 +143,6 @@ impl<T: Float> Forward<'_, T> {
         cell: *mut T,
     ) {
         let Slab {
-            batch,
             first,
             rows,
             blocks,
@@ -134,7 +150,7 @@ impl<T: Float> Forward<'_, T> {
         } = self.slab;
         let (hidden, lanes, width) = (blocks.hidden, S::LANES, WIDTH * S::LANES);
         let inputs = self.start.inputs();
-        let at = t * batch + first + row; // row of [T * B]
+        let at = self.slab.packed(t) + row;
         // SAFETY: all rows lie in this slab, all panels in the packed weights.
         unsafe {
             let panel = self.weights.as_ptr().add(u * (inputs + hidden) * width);
@@ -150,7 +166,10 @@ impl<T: Float> Forward<'_, T> {
             let h = match (t, self.h0) {
                 (0, None) => None,
                 (0, Some(h0)) => Some(h0.as_ptr().add((first + row) * hidden)),
-                _ => Some(self.y.at((at - batch) * hidden).cast_const()),
+                _ => {
+                    let before = self.slab.packed(t - 1) + row;
+                    Some(self.y.at(before * hidden).cast_const())
+                }
             };
             if let Some(ptr) = h {
                 let h = Rows {

@@ -12,7 +12,8 @@
 //! **cpu** (`cpu.rs`, `forward.rs`, `backward.rs`, `weights.rs`): batch rows are independent through
 //! the recurrence, so each task owns a slab of rows for the whole sequence and the slabs' weight
 //! gradients are summed in their order. The slabs depend on the batch size alone, so the bits do not
-//! depend on the number of threads.
+//! depend on the number of threads. In a packed batch the rows that have ended are the last ones of
+//! their slab: they are left out of its tiles.
 //!
 //! **gpu** (`gpu.rs`): a product and a fused gate kernel a step, and large products over all steps.
 
@@ -84,6 +85,9 @@ pub fn lstm(
             _ => return fail(format!("ids are {}, not [T, B]", ids.shape())),
         },
     };
+    if steps == 0 || batch == 0 {
+        return fail(format!("an empty sequence: {steps} steps of {batch} rows"));
+    }
     let packing = Packing::uniform(steps, batch)?;
     let shape = [steps, batch, w_hh.value().shape().last()];
     run(tape, input, w_hh, state, packing, shape.into())

@@ -41,7 +41,8 @@ impl<T: Dispatch> Backward<'_, T> {
                             step: S::ROWS,
                         };
                         let dz = s.dz.as_ptr().add(self.dz_at(step, u, 0));
-                        acc = multiply::<S, M, WIDTH>(acc, rows, x, dz);
+                        let active = self.slab.active(begin + step);
+                        acc = multiply::<S, M, WIDTH>(acc, active, x, dz);
                     }
                     for (m, acc) in acc.iter().enumerate() {
                         store_row::<S, WIDTH>(to.add(m * width), acc);
@@ -60,16 +61,11 @@ impl<T: Dispatch> Backward<'_, T> {
         chunk_rows: usize,
         tiles: &mut [T],
     ) {
-        let Slab {
-            batch,
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
+        let Slab { first, blocks, .. } = self.slab;
         let inputs = self.start.inputs();
-        for row in 0..rows {
-            let r = t * batch + first + row;
+        let (active, packed) = (self.slab.active(t), self.slab.packed(t));
+        let before = if t > 0 { self.slab.packed(t - 1) } else { 0 };
+        for row in 0..active {
             let mut put = |column: usize, values: &[T]| {
                 for (k, &v) in values.iter().enumerate() {
                     let (tile, m) = ((column + k) / S::ROWS, (column + k) % S::ROWS);
@@ -77,7 +73,7 @@ impl<T: Dispatch> Backward<'_, T> {
                 }
             };
             if let Start::Dense { x, .. } = self.start {
-                put(0, &x[r * inputs..][..inputs]);
+                put(0, &x[(packed + row) * inputs..][..inputs]);
             }
             match (t, self.h0) {
                 (0, None) => (0..blocks.hidden).for_each(|k| put(inputs + k, &[T::ZERO])),
@@ -87,7 +83,7 @@ impl<T: Dispatch> Backward<'_, T> {
                 ),
                 _ => put(
                     inputs,
-                    &self.y[(r - batch) * blocks.hidden..][..blocks.hidden],
+                    &self.y[(before + row) * blocks.hidden..][..blocks.hidden],
                 ),
             }
         }
@@ -101,19 +97,14 @@ impl<T: Dispatch> Backward<'_, T> {
         end: usize,
         s: &mut Scratch<T>,
     ) {
-        let Slab {
-            batch,
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
+        let blocks = self.slab.blocks;
         for t in begin..end {
+            let (active, packed) = (self.slab.active(t), self.slab.packed(t));
             for u in 0..blocks.units() {
-                for row in 0..rows {
+                for row in 0..active {
                     let to_row = match self.start {
                         Start::Dense { .. } => 0,
-                        Start::Table { ids, .. } => ids[t * batch + first + row] as usize,
+                        Start::Table { ids, .. } => ids[packed + row] as usize,
                     };
                     // SAFETY: ids were checked to be below the table's rows.
                     unsafe {
