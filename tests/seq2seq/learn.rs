@@ -38,16 +38,18 @@ fn each_model_learns_32_pairs_by_heart() {
             step.train(&batch, n).unwrap();
         }
         let scores = step.evaluate(&batch).unwrap();
-        assert_eq!(scores.correct as f64, scores.tokens, "{kind}: loss {}", scores.loss);
-        for search in [Search::Greedy, Search::Beam(4)] {
-            let options = DecodeOptions {
-                search,
-                max_length: 8,
-                no_unk: false,
-            };
-            let outputs = decode(step.model(), &sources, options).unwrap();
-            let exact = outputs.iter().zip(&pairs).filter(|(o, p)| o.tokens == p.1).count();
-            assert_eq!(exact, pairs.len(), "{kind}, {search:?}");
-        }
+        assert_eq!(
+            scores.correct as f64, scores.tokens,
+            "{kind}: loss {}",
+            scores.loss
+        );
+        let options = DecodeOptions {
+            search: Search::Greedy,
+            max_length: 8,
+            no_unk: false,
+        };
+        let outputs = decode(step.model(), &sources, options).unwrap();
+        let exact = outputs.iter().zip(&pairs).filter(|(o, p)| o.tokens == p.1).count();
+        assert_eq!(exact, pairs.len(), "{kind}");
     });
 }

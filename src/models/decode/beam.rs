@@ -3,7 +3,8 @@
 //!
 //! At each step the `beam` likeliest continuations of a source's hypotheses are taken. Those that
 //! end leave the beam; the rest of it is filled with the next likeliest that go on. The search of a
-//! source ends with `beam` ended hypotheses, or at the largest length.
+//! source ends with `beam` ended hypotheses of which one is better than all that go on, or at the
+//! largest length.
 
 use super::{Hypothesis, Partial, Run, allowed, in_f32, log_sum, row_of, weights};
 use crate::data::words::EOS;
@@ -97,7 +98,8 @@ impl Run<'_> {
         if full {
             beam.ended.extend(open.drain(..).map(Partial::finish));
         }
-        if beam.ended.len() >= width {
+        let best = beam.ended.iter().map(|e| e.score).fold(f64::NEG_INFINITY, f64::max);
+        if beam.ended.len() >= width && open.iter().all(|o| o.score() <= best) {
             open.clear();
         }
         parents.truncate(open.len());

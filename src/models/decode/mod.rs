@@ -95,12 +95,16 @@ impl Partial {
         longer
     }
 
+    /// Mean log-probability a token.
+    fn score(&self) -> f64 {
+        self.log_probability / self.len().max(1) as f64
+    }
+
     fn finish(self) -> Hypothesis {
         let ended = self.last() == EOS;
-        let steps = self.len().max(1);
         let end = self.tokens.len() - usize::from(ended);
         Hypothesis {
-            score: self.log_probability / steps as f64,
+            score: self.score(),
             attention: (!self.attention.is_empty()).then_some(self.attention),
             tokens: self.tokens[1..end].to_vec(),
             ended,
@@ -166,8 +170,9 @@ impl Run<'_> {
 
     fn greedy(&mut self, rows: usize) -> Result<Vec<Hypothesis>> {
         let mut outputs = vec![Partial::start(); rows];
-        for _ in 0..=self.options.max_length {
-            let open = |o: &Partial| o.last() != EOS && o.len() < self.options.max_length;
+        let longest = self.options.max_length;
+        let open = |o: &Partial| o.last() != EOS && o.len() < longest;
+        for _ in 0..longest {
             if !outputs.iter().any(open) {
                 break;
             }

@@ -29,7 +29,7 @@ use crate::nn::{Bound, Layout, Params};
 use crate::ops;
 use crate::ops::softmax_xent::SoftmaxXent;
 use crate::rng::Stream;
-use crate::tensor::{Stored, Tensor};
+use crate::tensor::Stored;
 use decoder::Decoder;
 use encoder::Encoder;
 use std::fmt;
