@@ -16,6 +16,7 @@ pub mod pairs;
 pub mod prepare;
 pub mod python;
 pub mod seq2seq;
+pub mod spans;
 pub mod text;
 pub mod vocab;
 pub mod wheels;
