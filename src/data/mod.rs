@@ -6,5 +6,6 @@
 pub mod batch;
 pub mod corpus;
 pub mod packing;
+pub mod spans;
 pub mod text;
 pub mod vocab;

@@ -1,5 +1,6 @@
 //! Differentiable operations, one file an op: formula and checks, the CPU's kernels, backward.
 
+pub mod attention;
 pub mod cast;
 pub mod dropout;
 pub mod elementwise;
@@ -11,6 +12,7 @@ mod packed;
 pub mod reduce;
 pub mod softmax_xent;
 
+pub use attention::attention_lstm;
 pub use cast::cast;
 pub use dropout::{dropout, dropout_at};
 pub use elementwise::{add, add_bias, mul, sigmoid, tanh};

@@ -2,7 +2,7 @@
 
 use super::backward::{self, Partial};
 use super::forward::{self, Slab};
-use super::pack::{self, Blocks};
+use super::pack::{self, Blocks, Columns};
 use super::{Input, Output, SavedInput, Sizes, outputs};
 use crate::autograd::{self, Grads, Slot, Tape, Var};
 use crate::data::packing::Packing;
@@ -12,28 +12,6 @@ use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
-
-impl Sizes {
-    /// Slabs of an eighth of the batch, but at least 16 rows and at most 64; the longest ones first.
-    fn slabs(&self, blocks: Blocks) -> Vec<Slab<'_>> {
-        let batch = self.packing.batch();
-        let rows = batch.div_ceil(8).clamp(16, 64);
-        let mut before = 0;
-        let slab = |first: usize| {
-            let slab = Slab {
-                packing: &self.packing,
-                steps: self.packing.length(first),
-                first,
-                rows: rows.min(batch - first),
-                before,
-                blocks,
-            };
-            before += slab.steps * slab.rows;
-            slab
-        };
-        (0..batch).step_by(rows).map(slab).collect()
-    }
-}
 
 /// What the forward pass leaves for the backward pass.
 struct Node<T: Stored + Dispatch> {
@@ -61,7 +39,7 @@ pub(super) fn run<T: Stored + Dispatch>(
     let hidden = sizes.hidden;
     let (packed, batch) = (sizes.packing.rows(), sizes.packing.batch());
     let blocks = Blocks::new::<T>(hidden);
-    let slabs = sizes.slabs(blocks);
+    let slabs = Slab::all(&sizes.packing, blocks);
     let saved_input = SavedInput::of(input);
     let rows = pack::rows(blocks, saved_input.start_var().value().data::<T>()?);
     let start = saved_input.start::<T>(&rows)?;
@@ -76,8 +54,7 @@ pub(super) fn run<T: Stored + Dispatch>(
     let mut y = Tensor::uninit::<T>([packed, hidden]);
     let mut c_n = Tensor::uninit::<T>([batch, hidden]);
     let mut saved = tape.is_recording().then(|| {
-        let rows: usize = slabs.iter().map(|s| s.steps * s.rows).sum();
-        let gates = rows * blocks.gates();
+        let gates = Slab::saved_rows(&slabs) * blocks.gates();
         (Buffer::<T>::uninit(gates), Buffer::<T>::uninit(gates / 4))
     });
     let y_out = SharedMut::new(y.data_mut::<T>()?);
@@ -89,6 +66,7 @@ pub(super) fn run<T: Stored + Dispatch>(
         T::dispatch(forward::Forward {
             slab,
             start,
+            context: (),
             weights: &weights,
             h0,
             c0,
@@ -118,7 +96,7 @@ pub(super) fn run<T: Stored + Dispatch>(
 }
 
 /// The row of `[N, H]` of each sequence's last element: `[B, H]`.
-fn last_rows<T: Stored>(packing: &Packing, y: &Tensor) -> Result<Tensor> {
+pub fn last_rows<T: Stored>(packing: &Packing, y: &Tensor) -> Result<Tensor> {
     let hidden = y.shape().last();
     let mut last = Tensor::uninit::<T>([packing.batch(), hidden]);
     let (from, to) = (y.data::<T>()?, last.data_mut::<T>()?);
@@ -146,12 +124,15 @@ impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
         let (batch, hidden) = (self.sizes.packing.batch(), self.sizes.hidden);
         let blocks = Blocks::new::<T>(hidden);
         let rows = pack::rows(blocks, self.input.start_var().value().data::<T>()?);
-        let w_hh = pack::backward(blocks, self.w_hh.value().data::<T>()?);
+        let w_hh = pack::backward(blocks, self.w_hh.value().data::<T>()?, 0..hidden, &[]);
         let mut dx = match &self.input {
-            SavedInput::Dense { x, w_ih, .. } if x.slot().is_some() => Some((
-                pack::backward(blocks, w_ih.value().data::<T>()?),
-                Tensor::uninit::<T>(x.value().shape().clone()),
-            )),
+            SavedInput::Dense { x, w_ih, .. } if x.slot().is_some() => {
+                let columns = 0..x.value().shape().last();
+                Some((
+                    pack::backward(blocks, w_ih.value().data::<T>()?, columns, &[]),
+                    Tensor::uninit::<T>(x.value().shape().clone()),
+                ))
+            }
             _ => None,
         };
         let mut state = [None, None];
@@ -210,13 +191,14 @@ impl<T: Stored + Dispatch> Node<T> {
             .transpose()?;
         let y = self.y.data::<T>()?;
         let (dy, dh_n, dc_n) = (slice::<T>(dy)?, slice::<T>(dh_n)?, slice::<T>(dc_n)?);
-        let slabs = self.sizes.slabs(blocks).into_par_iter();
-        Ok(slabs
+        let slabs = Slab::all(&self.sizes.packing, blocks).into_par_iter();
+        let partials = slabs
             .with_max_len(1)
             .map(|slab| {
                 T::dispatch(backward::Backward {
                     slab,
                     start,
+                    context: (),
                     w_hh,
                     dx,
                     h0,
@@ -230,8 +212,10 @@ impl<T: Stored + Dispatch> Node<T> {
                     dh0,
                     dc0,
                 })
+                .0
             })
-            .collect())
+            .collect();
+        Ok(partials)
     }
 
     /// Sums the slabs' shares into the gradients of the parameters.
@@ -245,15 +229,23 @@ impl<T: Stored + Dispatch> Node<T> {
     ) -> Result<()> {
         let weights: Vec<&[T]> = partials.iter().map(|p| &p.weights[..]).collect();
         let starts: Vec<&[T]> = partials.iter().map(|p| &p.start[..]).collect();
+        let inputs = match &self.input {
+            SavedInput::Dense { w_ih, .. } => w_ih.value().shape().last(),
+            SavedInput::Table { .. } => 0,
+        };
         let mut weight = |var: &Var, first: usize| {
+            let columns = Columns {
+                of: inputs + blocks.hidden,
+                first,
+                count: var.value().shape().last(),
+            };
             grads.write::<T>(var.slot(), var.value().shape(), |to, accumulate| {
-                pack::unpack_weight(blocks, &weights, first, to, accumulate);
+                let position = |row| blocks.position(row);
+                pack::unpack_weight(blocks, &weights, columns, position, to, accumulate);
                 Ok(())
             })
         };
-        let mut inputs = 0;
         if let SavedInput::Dense { w_ih, .. } = &self.input {
-            inputs = w_ih.value().shape().last();
             weight(w_ih, 0)?;
         }
         weight(&self.w_hh, inputs)?;

@@ -3,6 +3,8 @@
 //! A tile is M batch rows by one block of L units. Its four gate registers a row start from the
 //! bias (or from the gate table's row of the character that is read), gather x W_ih^T + h W_hh^T,
 //! and become c and h without leaving the registers.
+//!
+//! A [`Context`] adds columns to the input of a step that depend on the hidden state before it.
 
 use super::pack::Blocks;
 use crate::data::packing::Packing;
@@ -60,7 +62,32 @@ pub struct Slab<'a> {
     pub blocks: Blocks,
 }
 
-impl Slab<'_> {
+impl<'a> Slab<'a> {
+    /// Slabs of an eighth of the batch, but at least 16 rows and at most 64; the longest ones first.
+    pub fn all(packing: &'a Packing, blocks: Blocks) -> Vec<Self> {
+        let batch = packing.batch();
+        let rows = batch.div_ceil(8).clamp(16, 64);
+        let mut before = 0;
+        let slab = |first: usize| {
+            let slab = Slab {
+                packing,
+                steps: packing.length(first),
+                first,
+                rows: rows.min(batch - first),
+                before,
+                blocks,
+            };
+            before += slab.steps * slab.rows;
+            slab
+        };
+        (0..batch).step_by(rows).map(slab).collect()
+    }
+
+    /// Rows of the tensors that are saved for all slabs.
+    pub fn saved_rows(slabs: &[Slab]) -> usize {
+        slabs.last().map_or(0, |s| s.before + s.steps * s.rows)
+    }
+
     /// The slab's rows that have an element t.
     #[inline(always)]
     pub fn active(self, t: usize) -> usize {
@@ -90,13 +117,50 @@ impl Slab<'_> {
     }
 }
 
+/// More columns of a step's input, computed from the hidden state before it: attention's context.
+/// `()` adds none.
+pub trait Context<T> {
+    /// D, their number. The packed weights have theirs between those of x and those of h.
+    fn columns(&self) -> usize;
+
+    /// Computes them for the active rows of a slab at step t. `h` is the slab's first row of
+    /// h_{t-1}; none stands for zeros.
+    ///
+    /// # Safety
+    /// `h` is valid for the active rows; S is available.
+    unsafe fn step<S: Simd<E = T>>(&mut self, slab: Slab, t: usize, h: Option<*const T>);
+
+    /// Those of a packed row whose step has been computed.
+    ///
+    /// # Safety
+    /// There is such a packed row.
+    unsafe fn row(&self, packed: usize) -> *const T;
+}
+
+impl<T> Context<T> for () {
+    #[inline(always)]
+    fn columns(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Simd<E = T>>(&mut self, _: Slab, _: usize, _: Option<*const T>) {}
+
+    #[inline(always)]
+    unsafe fn row(&self, _: usize) -> *const T {
+        std::ptr::null()
+    }
+}
+
 /// One slab's forward pass.
-pub struct Forward<'a, T> {
+pub struct Forward<'a, T, C> {
     /// The slab.
     pub slab: Slab<'a>,
     /// What the gates start from.
     pub start: Start<'a, T>,
-    /// Packed weights `[units][I + H][4L]`.
+    /// What is computed between the steps.
+    pub context: C,
+    /// Packed weights `[units][I + D + H][4L]`.
     pub weights: &'a [T],
     /// Initial hidden state `[B, H]`; zero if absent.
     pub h0: Option<&'a [T]>,
@@ -110,11 +174,11 @@ pub struct Forward<'a, T> {
     pub saved: Option<(SharedMut<T>, SharedMut<T>)>,
 }
 
-impl<T: Float> Task<T> for Forward<'_, T> {
+impl<T: Float, C: Context<T>> Task<T> for Forward<'_, T, C> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd<E = T>>(self) {
+    unsafe fn run<S: Simd<E = T>>(mut self) {
         let units = self.slab.blocks.units();
         let mut cell = vec![T::ZERO; units * self.slab.rows * S::LANES];
         // SAFETY: offsets follow the layouts above; slabs are disjoint in all outputs.
@@ -122,6 +186,8 @@ impl<T: Float> Task<T> for Forward<'_, T> {
             self.load_c0::<S>(&mut cell);
             for t in 0..self.slab.steps {
                 let active = self.slab.active(t);
+                let h = self.h_before(t, 0);
+                self.context.step::<S>(self.slab, t, h);
                 for u in 0..units {
                     for_row_tiles!(S, active, |row, M| {
                         self.tile::<S, M>(t, u, row, cell.as_mut_ptr())
@@ -133,7 +199,23 @@ impl<T: Float> Task<T> for Forward<'_, T> {
     }
 }
 
-impl<T: Float> Forward<'_, T> {
+impl<T: Float, C: Context<T>> Forward<'_, T, C> {
+    /// A row of this slab in h_{t-1}; none at the start from a zero state.
+    #[inline(always)]
+    unsafe fn h_before(&self, t: usize, row: usize) -> Option<*const T> {
+        let hidden = self.slab.blocks.hidden;
+        match (t, self.h0) {
+            (0, None) => None,
+            // SAFETY: the row lies in this slab.
+            (0, Some(h0)) => Some(unsafe { h0.as_ptr().add((self.slab.first + row) * hidden) }),
+            _ => {
+                let before = self.slab.packed(t - 1) + row;
+                // SAFETY: the step before t has at least the rows of t.
+                Some(unsafe { self.y.at(before * hidden).cast_const() })
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn tile<S: Simd<E = T>, const M: usize>(
         &self,
@@ -142,18 +224,14 @@ impl<T: Float> Forward<'_, T> {
         row: usize,
         cell: *mut T,
     ) {
-        let Slab {
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
+        let Slab { rows, blocks, .. } = self.slab;
         let (hidden, lanes, width) = (blocks.hidden, S::LANES, WIDTH * S::LANES);
-        let inputs = self.start.inputs();
+        let (inputs, columns) = (self.start.inputs(), self.context.columns());
         let at = self.slab.packed(t) + row;
         // SAFETY: all rows lie in this slab, all panels in the packed weights.
         unsafe {
-            let panel = self.weights.as_ptr().add(u * (inputs + hidden) * width);
+            let mut panel = self.weights.as_ptr();
+            panel = panel.add(u * (inputs + columns + hidden) * width);
             let mut acc = self.gates_start::<S, M>(at, u);
             if let Start::Dense { x, .. } = self.start {
                 let x = Rows {
@@ -162,22 +240,24 @@ impl<T: Float> Forward<'_, T> {
                     step: 1,
                 };
                 acc = multiply::<S, M, WIDTH>(acc, inputs, x, panel);
+                panel = panel.add(inputs * width);
             }
-            let h = match (t, self.h0) {
-                (0, None) => None,
-                (0, Some(h0)) => Some(h0.as_ptr().add((first + row) * hidden)),
-                _ => {
-                    let before = self.slab.packed(t - 1) + row;
-                    Some(self.y.at(before * hidden).cast_const())
-                }
-            };
-            if let Some(ptr) = h {
+            if columns > 0 {
+                let context = Rows {
+                    ptr: self.context.row(at),
+                    row: columns,
+                    step: 1,
+                };
+                acc = multiply::<S, M, WIDTH>(acc, columns, context, panel);
+                panel = panel.add(columns * width);
+            }
+            if let Some(ptr) = self.h_before(t, row) {
                 let h = Rows {
                     ptr,
                     row: hidden,
                     step: 1,
                 };
-                acc = multiply::<S, M, WIDTH>(acc, hidden, h, panel.add(inputs * width));
+                acc = multiply::<S, M, WIDTH>(acc, hidden, h, panel);
             }
             let n = blocks.real_units(u);
             for (m, z) in acc.iter().enumerate() {

@@ -17,11 +17,11 @@
 //!
 //! **gpu** (`gpu.rs`): a product and a fused gate kernel a step, and large products over all steps.
 
-mod backward;
-mod cpu;
-mod forward;
+pub(super) mod backward;
+pub(super) mod cpu;
+pub(super) mod forward;
 mod gpu;
-mod pack;
+pub(super) mod pack;
 mod weights;
 
 use crate::autograd::{Tape, Var};

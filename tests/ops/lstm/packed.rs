@@ -148,12 +148,12 @@ fn each_sequence_alone() {
             list.iter().enumerate().map(part).collect()
         };
         let mut weights: Vec<Vec<f64>> = vec![Vec::new(); 3];
-        for b in 0..lengths.len() {
+        for (b, &length) in lengths.iter().enumerate() {
             let x = sequence(&together[0], &packing, b);
             let mut alone = vec![x];
             alone.extend_from_slice(&together[1..4]);
             alone.extend([4, 5].map(|k| row(&together[k], b)));
-            let only = Packing::uniform(lengths[b], 1).unwrap();
+            let only = Packing::uniform(length, 1).unwrap();
             let (out, grad) = weighted(&alone, &only, &of(&r, b));
             for (k, (a, e)) in of(&outputs, b).iter().zip(&out).enumerate() {
                 assert_close(&format!("output {k} of sequence {b}"), a, e, F64_ORDER);
