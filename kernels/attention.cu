@@ -10,7 +10,7 @@
 //
 // Launch shape: per row of the batch. The grid has a block for each of the n rows whose target is
 // longer than i, the first of the batch; block a multiple of 32 threads up to 512 (backward takes up
-// to 80 registers a thread), 4 S bytes of dynamic shared memory.
+// to 86 registers a thread), 4 S bytes of dynamic shared memory.
 #include "device.cuh"
 
 // Largest over the threads of a block (a multiple of 32), in all of them. `scratch` has 32
