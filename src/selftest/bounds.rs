@@ -80,6 +80,13 @@ pub(super) const LSTM: Bound = Bound {
     why: "activations and products of each step, whose errors the recurrence carries on",
 };
 
+/// A whole decoder with attention over a sequence.
+pub(super) const ATTENTION: Bound = Bound {
+    f32: 6e-6,
+    f16: 4e-3,
+    why: "as the LSTM; attention adds tanh, exp and sums in f32 to each step",
+};
+
 /// Softmax and its loss.
 pub(super) const SOFTMAX: Bound = Bound {
     f32: 1.5e-6,

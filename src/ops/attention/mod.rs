@@ -15,10 +15,13 @@
 //!
 //! **cpu** (`cpu.rs`, `forward.rs`, `backward.rs`): the LSTM's slabs, with the attention between two
 //! of its steps. A slab owns its rows' positions, so their gradients are never shared.
+//!
+//! **gpu** (`gpu.rs`): three products and two kernels a step, and large products over all steps.
 
 mod backward;
 mod cpu;
 mod forward;
+mod gpu;
 
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
@@ -104,7 +107,12 @@ pub fn attention_lstm(
         packing: packing.clone(),
     };
     operands.check()?;
-    for_float!("attention", x.value().dtype(), T => cpu::run::<T>(tape, operands))
+    match x.value().gpu().cloned() {
+        Some(gpu) => gpu::run(&gpu, tape, operands),
+        None => for_float!("attention", x.value().dtype(), T => {
+            cpu::run::<T>(tape, operands)
+        }),
+    }
 }
 
 fn fail<T>(message: String) -> Result<T> {

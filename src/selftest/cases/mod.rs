@@ -3,6 +3,7 @@
 //! Sizes are odd (1, 7, 33, 257) and, for each kernel that works in blocks, past one block.
 
 mod adam;
+mod attention;
 mod elements;
 mod lstm;
 mod rows;
@@ -23,6 +24,7 @@ pub(super) fn table() -> Vec<Case> {
     elements::cases(&mut table);
     rows::cases(&mut table);
     lstm::cases(&mut table);
+    attention::cases(&mut table);
     adam::cases(&mut table);
     step::cases(&mut table);
     table
