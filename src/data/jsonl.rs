@@ -73,7 +73,8 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
 
 /// The pair of a line, `None` for a blank one, or what is wrong with it.
 fn parse_line(line: &[u8]) -> Result<Option<Pair>, String> {
-    if line.trim_ascii().is_empty() {
+    let line = line.trim_ascii_end();
+    if line.is_empty() {
         return Ok(None);
     }
     let line = std::str::from_utf8(line)

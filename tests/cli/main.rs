@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod damage;
+mod data_prepare;
 mod generate;
 mod gpu;
 mod others;
