@@ -67,7 +67,10 @@ fn scores_are_mean_log_probabilities() {
         for search in [GREEDY, Search::Beam(3)] {
             for (output, pair) in decoded(&model, search, 6).iter().zip(&pairs) {
                 let want = score(&model, &pair.0, &output.tokens, output.ended);
-                assert!((output.score - want).abs() < SCORE, "{kind}: {output:?} {want}");
+                assert!(
+                    (output.score - want).abs() < SCORE,
+                    "{kind}: {output:?} {want}"
+                );
             }
         }
     });
@@ -101,7 +104,10 @@ fn a_wide_beam_is_an_exhaustive_search() {
         for (output, pair) in outputs.iter().zip(&pairs) {
             let of = |(tokens, ended): &(Vec<u32>, bool)| score(&model, &pair.0, tokens, *ended);
             let best = all.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
-            assert!((output.score - best).abs() < SCORE, "{kind}: {output:?}, best {best}");
+            assert!(
+                (output.score - best).abs() < SCORE,
+                "{kind}: {output:?}, best {best}"
+            );
         }
     });
 }
@@ -110,7 +116,11 @@ fn a_wide_beam_is_an_exhaustive_search() {
 fn a_wider_beam_changes_some_outputs() {
     for_each_kind(|kind| {
         let model = model(kind);
-        assert_ne!(decoded(&model, GREEDY, 6), decoded(&model, Search::Beam(4), 6), "{kind}");
+        assert_ne!(
+            decoded(&model, GREEDY, 6),
+            decoded(&model, Search::Beam(4), 6),
+            "{kind}"
+        );
     });
 }
 
@@ -118,7 +128,11 @@ fn a_wider_beam_changes_some_outputs() {
 fn a_beam_of_one_is_greedy() {
     for_each_kind(|kind| {
         let model = model(kind);
-        assert_eq!(decoded(&model, GREEDY, 6), decoded(&model, Search::Beam(1), 6), "{kind}");
+        assert_eq!(
+            decoded(&model, GREEDY, 6),
+            decoded(&model, Search::Beam(1), 6),
+            "{kind}"
+        );
     });
 }
 
@@ -144,7 +158,11 @@ fn special_tokens_are_never_chosen_and_unknown_ones_only_if_allowed() {
         let mut model = model(kind);
         // Logits that favour the tokens that must not be chosen.
         let layout = model.params().layout().clone();
-        let bias = layout.segments().iter().find(|s| s.name == "out.bias").unwrap();
+        let bias = layout
+            .segments()
+            .iter()
+            .find(|s| s.name == "out.bias")
+            .unwrap();
         let values = model.params_mut().values_mut().data_mut::<f32>().unwrap();
         for (token, boost) in [(PAD, 90.0), (SOS, 80.0), (UNK, 60.0)] {
             values[bias.offset + token as usize] = boost;
@@ -159,7 +177,10 @@ fn special_tokens_are_never_chosen_and_unknown_ones_only_if_allowed() {
             };
             let output = decode(&model, &[&[5, 6]], options).unwrap().remove(0);
             let banned = [PAD, SOS, UNK];
-            assert!(!output.tokens.iter().any(|t| banned.contains(t)), "{output:?}");
+            assert!(
+                !output.tokens.iter().any(|t| banned.contains(t)),
+                "{output:?}"
+            );
         }
     });
 }
@@ -171,7 +192,10 @@ fn attention_has_a_row_for_each_token_and_the_end() {
     for search in [GREEDY, Search::Beam(3)] {
         for (output, pair) in decoded(&model, search, 6).iter().zip(&pairs) {
             let attention = output.attention.as_ref().unwrap();
-            assert_eq!(attention.len(), output.tokens.len() + usize::from(output.ended));
+            assert_eq!(
+                attention.len(),
+                output.tokens.len() + usize::from(output.ended)
+            );
             for row in attention {
                 assert_eq!(row.len(), pair.0.len());
                 let sum: f32 = row.iter().sum();
@@ -180,7 +204,10 @@ fn attention_has_a_row_for_each_token_and_the_end() {
         }
     }
     for kind in [ModelKind::Rnn, ModelKind::Lstm] {
-        assert_eq!(decode(&self::model(kind), &[&[5]], options(GREEDY, 3)).unwrap()[0].attention, None);
+        assert_eq!(
+            decode(&self::model(kind), &[&[5]], options(GREEDY, 3)).unwrap()[0].attention,
+            None
+        );
     }
 }
 
@@ -193,6 +220,9 @@ fn refused() {
         (&[&[][..]], options(GREEDY, 5)),
         (&[&[12][..]], options(GREEDY, 5)), // outside the vocabulary
     ] {
-        assert!(decode(&model, sources, options).is_err(), "{sources:?} {options:?}");
+        assert!(
+            decode(&model, sources, options).is_err(),
+            "{sources:?} {options:?}"
+        );
     }
 }

@@ -25,7 +25,12 @@ fn check(noise: Noise) {
         let step = 1e-5;
         for s in layout.segments() {
             let mut largest = 0.0f64;
-            for (i, &analytic) in gradient.iter().enumerate().skip(s.offset).take(s.shape.numel()) {
+            for (i, &analytic) in gradient
+                .iter()
+                .enumerate()
+                .skip(s.offset)
+                .take(s.shape.numel())
+            {
                 let mut loss_at = |delta: f64| {
                     let values = |model: &mut Seq2Seq, add: f64| {
                         let values = model.params_mut().values_mut();
@@ -84,7 +89,10 @@ fn a_ratio_between_mixes_the_two() {
         };
         assert_eq!(loss(None), loss(Some(1.0)), "{kind}");
         let (all, half, none) = (loss(Some(1.0)), loss(Some(0.5)), loss(Some(0.0)));
-        assert!(all != half && half != none && all != none, "{kind}: {all} {half} {none}");
+        assert!(
+            all != half && half != none && all != none,
+            "{kind}: {all} {half} {none}"
+        );
         assert_eq!(half, loss(Some(0.5)), "{kind}: the same coins");
     });
     // The coins are fair: 32-bit words against the ratio.

@@ -34,7 +34,9 @@ fn ids(value: &Value) -> Vec<u32> {
 
 fn pairs(golden: &Value) -> Pairs {
     let list = golden["pairs"].as_array().unwrap();
-    list.iter().map(|p| (ids(&p["source"]), ids(&p["target"]))).collect()
+    list.iter()
+        .map(|p| (ids(&p["source"]), ids(&p["target"])))
+        .collect()
 }
 
 fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
@@ -85,17 +87,29 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
         let mut tape = Tape::inference();
         let params = model.params().bind(&mut tape).unwrap();
         let inputs = Inputs::new(&batch, model.vocab(), None).unwrap();
-        let out = model.logits(&mut tape, &params, &inputs, None, None).unwrap();
+        let out = model
+            .logits(&mut tape, &params, &inputs, None, None)
+            .unwrap();
         let logits = out.logits.value();
         let got = by_pair::<T>(logits, &batch, |_| logits.shape().last());
         for (i, got) in got.iter().enumerate() {
-            close(&format!("{kind} logits {i}"), got, &numbers(&want["logits"][i]), value);
+            close(
+                &format!("{kind} logits {i}"),
+                got,
+                &numbers(&want["logits"][i]),
+                value,
+            );
         }
         assert_eq!(out.alpha.is_some(), kind == ModelKind::Attention);
         if let Some(alpha) = &out.alpha {
             let got = by_pair::<T>(alpha, &batch, |pair| pairs[pair].0.len());
             for (i, got) in got.iter().enumerate() {
-                close(&format!("attention {i}"), got, &numbers(&want["attention"][i]), value);
+                close(
+                    &format!("attention {i}"),
+                    got,
+                    &numbers(&want["attention"][i]),
+                    value,
+                );
             }
         }
         let got = pass::<T>(&model, &batch, Noise::default());
@@ -103,7 +117,9 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
         close(&format!("{kind} loss"), &[got.loss], &[loss], value);
         let flat = got.gradient.data::<T>().unwrap();
         for s in model.params().layout().segments() {
-            let found = flat[s.offset..][..s.shape.numel()].iter().map(|x| x.to_f64());
+            let found = flat[s.offset..][..s.shape.numel()]
+                .iter()
+                .map(|x| x.to_f64());
             let wanted = numbers(&want["gradients"][&s.name]);
             let what = format!("{kind} gradient of {}", s.name);
             close(&what, &found.collect::<Vec<_>>(), &wanted, gradient);
@@ -140,7 +156,12 @@ fn without_teacher_forcing_the_decoder_reads_its_predictions() {
         };
         let got = pass::<f64>(&model, &batch, noise);
         close("loss", &[got.loss], &[want["loss"].as_f64().unwrap()], F64);
-        close("norm", &[norm(&got.gradient)], &[want["norm"].as_f64().unwrap()], F64);
+        close(
+            "norm",
+            &[norm(&got.gradient)],
+            &[want["norm"].as_f64().unwrap()],
+            F64,
+        );
     });
 }
 
@@ -165,7 +186,9 @@ fn adam_steps_with_global_clipping_match_pytorch() {
             for (loss, norm) in numbers(&want["losses"]).iter().zip(norms) {
                 let got = pass::<f64>(&model, &batch, Noise::default());
                 close("loss before a step", &[got.loss], &[*loss], F64_AFTER_ADAM);
-                let clipping = adam.update(model.params_mut(), &got.gradient, clip).unwrap();
+                let clipping = adam
+                    .update(model.params_mut(), &got.gradient, clip)
+                    .unwrap();
                 close("norm", &[clipping.norm], &[norm], F64_AFTER_ADAM);
                 assert_eq!(clipping.factors[0] < 1.0, norm > max);
             }
@@ -179,7 +202,11 @@ fn adam_steps_with_global_clipping_match_pytorch() {
                 let wanted = numbers(&want["sums"][&s.name]);
                 close(&s.name, &[squares], &[wanted[1]], F64_AFTER_ADAM);
                 let error = (sum - wanted[0]).abs();
-                assert!(error < F64_AFTER_ADAM * squares.max(1.0), "{}: {error:e}", s.name);
+                assert!(
+                    error < F64_AFTER_ADAM * squares.max(1.0),
+                    "{}: {error:e}",
+                    s.name
+                );
             }
         }
     });

@@ -65,9 +65,15 @@ fn compare(kind: ModelKind, teacher: f64, scaler: Option<LossScaler>, tolerance:
     let on_gpu = step(kind, teacher).to_gpu(&gpu(), scaler).unwrap();
     let (got, found) = two_steps(on_gpu);
     for (got, want) in got.iter().zip(&want) {
-        assert!((got.loss - want.loss).abs() < tolerance * want.loss, "{kind}: {got:?}");
+        assert!(
+            (got.loss - want.loss).abs() < tolerance * want.loss,
+            "{kind}: {got:?}"
+        );
         let error = (got.grad_norm - want.grad_norm).abs();
-        assert!(error < tolerance * want.grad_norm, "{kind}: {got:?} {want:?}");
+        assert!(
+            error < tolerance * want.grad_norm,
+            "{kind}: {got:?} {want:?}"
+        );
         assert_eq!(got.tokens, want.tokens);
         assert!(!got.skipped);
     }

@@ -38,7 +38,11 @@ fn each_model_learns_32_pairs_by_heart() {
             step.train(&batch, n).unwrap();
         }
         let scores = step.evaluate(&batch).unwrap();
-        assert_eq!(scores.correct as f64, scores.tokens, "{kind}: loss {}", scores.loss);
+        assert_eq!(
+            scores.correct as f64, scores.tokens,
+            "{kind}: loss {}",
+            scores.loss
+        );
         for search in [Search::Greedy, Search::Beam(4)] {
             let options = DecodeOptions {
                 search,
@@ -46,7 +50,11 @@ fn each_model_learns_32_pairs_by_heart() {
                 no_unk: false,
             };
             let outputs = decode(step.model(), &sources, options).unwrap();
-            let exact = outputs.iter().zip(&pairs).filter(|(o, p)| o.tokens == p.1).count();
+            let exact = outputs
+                .iter()
+                .zip(&pairs)
+                .filter(|(o, p)| o.tokens == p.1)
+                .count();
             assert_eq!(exact, pairs.len(), "{kind}, {search:?}");
         }
     });
