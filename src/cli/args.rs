@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use toml::{Table, Value};
 
+use super::data_pairs::PairStatsArgs;
 use super::values::{between, key_size, real, real_in, whole, words};
 use crate::Error;
 use crate::models::generator::MAX_STREAMS;
@@ -236,6 +237,8 @@ pub struct DataStatsArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub pairs: PairStatsArgs,
 }
 
 /// Arguments of `rnnx bench`.

@@ -7,6 +7,8 @@ mod comparison;
 pub mod completions;
 pub mod config_file;
 pub mod data;
+pub mod data_pairs;
+pub mod data_prepare;
 pub mod doctor;
 pub mod generate;
 pub mod inspect;
@@ -49,7 +51,7 @@ pub enum Command {
     Generate(args::GenerateArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
-    /// Describe a corpus
+    /// Make corpora, or describe one
     #[command(subcommand)]
     Data(DataCommand),
     /// Time matrix products, training steps and generation
@@ -67,6 +69,8 @@ pub enum Command {
 /// The commands of `rnnx data`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
+    /// Make pairs or text from files, folders, wheels or the embedded corpus
+    Prepare(data_prepare::DataPrepareArgs),
     /// Print what a corpus holds and how it would be divided
     Stats(args::DataStatsArgs),
 }
@@ -94,6 +98,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::TrainSeq2seq(args)) => train_seq2seq::run(args),
         Some(Command::Generate(args)) => generate::command(args),
         Some(Command::Report(args)) => report::run(args),
+        Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
         Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Selftest(args)) => selftest::run(args),

@@ -211,7 +211,7 @@ impl Run<'_> {
             Some(gpu) => order.to_gpu(gpu)?,
             None => order,
         };
-        let mut pick = |v: &Var| crate::ops::embedding(&mut tape, v, &order);
+        let mut pick = |v: &Var| crate::ops::gather(&mut tape, v, &order);
         let state = &mut self.from.state;
         state.h = pick(&state.h)?;
         if let Some(c) = &mut state.c {

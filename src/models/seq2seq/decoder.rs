@@ -83,7 +83,7 @@ impl Decoder {
         let State { h, c } = &from.state;
         let (features, state, alpha) = match (&self.layers, c, &from.memory) {
             (Layers::Rnn(rnn), None, Memory::Context(context)) => {
-                let context = ops::embedding(tape, context, rows)?;
+                let context = ops::gather(tape, context, rows)?;
                 let input = ops::concat(tape, &[x, &context])?;
                 let out = rnn.forward_packed(tape, params, &input, Some(h), packing)?;
                 let state = State {

@@ -102,7 +102,7 @@ impl Encoder {
         match &self.layers {
             Layers::Rnn(rnn) => {
                 let out = rnn.forward_packed(tape, params, &x, None, packing)?;
-                let h = ops::embedding(tape, &out.h_n, &source.rows)?;
+                let h = ops::gather(tape, &out.h_n, &source.rows)?;
                 Ok(Encoded {
                     state: State {
                         h: h.clone(),
@@ -113,8 +113,8 @@ impl Encoder {
             }
             Layers::Lstm(lstm) => {
                 let out = lstm.forward_packed(tape, params, &x, None, packing)?;
-                let h = ops::embedding(tape, &out.h_n, &source.rows)?;
-                let c = Some(ops::embedding(tape, &out.c_n, &source.rows)?);
+                let h = ops::gather(tape, &out.h_n, &source.rows)?;
+                let c = Some(ops::gather(tape, &out.c_n, &source.rows)?);
                 Ok(Encoded {
                     state: State { h, c },
                     memory: Memory::None,
@@ -145,12 +145,12 @@ impl Encoder {
             return Err(crate::error::Error::op("seq2seq", message));
         };
         let packing = &source.packing;
-        let reversed = ops::embedding(tape, x, &source.reversed)?;
+        let reversed = ops::gather(tape, x, &source.reversed)?;
         let ahead = forward.forward_packed(tape, params, x, None, packing)?;
         let back = backward.forward_packed(tape, params, &reversed, None, packing)?;
         let ys = [
-            &ops::embedding(tape, &ahead.y, &source.positions)?,
-            &ops::embedding(tape, &back.y, &source.reversed_positions)?,
+            &ops::gather(tape, &ahead.y, &source.positions)?,
+            &ops::gather(tape, &back.y, &source.reversed_positions)?,
         ];
         let values = ops::concat(tape, &ys)?;
         let keys = key.forward(tape, params, &values)?;
@@ -188,7 +188,7 @@ fn bridge(
         &ops::cast(tape, back, dtype)?,
     ];
     let both = ops::concat(tape, &both)?;
-    let both = ops::embedding(tape, &both, &source.rows)?;
+    let both = ops::gather(tape, &both, &source.rows)?;
     let z = linear.forward(tape, params, &both)?;
     ops::tanh(tape, &z)
 }
