@@ -155,7 +155,9 @@ fn all(args: &TrainSeq2seqArgs) -> Result<()> {
             let (kind, out) = (request.config.model, request.out.display());
             log::line(&format!("\n{kind}: {out}"));
         }
+        let folder = request.out.clone();
         let done = seq2seq_run::run(request, &splits)?;
+        report::write_page(&folder)?;
         if !args.run.quiet {
             tell(&done);
         }

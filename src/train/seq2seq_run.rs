@@ -151,7 +151,6 @@ fn test(
         ("seed", json!(config.seed)),
         ("beam", json!(config.beam)),
         ("parameters", json!(model.params().layout().parameters())),
-        ("train_seconds", json!(summary.elapsed.as_secs_f64())),
         ("train_loss", json!(last.map(|e| e.train_loss))),
         ("valid_loss", json!(last.and_then(|e| e.valid_loss))),
         ("best_valid_loss", json!(summary.best)),
@@ -162,6 +161,8 @@ fn test(
         forced(model, &job.data, Split::Test, batch)?,
         &written,
     ));
+    let seconds = summary.elapsed.as_secs_f64();
+    event.insert("train_seconds".into(), json!(seconds));
     Ok(event)
 }
 
