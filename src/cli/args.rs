@@ -135,7 +135,7 @@ pub struct RunArgs {
     /// Seed of every random stream [default: 1]
     #[arg(long, value_name = "N", value_parser = whole("seed"), allow_hyphen_values = true)]
     pub seed: Option<i64>,
-    /// Write a step record every N steps [default: 50]
+    /// Write a step record every N steps [default: 50, of seq2seq 10]
     #[arg(long, value_name = "N", value_parser = whole("log-every"), allow_hyphen_values = true)]
     pub log_every: Option<i64>,
     /// Save a checkpoint every N steps, besides the one at each epoch's end

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod bench;
 mod bench_gpu;
+mod comparison;
 pub mod completions;
 pub mod config_file;
 pub mod data;
@@ -13,7 +14,9 @@ pub mod generate;
 pub mod inspect;
 pub mod report;
 pub mod selftest;
+pub mod seq2seq_args;
 pub mod train_charlm;
+pub mod train_seq2seq;
 mod values;
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -42,6 +45,8 @@ pub struct Cli {
 pub enum Command {
     /// Train the character language model
     TrainCharlm(Box<args::TrainCharlmArgs>),
+    /// Train a docstring-to-code model, or all three and compare them
+    TrainSeq2seq(Box<seq2seq_args::TrainSeq2seqArgs>),
     /// Stream text from a trained character language model
     Generate(args::GenerateArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
@@ -90,6 +95,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         None => emit(&format!("{}\n", Cli::command().render_long_help())),
         Some(Command::TrainCharlm(args)) => train_charlm::run(args),
+        Some(Command::TrainSeq2seq(args)) => train_seq2seq::run(args),
         Some(Command::Generate(args)) => generate::command(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),

@@ -186,7 +186,10 @@ fn encode(
 ) -> Result<(Example, (bool, bool))> {
     let take = |tokens: Vec<&str>, most: usize| -> (Vec<String>, bool) {
         let long = tokens.len() > most;
-        (tokens.into_iter().take(most).map(str::to_owned).collect(), long)
+        (
+            tokens.into_iter().take(most).map(str::to_owned).collect(),
+            long,
+        )
     };
     let (sources, long_source) = take(source_tokens(&pair.docstring).collect(), limits.max_source);
     let (targets, long_target) = take(target_tokens(&pair.code).collect(), limits.max_target);
@@ -345,16 +348,25 @@ mod tests {
         let source = &batch.source;
         // Encoder rows: pairs 1, 0, 2; decoder rows: pairs 1, 2, 0.
         assert_eq!(source.ids, [12, 10, 15, 13, 11, 14]);
-        let read_backwards: Vec<u32> =
-            source.reversed.iter().map(|&r| source.ids[r as usize]).collect();
+        let read_backwards: Vec<u32> = source
+            .reversed
+            .iter()
+            .map(|&r| source.ids[r as usize])
+            .collect();
         assert_eq!(read_backwards, [14, 11, 15, 13, 10, 12]);
         assert_eq!(source.rows, [0, 2, 1]);
         assert_eq!(source.spans, Spans::new(&[3, 1, 2]).unwrap());
-        let at_positions: Vec<u32> =
-            source.positions.iter().map(|&r| source.ids[r as usize]).collect();
+        let at_positions: Vec<u32> = source
+            .positions
+            .iter()
+            .map(|&r| source.ids[r as usize])
+            .collect();
         assert_eq!(at_positions, [12, 13, 14, 15, 10, 11]);
-        let backwards: Vec<u32> =
-            source.reversed_positions.iter().map(|&r| read_backwards[r as usize]).collect();
+        let backwards: Vec<u32> = source
+            .reversed_positions
+            .iter()
+            .map(|&r| read_backwards[r as usize])
+            .collect();
         assert_eq!(backwards, at_positions);
     }
 }

@@ -61,9 +61,27 @@ impl RunFolder {
     /// [`Error::Usage`] for a folder in use without `force`, and for one that is no run;
     /// [`Error::Io`].
     pub fn create(path: &Path, force: bool) -> Result<Self> {
+        Self::check_new(path, force)?;
         let run = Self {
             path: path.to_path_buf(),
         };
+        if !is_in_use(path)? {
+            fs::create_dir_all(path).map_err(Error::io("create", path))?;
+            return Ok(run);
+        }
+        clean_leftovers(path)?;
+        for name in OWN_FILES {
+            let own = path.join(name);
+            remove_any(&own).map_err(Error::io("remove", &own))?;
+        }
+        Ok(run)
+    }
+
+    /// Checks that [`RunFolder::create`] may make or replace the folder, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn check_new(path: &Path, force: bool) -> Result<()> {
         let shown = path.display();
         if path.exists() && !path.is_dir() {
             return Err(Error::Usage(format!(
@@ -71,10 +89,9 @@ impl RunFolder {
             )));
         }
         if !is_in_use(path)? {
-            fs::create_dir_all(path).map_err(Error::io("create", path))?;
-            return Ok(run);
+            return Ok(());
         }
-        if !run.config_path().is_file() {
+        if !path.join(CONFIG).is_file() {
             return Err(Error::Usage(format!(
                 "{shown} holds files but no {CONFIG}: it is not a run of rnnx, so neither --resume \
                  nor --force applies. Give another folder with --out"
@@ -86,12 +103,7 @@ impl RunFolder {
                  or give another folder with --out"
             )));
         }
-        clean_leftovers(path)?;
-        for name in OWN_FILES {
-            let own = path.join(name);
-            remove_any(&own).map_err(Error::io("remove", &own))?;
-        }
-        Ok(run)
+        Ok(())
     }
 
     /// Opens a run to read it. Nothing in the folder changes, so that a run in training can be

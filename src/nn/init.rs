@@ -35,7 +35,11 @@ impl Init {
             Init::Uniform(limit) => uniform(limit),
             Init::UniformSum(limit) => {
                 let first = uniform(limit);
-                first.into_iter().zip(uniform(limit)).map(|(a, b)| a + b).collect()
+                first
+                    .into_iter()
+                    .zip(uniform(limit))
+                    .map(|(a, b)| a + b)
+                    .collect()
             }
             Init::Normal => (0..numel).map(|_| random.normal()).collect(),
             Init::GlorotUniform => {

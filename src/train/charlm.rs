@@ -27,7 +27,8 @@ use crate::tensor::Tensor;
 /// Everything of interface.md's exit codes; what had been saved stays.
 pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let config = request.config.clone();
-    session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress))
+    let trained = session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress));
+    trained.map(|(summary, _)| summary)
 }
 
 /// The vocabulary of a run.

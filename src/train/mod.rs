@@ -14,6 +14,7 @@ pub mod sample;
 pub mod seq2seq;
 pub mod seq2seq_config;
 pub mod seq2seq_eval;
+pub mod seq2seq_run;
 pub mod seq2seq_step;
 pub mod session;
 pub mod settings;

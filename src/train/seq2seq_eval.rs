@@ -23,7 +23,12 @@ pub struct Forced {
 ///
 /// # Errors
 /// If the device fails.
-pub fn forced(model: &Seq2Seq, data: &SeqData, split: Split, batch: usize) -> Result<Option<Forced>> {
+pub fn forced(
+    model: &Seq2Seq,
+    data: &SeqData,
+    split: Split,
+    batch: usize,
+) -> Result<Option<Forced>> {
     let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
     for pairs in data.batches(split, batch) {
         let scores = evaluate(model, &data.batch(split, &pairs)?)?;
@@ -75,7 +80,10 @@ pub fn write(
     for examples in examples.chunks(batch) {
         let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
         for (hypothesis, example) in decode(model, &sources, options)?.into_iter().zip(examples) {
-            let tokens = hypothesis.tokens.iter().map(|&id| data.target.token(id).to_owned());
+            let tokens = hypothesis
+                .tokens
+                .iter()
+                .map(|&id| data.target.token(id).to_owned());
             let tokens: Vec<String> = tokens.collect();
             scores.add(example.source.len(), &example.target, &tokens);
             outputs.push(Output { tokens, hypothesis });

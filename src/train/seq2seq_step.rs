@@ -78,7 +78,13 @@ impl Seq2SeqStep {
         let mut tape = self.updater.tape(self.model.params())?;
         let params = self.model.params().bind(&mut tape)?;
         let model = &self.model;
-        let loss = model.loss(&mut tape, &params, &inputs, dropout.as_ref(), Some(&teacher))?;
+        let loss = model.loss(
+            &mut tape,
+            &params,
+            &inputs,
+            dropout.as_ref(),
+            Some(&teacher),
+        )?;
         drop(params);
         let params = self.model.params_mut();
         let grad_norm = self.updater.update(tape, &loss.loss, params)?;
@@ -128,7 +134,10 @@ pub fn evaluate(model: &Seq2Seq, batch: &SeqBatch) -> Result<Scores> {
     let inputs = Inputs::new(batch, model.vocab(), model.gpu())?;
     let mut tape = Tape::inference();
     let params = model.params().bind(&mut tape)?;
-    scores_of(&model.loss(&mut tape, &params, &inputs, None, None)?, &inputs)
+    scores_of(
+        &model.loss(&mut tape, &params, &inputs, None, None)?,
+        &inputs,
+    )
 }
 
 fn scores_of(loss: &SoftmaxXent, inputs: &Inputs) -> Result<Scores> {

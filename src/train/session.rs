@@ -34,7 +34,7 @@ pub struct Summary {
     pub rate: f64,
 }
 
-/// Trains on the data that `load` reads. Ctrl-C (see [`interrupt`]) saves and returns
+/// Trains on the data that `load` reads, and returns the trained job. Ctrl-C (see [`interrupt`]) saves and returns
 /// [`Error::Interrupted`].
 ///
 /// # Errors
@@ -42,7 +42,7 @@ pub struct Summary {
 pub fn run<J: Job>(
     request: Request<J::Config>,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
-) -> Result<Summary> {
+) -> Result<(Summary, J)> {
     let progress = Progress::new(request.quiet);
     let common = request.config.common();
     // A resumed run keeps the precision of its checkpoint.
@@ -55,7 +55,7 @@ pub fn run<J: Job>(
     let ended = session.train();
     session.progress.finish();
     ended?;
-    Ok(session.summary())
+    Ok((session.summary(), session.job))
 }
 
 /// A run under way.

@@ -9,5 +9,8 @@ mod others;
 mod report;
 mod resume;
 mod selftest;
+mod seq2seq;
+mod seq2seq_bad_input;
+mod seq2seq_resume;
 mod support;
 mod train;

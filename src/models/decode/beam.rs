@@ -49,7 +49,12 @@ impl Run<'_> {
             if beams.iter().all(|b| b.open.is_empty()) {
                 break;
             }
-            let last = |i: usize| beams[i / width].open.get(i % width).map_or(EOS, Partial::last);
+            let last = |i: usize| {
+                beams[i / width]
+                    .open
+                    .get(i % width)
+                    .map_or(EOS, Partial::last)
+            };
             let tokens: Vec<u32> = (0..sources * width).map(last).collect();
             let out = self.step(&tokens)?;
             let (logits, alpha) = (in_f32(out.logits.value())?, weights(&out)?);
@@ -94,7 +99,9 @@ impl Run<'_> {
                 parents.push(candidate.parent);
             }
         }
-        let full = open.first().is_some_and(|o| o.len() == self.options.max_length);
+        let full = open
+            .first()
+            .is_some_and(|o| o.len() == self.options.max_length);
         if full {
             beam.ended.extend(open.drain(..).map(Partial::finish));
         }

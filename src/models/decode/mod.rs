@@ -124,7 +124,10 @@ pub fn decode(
 ) -> Result<Vec<Hypothesis>> {
     let width = options.search.width();
     if width == 0 || options.max_length == 0 {
-        return Err(Error::op("decode", format!("{options:?}: nothing to choose")));
+        return Err(Error::op(
+            "decode",
+            format!("{options:?}: nothing to choose"),
+        ));
     }
     // Each hypothesis of a beam has a row of its own.
     let rows: Vec<&[u32]> = sources
@@ -163,7 +166,9 @@ impl Run<'_> {
     /// One step of every row.
     fn step(&mut self, tokens: &[u32]) -> Result<Decoded> {
         let mut tape = Tape::inference();
-        let out = self.model.step(&mut tape, self.params, &self.from, tokens)?;
+        let out = self
+            .model
+            .step(&mut tape, self.params, &self.from, tokens)?;
         self.from.state = out.state.clone();
         Ok(out)
     }
@@ -187,7 +192,10 @@ impl Run<'_> {
                     continue;
                 }
                 let (token, gain) = (chosen[row], gains[row]);
-                let weights = alpha.as_ref().map(|a| self.weights_of(a, row)).transpose()?;
+                let weights = alpha
+                    .as_ref()
+                    .map(|a| self.weights_of(a, row))
+                    .transpose()?;
                 *output = output.extended(token, gain, weights);
             }
         }

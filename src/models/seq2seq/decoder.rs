@@ -124,8 +124,7 @@ impl Decoder {
                     spans,
                 };
                 let cell = lstm.cell(params);
-                let out =
-                    ops::attention_lstm(tape, x, cell, (h, c), query, memory, packing)?;
+                let out = ops::attention_lstm(tape, x, cell, (h, c), query, memory, packing)?;
                 let features = ops::concat(tape, &[&out.y, &out.context, x])?;
                 let state = State {
                     h: out.h_n,

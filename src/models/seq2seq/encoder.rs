@@ -183,7 +183,10 @@ fn bridge(
     source: &Source,
 ) -> Result<Var> {
     let dtype = linear.weight(params).value().dtype();
-    let both = [&ops::cast(tape, ahead, dtype)?, &ops::cast(tape, back, dtype)?];
+    let both = [
+        &ops::cast(tape, ahead, dtype)?,
+        &ops::cast(tape, back, dtype)?,
+    ];
     let both = ops::concat(tape, &both)?;
     let both = ops::gather(tape, &both, &source.rows)?;
     let z = linear.forward(tape, params, &both)?;

@@ -65,7 +65,9 @@ impl fmt::Display for ModelKind {
 impl FromStr for ModelKind {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        let named = ModelKind::ALL.into_iter().find(|kind| kind.to_string() == s);
+        let named = ModelKind::ALL
+            .into_iter()
+            .find(|kind| kind.to_string() == s);
         named.ok_or_else(|| "give rnn, lstm or attention".to_owned())
     }
 }
@@ -242,7 +244,8 @@ impl Seq2Seq {
             None => x,
         };
         let input = (&x, &batch.rows);
-        self.decoder.run(tape, params, &encoded, input, &batch.packing)
+        self.decoder
+            .run(tape, params, &encoded, input, &batch.packing)
     }
 
     /// Mean cross-entropy over the real target tokens, in nats.

@@ -66,7 +66,10 @@ impl Seq2Seq {
             Some(gpu) => ones.to_gpu(gpu)?,
             None => ones,
         };
-        let dtype = self.params.half().map_or(self.params.values().dtype(), |_| DType::F16);
+        let dtype = self
+            .params
+            .half()
+            .map_or(self.params.values().dtype(), |_| DType::F16);
         let ones = Var::constant(convert(&ones, dtype)?);
         let stream = dropout.stream.lane(Dropout::TARGET);
         Ok(ops::dropout(&mut Tape::inference(), &ones, dropout.p, stream)?.into_value())
