@@ -7,6 +7,7 @@ pub mod completions;
 pub mod config_file;
 pub mod data;
 pub mod doctor;
+pub mod eval;
 pub mod generate;
 pub mod inspect;
 pub mod report;
@@ -42,6 +43,8 @@ pub enum Command {
     TrainCharlm(Box<args::TrainCharlmArgs>),
     /// Stream text from a trained character language model
     Generate(args::GenerateArgs),
+    /// Score a trained model on a part of its data
+    Eval(eval::EvalArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
     /// Describe a corpus
@@ -87,6 +90,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         None => emit(&format!("{}\n", Cli::command().render_long_help())),
         Some(Command::TrainCharlm(args)) => train_charlm::run(args),
         Some(Command::Generate(args)) => generate::command(args),
+        Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
         Some(Command::Bench(args)) => bench::run(args),

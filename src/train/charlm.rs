@@ -253,7 +253,7 @@ impl Session {
     }
 
     fn end_epoch(&mut self) -> Result<()> {
-        let valid = self.validate()?;
+        let valid = validate(&self.step, &self.data, &self.config)?;
         let sums = std::mem::take(&mut self.state.epoch_sums);
         let steps = self.state.step_in_epoch as f64;
         self.state.epoch += 1;
@@ -287,28 +287,6 @@ impl Session {
         }
         self.write_sample()?;
         self.folder.prune()
-    }
-
-    /// Mean loss and accuracy over every validation window.
-    fn validate(&self) -> Result<Option<(f64, f64)>> {
-        let order = self.data.valid_order();
-        if order.is_empty() {
-            return Ok(None);
-        }
-        let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
-        for windows in order.chunks(self.config.batch_size) {
-            self.data.valid_batch(windows, &mut ids, &mut targets);
-            let shape = [self.config.seq_length, windows.len()];
-            let scores = self.step.evaluate(
-                &Tensor::from_slice(&ids, shape)?,
-                &Tensor::from_slice(&targets, shape)?,
-            )?;
-            loss += scores.ce * ids.len() as f64;
-            correct += scores.correct as f64;
-            tokens += ids.len() as f64;
-        }
-        Ok(Some((loss / tokens, correct / tokens)))
     }
 
     // ---- saving and showing ----------------------------------------------------------------
@@ -419,6 +397,36 @@ impl Session {
             rate: self.rate(),
         }
     }
+}
+
+/// Mean loss in nats a character and accuracy over every validation window; none where nothing
+/// validates.
+///
+/// # Errors
+/// If the data does not fit the model, or the device fails.
+pub fn validate(
+    step: &CharLmStep,
+    data: &CharData,
+    config: &CharLmConfig,
+) -> Result<Option<(f64, f64)>> {
+    let order = data.valid_order();
+    if order.is_empty() {
+        return Ok(None);
+    }
+    let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
+    let (mut ids, mut targets) = (Vec::new(), Vec::new());
+    for windows in order.chunks(config.batch_size) {
+        data.valid_batch(windows, &mut ids, &mut targets);
+        let shape = [config.seq_length, windows.len()];
+        let scores = step.evaluate(
+            &Tensor::from_slice(&ids, shape)?,
+            &Tensor::from_slice(&targets, shape)?,
+        )?;
+        loss += scores.ce * ids.len() as f64;
+        correct += scores.correct as f64;
+        tokens += ids.len() as f64;
+    }
+    Ok(Some((loss / tokens, correct / tokens)))
 }
 
 /// A duration for people; what no clock can show is the longest.

@@ -194,7 +194,11 @@ impl Ready {
 
 // ---- parts of the start --------------------------------------------------------------------
 
-fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
+/// Reads the text of a configuration and tells what it is.
+///
+/// # Errors
+/// As [`Corpus::load`].
+pub fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
     let corpus = Corpus::load(&CorpusSpec {
         paths: config.corpus.clone(),
         max_chars: config.max_chars,
@@ -207,7 +211,11 @@ fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
     Ok(corpus)
 }
 
-fn make_data(
+/// The data of a configuration, with the vocabulary of a saved model or of the text itself.
+///
+/// # Errors
+/// As [`CharData::with_vocab`]; on the CPU also where a step needs more memory than is free.
+pub fn make_data(
     config: &CharLmConfig,
     corpus: &Corpus,
     vocab: Option<CharVocab>,
@@ -234,7 +242,11 @@ fn sizes(config: &CharLmConfig, vocab: usize) -> CharLstmSizes {
     }
 }
 
-fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
+/// A model of a configuration's sizes with initial values.
+///
+/// # Errors
+/// As [`CharLstm::new`].
+pub fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
     CharLstm::new::<f32>(sizes(config, vocab), config.seed)
 }
 
@@ -329,7 +341,10 @@ fn check_state(
 }
 
 /// The weights of a file; all of them are numbers that training can start from.
-fn load_weights(path: &Path) -> Result<TensorFile> {
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a damaged file and for a value that is not finite.
+pub fn load_weights(path: &Path) -> Result<TensorFile> {
     let file = TensorFile::load(path)?;
     for (name, tensor) in &file.tensors {
         if let Some(at) = tensor.data.iter().position(|x| !x.is_finite()) {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod damage;
+mod eval;
 mod generate;
 mod gpu;
 mod others;
