@@ -10,6 +10,8 @@ pub mod data;
 pub mod data_pairs;
 pub mod data_prepare;
 pub mod doctor;
+pub mod eval;
+mod eval_seq2seq;
 pub mod generate;
 pub mod inspect;
 pub mod report;
@@ -17,6 +19,8 @@ pub mod selftest;
 pub mod seq2seq_args;
 pub mod train_charlm;
 pub mod train_seq2seq;
+mod trained;
+pub mod translate;
 mod values;
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -49,6 +53,10 @@ pub enum Command {
     TrainSeq2seq(Box<seq2seq_args::TrainSeq2seqArgs>),
     /// Stream text from a trained character language model
     Generate(args::GenerateArgs),
+    /// Write code for docstrings with a trained seq2seq model
+    Translate(translate::TranslateArgs),
+    /// Score a trained model on a part of its data
+    Eval(eval::EvalArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
     /// Make corpora, or describe one
@@ -97,6 +105,8 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::TrainCharlm(args)) => train_charlm::run(args),
         Some(Command::TrainSeq2seq(args)) => train_seq2seq::run(args),
         Some(Command::Generate(args)) => generate::command(args),
+        Some(Command::Translate(args)) => translate::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
         Some(Command::Data(DataCommand::Stats(args))) => data::command(args),

@@ -1,13 +1,14 @@
 //! A trained seq2seq model, from its run's folder.
 
 use super::config_file;
-use crate::data::words::{WordVocab, words_from_json};
+use crate::Result;
+use crate::data::words::WordVocab;
 use crate::device::Gpu;
 use crate::files::run::{MODEL, RunFolder};
-use crate::files::tensors::TensorFile;
-use crate::models::seq2seq::{Seq2Seq, Seq2SeqSizes};
+use crate::models::seq2seq::Seq2Seq;
+use crate::train::seq2seq::read_vocab;
 use crate::train::seq2seq_config::Seq2SeqConfig;
-use crate::{Error, Result};
+use crate::train::start::load_weights;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,22 +31,14 @@ impl Trained {
     /// Opens a run's best checkpoint, or the checkpoint that `path` names.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if it is missing, damaged, or of a character LM.
+    /// [`crate::Error::Checkpoint`] if it is missing, damaged, or of a character LM.
     pub fn open(path: &Path) -> Result<Self> {
         let (folder, checkpoint) = RunFolder::find(path)?;
-        let vocab_path = folder.vocab_path();
-        let vocab = serde_json::from_str(&folder.read_vocab("words")?)
-            .map_err(|e| Error::checkpoint(&vocab_path, format!("is damaged: {e}")))?;
-        let (source, target) = words_from_json(&vocab, &vocab_path)?;
-        let config = config_file::read_seq2seq(&folder.config_path())?;
-        let sizes = Seq2SeqSizes {
-            source_vocab: source.len(),
-            target_vocab: target.len(),
-            embedding: config.embedding_dim,
-            hidden: config.hidden_size,
-        };
+        let (source, target) = read_vocab(&folder)?;
+        let config: Seq2SeqConfig = config_file::read(&folder.config_path())?;
+        let sizes = config.sizes(source.len(), target.len());
         let mut model = Seq2Seq::new::<f32>(config.model, sizes, config.seed)?;
-        model.import(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+        model.import(&load_weights(&checkpoint.join(MODEL))?)?;
         Ok(Trained {
             model,
             source,

@@ -20,7 +20,7 @@ use crate::train::config::DeviceChoice;
 use crate::{Error, Result};
 
 /// The widest beam.
-const MAX_BEAM: i64 = 1000;
+pub(super) const MAX_BEAM: i64 = 1000;
 
 /// Arguments of `rnnx translate`.
 #[derive(Args, Clone, Debug)]
@@ -84,7 +84,12 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
                 "--attention draws one docstring: give it as TEXT, or one line of input".into(),
             ));
         }
-        translate(args, &trained, &line, &format!("line {lines} of standard input"))?;
+        translate(
+            args,
+            &trained,
+            &line,
+            &format!("line {lines} of standard input"),
+        )?;
     }
     if lines == 0 {
         let message = "standard input is empty: give a docstring as TEXT, or one a line";
@@ -112,16 +117,27 @@ fn translate(args: &TranslateArgs, trained: &Trained, text: &str, place: &str) -
         words.truncate(limit);
     }
     let ids: Vec<u32> = words.iter().map(|w| trained.source.id(w)).collect();
-    let unknown: Vec<&str> =
-        words.iter().zip(&ids).filter(|(_, id)| **id == UNK).map(|(w, _)| *w).collect();
+    let unknown: Vec<&str> = words
+        .iter()
+        .zip(&ids)
+        .filter(|(_, id)| **id == UNK)
+        .map(|(w, _)| *w)
+        .collect();
     if unknown.len() == words.len() {
         note("the model knows none of its words, so what it writes says nothing of them".into());
     } else if !unknown.is_empty() {
-        note(format!("words the model does not know: {}", unknown.join(" ")));
+        note(format!(
+            "words the model does not know: {}",
+            unknown.join(" ")
+        ));
     }
     let options = DecodeOptions {
-        search: args.beam.map_or(Search::Greedy, |n| Search::Beam(n as usize)),
-        max_length: args.max_length.map_or(trained.config.max_target, |n| n as usize),
+        search: args
+            .beam
+            .map_or(Search::Greedy, |n| Search::Beam(n as usize)),
+        max_length: args
+            .max_length
+            .map_or(trained.config.max_target, |n| n as usize),
         no_unk: args.no_unk,
     };
     let hypotheses = decode(&trained.model, &[&ids], options)?;
@@ -137,8 +153,11 @@ fn show(
     (text, words): (&str, &[&str]),
     hypothesis: &Hypothesis,
 ) -> Result<()> {
-    let tokens: Vec<String> =
-        hypothesis.tokens.iter().map(|&id| trained.target.token(id).to_owned()).collect();
+    let tokens: Vec<String> = hypothesis
+        .tokens
+        .iter()
+        .map(|&id| trained.target.token(id).to_owned())
+        .collect();
     if let (Some(path), Some(weights)) = (&args.attention, &hypothesis.attention) {
         let source: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
         let svg = attention_svg(&source, &tokens, weights);

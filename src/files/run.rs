@@ -227,19 +227,8 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Checkpoint`] when it is missing, damaged or of another kind; [`Error::Io`].
     pub fn read_vocab(&self, kind: &str) -> Result<String> {
-        #[derive(Deserialize)]
-        struct Kind {
-            kind: String,
-        }
-        let path = self.vocab_path();
-        let text = read_text(&path)?;
-        let found: Kind = serde_json::from_str(&text).map_err(|e| {
-            Error::checkpoint(
-                &path,
-                format!("is not a vocabulary of rnnx ({e}): damaged?"),
-            )
-        })?;
-        if found.kind == kind {
+        let (found, text) = self.vocab()?;
+        if found == kind {
             return Ok(text);
         }
         let name = |kind: &str| match kind {
@@ -249,10 +238,33 @@ impl RunFolder {
         };
         let message = format!(
             "this run is of {}, but the command needs {}: give another run",
-            name(&found.kind),
+            name(&found),
             name(kind)
         );
-        Err(Error::checkpoint(&path, message))
+        Err(Error::checkpoint(&self.vocab_path(), message))
+    }
+
+    /// The kind of `vocab.json`: `char` of a character LM, `words` of a seq2seq model.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is missing or damaged; [`Error::Io`].
+    pub fn vocab_kind(&self) -> Result<String> {
+        Ok(self.vocab()?.0)
+    }
+
+    /// Kind and text of `vocab.json`.
+    fn vocab(&self) -> Result<(String, String)> {
+        #[derive(Deserialize)]
+        struct Kind {
+            kind: String,
+        }
+        let path = self.vocab_path();
+        let text = read_text(&path)?;
+        let found: Kind = serde_json::from_str(&text).map_err(|e| {
+            let message = format!("is not a vocabulary of rnnx ({e}): damaged?");
+            Error::checkpoint(&path, message)
+        })?;
+        Ok((found.kind, text))
     }
 
     // ---- checkpoints -----------------------------------------------------------------------

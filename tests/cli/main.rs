@@ -3,6 +3,7 @@
 mod bad_input;
 mod damage;
 mod data_prepare;
+mod eval;
 mod generate;
 mod gpu;
 mod others;

@@ -49,7 +49,11 @@ fn each_model_learns_32_pairs_by_heart() {
             no_unk: false,
         };
         let outputs = decode(step.model(), &sources, options).unwrap();
-        let exact = outputs.iter().zip(&pairs).filter(|(o, p)| o.tokens == p.1).count();
+        let exact = outputs
+            .iter()
+            .zip(&pairs)
+            .filter(|(o, p)| o.tokens == p.1)
+            .count();
         assert_eq!(exact, pairs.len(), "{kind}");
     });
 }

@@ -105,7 +105,11 @@ impl Run<'_> {
         if full {
             beam.ended.extend(open.drain(..).map(Partial::finish));
         }
-        let best = beam.ended.iter().map(|e| e.score).fold(f64::NEG_INFINITY, f64::max);
+        let best = beam
+            .ended
+            .iter()
+            .map(|e| e.score)
+            .fold(f64::NEG_INFINITY, f64::max);
         if beam.ended.len() >= width && open.iter().all(|o| o.score() <= best) {
             open.clear();
         }
