@@ -7,8 +7,8 @@ Without --epochs: makes pairs, trains 20 steps with `rnnx train-seq2seq` and the
 torch (f32), on the same batches, padded there; compares the loss of every step and the validation
 loss after each epoch of 10 steps. Two runs a model: from rnnx's initial weights with the default
 clip, and from PyTorch's (both biases set) with a clip that bites. Exits with 1, and a table of the
-steps, if a loss differs by more than 1e-4 relative. The docstrings have several paragraphs, the code
-docstrings, some pairs are cut and some tokens rare, so the rules for the data count too.
+steps, if a loss differs by more than 1e-4 relative. Some docstrings have several paragraphs, some
+code has a docstring, some pairs are cut and some tokens rare, so the rules for the data count, too.
 
 With --epochs: trains both with default settings, each with its own initial values, batches and
 dropout; their validation losses after the last epoch may differ by 0.05 nats.

@@ -2,8 +2,8 @@
 
 import ast
 import gzip
+import itertools
 import json
-import textwrap
 from collections import Counter
 from typing import NamedTuple
 
@@ -16,29 +16,33 @@ MAX_SOURCE, MAX_TARGET, MIN_FREQUENCY = 30, 50, 2
 
 
 def first_paragraph(docstring):
-    kept = []
-    for line in docstring.strip().splitlines():
-        if not line.strip():
-            break
-        kept.append(line)
-    return "\n".join(kept)
+    """What stands before the first blank line."""
+    lines = docstring.strip().split("\n")
+    return "\n".join(itertools.takewhile(str.strip, lines))
 
 
 def without_docstring(code):
-    """The code without the docstring of its first statement; as it is where it does not parse."""
-    text = textwrap.dedent(code)
+    """The code without the strings that start its first function; as it is if it does not parse."""
+    lines = code.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    indentation = first[:len(first) - len(first.lstrip())]
+    lines = [line.removeprefix(indentation).encode() for line in lines]  # ast counts in bytes
     try:
-        body = getattr(ast.parse(text).body[0], "body", None)
-    except (SyntaxError, ValueError, IndexError):
+        statements = ast.parse(b"\n".join(lines)).body
+    except (SyntaxError, ValueError):
         return code
-    node = body[0] if isinstance(body, list) else None
-    value = node.value if isinstance(node, ast.Expr) else None
-    if not (isinstance(value, ast.Constant) and isinstance(value.value, str)):
-        return code
-    lines = text.encode().split(b"\n")  # ast counts columns in bytes
-    head = lines[:node.lineno - 1] + [lines[node.lineno - 1][:node.col_offset]]
-    tail = [lines[node.end_lineno - 1][node.end_col_offset:]] + lines[node.end_lineno:]
-    return b"\n".join(head + tail).decode()
+    functions = (s for s in statements if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef)))
+    strings = itertools.takewhile(is_string, getattr(next(functions, None), "body", []))
+    for node in reversed(list(strings)):
+        head, tail = lines[node.lineno - 1], lines[node.end_lineno - 1]
+        joined = head[:node.col_offset] + tail[node.end_col_offset:]
+        lines[node.lineno - 1:node.end_lineno] = [joined]
+    return b"\n".join(lines).decode()
+
+
+def is_string(statement):
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def read_pairs(path):
@@ -47,6 +51,8 @@ def read_pairs(path):
     pairs = []
     with opener(path, "rt", encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
             record = json.loads(line)
             source = first_paragraph(record["docstring"]).split()[:MAX_SOURCE]
             target = without_docstring(record["code"]).split()[:MAX_TARGET]
