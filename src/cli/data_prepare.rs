@@ -36,8 +36,6 @@ pub struct DataPrepareArgs {
     /// Pairs for train-seq2seq, or text for train-charlm
     #[arg(long, value_enum, value_name = "TASK", default_value_t = Task::Pairs)]
     pub task: Task,
-    #[command(flatten)]
-    pub pairs: PairArgs,
     /// Seed of the shuffle: of the pairs, or of the embedded corpus's files
     #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().seed, value_parser = between(0, i64::MAX - 1), allow_hyphen_values = true)]
     pub seed: u64,
@@ -47,6 +45,8 @@ pub struct DataPrepareArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub pairs: PairArgs,
 }
 
 /// How many pairs are made and which.

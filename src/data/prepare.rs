@@ -193,8 +193,7 @@ impl Prepared {
 
 // ---- text ------------------------------------------------------------------------------------
 
-/// Text for the character LM: the files cleaned and joined as `train-charlm` does it, so that it
-/// learns the same from the text as from the files.
+/// Text for the character LM: the files cleaned and joined as [`corpus::Corpus::load`] does it.
 pub fn text(files: &[(String, Vec<u8>)]) -> (Vec<u8>, Cleaned) {
     let (mut out, mut total) = (Vec::new(), Cleaned::default());
     for (_, content) in files {

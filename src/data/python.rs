@@ -1,7 +1,7 @@
 //! Python source: functions with their docstrings, and whether a text parses.
 //!
 //! The only module that knows the parser (ruff's). No input panics or overflows the stack: see
-//! [`is_shallow`].
+//! `is_shallow`.
 
 use std::borrow::Cow;
 use std::ops::Range;
