@@ -22,7 +22,7 @@ fn results(page: &str) -> Vec<Vec<&str>> {
 
 /// The mark of the best value.
 fn best(text: &str) -> String {
-    format!("<b>{text}</b><i title=\"best\">★</i>")
+    format!("<i title=\"best\">★</i><b>{text}</b>")
 }
 
 #[test]

@@ -25,17 +25,18 @@ pub fn section(runs: &[RunData]) -> String {
         let (open, folded) = maps.split_at(maps.len().min(OPEN));
         let _ = write!(
             out,
-            "<section><h2>Attention weights of {}</h2><p class=\"note\">Each row is one output token and \
-             shows where in the docstring the model looked as it was decided: the darker, the \
-             greater the weight. &lt;EOS&gt; is the decision to stop. The rows are the \
-             model's own output, right or wrong.</p><div class=\"maps\">{}</div>",
+            "<section><h2>Attention weights of {}</h2><p class=\"note\">Each row is one output \
+             token and shows where in the docstring the model looked as it was decided: the \
+             stronger the colour, the greater the weight. &lt;EOS&gt; is the decision to stop. \
+             The rows are the model's own output, right or wrong.</p><div class=\"maps\">{}</div>",
             escape(&label(run)),
             open.concat()
         );
         if !folded.is_empty() {
             let _ = write!(
                 out,
-                "<details class=\"more\"><summary>{} more</summary><div class=\"maps\">{}</div></details>",
+                "<details class=\"more\"><summary>{} more</summary><div \
+                 class=\"maps\">{}</div></details>",
                 folded.len(),
                 folded.concat()
             );
@@ -58,7 +59,7 @@ fn figure(pair: &PairSample) -> String {
 /// Says whether every row of weights is a distribution, as it must be.
 fn sums(weights: &[Vec<f32>]) -> String {
     let sums = weights.iter().map(|row| row.iter().sum::<f32>());
-    let off = |(_, sum): &(usize, f32)| !((sum - 1.0).abs() <= SUM_TOLERANCE);
+    let off = |(_, sum): &(usize, f32)| sum.is_nan() || (sum - 1.0).abs() > SUM_TOLERANCE;
     match sums.enumerate().find(off) {
         None => format!(
             "{} rows of {} weights; each row sums to 1.",

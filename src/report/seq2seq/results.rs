@@ -163,7 +163,7 @@ pub fn section(runs: &[RunData]) -> String {
             let text = &cells[c][i].1;
             let first = if starts_group(c) { "first" } else { "" };
             out += &if marked[c].as_ref() == Some(text) {
-                format!("<td class=\"{first} best\"><b>{text}</b><i title=\"best\">★</i></td>")
+                format!("<td class=\"{first} best\"><i title=\"best\">★</i><b>{text}</b></td>")
             } else {
                 format!("<td class=\"{first}\">{text}</td>")
             };
