@@ -5,6 +5,7 @@
 mod adam;
 mod elements;
 mod lstm;
+mod packed;
 mod rows;
 mod step;
 
@@ -23,6 +24,7 @@ pub(super) fn table() -> Vec<Case> {
     elements::cases(&mut table);
     rows::cases(&mut table);
     lstm::cases(&mut table);
+    packed::cases(&mut table);
     adam::cases(&mut table);
     step::cases(&mut table);
     table
