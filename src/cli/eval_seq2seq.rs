@@ -36,7 +36,7 @@ pub(super) fn run(args: &EvalArgs, checkpoint: &Path) -> Result<()> {
     progress.line(&chosen.line());
     let mut trained = Trained::open(checkpoint)?;
     if let Some(gpu) = &chosen.gpu {
-        trained.to_gpu(gpu, chosen.mixed)?;
+        trained.move_to_gpu(gpu, chosen.mixed)?;
     }
     let split = match args.split {
         Some(eval::Split::Valid) => Split::Valid,

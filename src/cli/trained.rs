@@ -9,7 +9,7 @@ use crate::models::seq2seq::Seq2Seq;
 use crate::train::seq2seq::read_vocab;
 use crate::train::seq2seq_config::Seq2SeqConfig;
 use crate::train::start::load_weights;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A model with what it needs to read and write text.
@@ -23,8 +23,6 @@ pub struct Trained {
     pub target: WordVocab,
     /// The run's configuration.
     pub config: Seq2SeqConfig,
-    /// The checkpoint's folder.
-    pub checkpoint: PathBuf,
 }
 
 impl Trained {
@@ -44,7 +42,6 @@ impl Trained {
             source,
             target,
             config,
-            checkpoint,
         })
     }
 
@@ -52,7 +49,7 @@ impl Trained {
     ///
     /// # Errors
     /// If the device fails or has not enough memory.
-    pub fn to_gpu(&mut self, gpu: &Arc<Gpu>, mixed: bool) -> Result<()> {
+    pub fn move_to_gpu(&mut self, gpu: &Arc<Gpu>, mixed: bool) -> Result<()> {
         self.model.params_mut().to_gpu(gpu, mixed)
     }
 }

@@ -66,7 +66,7 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
         )));
     }
     if let Some(gpu) = &chosen.gpu {
-        trained.to_gpu(gpu, chosen.mixed)?;
+        trained.move_to_gpu(gpu, chosen.mixed)?;
     }
     if let Some(text) = &args.text {
         return translate(args, &trained, text, "the docstring");

@@ -241,7 +241,7 @@ impl RunFolder {
             name(&found),
             name(kind)
         );
-        Err(Error::checkpoint(&self.vocab_path(), message))
+        Err(Error::checkpoint(self.vocab_path(), message))
     }
 
     /// The kind of `vocab.json`: `char` of a character LM, `words` of a seq2seq model.

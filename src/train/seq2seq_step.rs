@@ -51,7 +51,7 @@ impl Seq2SeqStep {
     /// If the device fails or has not enough memory.
     pub fn to_gpu(mut self, gpu: &Arc<Gpu>, scaler: Option<LossScaler>) -> Result<Self> {
         let params = self.model.params_mut();
-        self.updater.to_gpu(params, gpu, scaler, |_| 0.0)?;
+        self.updater.move_to_gpu(params, gpu, scaler, |_| 0.0)?;
         Ok(self)
     }
 

@@ -77,7 +77,7 @@ impl CharLmStep {
             }
         };
         let params = self.model.params_mut();
-        self.updater.to_gpu(params, gpu, scaler, l2)?;
+        self.updater.move_to_gpu(params, gpu, scaler, l2)?;
         Ok(self)
     }
 

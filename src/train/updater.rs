@@ -38,7 +38,7 @@ impl Updater {
 
     /// Moves parameters and optimizer to a GPU. With a scaler, products and activations are f16.
     /// `l2` is the factor of each parameter's sum of squares in the loss, by name.
-    pub(super) fn to_gpu(
+    pub(super) fn move_to_gpu(
         &mut self,
         params: &mut Params,
         gpu: &Arc<Gpu>,

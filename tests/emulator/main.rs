@@ -3,6 +3,7 @@
 mod adam;
 mod attention;
 mod cast_dropout;
+mod concat;
 mod device;
 mod elementwise;
 mod faults;

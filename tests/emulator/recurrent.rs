@@ -167,44 +167,66 @@ fn lstm_gates() {
     }
 }
 
-fn rnn<T: Storage>(rows: usize, hidden: usize) {
+/// One step of a batch of which rows from `next` on end with it.
+fn rnn_forward<T: Storage>(rows: usize, hidden: usize, next: usize) {
     let n = rows * hidden;
     let z = values::<f32>(n, 1, 1.5);
     let (x, bias) = (values::<T>(n, 2, 1.5), values::<T>(hidden, 3, 1.0));
-    let sizes = || [number(rows as u32), number(hidden as u32)];
-    let [r, c] = sizes();
-    let bufs = [
-        give(&z),
-        store::<T>(&x),
-        store::<T>(&bias),
-        fresh::<T>(n),
-        r,
-        c,
-    ];
+    let before = values::<T>(n, 6, 1.0);
     let name = format!("rnn_fwd_{}", T::SUFFIX);
-    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
-    let h = load::<T>(&out[3]);
-    let sum = |i: usize| f64::from(z[i]) + f64::from(x[i]) + f64::from(bias[i % hidden]);
-    let want: Vec<f64> = (0..n).map(|i| sum(i).tanh()).collect();
-    assert_close(&name, &h, &want, T::ROUNDING, ARITHMETIC);
-    let [r, c] = sizes();
-    let bufs = [Buf::Null, store::<T>(&x), Buf::Null, fresh::<T>(n), r, c];
-    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
-    let want: Vec<f64> = x.iter().map(|&x| f64::from(x).tanh()).collect();
-    assert_close(&name, &load::<T>(&out[3]), &want, T::ROUNDING, ARITHMETIC);
+    for all in [true, false] {
+        let bufs = [
+            if all { give(&z) } else { Buf::Null },
+            store::<T>(&x),
+            if all { store::<T>(&bias) } else { Buf::Null },
+            fresh::<T>(n),
+            store::<T>(&before),
+            number(rows as u32),
+            number(hidden as u32),
+            number(next as u32),
+        ];
+        let sum = |i: usize| match all {
+            true => f64::from(z[i]) + f64::from(x[i]) + f64::from(bias[i % hidden]),
+            false => f64::from(x[i]),
+        };
+        let want: Vec<f64> = (0..n).map(|i| sum(i).tanh()).collect();
+        let out = run(Launch::new(&name, blocks(n), 128), &bufs);
+        let h = load::<T>(&out[3]);
+        assert_close(&name, &h, &want, T::ROUNDING, ARITHMETIC);
+        let (kept, ended) = (&before[..next * hidden], &h[next * hidden..]);
+        assert_eq!(load::<T>(&out[4]), [kept, ended].concat(), "{name}: h_n");
+        // In place of x: the same.
+        let places = [0, 1, 2, 1, 4, 5, 6, 7];
+        let launch = Launch::new(&name, blocks(n), 128);
+        let in_place = run_all(&[(launch, &places)], &bufs);
+        assert!(in_place[1] == out[3] && in_place[4] == out[4]);
+    }
+}
 
+fn rnn_backward<T: Storage>(rows: usize, hidden: usize) {
+    let n = rows * hidden;
     let (dy, dh) = (values::<T>(n, 4, 1.0), values::<f32>(n, 5, 1.0));
-    for (with_dy, with_dh) in [(true, true), (false, true), (true, false)] {
-        let [r, c] = sizes();
+    let (h, h_prev) = (values::<T>(n, 6, 1.0), values::<T>(n, 7, 1.0));
+    let name = format!("rnn_bwd_{}", T::SUFFIX);
+    for (with_dy, with_dh, first) in [
+        (true, true, false),
+        (false, true, true),
+        (true, false, false),
+    ] {
         let bufs = [
             if with_dy { store::<T>(&dy) } else { Buf::Null },
             if with_dh { give(&dh) } else { Buf::Null },
             store::<T>(&h),
+            if first {
+                Buf::Null
+            } else {
+                store::<T>(&h_prev)
+            },
             fresh::<T>(n),
-            r,
-            c,
+            fresh::<T>(n),
+            number(rows as u32),
+            number(hidden as u32),
         ];
-        let name = format!("rnn_bwd_{}", T::SUFFIX);
         let out = run(Launch::new(&name, blocks(n), 128), &bufs);
         let want: Vec<f64> = (0..n)
             .map(|i| {
@@ -213,14 +235,18 @@ fn rnn<T: Storage>(rows: usize, hidden: usize) {
                 d * (1.0 - f64::from(h[i]) * f64::from(h[i]))
             })
             .collect();
-        assert_close(&name, &load::<T>(&out[3]), &want, T::ROUNDING, ARITHMETIC);
+        assert_close(&name, &load::<T>(&out[4]), &want, T::ROUNDING, ARITHMETIC);
+        let before = if first { vec![0.0; n] } else { h_prev.clone() };
+        assert_eq!(load::<T>(&out[5]), before, "{name}: before");
     }
 }
 
 #[test]
 fn rnn_steps() {
-    for (rows, hidden) in [(1, 1), (7, 33), (33, 7), (1, 257)] {
-        rnn::<f32>(rows, hidden);
-        rnn::<f16>(rows, hidden);
+    for (rows, hidden, next) in [(1, 1, 0), (7, 33, 3), (33, 7, 33), (1, 257, 1)] {
+        rnn_forward::<f32>(rows, hidden, next);
+        rnn_forward::<f16>(rows, hidden, next);
+        rnn_backward::<f32>(rows, hidden);
+        rnn_backward::<f16>(rows, hidden);
     }
 }

@@ -213,6 +213,16 @@ fn a_name_that_hides_the_model_gets_it() {
 }
 
 #[test]
+fn many_runs_are_named_in_the_table_alone() {
+    let runs: Vec<_> = ["a", "b", "c", "d", "e"]
+        .map(|name| seq2seq(name, 0.1))
+        .into();
+    let page = render(&runs);
+    assert!(page.contains("<h1>Docstring to code: 5 runs</h1>"));
+    assert_eq!(results(&page).len(), 5);
+}
+
+#[test]
 fn a_run_that_has_just_begun() {
     let mut run = RunData {
         config: seq2seq("rnn", 0.1).config,

@@ -140,7 +140,7 @@ pub unsafe fn sum_lanes<S: Simd>(v: S::V) -> S::E {
     let mut n = S::LANES / 2;
     while n > 0 {
         for i in 0..n {
-            lanes[i] = lanes[i] + lanes[i + n];
+            lanes[i] += lanes[i + n];
         }
         n /= 2;
     }

@@ -7,7 +7,7 @@ use crate::device::cpu::buffer::{Buffer, SharedMut};
 use crate::device::cpu::gemm::{Mat, gemm};
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
-use crate::tensor::{Stored, Tensor};
+use crate::tensor::{Stored, Tensor, for_float};
 use rayon::prelude::*;
 
 /// What the forward pass leaves for the backward pass.
@@ -85,7 +85,7 @@ impl autograd::Backward for Node {
         if dy.is_none() && dh_n.is_none() {
             return Ok(());
         }
-        crate::tensor::for_float!("rnn", self.y.dtype(), T => {
+        for_float!("rnn", self.y.dtype(), T => {
             let dz = self.recurrence::<T>(grads, dy, dh_n)?;
             self.products::<T>(grads, &dz)
         })

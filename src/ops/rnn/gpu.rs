@@ -36,7 +36,8 @@ fn rows_at(ptr: DevicePtr, dtype: DType, rows: usize, hidden: usize) -> GpuMat {
     }
 }
 
-/// Runs a kernel with one thread for each unit of some rows.
+/// Runs a kernel with one thread for each unit of some rows. `sizes` are the arguments behind the
+/// number of rows; the first is H.
 fn launch(
     gpu: &Gpu,
     kernel: &str,

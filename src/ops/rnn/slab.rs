@@ -8,6 +8,7 @@ use crate::data::packing::Packing;
 use crate::device::cpu::buffer::{Buffer, SharedMut};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::device::cpu::tile::{Rows, WIDTH, for_row_tiles, load_row, multiply, store_row};
+use crate::dtype::Float;
 use rayon::prelude::*;
 
 /// Batch rows `first..first + rows`, of which step t has those that are longer than t.
@@ -302,7 +303,6 @@ unsafe fn store_units<S: Simd>(p: *mut S::E, v: S::V, n: usize) {
 /// One tile row of which `columns` are left, zero behind them.
 #[inline(always)]
 unsafe fn load_columns<S: Simd>(p: *const S::E, columns: usize) -> [S::V; WIDTH] {
-    use crate::dtype::Float;
     // SAFETY: the caller's pointer is valid for `columns` elements, only those are read.
     unsafe {
         let mut row = [S::splat(S::E::ZERO); WIDTH];

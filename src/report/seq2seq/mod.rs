@@ -12,6 +12,8 @@ use super::shell::{Shell, wrap};
 use super::text::escape;
 use crate::log::thousands;
 
+/// As many runs are named in the heading; the table names all.
+const NAMED: usize = 4;
 const STYLE: &str = include_str!("page.css");
 
 /// Draws seq2seq runs on one page.
@@ -28,7 +30,10 @@ pub fn render(runs: &[RunData]) -> String {
     ];
     let shell = Shell {
         title: escape(&names),
-        heading: format!("Docstring to code: {}", escape(&names)),
+        heading: match runs.len() {
+            ..=NAMED => format!("Docstring to code: {}", escape(&names)),
+            n => format!("Docstring to code: {n} runs"),
+        },
         subtitle: escape(&subtitle(runs)),
         style: STYLE,
     };

@@ -6,6 +6,7 @@ mod adam;
 mod attention;
 mod elements;
 mod lstm;
+mod packed;
 mod rows;
 mod step;
 
@@ -25,6 +26,7 @@ pub(super) fn table() -> Vec<Case> {
     rows::cases(&mut table);
     lstm::cases(&mut table);
     attention::cases(&mut table);
+    packed::cases(&mut table);
     adam::cases(&mut table);
     step::cases(&mut table);
     table
