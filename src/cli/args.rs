@@ -11,14 +11,14 @@ use clap_complete::Shell;
 use toml::{Table, Value};
 
 use super::data_pairs::PairStatsArgs;
+use super::train_args::{RunArgs, TrainArgs};
 use super::values::{between, key_size, real, real_in, whole, words};
 use crate::Error;
 use crate::models::generator::MAX_STREAMS;
 use crate::train::config::{CharLmConfig, Preset};
 use crate::train::device::{self, Chosen};
-use crate::train::job::Begin;
 use crate::train::keys::Allowed;
-use crate::train::settings::{Config, DeviceChoice, Precision, set_keys};
+use crate::train::settings::{DeviceChoice, Precision, set_keys};
 
 /// Flags of `rnnx train-charlm`. What is left out comes from the configuration file, the preset or
 /// the default, in this order.
@@ -114,36 +114,6 @@ pub struct OptimiserArgs {
     /// Factor of the output kernel's sum of squares in the loss [default: 1e-4]
     #[arg(long, value_name = "X", value_parser = real("l2"), allow_hyphen_values = true)]
     pub l2: Option<f64>,
-}
-
-/// How a run starts and how often it reports.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Run")]
-pub struct RunArgs {
-    /// Continue the run in --out exactly where its last checkpoint stands
-    #[arg(long, conflicts_with_all = ["force", "init_from"])]
-    pub resume: bool,
-    /// Replace the run that --out already holds
-    #[arg(long)]
-    pub force: bool,
-    /// Start from the weights of this safetensors file, with a fresh optimizer
-    #[arg(long, value_name = "FILE")]
-    pub init_from: Option<PathBuf>,
-    /// Read settings from this TOML file; flags win over it
-    #[arg(long, value_name = "FILE.toml")]
-    pub config: Option<PathBuf>,
-    /// Seed of every random stream [default: 1]
-    #[arg(long, value_name = "N", value_parser = whole("seed"), allow_hyphen_values = true)]
-    pub seed: Option<i64>,
-    /// Write a step record every N steps [default: 50, of seq2seq 10]
-    #[arg(long, value_name = "N", value_parser = whole("log-every"), allow_hyphen_values = true)]
-    pub log_every: Option<i64>,
-    /// Save a checkpoint every N steps, besides the one at each epoch's end
-    #[arg(long, value_name = "N", value_parser = whole("checkpoint-every"), allow_hyphen_values = true)]
-    pub checkpoint_every: Option<i64>,
-    /// Show no progress
-    #[arg(long, short)]
-    pub quiet: bool,
 }
 
 /// What the work is done on.
@@ -327,39 +297,6 @@ pub struct CompletionsArgs {
     /// The shell that will read them
     #[arg(value_enum)]
     pub shell: Shell,
-}
-
-/// The arguments of a training command.
-pub trait TrainArgs {
-    /// What they decide.
-    type Config: Config;
-
-    /// The keys that were given as flags, with their values.
-    fn table(&self) -> Table;
-
-    /// How the run starts.
-    fn run(&self) -> &RunArgs;
-
-    /// The keys that a preset sets, where one was named.
-    ///
-    /// # Errors
-    /// [`crate::Error::Usage`] for an unknown name.
-    fn preset(&self) -> crate::Result<Option<Table>> {
-        Ok(None)
-    }
-}
-
-impl RunArgs {
-    /// Where the run's weights come from.
-    pub fn begin(&self) -> Begin {
-        match self.resume {
-            true => Begin::Resume,
-            false => Begin::New {
-                force: self.force,
-                init_from: self.init_from.clone(),
-            },
-        }
-    }
 }
 
 impl TrainArgs for TrainCharlmArgs {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use toml::{Spanned, Table, Value};
 
-use super::args::TrainArgs;
+use super::train_args::TrainArgs;
 use crate::files::run::RunFolder;
 use crate::train::keys::{self, Key};
 use crate::train::settings::Config;

@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod report;
 pub mod selftest;
 pub mod seq2seq_args;
+pub mod train_args;
 pub mod train_charlm;
 pub mod train_seq2seq;
 mod trained;

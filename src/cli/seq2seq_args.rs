@@ -6,7 +6,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use toml::{Table, Value};
 
-use super::args::{DeviceArgs, RunArgs, TrainArgs};
+use super::args::DeviceArgs;
+use super::train_args::{RunArgs, TrainArgs};
 use super::values::{real_of, whole_of};
 use crate::models::seq2seq::ModelKind;
 use crate::train::keys::SEQ2SEQ_KEYS;

@@ -44,24 +44,28 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
     let folder = RunFolder::open(&out)?;
     let checkpoint = folder.checkpoint()?;
     let state = TrainState::load(&checkpoint.join(STATE))?;
-    let same = |test: &Map<String, Value>| {
+    let same = |(_, test): &(String, Map<String, Value>)| {
         summary.trained == 0
             && test.get("step") == Some(&state.step.into())
             && test.get("beam") == Some(&job.config.beam.into())
             && predictions_path(&folder).is_file()
     };
+    let mut metrics = MetricsWriter::append(&folder.metrics_path())?;
     let test = match earlier.filter(same) {
-        Some(test) => test,
+        Some((line, test)) => {
+            metrics.write_line(line)?;
+            test
+        }
         None => {
             if !quiet {
                 tell(&job, &checkpoint);
             }
             let model = load(&job, &checkpoint)?;
-            test(&job, &model, &folder, &state, &summary)?
+            let test = test(&job, &model, &folder, &state, &summary)?;
+            metrics.write(&Event::Other(test.clone()))?;
+            test
         }
     };
-    let mut metrics = MetricsWriter::append(&folder.metrics_path())?;
-    metrics.write(&Event::Other(test.clone()))?;
     if interrupt::asked() {
         return Err(Error::Interrupted(format!(
             "interrupted after the test of {}; everything is saved: go on with --resume --out {}",
@@ -77,13 +81,15 @@ fn predictions_path(folder: &RunFolder) -> PathBuf {
     folder.samples_path().join("test.jsonl")
 }
 
-/// The test event that a finished run has written. One that cannot be read is made anew.
-fn earlier_test(out: &Path) -> Option<Map<String, Value>> {
+/// The line of the test event that a finished run has written, and what it says. One that cannot be
+/// read is made anew.
+fn earlier_test(out: &Path) -> Option<(String, Map<String, Value>)> {
     let path = RunFolder::open(out).ok()?.metrics_path();
-    let events = metrics::read(&path).ok()?.into_iter().rev();
-    let mut tests = events.filter_map(|event| match event {
-        Event::Other(map) => map.get("event").is_some_and(|e| e == "test").then_some(map),
-        _ => None,
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut tests = text.lines().rev().filter_map(|line| {
+        let event: Map<String, Value> = serde_json::from_str(line).ok()?;
+        let is_test = event.get("event").is_some_and(|e| e == "test");
+        is_test.then(|| (line.to_owned(), event))
     });
     tests.next()
 }

@@ -1,6 +1,7 @@
 //! Flags, configuration files, presets and what a resumed run may change.
 
 mod file;
+mod seq2seq;
 
 use std::path::PathBuf;
 use std::process::Command;
