@@ -17,6 +17,7 @@ use crate::log;
 use crate::models::decode::{DecodeOptions, Hypothesis, Search, decode};
 use crate::report::attention_svg;
 use crate::train::config::DeviceChoice;
+use crate::train::seq2seq_eval::rounded;
 use crate::{Error, Result};
 
 /// The widest beam.
@@ -177,7 +178,7 @@ fn show(
         "score": hypothesis.score,
     });
     if let (Some(weights), Some(map)) = (&hypothesis.attention, object.as_object_mut()) {
-        map.insert("attention".into(), json!(weights));
+        map.insert("attention".into(), rounded(weights));
     }
     emit(&format!("{object}\n"))
 }

@@ -96,6 +96,10 @@ pub fn write(
     })
 }
 
+/// Digits of an attention weight behind the point, in files. A row of 30 then sums to 1 within
+/// 1.5e-5.
+const DIGITS: i32 = 6;
+
 /// One prediction as a line of JSON; its attention weights for the attention model only.
 pub fn prediction(example: &Example, output: &Output) -> Value {
     let mut object = json!({
@@ -105,9 +109,19 @@ pub fn prediction(example: &Example, output: &Output) -> Value {
         "prediction": output.tokens,
     });
     if let (Some(attention), Some(map)) = (&output.hypothesis.attention, object.as_object_mut()) {
-        map.insert("attention".into(), json!(attention));
+        map.insert("attention".into(), rounded(attention));
     }
     object
+}
+
+/// Attention weights as they stand in files.
+pub fn rounded(weights: &[Vec<f32>]) -> Value {
+    let unit = 10f64.powi(DIGITS);
+    let round = |&x: &f32| (f64::from(x) * unit).round() / unit;
+    let rows = weights
+        .iter()
+        .map(|row| row.iter().map(round).collect::<Vec<_>>());
+    json!(rows.collect::<Vec<_>>())
 }
 
 /// All figures under the names that `rnnx eval --json` prints.

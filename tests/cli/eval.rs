@@ -178,7 +178,7 @@ fn runs_that_are_none() {
     place.write("a/vocab.json", words);
     place
         .run("eval a")
-        .fails(3, &["vocab.json", "seq2seq", "another run"]);
+        .fails(3, &["state.json", "seq2seq", "charlm"]);
 }
 
 #[test]
