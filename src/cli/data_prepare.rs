@@ -18,7 +18,7 @@ use crate::log::thousands;
 use crate::{Error, Result};
 
 /// The files of a task of pairs, one a split.
-const PAIR_FILES: [&str; 3] = ["train.jsonl.gz", "valid.jsonl.gz", "test.jsonl.gz"];
+pub(super) const PAIR_FILES: [&str; 3] = ["train.jsonl.gz", "valid.jsonl.gz", "test.jsonl.gz"];
 /// The file of a task of text.
 const TEXT_FILE: &str = "text.txt";
 /// Names of files that are shown; the JSON has all.
@@ -84,18 +84,21 @@ fn size(text: &str) -> Result<usize, String> {
     usize::try_from(n).map_err(|e| e.to_string())
 }
 
-impl DataPrepareArgs {
-    fn options(&self) -> PrepareOptions {
+impl PairArgs {
+    /// These, dealt to the splits by `seed`.
+    pub(super) fn options(&self, seed: u64) -> PrepareOptions {
         PrepareOptions {
-            train_pairs: self.pairs.train_pairs,
-            valid_pairs: self.pairs.valid_pairs,
-            test_pairs: self.pairs.test_pairs,
-            max_source: self.pairs.max_source,
-            max_target: self.pairs.max_target,
-            seed: self.seed,
+            train_pairs: self.train_pairs,
+            valid_pairs: self.valid_pairs,
+            test_pairs: self.test_pairs,
+            max_source: self.max_source,
+            max_target: self.max_target,
+            seed,
         }
     }
+}
 
+impl DataPrepareArgs {
     /// Where the files are from, for people.
     fn source(&self) -> String {
         let names = self.paths.iter().map(|p| p.display().to_string());
@@ -116,31 +119,39 @@ pub fn run(args: &DataPrepareArgs) -> Result<()> {
         Task::Pairs => &PAIR_FILES,
         Task::Text => &[TEXT_FILE],
     };
-    let paths: Vec<PathBuf> = names.iter().map(|name| args.out.join(name)).collect();
-    if let Some(there) = paths.iter().find(|p| fs::symlink_metadata(p).is_ok())
-        && !args.force
-    {
-        return Err(Error::Usage(format!(
-            "{} is there already: give another --out, or --force to replace it",
-            there.display()
-        )));
-    }
+    let paths = free_paths(&args.out, names, args.force)?;
     let summary = match args.task {
         Task::Pairs => {
             let files = match args.paths.is_empty() {
                 true => embedded_files()?,
                 false => gather(&args.paths)?,
             };
-            let prepared = prepare(&files, &args.source(), &args.options())?;
+            let options = args.pairs.options(args.seed);
+            let prepared = prepare(&files, &args.source(), &options)?;
             write_pairs(&prepared, &args.out)?;
             match args.json {
                 true => pairs_json(&prepared, &paths),
-                false => pairs_table(&prepared, &args.options(), &paths),
+                false => pairs_table(&prepared, &options, &paths),
             }
         }
         Task::Text => write_text(args, &paths[0])?,
     };
     emit(&summary)
+}
+
+/// The files `names` of the folder `out`, none of which is there unless `force` allows it.
+///
+/// # Errors
+/// [`Error::Usage`] that names the file that would be overwritten.
+pub(super) fn free_paths(out: &Path, names: &[&str], force: bool) -> Result<Vec<PathBuf>> {
+    let paths: Vec<PathBuf> = names.iter().map(|name| out.join(name)).collect();
+    match paths.iter().find(|p| fs::symlink_metadata(p).is_ok()) {
+        Some(there) if !force => Err(Error::Usage(format!(
+            "{} is there already: give another --out, or --force to replace it",
+            there.display()
+        ))),
+        _ => Ok(paths),
+    }
 }
 
 /// Writes the three files of pairs into the folder `out`, which is made where it is missing.
@@ -161,7 +172,8 @@ pub fn write_pairs(prepared: &Prepared, out: &Path) -> Result<()> {
 
 // ---- pairs -----------------------------------------------------------------------------------
 
-fn pairs_json(prepared: &Prepared, paths: &[PathBuf]) -> String {
+/// What became of the files, as JSON.
+pub(super) fn pairs_json(prepared: &Prepared, paths: &[PathBuf]) -> String {
     let (splits, [valid, test]) = (&prepared.splits, prepared.near());
     let mut object = json!({ "source": splits.source });
     if let (Value::Object(all), Value::Object(report)) = (&mut object, json!(prepared.report)) {
@@ -176,7 +188,12 @@ fn pairs_json(prepared: &Prepared, paths: &[PathBuf]) -> String {
     format!("{object:#}\n")
 }
 
-fn pairs_table(prepared: &Prepared, options: &PrepareOptions, paths: &[PathBuf]) -> String {
+/// What became of the files, for people.
+pub(super) fn pairs_table(
+    prepared: &Prepared,
+    options: &PrepareOptions,
+    paths: &[PathBuf],
+) -> String {
     let (report, splits) = (&prepared.report, &prepared.splits);
     let count = |n: usize| thousands(n as u64);
     let mut out = String::new();

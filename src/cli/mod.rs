@@ -7,6 +7,7 @@ mod comparison;
 pub mod completions;
 pub mod config_file;
 pub mod data;
+pub mod data_fetch;
 pub mod data_pairs;
 pub mod data_prepare;
 pub mod doctor;
@@ -80,6 +81,8 @@ pub enum Command {
 pub enum DataCommand {
     /// Make pairs or text from files, folders, wheels or the embedded corpus
     Prepare(data_prepare::DataPrepareArgs),
+    /// Download pinned packages with pip and make pairs of them
+    Fetch(data_fetch::DataFetchArgs),
     /// Print what a corpus holds and how it would be divided
     Stats(args::DataStatsArgs),
 }
@@ -110,6 +113,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
+        Some(Command::Data(DataCommand::Fetch(args))) => data_fetch::run(args),
         Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Selftest(args)) => selftest::run(args),

@@ -3,7 +3,7 @@
 //! bytes -> [`text`] (the text rule) -> [`corpus`] (files, order, cut) -> [`vocab`] (characters to
 //! ids) -> [`batch`] (split, windows, batches).
 //!
-//! Python files ([`corpus`], [`wheels`]) -> [`python`] (functions) -> [`prepare`] (filters, split)
+//! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`] (filters, split)
 //! -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`] (tokens to ids) -> [`seq2seq`]
 //! (batches, laid out by [`packing`]).
 
@@ -11,6 +11,7 @@ pub mod batch;
 pub mod corpus;
 pub mod jsonl;
 pub mod near;
+pub mod packages;
 pub mod packing;
 pub mod pairs;
 pub mod prepare;

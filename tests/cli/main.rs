@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod damage;
+mod data_fetch;
 mod data_prepare;
 mod eval;
 mod generate;
