@@ -121,13 +121,14 @@ fn the_scores_of_four_pairs() {
     // Two of four positions; one token too many, which changes neither; an odd parenthesis.
     scores.add(6, &tokens("a b c d"), &tokens("a <UNK> ( d e"));
     // The right beginning, cut short: not exact.
-    scores.add(10, &tokens("p q r"), &tokens("p q"));
+    scores.add(10, &tokens("p q ("), &tokens("p q"));
     // Nothing.
     scores.add(31, &tokens("z"), &[] as &[String]);
     assert_eq!(scores.pairs(), 4);
     assert_eq!(scores.exact_match(), 1.0 / 4.0);
     assert_eq!(scores.token_accuracy(), 9.0 / 13.0);
     assert_eq!(scores.parse_rate(), 2.0 / 4.0);
+    assert_eq!(scores.reference_parse_rate(), 3.0 / 4.0);
     assert_eq!(scores.unk_rate(), 1.0 / 12.0);
     let counts = scores.ngram_counts();
     assert_eq!(counts.matches, [9, 5, 3, 2]);
@@ -143,7 +144,7 @@ fn the_scores_of_four_pairs() {
     assert_eq!((rows[0].bleu, rows[0].bleu_smoothed), (1.0, 1.0));
     let mut second = NgramCounts::default();
     second.add(&tokens("a b c d"), &tokens("a <UNK> ( d e"));
-    second.add(&tokens("p q r"), &tokens("p q"));
+    second.add(&tokens("p q ("), &tokens("p q"));
     assert_eq!((rows[1].bleu, second.bleu()), (0.0, 0.0));
     assert_eq!(rows[1].bleu_smoothed, second.bleu_smoothed());
     assert!(rows[1].bleu_smoothed > 0.0);
@@ -183,6 +184,7 @@ fn scores_as_json() {
             "token_accuracy": 0.8,
             "chrf": scores.chrf(),
             "parse_rate": 1.0,
+            "reference_parse_rate": 1.0,
             "unk_rate": 0.0,
             "by_length": [{"from": 1, "to": 5, "pairs": 1, "bleu": bleu, "bleu_smoothed": bleu}],
         })
@@ -196,6 +198,7 @@ fn scores_as_json() {
         "token_accuracy",
         "chrf",
         "parse_rate",
+        "reference_parse_rate",
         "unk_rate",
     ] {
         assert_eq!(none[key], json!(0.0), "{key}");

@@ -7,7 +7,7 @@ use crate::data::jsonl::read_jsonl;
 use crate::data::pairs::Splits;
 use crate::data::seq2seq::{SeqData, Split};
 use crate::files::atomic::write_atomic;
-use crate::files::run::STATE;
+use crate::files::run::{MODEL, STATE};
 use crate::files::state::TrainState;
 use crate::models::decode::{DecodeOptions, Search};
 use crate::train::progress::{Progress, thousands};
@@ -50,6 +50,16 @@ pub(super) fn run(args: &EvalArgs, checkpoint: &Path) -> Result<()> {
         state.step,
         thousands(pairs as f64)
     ));
+    if let (Some(path), true) = (&args.pairs, data.cut.sources + data.cut.targets > 0) {
+        progress.line(&format!(
+            "{}: the limits cut {} docstrings to {} tokens and {} functions to {}",
+            path.display(),
+            thousands(data.cut.sources as f64),
+            trained.config.max_source,
+            thousands(data.cut.targets as f64),
+            trained.config.max_target
+        ));
+    }
     let batch = args.batch_size.unwrap_or(trained.config.batch_size);
     let beam = args.beam.map_or(trained.config.beam, |n| n as usize);
     let options = DecodeOptions {
@@ -61,6 +71,13 @@ pub(super) fn run(args: &EvalArgs, checkpoint: &Path) -> Result<()> {
         no_unk: args.no_unk,
     };
     let forced = forced(&trained.model, &data, split, batch)?;
+    if let Some(loss) = forced.map(|f| f.loss).filter(|loss| !loss.is_finite()) {
+        let message = format!(
+            "the loss of these weights is {loss}, not a finite number: their training had \
+             diverged. Give an earlier checkpoint's folder"
+        );
+        return Err(Error::checkpoint(checkpoint.join(MODEL), message));
+    }
     let written = write(&trained.model, &data, split, batch, options)?;
     if let Some(path) = &args.predictions {
         write_predictions(path, &data, split, &written)?;
@@ -99,7 +116,17 @@ fn data(args: &EvalArgs, trained: &Trained, state: &TrainState) -> Result<SeqDat
             Splits::new(Vec::new(), Vec::new(), read_jsonl(path)?, source)
         }
         None => {
-            let splits = trained.config.splits()?;
+            let config = &trained.config;
+            let files = [&config.train, &config.valid, &config.test];
+            if let Some(gone) = files.into_iter().flatten().find(|p| !p.exists()) {
+                return Err(Error::Data(format!(
+                    "{}: no such file, and the run's pairs are needed to see that they are the \
+                     same: restore it, run from the folder that the training ran in, or name the \
+                     pairs to score with --pairs FILE.jsonl",
+                    gone.display()
+                )));
+            }
+            let splits = config.splits()?;
             if splits.sha256 != state.data_sha256 {
                 return Err(Error::Data(format!(
                     "the pairs of {} are not those that the run was trained on (their SHA-256 is \
@@ -134,6 +161,7 @@ fn table(result: &Map<String, Value>) -> String {
         "token_accuracy",
         "chrf",
         "parse_rate",
+        "reference_parse_rate",
         "unk_rate",
     ];
     let mut text = String::new();
@@ -142,10 +170,10 @@ fn table(result: &Map<String, Value>) -> String {
             Some(x) => format!("{x:.4}"),
             None => "none".into(),
         };
-        text += &format!("{name:<15} {value}\n");
+        text += &format!("{name:<20} {value}\n");
     }
     let counts = result
         .get("ngram_counts")
         .map_or(String::new(), Value::to_string);
-    text + &format!("{:<15} {counts}\n", "ngram_counts")
+    text + &format!("{:<20} {counts}\n", "ngram_counts")
 }

@@ -25,6 +25,7 @@ pub struct TextScores {
     pairs: u64,
     exact: u64,
     parsed: u64,
+    parsed_references: u64,
     right_tokens: u64,
     unknown_tokens: u64,
     reference_tokens: u64,
@@ -50,13 +51,14 @@ pub struct LengthScore {
 }
 
 impl TextScores {
-    /// No pair yet. `parses` says whether a prediction, its tokens joined by spaces, is Python.
+    /// No pair yet. `parses` says whether a text, tokens joined by spaces, is Python.
     pub fn new(parses: fn(&str) -> bool) -> Self {
         TextScores {
             parses,
             pairs: 0,
             exact: 0,
             parsed: 0,
+            parsed_references: 0,
             right_tokens: 0,
             unknown_tokens: 0,
             reference_tokens: 0,
@@ -81,10 +83,14 @@ impl TextScores {
             .iter()
             .filter(|t| t.as_ref() == SPECIALS[UNK as usize])
             .count();
+        let parses = |tokens: &[&str]| u64::from((self.parses)(&tokens.join(" ")));
         let words: Vec<&str> = prediction.iter().map(AsRef::as_ref).collect();
+        let wanted: Vec<&str> = reference.iter().map(AsRef::as_ref).collect();
+        let (parsed, parsed_reference) = (parses(&words), parses(&wanted));
         self.pairs += 1;
         self.exact += u64::from(exact);
-        self.parsed += u64::from((self.parses)(&words.join(" ")));
+        self.parsed += parsed;
+        self.parsed_references += parsed_reference;
         self.right_tokens += right as u64;
         self.unknown_tokens += unknown as u64;
         self.reference_tokens += reference.len() as u64;
@@ -141,6 +147,12 @@ impl TextScores {
         share(self.parsed, self.pairs)
     }
 
+    /// Share of references that parse, their tokens joined by spaces as a prediction's are: without
+    /// their line ends, and cut. A model that writes them all has this [`Self::parse_rate`].
+    pub fn reference_parse_rate(&self) -> f64 {
+        share(self.parsed_references, self.pairs)
+    }
+
     /// Share of predicted tokens that are `<UNK>`.
     pub fn unk_rate(&self) -> f64 {
         share(self.unknown_tokens, self.predicted_tokens)
@@ -177,6 +189,7 @@ impl TextScores {
             "token_accuracy": self.token_accuracy(),
             "chrf": self.chrf(),
             "parse_rate": self.parse_rate(),
+            "reference_parse_rate": self.reference_parse_rate(),
             "unk_rate": self.unk_rate(),
             "by_length": self.by_length(),
         })

@@ -122,7 +122,17 @@ impl RunFolder {
             ));
         }
         if !run.config_path().is_file() {
-            let message = format!("is not the folder of a run: it has no {CONFIG}");
+            let inside = names(path).unwrap_or_default();
+            let mut runs: Vec<String> = inside
+                .into_iter()
+                .filter(|name| path.join(name).join(CONFIG).is_file())
+                .collect();
+            runs.sort_unstable();
+            let hint = match runs.as_slice() {
+                [] => String::new(),
+                runs => format!(". It holds the runs {}: name one of them", runs.join(", ")),
+            };
+            let message = format!("is not the folder of a run: it has no {CONFIG}{hint}");
             return Err(Error::checkpoint(path, message));
         }
         Ok(run)

@@ -5,7 +5,7 @@ use crate::data::python;
 use crate::data::seq2seq::{Example, SeqData, Split};
 use crate::error::Result;
 use crate::eval::scores::TextScores;
-use crate::models::decode::{DecodeOptions, Hypothesis, decode};
+use crate::models::decode::{DecodeOptions, Hypothesis, Search, decode};
 use crate::models::seq2seq::Seq2Seq;
 use serde_json::{Map, Value, json};
 use std::time::Instant;
@@ -62,7 +62,7 @@ pub struct Output {
     pub hypothesis: Hypothesis,
 }
 
-/// Writes the outputs of a split, `batch` pairs at a time.
+/// Writes the outputs of a split, `batch` hypotheses at a time, but a pair at least.
 ///
 /// # Errors
 /// If the device fails.
@@ -77,7 +77,12 @@ pub fn write(
     let examples = data.examples(split);
     let mut outputs = Vec::with_capacity(examples.len());
     let mut scores = TextScores::new(python::parses);
-    for examples in examples.chunks(batch) {
+    // Each hypothesis of a beam takes the memory of a pair.
+    let width = match options.search {
+        Search::Greedy => 1,
+        Search::Beam(width) => width.max(1),
+    };
+    for examples in examples.chunks((batch / width).max(1)) {
         let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
         for (hypothesis, example) in decode(model, &sources, options)?.into_iter().zip(examples) {
             let tokens = hypothesis
