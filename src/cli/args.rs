@@ -10,9 +10,10 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use toml::{Table, Value};
 
+pub use super::bench_args::{BenchArgs, BenchKind};
 use super::data_pairs::PairStatsArgs;
 use super::train_args::{RunArgs, TrainArgs};
-use super::values::{between, key_size, real, real_in, whole, words};
+use super::values::{between, real, real_in, whole, words};
 use crate::Error;
 use crate::models::generator::MAX_STREAMS;
 use crate::train::config::{CharLmConfig, Preset};
@@ -209,50 +210,6 @@ pub struct DataStatsArgs {
     pub json: bool,
     #[command(flatten)]
     pub pairs: PairStatsArgs,
-}
-
-/// Arguments of `rnnx bench`.
-#[derive(Args, Clone, Debug)]
-pub struct BenchArgs {
-    /// What to time
-    #[arg(value_enum, default_values_t = [BenchKind::All])]
-    pub kinds: Vec<BenchKind>,
-    /// Windows a step
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = key_size("batch-size"), allow_hyphen_values = true)]
-    pub batch_size: usize,
-    /// Characters predicted in a window
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = key_size("seq-length"), allow_hyphen_values = true)]
-    pub seq_length: usize,
-    /// Units of each LSTM layer
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = key_size("hidden-size"), allow_hyphen_values = true)]
-    pub hidden_size: usize,
-    /// LSTM layers
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = key_size("num-layers"), allow_hyphen_values = true)]
-    pub num_layers: usize,
-    /// Seconds that each measurement lasts
-    #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = real_in(Allowed::Real(0.01, 3600.0)), allow_hyphen_values = true)]
-    pub seconds: f64,
-    /// No notes on standard error
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub device: DeviceArgs,
-}
-
-/// What `rnnx bench` times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BenchKind {
-    /// Matrix products
-    Gemm,
-    /// Training steps of the character LM
-    Charlm,
-    /// Text generation
-    Generate,
-    /// All of these
-    All,
 }
 
 /// Arguments of `rnnx selftest`.

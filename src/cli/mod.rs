@@ -2,7 +2,9 @@
 
 pub mod args;
 pub mod bench;
+pub mod bench_args;
 mod bench_gpu;
+mod bench_seq2seq;
 mod comparison;
 pub mod completions;
 pub mod config_file;
