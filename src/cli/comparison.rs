@@ -7,7 +7,7 @@ use crate::log;
 use crate::train::progress::clock;
 
 /// The keys of a result, and what they are called in the `test` event.
-const KEYS: [(&str, &str); 19] = [
+const KEYS: [(&str, &str); 20] = [
     ("model", "model"),
     ("bleu", "bleu"),
     ("bleu_smoothed", "bleu_smoothed"),
@@ -16,6 +16,7 @@ const KEYS: [(&str, &str); 19] = [
     ("token_accuracy", "token_accuracy"),
     ("chrf", "chrf"),
     ("parse_rate", "parse_rate"),
+    ("reference_parse_rate", "reference_parse_rate"),
     ("unk_rate", "unk_rate"),
     ("train_loss", "train_loss"),
     ("valid_loss", "valid_loss"),
@@ -47,13 +48,14 @@ enum Shown {
 }
 
 /// The lines of the table.
-const LINES: [(&str, &str, Shown); 15] = [
+const LINES: [(&str, &str, Shown); 16] = [
     ("BLEU-4", "bleu", Shown::Number),
     ("BLEU-4, smoothed", "bleu_smoothed", Shown::Number),
     ("exact match", "exact_match", Shown::Number),
     ("token accuracy", "token_accuracy", Shown::Number),
     ("chrF", "chrf", Shown::Number),
     ("parses as Python", "parse_rate", Shown::Number),
+    ("its references do", "reference_parse_rate", Shown::Number),
     ("<UNK>", "unk_rate", Shown::Number),
     ("training loss", "train_loss", Shown::Number),
     ("validation loss", "valid_loss", Shown::Number),

@@ -206,11 +206,6 @@ impl RunFolder {
         self.path.join("metrics.jsonl")
     }
 
-    /// `report.html`.
-    pub fn report_path(&self) -> PathBuf {
-        self.path.join("report.html")
-    }
-
     /// `samples/`, the folder of texts generated during training; it may not exist yet.
     pub fn samples_path(&self) -> PathBuf {
         self.path.join("samples")
