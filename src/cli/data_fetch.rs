@@ -91,7 +91,7 @@ pub fn run(args: &DataFetchArgs) -> Result<()> {
         files.extend(python_files(wheel)?.into_iter().map(full));
     }
     let options = args.pairs.options(args.seed);
-    let source = format!("the {} packages of {list}", packages.len());
+    let source = format!("{} of {list}", counted(packages.len()));
     let prepared = prepare(&files, &source, &options)?;
     stop_if_asked()?;
     write_pairs(&prepared, &args.out)?;
@@ -99,6 +99,10 @@ pub fn run(args: &DataFetchArgs) -> Result<()> {
         true => pairs_json(&prepared, &paths),
         false => pairs_table(&prepared, &options, &paths) + &next_command(&paths),
     })
+}
+
+fn counted(packages: usize) -> String {
+    format!("{packages} package{}", if packages == 1 { "" } else { "s" })
 }
 
 /// The row with the command that trains on the files.
@@ -218,8 +222,8 @@ fn download(
         pip.envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, scratch)));
         let began = Instant::now();
         let status = match spawn_and_wait(&mut pip, || {
-            let (count, python) = (packages.len(), python.display());
-            tell(format!("downloading {count} packages with {python} -m pip"));
+            let (count, python) = (counted(packages.len()), python.display());
+            tell(format!("downloading {count} with {python} -m pip"));
         }) {
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
             status => status.map_err(Error::io("run", python))?,

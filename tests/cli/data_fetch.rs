@@ -107,7 +107,7 @@ fn packages_become_the_pairs_that_prepare_makes_of_them() {
     let place = place(BRINGS);
     let done = fetch(&place, "--train-pairs 10 --valid-pairs 2 --test-pairs 1").ok();
     for row in [
-        "source           the 2 packages of list.txt\n",
+        "source           2 packages of list.txt\n",
         "functions        14 with",
         "pairs            14\n",
         "train            10       runs/pairs/train.jsonl.gz\n",
@@ -189,6 +189,8 @@ fn wheels_that_are_kept_are_not_downloaded_again() {
     python(&place, "python3", BRINGS);
     let mended = fetch(&place, "--keep-wheels kept --force").ok();
     assert_eq!(mended.stdout, first);
+    let told = "downloading 1 package with python3 -m pip\n";
+    assert!(mended.stderr.starts_with(told), "{}", mended.stderr);
     let list = fs::read_to_string(place.path("bin/list")).unwrap();
     assert!(
         list.starts_with("Two==2.0.1 ") && list.lines().count() == 1,
