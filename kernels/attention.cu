@@ -2,13 +2,15 @@
 // (Bahdanau, Cho, Bengio 2015, section 3.1 and appendix A.1.2). Step i, source positions j:
 //
 //   e_ij = v_a . tanh(W_a s_{i-1} + b + U_a h_j)       q = W_a s_{i-1}, keys k_j = U_a h_j
-//   alpha_ij = exp(e_ij) / sum_k exp(e_ik)             over the positions below the row's length
+//   alpha_ij = exp(e_ij) / sum_k exp(e_ik)
 //   c_i = sum_j alpha_ij h_j
 //
-// Positions from the length on have no mass and are not read. A length of 0 gives zeros.
+// Sources have no padding: the positions of row b are the rows offsets[b] .. offsets[b + 1] of the
+// keys and values. A row without positions has a context of zeros.
 //
-// Launch shape: per row of the batch. Grid B, block a multiple of 32 threads up to 512 (backward
-// takes up to 80 registers a thread), 4 S bytes of dynamic shared memory.
+// Launch shape: per row of the batch. The grid has a block for each of the n rows whose target is
+// longer than i, the first of the batch; block a multiple of 32 threads up to 512 (backward takes up
+// to 86 registers a thread), 4 S bytes of dynamic shared memory.
 #include "device.cuh"
 
 // Largest over the threads of a block (a multiple of 32), in all of them. `scratch` has 32
@@ -28,8 +30,7 @@ DEVICE float block_max(float x, ptr<float> scratch) {
 // Element a of W_a s_{i-1} + b.
 template <class T>
 DEVICE float query(ptr<const float> q, ptr<const T> bias, u64 row, u32 a, u32 units) {
-    float x = q[row * units + a];
-    return bias ? x + to_f32(bias[a]) : x;
+    return q[row * units + a] + to_f32(bias[a]);
 }
 
 // ---- forward -------------------------------------------------------------------------------
@@ -37,10 +38,10 @@ DEVICE float query(ptr<const float> q, ptr<const T> bias, u64 row, u32 a, u32 un
 // Warp w takes positions w, w + warps, ...; its lanes go over the A units of one position.
 template <class T>
 DEVICE void energies(ptr<const float> q, ptr<const T> bias, ptr<const T> keys, ptr<const T> v,
-                     ptr<float> e, u32 length, u32 positions, u32 units) {
+                     ptr<float> e, u64 start, u32 length, u32 units) {
     u64 row = block_x();
     for (u32 j = thread_x() / 32; j < length; j += threads() / 32) {
-        u64 at = (row * positions + j) * units;
+        u64 at = (start + j) * units;
         float sum = 0.0f;
         for (u32 a = thread_x() % 32; a < units; a += 32)
             sum += to_f32(v[a]) *
@@ -65,13 +66,13 @@ DEVICE void softmax(ptr<float> e, ptr<float> scratch, u32 length) {
 
 template <class T>
 DEVICE void attention_fwd(ptr<const float> q, ptr<const T> bias, ptr<const T> keys,
-                          ptr<const T> values, ptr<const T> v, ptr<const u32> lengths,
+                          ptr<const T> values, ptr<const T> v, ptr<const u32> offsets,
                           ptr<float> alpha, ptr<T> context, u32 positions, u32 units, u32 depth) {
     SHARED(float, scratch, 32);
     ptr<float> e = dynamic_shared<float>();
-    u64 row = block_x();
-    u32 length = lengths[row];
-    energies(q, bias, keys, v, e, length, positions, units);
+    u64 row = block_x(), start = offsets[row];
+    u32 length = offsets[row + 1] - u32(start);
+    energies(q, bias, keys, v, e, start, length, units);
     block_sync();
     softmax(e, scratch, length);
     block_sync();
@@ -80,7 +81,7 @@ DEVICE void attention_fwd(ptr<const float> q, ptr<const T> bias, ptr<const T> ke
     for (u32 d = thread_x(); d < depth; d += threads()) {
         float c = 0.0f;
         for (u32 j = 0; j < length; j++)
-            c += e[j] * to_f32(values[(row * positions + j) * depth + d]);
+            c += e[j] * to_f32(values[(start + j) * depth + d]);
         context[row * depth + d] = from_f32<T>(c);
     }
 }
@@ -92,25 +93,25 @@ DEVICE void attention_fwd(ptr<const float> q, ptr<const T> bias, ptr<const T> ke
 constexpr u32 TILE = 8;
 
 // dc_i = what the output layer sends back + what the decoder's cell sends back
-// dalpha_ij = dc_i . h_j + what is given, dh_j += alpha_ij dc_i
+// dalpha_ij = dc_i . h_j, dh_j += alpha_ij dc_i
 //
 // Warps and lanes as in energies().
 template <class T>
-DEVICE void context_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const float> dalpha,
-                        ptr<const float> alpha, ptr<const T> values, ptr<float> d_alpha,
-                        ptr<float> dvalues, u32 length, u32 positions, u32 depth) {
+DEVICE void context_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const float> alpha,
+                        ptr<const T> values, ptr<float> d_alpha, ptr<float> dvalues, u64 start,
+                        u32 length, u32 positions, u32 depth) {
     u64 row = block_x();
     for (u32 j = thread_x() / 32; j < length; j += threads() / 32) {
-        u64 position = row * positions + j, at = position * depth;
-        float weight = alpha[position], dot = 0.0f;
+        u64 at = (start + j) * depth;
+        float weight = alpha[row * positions + j], dot = 0.0f;
         for (u32 first = thread_x() % 32; first < depth; first += 32 * TILE) {
             float dc[TILE], h[TILE], dh[TILE];
             for (u32 i = 0; i < TILE; i++) {
                 u32 d = first + 32 * i;
                 dc[i] = h[i] = dh[i] = 0.0f;
                 if (d < depth) {
+                    dc[i] = dcontext[row * depth + d];
                     if (dy) dc[i] += to_f32(dy[row * depth + d]);
-                    if (dcontext) dc[i] += dcontext[row * depth + d];
                     h[i] = to_f32(values[at + d]);
                     dh[i] = dvalues[at + d];
                 }
@@ -122,7 +123,7 @@ DEVICE void context_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const fl
             }
         }
         dot = warp_sum(dot);
-        if (thread_x() % 32 == 0) d_alpha[j] = dalpha ? dot + dalpha[position] : dot;
+        if (thread_x() % 32 == 0) d_alpha[j] = dot;
     }
 }
 
@@ -141,12 +142,12 @@ DEVICE void softmax_bwd(ptr<const float> alpha, ptr<float> d, ptr<float> scratch
 // the positions in their order.
 template <class T>
 DEVICE void energies_bwd(ptr<const float> q, ptr<const T> bias, ptr<const T> keys, ptr<const T> v,
-                         ptr<const float> de, ptr<float> dq, ptr<float> dkeys, ptr<float> dv,
-                         u32 length, u32 positions, u32 units) {
+                         ptr<const float> de, ptr<T> dq, ptr<float> dkeys, ptr<float> dv, u64 start,
+                         u32 length, u32 units) {
     u64 row = block_x();
     for (u32 a = thread_x(); a < units; a += threads()) {
         float x = query(q, bias, row, a, units), v_a = to_f32(v[a]), dq_a = 0.0f, dv_a = 0.0f;
-        u64 at = row * positions * units + a;
+        u64 at = start * units + a;
         for (u32 first = 0; first < length; first += TILE) {
             float k[TILE], dk[TILE];
             for (u32 i = 0; i < TILE; i++) {
@@ -165,52 +166,52 @@ DEVICE void energies_bwd(ptr<const float> q, ptr<const T> bias, ptr<const T> key
                     dkeys[at + u64(first + i) * units] = dk[i] + du;
                 }
         }
-        dq[row * units + a] = dq_a;
+        dq[row * units + a] = from_f32<T>(dq_a);
         dv[row * units + a] += dv_a;
     }
 }
 
 template <class T>
-DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const float> dalpha,
-                          ptr<const float> q, ptr<const T> bias, ptr<const T> keys,
-                          ptr<const T> values, ptr<const T> v, ptr<const u32> lengths,
-                          ptr<const float> alpha, ptr<float> dq, ptr<float> dkeys,
-                          ptr<float> dvalues, ptr<float> dv, u32 positions, u32 units, u32 depth) {
+DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const float> q,
+                          ptr<const T> bias, ptr<const T> keys, ptr<const T> values,
+                          ptr<const T> v, ptr<const u32> offsets, ptr<const float> alpha,
+                          ptr<T> dq, ptr<float> dkeys, ptr<float> dvalues, ptr<float> dv,
+                          u32 positions, u32 units, u32 depth) {
     SHARED(float, scratch, 32);
     ptr<float> d = dynamic_shared<float>();
-    u32 length = lengths[block_x()];
-    context_bwd(dy, dcontext, dalpha, alpha, values, d, dvalues, length, positions, depth);
+    u64 start = offsets[block_x()];
+    u32 length = offsets[block_x() + 1] - u32(start);
+    context_bwd(dy, dcontext, alpha, values, d, dvalues, start, length, positions, depth);
     block_sync();
     softmax_bwd(alpha, d, scratch, length, positions);
     block_sync();
-    energies_bwd<T>(q, bias, keys, v, d, dq, dkeys, dv, length, positions, units);
+    energies_bwd<T>(q, bias, keys, v, d, dq, dkeys, dv, start, length, units);
 }
 
 // ---- kernels -------------------------------------------------------------------------------
 
-// positions = S, units = A, depth = D. One step's tensors, and what all steps share:
-//   q [B, A] f32: W_a s_{i-1}; bias [A], or null: no bias; keys [B, S, A]: U_a h_j;
-//   values [B, S, D]: h_j; v [A]: v_a; lengths [B], at most S;
-//   alpha [B, S] f32, exactly 0 from the length on; context [B, D]: c_i.
+// positions = S, the most of a row; units = A, depth = D. One step's tensors, and what all steps
+// share, where M is the number of positions of all rows:
+//   q [n, A] f32: W_a s_{i-1}; bias [A]; keys [M, A]: U_a h_j; values [M, D]: h_j; v [A]: v_a;
+//   offsets [B + 1]; alpha [n, S] f32, exactly 0 past the row's positions; context [n, D]: c_i.
 // Backward, with the alpha of the same step; tanh is computed again:
-//   dy [B, D] and dcontext [B, D] f32, whose sum is dc_i: of the output layer over all steps at
-//   once, and of this step's product; dalpha [B, S] f32. Each of the three may be null: zero.
-//   dq [B, A] f32: overwritten; it is the gradient of the bias too, before the sum over rows.
-//   dkeys [B, S, A] f32, dvalues [B, S, D] f32, dv [B, A] f32: added to what they hold, so they
-//   start at zero and gather all steps. dv is a row's share: column_sum_f32 adds the rows up.
+//   dy [n, D] and dcontext [n, D] f32, whose sum is dc_i: of the output layer over all steps at
+//   once (it may be null: zero), and of this step's product.
+//   dq [n, A]: overwritten; it is the gradient of the bias too, before the sum over rows.
+//   dkeys [M, A] f32, dvalues [M, D] f32, dv [B, A] f32: added to what they hold, so they start at
+//   zero and gather all steps. dv is a row's share: column_sum_f32 adds the rows up.
 #define ATTENTION(T, suffix)                                                                       \
     KERNEL(attention_fwd_##suffix, ptr<const float> q, ptr<const T> bias, ptr<const T> keys,       \
-           ptr<const T> values, ptr<const T> v, ptr<const u32> lengths, ptr<float> alpha,          \
+           ptr<const T> values, ptr<const T> v, ptr<const u32> offsets, ptr<float> alpha,          \
            ptr<T> context, u32 positions, u32 units, u32 depth) {                                  \
-        attention_fwd(q, bias, keys, values, v, lengths, alpha, context, positions, units, depth); \
+        attention_fwd(q, bias, keys, values, v, offsets, alpha, context, positions, units, depth); \
     }                                                                                              \
-    KERNEL(attention_bwd_##suffix, ptr<const T> dy, ptr<const float> dcontext,                     \
-           ptr<const float> dalpha, ptr<const float> q, ptr<const T> bias, ptr<const T> keys,      \
-           ptr<const T> values, ptr<const T> v, ptr<const u32> lengths, ptr<const float> alpha,    \
-           ptr<float> dq, ptr<float> dkeys, ptr<float> dvalues, ptr<float> dv, u32 positions,      \
-           u32 units, u32 depth) {                                                                 \
-        attention_bwd(dy, dcontext, dalpha, q, bias, keys, values, v, lengths, alpha, dq, dkeys,   \
-                      dvalues, dv, positions, units, depth);                                       \
+    KERNEL(attention_bwd_##suffix, ptr<const T> dy, ptr<const float> dcontext, ptr<const float> q, \
+           ptr<const T> bias, ptr<const T> keys, ptr<const T> values, ptr<const T> v,              \
+           ptr<const u32> offsets, ptr<const float> alpha, ptr<T> dq, ptr<float> dkeys,            \
+           ptr<float> dvalues, ptr<float> dv, u32 positions, u32 units, u32 depth) {               \
+        attention_bwd(dy, dcontext, q, bias, keys, values, v, offsets, alpha, dq, dkeys, dvalues,  \
+                      dv, positions, units, depth);                                                \
     }
 
 ATTENTION(float, f32)

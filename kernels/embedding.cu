@@ -21,8 +21,8 @@ DEVICE void gather(ptr<const T> table, ptr<const u32> ids, ptr<T> y, u32 rows, u
 // looks at one row, and its place in the list is the number of matches before it. No sort, no
 // atomics: the order is that of the rows. (The next tile writes the list only after its own first
 // barrier, which is after every use of this tile's.)
-template <class T>
-DEVICE void scatter(ptr<const T> dy, ptr<const u32> ids, ptr<float> out, u32 rows, u32 width,
+template <class T, class U>
+DEVICE void scatter(ptr<const T> dy, ptr<const u32> ids, ptr<U> out, u32 rows, u32 width,
                     u32 chunk, u32 accumulate) {
     SHARED(u32, matches, 1024);
     SHARED(u32, counts, 32);
@@ -48,7 +48,7 @@ DEVICE void scatter(ptr<const T> dy, ptr<const u32> ids, ptr<float> out, u32 row
     }
     if (column < width) {
         u64 at = (u64(block_y()) * grid_x() + id) * width + column;
-        out[at] = accumulate ? out[at] + total : total;
+        out[at] = from_f32<U>(accumulate ? to_f32(out[at]) + total : total);
     }
 }
 
@@ -70,3 +70,9 @@ DEVICE void scatter(ptr<const T> dy, ptr<const u32> ids, ptr<float> out, u32 row
 
 EMBEDDING(float, f32)
 EMBEDDING(half, f16)
+
+// As embedding_bwd_f16 with one chunk, for a table that is an activation: its gradient is f16, too.
+KERNEL(gather_bwd_f16, ptr<const half> dy, ptr<const u32> ids, ptr<half> out, u32 rows, u32 width,
+       u32 chunk, u32 accumulate) {
+    scatter(dy, ids, out, rows, width, chunk, accumulate);
+}

@@ -1,5 +1,5 @@
-// The gates of one LSTM step after its matrix product, forward and backward (Hochreiter &
-// Schmidhuber 1997 with the forget gate of Gers et al. 2000). Gate order i, f, g, o.
+// The gates of one LSTM step over packed sequences after its matrix product, forward and backward
+// (Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000). Gate order i, f, g, o.
 //
 //   z = h_{t-1} W_hh^T + (x_t W_ih^T, or a row of the gate table) + b
 //   i, f, o = sigmoid(z_i, z_f, z_o)    g = tanh(z_g)
@@ -12,8 +12,8 @@
 
 template <class T>
 DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, ptr<const T> bias,
-                      ptr<const float> c_prev, ptr<T> gates, ptr<float> c, ptr<T> h, u32 rows,
-                      u32 hidden) {
+                      ptr<const float> c_prev, ptr<T> gates, ptr<float> c, ptr<T> h,
+                      ptr<float> c_n, ptr<T> h_n, u32 rows, u32 hidden, u32 next) {
     u64 at = u64(block_x()) * threads() + thread_x();
     if (at >= u64(rows) * hidden) return;
     u32 row = u32(at / hidden), unit = u32(at % hidden);
@@ -29,7 +29,7 @@ DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, pt
     float i = sigmoid(a[0]), f = sigmoid(a[1]), g = tanh_exact(a[2]), o = sigmoid(a[3]);
     float cell = i * g;
     if (c_prev) cell += f * c_prev[at];
-    float y = o * tanh_exact(cell);
+    T y = from_f32<T>(o * tanh_exact(cell));
     if (gates) {
         gates[to] = from_f32<T>(i);
         gates[to + hidden] = from_f32<T>(f);
@@ -37,7 +37,11 @@ DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, pt
         gates[to + 3 * hidden] = from_f32<T>(o);
     }
     c[at] = cell;
-    h[at] = from_f32<T>(y);
+    h[at] = y;
+    if (row >= next) {
+        c_n[at] = cell;
+        h_n[at] = y;
+    }
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -50,8 +54,9 @@ DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, pt
 // dc_{t-1} = dc f
 template <class T>
 DEVICE void gates_bwd(ptr<const T> dy, ptr<const float> dh_next, ptr<const float> dc_next,
-                      ptr<const T> gates, ptr<const float> c, ptr<const float> c_prev, ptr<T> dz,
-                      ptr<float> dc_prev, u32 rows, u32 hidden) {
+                      ptr<const T> gates, ptr<const float> c, ptr<const float> c_prev,
+                      ptr<const T> h_prev, ptr<T> dz, ptr<float> dc_prev, ptr<T> h_before, u32 rows,
+                      u32 hidden) {
     u64 at = u64(block_x()) * threads() + thread_x();
     if (at >= u64(rows) * hidden) return;
     u64 to = at / hidden * 4 * hidden + at % hidden;
@@ -59,8 +64,8 @@ DEVICE void gates_bwd(ptr<const T> dy, ptr<const float> dh_next, ptr<const float
     float g = to_f32(gates[to + 2 * hidden]), o = to_f32(gates[to + 3 * hidden]);
     float dh = 0.0f, dc = 0.0f;
     if (dy) dh += to_f32(dy[at]);
-    if (dh_next) dh += dh_next[at];
-    if (dc_next) dc += dc_next[at];
+    dh += dh_next[at];
+    dc += dc_next[at];
     float tanh_c = tanh_exact(c[at]);
     dc += dh * o * (1.0f - tanh_c * tanh_c);
     float before = c_prev ? c_prev[at] : 0.0f;
@@ -69,25 +74,31 @@ DEVICE void gates_bwd(ptr<const T> dy, ptr<const float> dh_next, ptr<const float
     dz[to + 2 * hidden] = from_f32<T>(dc * i * (1.0f - g * g));
     dz[to + 3 * hidden] = from_f32<T>(dh * tanh_c * o * (1.0f - o));
     dc_prev[at] = dc * f;
+    if (h_before) h_before[at] = h_prev ? h_prev[at] : from_f32<T>(0.0f);
 }
 
 // ---- kernels -------------------------------------------------------------------------------
 
-// z [B, 4H] f32; x [B, 4H], or with ids [B] the gate table [V, 4H] whose rows they name;
-// bias [4H]; c_prev, c [B, H] f32; gates [B, 4H] activated; h [B, H].
-// dy [B, H]; dh_next, dc_next, dc_prev [B, H] f32; dz [B, 4H].
-// z, x, ids, bias, c_prev, dy, dh_next and dc_next may be null and count as zero; gates may be null
-// where nothing is saved. dc_prev may be dc_next, and c may be c_prev.
+// All matrices are those of the n sequences that are longer than t, the first n of the batch.
+// z [n, 4H] f32; x [n, 4H], or with ids [n] the gate table [V, 4H] whose rows they name;
+// bias [4H]; c_prev, c [n, H] f32; gates [n, 4H] activated; h [n, H]; c_n [B, H] f32 and h_n [B, H]:
+// the sequences from `next` to n end with this step, and theirs are written.
+// dy [n, H]; dh_next, dc_next, dc_prev [n, H] f32: from the next step, or from h_n and c_n;
+// dz [n, 4H]; h_before [n, H]: a copy of h_prev [n, H], to stand beside those of the other steps.
+// z, x, ids, bias, c_prev, dy and h_prev may be null and count as zero; gates and h_before may be
+// null where they are not wanted. dc_prev may be dc_next, and c may be c_prev.
 #define LSTM(T, suffix)                                                                            \
     KERNEL(lstm_gates_fwd_##suffix, ptr<const float> z, ptr<const T> x, ptr<const u32> ids,        \
            ptr<const T> bias, ptr<const float> c_prev, ptr<T> gates, ptr<float> c, ptr<T> h,       \
-           u32 rows, u32 hidden) {                                                                 \
-        gates_fwd(z, x, ids, bias, c_prev, gates, c, h, rows, hidden);                             \
+           ptr<float> c_n, ptr<T> h_n, u32 rows, u32 hidden, u32 next) {                           \
+        gates_fwd(z, x, ids, bias, c_prev, gates, c, h, c_n, h_n, rows, hidden, next);             \
     }                                                                                              \
     KERNEL(lstm_gates_bwd_##suffix, ptr<const T> dy, ptr<const float> dh_next,                     \
            ptr<const float> dc_next, ptr<const T> gates, ptr<const float> c,                       \
-           ptr<const float> c_prev, ptr<T> dz, ptr<float> dc_prev, u32 rows, u32 hidden) {         \
-        gates_bwd(dy, dh_next, dc_next, gates, c, c_prev, dz, dc_prev, rows, hidden);              \
+           ptr<const float> c_prev, ptr<const T> h_prev, ptr<T> dz, ptr<float> dc_prev,            \
+           ptr<T> h_before, u32 rows, u32 hidden) {                                                \
+        gates_bwd(dy, dh_next, dc_next, gates, c, c_prev, h_prev, dz, dc_prev, h_before, rows,     \
+                  hidden);                                                                         \
     }
 
 LSTM(float, f32)

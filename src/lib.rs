@@ -4,7 +4,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`log`], [`data`], [`files`] |
+//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`log`], [`data`], [`files`], [`eval`] |
 //! | F1 | [`device`] |
 //! | F2 | [`tensor`] |
 //! | F3 | [`autograd`] |
@@ -21,6 +21,7 @@ pub mod data;
 pub mod device;
 pub mod dtype;
 pub mod error;
+pub mod eval;
 pub mod files;
 pub mod log;
 pub mod models;

@@ -68,6 +68,8 @@ pub enum Purpose {
     Sample = 4,
     /// The order of the files of an embedded corpus.
     Corpus = 5,
+    /// Which inputs of a decoder are its own predictions; the step is the training step.
+    TeacherForcing = 6,
 }
 
 /// A random sequence that is addressed by index.

@@ -10,11 +10,16 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use toml::{Table, Value};
 
-use super::values::{between, key_size, real, real_in, whole, words};
+pub use super::bench_args::{BenchArgs, BenchKind};
+use super::data_pairs::PairStatsArgs;
+use super::train_args::{RunArgs, TrainArgs};
+use super::values::{between, real, real_in, whole, words};
+use crate::Error;
 use crate::models::generator::MAX_STREAMS;
-use crate::train::config::{DeviceChoice, Precision, Preset};
+use crate::train::config::{CharLmConfig, Preset};
 use crate::train::device::{self, Chosen};
 use crate::train::keys::Allowed;
+use crate::train::settings::{DeviceChoice, Precision, set_keys};
 
 /// Flags of `rnnx train-charlm`. What is left out comes from the configuration file, the preset or
 /// the default, in this order.
@@ -26,6 +31,17 @@ pub struct TrainCharlmArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub optimiser: OptimiserArgs,
+    /// The run's folder
+    #[arg(
+        long,
+        value_name = "RUN",
+        default_value = "runs/charlm",
+        help_heading = "Run"
+    )]
+    pub out: PathBuf,
+    /// Start from a named set of values; the file and flags win over it [default: published]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Preset::NAMES), help_heading = "Run")]
+    pub preset: Option<String>,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -99,42 +115,6 @@ pub struct OptimiserArgs {
     /// Factor of the output kernel's sum of squares in the loss [default: 1e-4]
     #[arg(long, value_name = "X", value_parser = real("l2"), allow_hyphen_values = true)]
     pub l2: Option<f64>,
-}
-
-/// Where a run is kept and how often it reports.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Run")]
-pub struct RunArgs {
-    /// The run's folder
-    #[arg(long, value_name = "RUN", default_value = "runs/charlm")]
-    pub out: PathBuf,
-    /// Continue the run in --out exactly where its last checkpoint stands
-    #[arg(long, conflicts_with_all = ["force", "init_from"])]
-    pub resume: bool,
-    /// Replace the run that --out already holds
-    #[arg(long)]
-    pub force: bool,
-    /// Start from the weights of this safetensors file, with a fresh optimizer
-    #[arg(long, value_name = "FILE")]
-    pub init_from: Option<PathBuf>,
-    /// Read settings from this TOML file; flags win over it
-    #[arg(long, value_name = "FILE.toml")]
-    pub config: Option<PathBuf>,
-    /// Start from a named set of values; the file and flags win over it [default: published]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Preset::NAMES))]
-    pub preset: Option<String>,
-    /// Seed of every random stream [default: 1]
-    #[arg(long, value_name = "N", value_parser = whole("seed"), allow_hyphen_values = true)]
-    pub seed: Option<i64>,
-    /// Write a step record every N steps [default: 50]
-    #[arg(long, value_name = "N", value_parser = whole("log-every"), allow_hyphen_values = true)]
-    pub log_every: Option<i64>,
-    /// Save a checkpoint every N steps, besides the one at each epoch's end
-    #[arg(long, value_name = "N", value_parser = whole("checkpoint-every"), allow_hyphen_values = true)]
-    pub checkpoint_every: Option<i64>,
-    /// Show no progress
-    #[arg(long, short)]
-    pub quiet: bool,
 }
 
 /// What the work is done on.
@@ -228,50 +208,8 @@ pub struct DataStatsArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Arguments of `rnnx bench`.
-#[derive(Args, Clone, Debug)]
-pub struct BenchArgs {
-    /// What to time
-    #[arg(value_enum, default_values_t = [BenchKind::All])]
-    pub kinds: Vec<BenchKind>,
-    /// Windows a step
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = key_size("batch-size"), allow_hyphen_values = true)]
-    pub batch_size: usize,
-    /// Characters predicted in a window
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = key_size("seq-length"), allow_hyphen_values = true)]
-    pub seq_length: usize,
-    /// Units of each LSTM layer
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = key_size("hidden-size"), allow_hyphen_values = true)]
-    pub hidden_size: usize,
-    /// LSTM layers
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = key_size("num-layers"), allow_hyphen_values = true)]
-    pub num_layers: usize,
-    /// Seconds that each measurement lasts
-    #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = real_in(Allowed::Real(0.01, 3600.0)), allow_hyphen_values = true)]
-    pub seconds: f64,
-    /// No notes on standard error
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
-    pub device: DeviceArgs,
-}
-
-/// What `rnnx bench` times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BenchKind {
-    /// Matrix products
-    Gemm,
-    /// Training steps of the character LM
-    Charlm,
-    /// Text generation
-    Generate,
-    /// All of these
-    All,
+    pub pairs: PairStatsArgs,
 }
 
 /// Arguments of `rnnx selftest`.
@@ -318,15 +256,29 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-impl TrainCharlmArgs {
-    /// The keys that were given as flags, with their values.
-    pub fn table(&self) -> Table {
+impl TrainArgs for TrainCharlmArgs {
+    type Config = CharLmConfig;
+
+    fn run(&self) -> &RunArgs {
+        &self.run
+    }
+
+    fn preset(&self) -> crate::Result<Option<Table>> {
+        let Some(name) = &self.preset else {
+            return Ok(None);
+        };
+        let preset = name.parse::<Preset>();
+        let preset = preset.map_err(|e| Error::Usage(format!("--preset {name}: {e}")))?;
+        Ok(Some(preset.table()))
+    }
+
+    fn table(&self) -> Table {
         let (data, model) = (&self.data, &self.model);
         let (opt, run, device) = (&self.optimiser, &self.run, &self.device);
         let whole = |x: Option<i64>| x.map(Value::Integer);
         let real = |x: Option<f64>| x.map(Value::Float);
         let word = |x: &Option<String>| x.clone().map(Value::String);
-        let pairs = [
+        set_keys([
             ("corpus", data.corpus_value()),
             ("max-chars", whole(data.max_chars)),
             ("valid-fraction", real(data.valid_fraction)),
@@ -352,9 +304,7 @@ impl TrainCharlmArgs {
             ),
             ("precision", word(&device.precision)),
             ("threads", whole(device.threads)),
-        ];
-        let given = pairs.into_iter().filter_map(|(k, v)| Some((k, v?)));
-        given.map(|(k, v)| (k.to_owned(), v)).collect()
+        ])
     }
 }
 

@@ -1,7 +1,7 @@
 //! `rnnx bench`: times matrix products, training steps and generation on this machine.
 
 use super::args::{BenchArgs, BenchKind};
-use super::{bench_gpu, emit};
+use super::{bench_gpu, bench_seq2seq, emit};
 use crate::Result;
 use crate::device::cpu::gemm::{Mat, gemm};
 use crate::files::state::LossScaler;
@@ -21,7 +21,9 @@ use std::time::Instant;
 
 /// Characters of the vocabulary: printable ASCII and newline, less the rarest.
 pub(super) const VOCAB: usize = 95;
-/// Numbers that stand for a character.
+/// Windows a step, unless a flag says otherwise.
+const BATCH: usize = 512;
+/// Numbers that stand for a character, unless a flag says otherwise.
 const EMBEDDING: usize = 64;
 /// Side of the square matrices.
 const GEMM: usize = 2048;
@@ -40,11 +42,15 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let mut results = Map::new();
     results.insert("device".into(), json!(chosen.name));
     let mut table = String::new();
-    // The step comes before the product it is compared with, so that its peak memory is its own.
+    // The steps come before the product they are compared with, so that their peak memory is their
+    // own.
     let charlm = wants(BenchKind::Charlm)
         .then(|| charlm(args, &chosen))
         .transpose()?;
-    if wants(BenchKind::Gemm) || charlm.is_some() {
+    let seq2seq = wants(BenchKind::Seq2seq)
+        .then(|| bench_seq2seq::run(args, &chosen, charlm.is_none()))
+        .transpose()?;
+    if wants(BenchKind::Gemm) || charlm.is_some() || seq2seq.is_some() {
         let (size, dtype, gflops) = match &chosen.gpu {
             None => (GEMM, "f32", gemm_rate(args.seconds)?),
             Some(gpu) => bench_gpu::gemm_rate(gpu, chosen.mixed, args)?,
@@ -57,6 +63,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         if let Some(c) = charlm {
             table += &c.line(args, gflops);
             results.insert("charlm".into(), c.json(args, gflops));
+        }
+        if let Some(s) = seq2seq {
+            table += &s.lines(gflops);
+            results.insert("seq2seq".into(), s.json(gflops));
         }
     }
     if wants(BenchKind::Generate) {
@@ -94,13 +104,7 @@ pub(super) fn median_of(seconds: f64, mut f: impl FnMut() -> Result<f64>) -> Res
     while times.len() < 3 || began.elapsed().as_secs_f64() < seconds {
         times.push(f()?);
     }
-    times.sort_by(f64::total_cmp);
-    Ok(Times {
-        median: times[times.len() / 2],
-        best: times[0],
-        worst: times[times.len() - 1],
-        runs: times.len(),
-    })
+    Ok(Times::of(times))
 }
 
 /// Times of one piece of work, in seconds.
@@ -109,6 +113,19 @@ pub(super) struct Times {
     pub(super) best: f64,
     pub(super) worst: f64,
     pub(super) runs: usize,
+}
+
+impl Times {
+    /// Sums up measured times, of which there is at least one.
+    pub(super) fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        Times {
+            median: times[times.len() / 2],
+            best: times[0],
+            worst: times[times.len() - 1],
+            runs: times.len(),
+        }
+    }
 }
 
 // ---- gemm ----------------------------------------------------------------------------------
@@ -147,10 +164,15 @@ struct CharlmResult {
 fn sizes(args: &BenchArgs) -> CharLstmSizes {
     CharLstmSizes {
         vocab: VOCAB,
-        embedding: EMBEDDING,
+        embedding: args.embedding_dim.unwrap_or(EMBEDDING),
         hidden: args.hidden_size,
         layers: args.num_layers,
     }
+}
+
+/// Windows a step.
+pub(super) fn batch_size(args: &BenchArgs) -> usize {
+    args.batch_size.unwrap_or(BATCH)
 }
 
 /// Weights that are multiplied at every character; the embedding is only looked up.
@@ -162,7 +184,11 @@ fn weights(s: CharLstmSizes) -> f64 {
 fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
     let sizes = sizes(args);
     if chosen.gpu.is_none() {
-        memory::check(memory::charlm_step(sizes, args.batch_size, args.seq_length))?;
+        memory::check(memory::charlm_step(
+            sizes,
+            batch_size(args),
+            args.seq_length,
+        ))?;
     }
     let model = CharLstm::new::<f32>(sizes, 1)?;
     let config = AdamConfig::keras(1.8e-4);
@@ -174,7 +200,7 @@ fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
         seed: 1,
     };
     let mut step = CharLmStep::new(model, adam, config);
-    let tokens = args.seq_length * args.batch_size;
+    let tokens = args.seq_length * batch_size(args);
     let mut graph = None;
     let times = match &chosen.gpu {
         Some(gpu) => {
@@ -206,9 +232,9 @@ fn charlm(args: &BenchArgs, chosen: &Chosen) -> Result<CharlmResult> {
 /// Random characters `[T, B]`.
 fn random_ids(args: &BenchArgs, seed: u64) -> Result<Tensor> {
     let mut random = Stream::new(seed, Purpose::Sample, 0).reader();
-    let tokens = args.seq_length * args.batch_size;
+    let tokens = args.seq_length * batch_size(args);
     let ids: Vec<u32> = (0..tokens).map(|_| random.below(VOCAB as u32)).collect();
-    Tensor::from_slice(&ids, [args.seq_length, args.batch_size])
+    Tensor::from_slice(&ids, [args.seq_length, batch_size(args)])
 }
 
 impl CharlmResult {
@@ -217,7 +243,7 @@ impl CharlmResult {
         format!(
             "charlm    B {} T {} H {}: {:.4} ms a step (best {:.4}, worst {:.4} of {}), \
              {:.0} characters/s, {:.0} GFLOP/s = {:.0} % of gemm{}\n",
-            args.batch_size,
+            batch_size(args),
             args.seq_length,
             args.hidden_size,
             t.median * 1e3,
@@ -234,7 +260,7 @@ impl CharlmResult {
 
     fn json(&self, args: &BenchArgs, gemm: f64) -> Value {
         json!({
-            "batch_size": args.batch_size,
+            "batch_size": batch_size(args),
             "seq_length": args.seq_length,
             "hidden_size": args.hidden_size,
             "num_layers": args.num_layers,
@@ -252,7 +278,7 @@ impl CharlmResult {
 }
 
 /// The process's largest resident size in MB (10^6 bytes), where the system tells (Linux).
-fn peak_rss_mb() -> Option<f64> {
+pub(super) fn peak_rss_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;

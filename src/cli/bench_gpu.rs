@@ -1,7 +1,7 @@
 //! What `rnnx bench` times on a GPU.
 
 use super::args::BenchArgs;
-use super::bench::{Times, VOCAB, median_of};
+use super::bench::{Times, VOCAB, batch_size, median_of};
 use crate::device::Gpu;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -55,7 +55,7 @@ pub(super) fn step_times(
     mut step: CharLmStep,
     args: &BenchArgs,
 ) -> Result<(Times, bool)> {
-    let (length, batch) = (args.seq_length, args.batch_size);
+    let (length, batch) = (args.seq_length, batch_size(args));
     let burst = if is_emulated(args) { 1 } else { BURST };
     let windows = burst * batch;
     let mut random = Stream::new(1, Purpose::Sample, 0).reader();

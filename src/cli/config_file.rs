@@ -6,13 +6,11 @@ use std::path::Path;
 
 use toml::{Spanned, Table, Value};
 
-use super::args::TrainCharlmArgs;
-use crate::train::config::{CharLmConfig, Preset};
-use crate::train::keys::{self, KEYS, Key};
+use super::train_args::TrainArgs;
+use crate::files::run::RunFolder;
+use crate::train::keys::{self, Key};
+use crate::train::settings::Config;
 use crate::{Error, Result};
-
-/// What `kind` says in the configuration of a character LM.
-const KIND: &str = "charlm";
 
 /// The configuration of a run: each key from its flag, else the file of `--config`, else the
 /// preset, else the default. With `--resume` the saved run's values stand in the default's place.
@@ -20,16 +18,13 @@ const KIND: &str = "charlm";
 /// # Errors
 /// [`Error::Usage`] for a file that cannot be used, a value out of range, or a key that
 /// contradicts the saved run; [`Error::Io`] for a file that cannot be read.
-pub fn resolve(args: &TrainCharlmArgs, saved: Option<&CharLmConfig>) -> Result<CharLmConfig> {
+pub fn resolve<A: TrainArgs>(args: &A, saved: Option<&A::Config>) -> Result<A::Config> {
     let mut config = saved.cloned().unwrap_or_default();
-    if let Some(name) = &args.run.preset {
-        let preset: Preset = name
-            .parse()
-            .map_err(|e| Error::Usage(format!("--preset {name}: {e}")))?;
-        config = config.with(&preset.table())?;
+    if let Some(table) = args.preset()? {
+        config = config.with(&table)?;
     }
-    if let Some(path) = &args.run.config {
-        config = config.with(&read_table(path)?)?;
+    if let Some(path) = &args.run().config {
+        config = config.with(&read_table::<A::Config>(path)?)?;
     }
     config = config.with(&args.table())?;
     config.validate()?;
@@ -39,12 +34,32 @@ pub fn resolve(args: &TrainCharlmArgs, saved: Option<&CharLmConfig>) -> Result<C
     Ok(config)
 }
 
+/// The configuration of the run in `folder`.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if there is no run, or one of another kind; else as [`read_table`].
+pub fn saved<C: Config>(folder: &Path) -> Result<C> {
+    let path = RunFolder::open(folder)?.config_path();
+    if let Some((_, kind)) = kind_of(&read_text(&path)?)
+        && kind.as_str() != Some(C::KIND)
+    {
+        let message = format!(
+            "is a run of kind {kind}, and {} continues only its own ({:?}): give another --out, or \
+             use the command that trained it",
+            C::COMMAND,
+            C::KIND
+        );
+        return Err(Error::checkpoint(folder, message));
+    }
+    read(&path)
+}
+
 /// Reads a run's `config.toml`, or another file of the same keys, over the defaults.
 ///
 /// # Errors
 /// As [`read_table`].
-pub fn read(path: &Path) -> Result<CharLmConfig> {
-    CharLmConfig::default().with(&read_table(path)?)
+pub fn read<C: Config>(path: &Path) -> Result<C> {
+    C::default().with(&read_table::<C>(path)?)
 }
 
 /// Reads the keys that a configuration file sets.
@@ -52,7 +67,11 @@ pub fn read(path: &Path) -> Result<CharLmConfig> {
 /// # Errors
 /// [`Error::Usage`] with file and line for bad TOML, an unknown key (with the nearest known one),
 /// or a value that the key may not hold; without a line for a file that cannot be read.
-pub fn read_table(path: &Path) -> Result<Table> {
+pub fn read_table<C: Config>(path: &Path) -> Result<Table> {
+    parse::<C>(&read_text(path)?, &path.display().to_string())
+}
+
+fn read_text(path: &Path) -> Result<String> {
     let unreadable = |e| {
         let shown = path.display();
         Error::Usage(format!(
@@ -60,43 +79,54 @@ pub fn read_table(path: &Path) -> Result<Table> {
         ))
     };
     let bytes = fs::read(path).map_err(unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|e| {
+    String::from_utf8(bytes).map_err(|e| {
         let line = line_of(e.as_bytes(), e.utf8_error().valid_up_to());
         let message = "not UTF-8 text; is this a TOML file?";
         Error::Usage(format!("{}:{line}: {message}", path.display()))
-    })?;
-    parse(&text, &path.display().to_string())
+    })
+}
+
+type Entries = BTreeMap<Spanned<String>, Spanned<Value>>;
+
+/// The `kind` of a configuration file, and where it stands.
+fn kind_of(text: &str) -> Option<(usize, Value)> {
+    let entries: Entries = toml::from_str(text).ok()?;
+    let (key, value) = entries.into_iter().find(|(k, _)| k.get_ref() == "kind")?;
+    Some((key.span().start, value.into_inner()))
 }
 
 /// Reads the keys that `text` sets; `name` is the file that messages speak of.
 ///
 /// # Errors
 /// As [`read_table`].
-pub fn parse(text: &str, name: &str) -> Result<Table> {
+pub fn parse<C: Config>(text: &str, name: &str) -> Result<Table> {
     let at = |offset: usize, message: String| {
         let line = line_of(text.as_bytes(), offset);
         Error::Usage(format!("{name}:{line}: {message}"))
     };
-    let entries: BTreeMap<Spanned<String>, Spanned<Value>> = toml::from_str(text)
+    let entries: Entries = toml::from_str(text)
         .map_err(|e| at(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
+    // The keys of another kind of file need not be known here.
+    if let Some((start, kind)) = kind_of(text).filter(|(_, k)| k.as_str() != Some(C::KIND)) {
+        let message = format!(
+            "kind = {kind} is not {}'s: {} takes {:?}",
+            C::MODEL,
+            C::COMMAND,
+            C::KIND
+        );
+        return Err(at(start, message));
+    }
     let mut table = Table::new();
     for (key, value) in entries {
         let (start, key) = (key.span().start, key.into_inner());
         let value = value.into_inner();
-        match (key.as_str(), keys::find(&key)) {
-            ("kind", _) if value.as_str() == Some(KIND) => {}
-            ("kind", _) => {
-                return Err(at(
-                    start,
-                    format!("kind = {value} is not a character LM's: this command takes {KIND:?}"),
-                ));
-            }
-            ("rnnx-version", _) => {}
-            (_, None) => return Err(at(start, unknown(&key))),
-            (_, Some(known)) if !known.allowed.accepts(&value) => {
+        match keys::find(C::KEYS, &key) {
+            None if key == "kind" || key == "rnnx-version" => {}
+            None => return Err(at(start, unknown::<C>(&key))),
+            Some(known) if !known.allowed.accepts(&value) => {
                 return Err(at(start, refused(known, &value)));
             }
-            _ => {
+            Some(_) => {
                 table.insert(key, value);
             }
         }
@@ -112,13 +142,13 @@ fn refused(key: &Key, value: &Value) -> String {
     )
 }
 
-fn unknown(key: &str) -> String {
+fn unknown<C: Config>(key: &str) -> String {
     let wanted = key.replace('_', "-").to_lowercase();
-    let nearest = KEYS.iter().min_by_key(|k| distance(&wanted, k.name));
+    let nearest = C::KEYS.iter().min_by_key(|k| distance(&wanted, k.name));
     match nearest.filter(|k| distance(&wanted, k.name) <= (wanted.len() / 3).max(2)) {
         Some(k) => format!("unknown key {key:?}: did you mean {:?}?", k.name),
         None => {
-            let names = KEYS.iter().map(|k| k.name).collect::<Vec<_>>();
+            let names = C::KEYS.iter().map(|k| k.name).collect::<Vec<_>>();
             format!("unknown key {key:?}; the keys are {}", names.join(", "))
         }
     }
@@ -147,15 +177,15 @@ fn line_of(text: &[u8], offset: usize) -> usize {
 
 /// A configuration as a commented TOML file, as it stands in a run's folder. Reading it gives the
 /// same configuration.
-pub fn to_toml(config: &CharLmConfig) -> String {
-    let version = env!("CARGO_PKG_VERSION");
+pub fn to_toml<C: Config>(config: &C) -> String {
+    let (command, kind, version) = (C::COMMAND, C::KIND, env!("CARGO_PKG_VERSION"));
     let mut out = format!(
-        "# Configuration of an rnnx run. `rnnx train-charlm --config FILE` reads it; flags win over \
-         it.\nkind = \"{KIND}\"\nrnnx-version = \"{version}\"\n"
+        "# Configuration of an rnnx run. `rnnx {command} --config FILE` reads it; flags win over \
+         it.\nkind = \"{kind}\"\nrnnx-version = \"{version}\"\n"
     );
     let table = config.table();
     let mut group = "";
-    for key in KEYS {
+    for key in C::KEYS {
         if group != key.group {
             group = key.group;
             out += &format!("\n# {group}\n");

@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::args::DataStatsArgs;
-use super::emit;
+use super::{data_pairs, emit};
 use crate::Result;
 use crate::data::batch::Split;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_license};
 use crate::data::vocab::CharVocab;
 use crate::log::thousands;
 use crate::train::config::CharLmConfig;
+use crate::train::settings::Config;
 
 /// How many of the most and of the least frequent characters are shown.
 const SHOWN: usize = 10;
@@ -21,9 +22,13 @@ const PER_ROW: usize = 32;
 /// Runs `rnnx data stats`.
 ///
 /// # Errors
-/// As [`stats`].
+/// As [`stats`] and [`data_pairs::run`].
 pub fn command(args: &DataStatsArgs) -> Result<()> {
-    let config = CharLmConfig::default().with(&args.table())?;
+    let given = args.table();
+    if args.pairs.are_meant(!given.is_empty())? {
+        return data_pairs::run(&args.pairs, args.json);
+    }
+    let config = CharLmConfig::default().with(&given)?;
     config.validate()?;
     let spec = CorpusSpec {
         paths: config.corpus,

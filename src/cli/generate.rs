@@ -13,7 +13,7 @@ use crate::models::char_weights::CharLmWeights;
 use crate::models::generator::Generator;
 use crate::models::sampling::{Sampler, SamplingOptions};
 use crate::train::config::DeviceChoice;
-use crate::train::{sample, start};
+use crate::train::{charlm, sample};
 use crate::{Error, Result};
 
 /// Text waits at most about this long before it is shown.
@@ -77,7 +77,7 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
         ));
     }
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
-    let vocab = start::read_vocab(&folder)?;
+    let vocab = charlm::read_vocab(&folder)?;
     let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
     let tokens: Vec<char> = vocab.tokens().collect();
     let request = GenerateRequest {

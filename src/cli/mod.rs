@@ -2,16 +2,29 @@
 
 pub mod args;
 pub mod bench;
+pub mod bench_args;
 mod bench_gpu;
+mod bench_seq2seq;
+mod comparison;
 pub mod completions;
 pub mod config_file;
 pub mod data;
+pub mod data_fetch;
+pub mod data_pairs;
+pub mod data_prepare;
 pub mod doctor;
+pub mod eval;
+mod eval_seq2seq;
 pub mod generate;
 pub mod inspect;
 pub mod report;
 pub mod selftest;
+pub mod seq2seq_args;
+pub mod train_args;
 pub mod train_charlm;
+pub mod train_seq2seq;
+mod trained;
+pub mod translate;
 mod values;
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -40,11 +53,17 @@ pub struct Cli {
 pub enum Command {
     /// Train the character language model
     TrainCharlm(Box<args::TrainCharlmArgs>),
+    /// Train a docstring-to-code model, or all three and compare them
+    TrainSeq2seq(Box<seq2seq_args::TrainSeq2seqArgs>),
     /// Stream text from a trained character language model
     Generate(args::GenerateArgs),
+    /// Write code for docstrings with a trained seq2seq model
+    Translate(translate::TranslateArgs),
+    /// Score a trained model on a part of its data
+    Eval(eval::EvalArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
-    /// Describe a corpus
+    /// Make corpora, or describe one
     #[command(subcommand)]
     Data(DataCommand),
     /// Time matrix products, training steps and generation
@@ -62,6 +81,10 @@ pub enum Command {
 /// The commands of `rnnx data`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
+    /// Make pairs or text from files, folders, wheels or the embedded corpus
+    Prepare(data_prepare::DataPrepareArgs),
+    /// Download pinned packages with pip and make pairs of them
+    Fetch(data_fetch::DataFetchArgs),
     /// Print what a corpus holds and how it would be divided
     Stats(args::DataStatsArgs),
 }
@@ -86,8 +109,13 @@ fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         None => emit(&format!("{}\n", Cli::command().render_long_help())),
         Some(Command::TrainCharlm(args)) => train_charlm::run(args),
+        Some(Command::TrainSeq2seq(args)) => train_seq2seq::run(args),
         Some(Command::Generate(args)) => generate::command(args),
+        Some(Command::Translate(args)) => translate::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Report(args)) => report::run(args),
+        Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
+        Some(Command::Data(DataCommand::Fetch(args))) => data_fetch::run(args),
         Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Selftest(args)) => selftest::run(args),

@@ -8,78 +8,166 @@ use toml::{Table, Value};
 use super::args::ReportArgs;
 use super::emit;
 use crate::files::atomic::write_atomic;
-use crate::files::run::RunFolder;
-use crate::report::{RunData, read_metrics, render};
-use crate::{Error, Result};
+use crate::report::{Metrics, RunData, read_metrics, read_pairs, read_vocabulary, render};
+use crate::{Error, Result, log};
+
+/// The order in which the models of one training stand on the page.
+const MODELS: [&str; 3] = ["rnn", "lstm", "attention"];
 
 /// Writes the page and prints its path.
 ///
 /// # Errors
 /// [`Error::Data`] for a folder that is no run, has no metrics yet or holds a broken file;
-/// [`Error::Io`] where reading or writing fails.
+/// [`Error::Usage`] for runs of different kinds; [`Error::Io`] where reading or writing fails.
 pub fn run(args: &ReportArgs) -> Result<()> {
-    let runs = args.runs.iter().map(|p| read_run(p));
-    let mut runs = runs.collect::<Result<Vec<_>>>()?;
-    // Folders of the same name, as a/charlm and b/charlm, are told apart by their paths.
-    for i in 0..runs.len() {
-        let alike = runs.iter().filter(|r| r.name == runs[i].name).count();
-        if alike > 1 {
-            runs[i].name = args.runs[i].display().to_string();
-        }
-    }
     let out = match (&args.out, args.runs.first()) {
         (Some(path), _) => path.clone(),
         (None, Some(run)) => run.join("report.html"),
         (None, None) => return Err(Error::Usage("name at least one run's folder".into())),
     };
-    write_atomic(&out, |w| w.write_all(render(&runs).as_bytes()))?;
+    draw(&args.runs, &out)?;
     emit(&format!("{}\n", out.display()))
 }
 
-/// Writes the page of one run into its folder and returns its path.
+/// Writes the page of one run, or of the runs in a folder, into the folder and returns its path.
 ///
 /// # Errors
 /// As [`run`].
 pub fn write_page(folder: &Path) -> Result<PathBuf> {
-    let page = RunFolder::open(folder)?.report_path();
-    let runs = [read_run(folder)?];
-    write_atomic(&page, |w| w.write_all(render(&runs).as_bytes()))?;
+    let page = folder.join("report.html");
+    draw(&[folder.to_path_buf()], &page)?;
     Ok(page)
+}
+
+fn draw(named: &[PathBuf], out: &Path) -> Result<()> {
+    let mut folders = Vec::new();
+    for path in named {
+        folders.extend(runs_in(path)?);
+    }
+    let runs = folders.iter().map(|p| read_run(p));
+    let mut runs = runs.collect::<Result<Vec<_>>>()?;
+    let first = runs.first().map(RunData::is_seq2seq);
+    if let Some(other) = runs.iter().position(|r| Some(r.is_seq2seq()) != first) {
+        let kind = |i: usize| match runs[i].is_seq2seq() {
+            true => "a seq2seq model",
+            false => "a character LM",
+        };
+        return Err(Error::Usage(format!(
+            "{} is a run of {}, {} one of {}: a page shows runs of one kind. Draw each kind by \
+             itself",
+            folders[0].display(),
+            kind(0),
+            folders[other].display(),
+            kind(other)
+        )));
+    }
+    // Folders of the same name, as a/charlm and b/charlm, are told apart by their paths.
+    let names: Vec<_> = runs.iter().map(|r| r.name.clone()).collect();
+    for (i, run) in runs.iter_mut().enumerate() {
+        if names.iter().filter(|n| **n == names[i]).count() > 1 {
+            run.name = folders[i].display().to_string();
+        }
+    }
+    write_atomic(out, |w| w.write_all(render(&runs).as_bytes()))
+}
+
+/// The run's folder itself, or the runs in a folder that is none, as a training of all three
+/// models leaves it. A run in it that has recorded nothing yet is left out, with a note.
+fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let is_run = |path: &Path| path.join("metrics.jsonl").is_file();
+    if !folder.is_dir() || is_run(folder) || folder.join("config.toml").is_file() {
+        return Ok(vec![folder.to_path_buf()]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        if is_run(&path) {
+            found.push(path);
+        }
+    }
+    let place = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        MODELS
+            .iter()
+            .position(|m| name == *m)
+            .unwrap_or(MODELS.len())
+    };
+    found.sort_by_cached_key(|path| (place(path), path.clone()));
+    let mut started = Vec::new();
+    for path in &found {
+        if is_started(&read_metrics(&path.join("metrics.jsonl"))?) {
+            started.push(path.clone());
+        } else {
+            log::line(&format!(
+                "note: {}: no step is recorded yet: left out",
+                path.display()
+            ));
+        }
+    }
+    Ok(match (started.is_empty(), found.first()) {
+        (false, _) => started,
+        // Reading it says what is missing.
+        (true, Some(first)) => vec![first.clone()],
+        (true, None) => vec![folder.to_path_buf()],
+    })
+}
+
+fn is_started(metrics: &Metrics) -> bool {
+    !metrics.steps.is_empty() || !metrics.epochs.is_empty() || metrics.test.is_some()
 }
 
 /// Reads what the page shows of the run in `folder`.
 ///
 /// # Errors
 /// As [`run`].
-pub fn read_run(folder: &Path) -> Result<RunData> {
+fn read_run(folder: &Path) -> Result<RunData> {
     let shown = folder.display();
     if !folder.is_dir() {
         return Err(Error::Data(format!(
             "{shown}: no such run: give the folder that --out of a training command named"
         )));
     }
-    let metrics = folder.join("metrics.jsonl");
-    if !metrics.is_file() {
+    let config = read_config(&folder.join("config.toml"))?;
+    let mut run = RunData {
+        config,
+        ..RunData::default()
+    };
+    let path = folder.join("metrics.jsonl");
+    if !path.is_file() {
+        let command = match run.is_seq2seq() {
+            true => "train-seq2seq",
+            false => "train-charlm",
+        };
         return Err(Error::Data(format!(
             "{shown}: no metrics.jsonl: this is not a run's folder, or its training has not \
-             started. Train first: rnnx train-charlm --out {shown}"
+             started. Train first: rnnx {command} --out {shown}"
         )));
     }
-    let (steps, epochs) = read_metrics(&metrics)?;
-    if steps.is_empty() && epochs.is_empty() {
+    let metrics = read_metrics(&path)?;
+    if !is_started(&metrics) {
         return Err(Error::Data(format!(
             "{}: no step is recorded yet: wait for the first, or train with a smaller --log-every",
-            metrics.display()
+            path.display()
         )));
     }
     let name = folder.canonicalize().ok();
     let name = name.as_deref().and_then(Path::file_name);
+    run.name = name.map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());
+    run.samples = read_samples(&folder.join("samples"))?;
+    if run.is_seq2seq() {
+        let (pairs, vocabulary) = (folder.join("samples/test.jsonl"), folder.join("vocab.json"));
+        if pairs.is_file() {
+            run.pairs = read_pairs(&pairs)?;
+        }
+        if vocabulary.is_file() {
+            run.vocabulary = read_vocabulary(&vocabulary)?;
+        }
+    }
     Ok(RunData {
-        name: name.map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned()),
-        config: read_config(&folder.join("config.toml"))?,
-        steps,
-        epochs,
-        samples: read_samples(&folder.join("samples"))?,
+        steps: metrics.steps,
+        epochs: metrics.epochs,
+        test: metrics.test,
+        ..run
     })
 }
 

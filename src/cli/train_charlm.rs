@@ -5,9 +5,10 @@ use super::{config_file, emit, report, use_threads};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
-use crate::train::charlm::{self, Begin, CharLmRun, Summary};
+use crate::train::job::Request;
 use crate::train::progress::{clock, thousands};
-use crate::train::{interrupt, sample, start};
+use crate::train::session::Summary;
+use crate::train::{charlm, interrupt, sample};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -19,26 +20,20 @@ const SAMPLE_LENGTH: usize = 500;
 /// # Errors
 /// As [`charlm::run`], and for flags that contradict each other.
 pub fn run(args: &TrainCharlmArgs) -> Result<()> {
-    let out = &args.run.out;
+    let out = &args.out;
     let saved = match args.run.resume {
-        true => Some(config_file::read(&RunFolder::open(out)?.config_path())?),
+        true => Some(config_file::saved(out)?),
         false => None,
     };
     let config = config_file::resolve(args, saved.as_ref())?;
     use_threads(config.threads)?;
     interrupt::install()?;
-    let begin = match args.run.resume {
-        true => Begin::Resume,
-        false => Begin::New {
-            force: args.run.force,
-            init_from: args.run.init_from.clone(),
-        },
-    };
-    let summary = charlm::run(CharLmRun {
+    let summary = charlm::run(Request {
         config_text: config_file::to_toml(&config),
         config,
         out: out.clone(),
-        begin,
+        resume_out: out.clone(),
+        begin: args.run.begin(),
         quiet: args.run.quiet,
     })?;
     // A run that ended before its first record has nothing to draw.
@@ -74,7 +69,7 @@ fn tell(summary: &Summary, out: &Path, page: &str) {
 /// A text of the best model on stdout.
 fn print_sample(out: &Path, quiet: bool) -> Result<()> {
     let (run, checkpoint) = RunFolder::find(out)?;
-    let vocab = start::read_vocab(&run)?;
+    let vocab = charlm::read_vocab(&run)?;
     let file = TensorFile::load(&checkpoint.join(MODEL))?;
     let text = sample::weights(&file).and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1));
     let text = match text {

@@ -316,7 +316,7 @@ fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             path.display()
         )));
     }
-    let found = python_files(path)?;
+    let found = python_files(path).map_err(|(path, e)| unreadable(&path, &e))?;
     if found.is_empty() {
         return Err(Error::Data(format!(
             "--corpus {}: the folder holds no .py files (hidden entries, __pycache__ and links to \
@@ -330,25 +330,28 @@ fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// The .py files below `root`, sorted bytewise by their path below it with `/` between names.
 /// Hidden entries and `__pycache__` are passed over, and so are links to folders: no loops.
-fn python_files(root: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// The path that cannot be read, and what the system said.
+pub(super) fn python_files(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let mut found = Vec::new();
     let mut folders = vec![(root.to_path_buf(), Vec::new())];
     while let Some((folder, prefix)) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(|e| unreadable(&folder, &e))? {
-            let entry = entry.map_err(|e| unreadable(&folder, &e))?;
+        for entry in fs::read_dir(&folder).map_err(|e| (folder.clone(), e))? {
+            let entry = entry.map_err(|e| (folder.clone(), e))?;
             let (path, name) = (entry.path(), entry.file_name());
             let name = name.as_encoded_bytes();
             if name.starts_with(b".") || name == b"__pycache__" {
                 continue;
             }
-            let kind = entry.file_type().map_err(|e| unreadable(&path, &e))?;
+            let kind = entry.file_type().map_err(|e| (path.clone(), e))?;
             let mut key: Vec<u8> = prefix.clone();
             key.extend_from_slice(name);
             if kind.is_dir() {
                 key.push(b'/');
                 folders.push((path, key));
             } else if path.extension() == Some(OsStr::new("py")) {
-                let target = fs::metadata(&path).map_err(|e| unreadable(&path, &e))?;
+                let target = fs::metadata(&path).map_err(|e| (path.clone(), e))?;
                 if target.is_file() {
                     found.push((key, path));
                 }

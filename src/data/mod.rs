@@ -1,9 +1,24 @@
-//! Text and its way into batches: corpora, vocabulary, windows.
+//! Text and its way into batches: corpora, pairs, vocabularies, windows.
 //!
 //! bytes -> [`text`] (the text rule) -> [`corpus`] (files, order, cut) -> [`vocab`] (characters to
 //! ids) -> [`batch`] (split, windows, batches).
+//!
+//! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`] (filters, split)
+//! -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`] (tokens to ids) -> [`seq2seq`]
+//! (batches, laid out by [`packing`]).
 
 pub mod batch;
 pub mod corpus;
+pub mod jsonl;
+pub mod near;
+pub mod packages;
+pub mod packing;
+pub mod pairs;
+pub mod prepare;
+pub mod python;
+pub mod seq2seq;
+pub mod spans;
 pub mod text;
 pub mod vocab;
+pub mod wheels;
+pub mod words;

@@ -1,10 +1,12 @@
 //! A GPU, or what stands for one: a driver with recycled memory.
 //!
 //! A training step asks for the same sizes in the same order again and again. Freed blocks wait in
-//! stacks by size, so each step gets the addresses of the step before: a captured graph stays valid.
+//! stacks by size class, so each step gets the addresses of the step before: a captured graph stays
+//! valid.
 
 use super::driver::{Arg, DevicePtr, Driver, Gemm, Launch};
-use crate::error::Result;
+use super::size_class;
+use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,7 +51,10 @@ impl Gpu {
     /// # Errors
     /// [`crate::Error::Device`] if there is not enough.
     pub fn alloc(self: &Arc<Self>, bytes: usize) -> Result<GpuBuffer> {
-        let bytes = bytes.max(1).next_multiple_of(ROUND);
+        let Some(bytes) = size_class(bytes, ROUND) else {
+            let message = format!("no GPU has {bytes} bytes of memory");
+            return Err(Error::Device(message));
+        };
         let waiting = self.free().get_mut(&bytes).and_then(Vec::pop);
         let ptr = match waiting {
             Some(ptr) => ptr,

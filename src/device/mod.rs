@@ -32,3 +32,33 @@ impl fmt::Display for Device {
         }
     }
 }
+
+/// A size in bytes rounded up, so that requests of nearly the same size can share blocks: to a
+/// multiple of `unit`, a power of two, and to one of eight classes between two powers of two. None
+/// where that overflows.
+pub(crate) fn size_class(bytes: usize, unit: usize) -> Option<usize> {
+    let bytes = bytes.max(8);
+    let step = 1 << (bytes.ilog2() - 3);
+    bytes.checked_next_multiple_of(step.max(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn classes() {
+        assert_eq!(
+            [0, 1, 64, 65].map(|b| size_class(b, 64)),
+            [64, 64, 64, 128].map(Some)
+        );
+        assert_eq!(size_class(1 << 20, 64), Some(1 << 20));
+        assert_eq!(size_class((1 << 20) + 1, 64), Some((1 << 20) + (1 << 17)));
+        assert_eq!(size_class(usize::MAX, 64), None);
+        let classes: std::collections::BTreeSet<_> = (1usize << 20..1 << 21)
+            .step_by(1000)
+            .map(|b| size_class(b, 64))
+            .collect();
+        assert!(classes.len() <= 9, "{classes:?}");
+    }
+}

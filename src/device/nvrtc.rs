@@ -25,6 +25,7 @@ sources!(
     "attention.cu",
     "batch.cu",
     "cast.cu",
+    "concat.cu",
     "dropout.cu",
     "elementwise.cu",
     "embedding.cu",

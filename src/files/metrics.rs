@@ -114,7 +114,8 @@ impl Event {
         match self {
             Event::Step(event) => event.step <= step,
             Event::Epoch(event) => event.epoch <= epochs_done,
-            // An event without a step closes a run, and a resumed run writes it anew.
+            // A test, or an event without a step, closes a run: a resumed run writes it anew.
+            Event::Other(map) if map.get("event").is_some_and(|e| e == "test") => false,
             Event::Other(map) => map
                 .get("step")
                 .and_then(Value::as_u64)
@@ -164,9 +165,17 @@ impl MetricsWriter {
     /// # Errors
     /// [`Error::Io`] that names the file, which then still ends with a whole line.
     pub fn write(&mut self, event: &Event) -> Result<()> {
-        let mut line = event
+        let line = event
             .to_line()
             .map_err(|e| Error::io("write", &self.path)(e.into()))?;
+        self.write_line(line)
+    }
+
+    /// Writes an event as it stood in a line before, digit by digit.
+    ///
+    /// # Errors
+    /// As [`MetricsWriter::write`].
+    pub fn write_line(&mut self, mut line: String) -> Result<()> {
         line.push('\n');
         let written = self.file.write_all(line.as_bytes());
         if let Err(error) = written {

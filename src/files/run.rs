@@ -61,9 +61,27 @@ impl RunFolder {
     /// [`Error::Usage`] for a folder in use without `force`, and for one that is no run;
     /// [`Error::Io`].
     pub fn create(path: &Path, force: bool) -> Result<Self> {
+        Self::check_new(path, force)?;
         let run = Self {
             path: path.to_path_buf(),
         };
+        if !is_in_use(path)? {
+            fs::create_dir_all(path).map_err(Error::io("create", path))?;
+            return Ok(run);
+        }
+        clean_leftovers(path)?;
+        for name in OWN_FILES {
+            let own = path.join(name);
+            remove_any(&own).map_err(Error::io("remove", &own))?;
+        }
+        Ok(run)
+    }
+
+    /// Checks that [`RunFolder::create`] may make or replace the folder, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn check_new(path: &Path, force: bool) -> Result<()> {
         let shown = path.display();
         if path.exists() && !path.is_dir() {
             return Err(Error::Usage(format!(
@@ -71,10 +89,9 @@ impl RunFolder {
             )));
         }
         if !is_in_use(path)? {
-            fs::create_dir_all(path).map_err(Error::io("create", path))?;
-            return Ok(run);
+            return Ok(());
         }
-        if !run.config_path().is_file() {
+        if !path.join(CONFIG).is_file() {
             return Err(Error::Usage(format!(
                 "{shown} holds files but no {CONFIG}: it is not a run of rnnx, so neither --resume \
                  nor --force applies. Give another folder with --out"
@@ -86,12 +103,7 @@ impl RunFolder {
                  or give another folder with --out"
             )));
         }
-        clean_leftovers(path)?;
-        for name in OWN_FILES {
-            let own = path.join(name);
-            remove_any(&own).map_err(Error::io("remove", &own))?;
-        }
-        Ok(run)
+        Ok(())
     }
 
     /// Opens a run to read it. Nothing in the folder changes, so that a run in training can be
@@ -110,7 +122,17 @@ impl RunFolder {
             ));
         }
         if !run.config_path().is_file() {
-            let message = format!("is not the folder of a run: it has no {CONFIG}");
+            let inside = names(path).unwrap_or_default();
+            let mut runs: Vec<String> = inside
+                .into_iter()
+                .filter(|name| path.join(name).join(CONFIG).is_file())
+                .collect();
+            runs.sort_unstable();
+            let hint = match runs.as_slice() {
+                [] => String::new(),
+                runs => format!(". It holds the runs {}: name one of them", runs.join(", ")),
+            };
+            let message = format!("is not the folder of a run: it has no {CONFIG}{hint}");
             return Err(Error::checkpoint(path, message));
         }
         Ok(run)
@@ -184,11 +206,6 @@ impl RunFolder {
         self.path.join("metrics.jsonl")
     }
 
-    /// `report.html`.
-    pub fn report_path(&self) -> PathBuf {
-        self.path.join("report.html")
-    }
-
     /// `samples/`, the folder of texts generated during training; it may not exist yet.
     pub fn samples_path(&self) -> PathBuf {
         self.path.join("samples")
@@ -215,19 +232,8 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Checkpoint`] when it is missing, damaged or of another kind; [`Error::Io`].
     pub fn read_vocab(&self, kind: &str) -> Result<String> {
-        #[derive(Deserialize)]
-        struct Kind {
-            kind: String,
-        }
-        let path = self.vocab_path();
-        let text = read_text(&path)?;
-        let found: Kind = serde_json::from_str(&text).map_err(|e| {
-            Error::checkpoint(
-                &path,
-                format!("is not a vocabulary of rnnx ({e}): damaged?"),
-            )
-        })?;
-        if found.kind == kind {
+        let (found, text) = self.vocab()?;
+        if found == kind {
             return Ok(text);
         }
         let name = |kind: &str| match kind {
@@ -237,10 +243,33 @@ impl RunFolder {
         };
         let message = format!(
             "this run is of {}, but the command needs {}: give another run",
-            name(&found.kind),
+            name(&found),
             name(kind)
         );
-        Err(Error::checkpoint(&path, message))
+        Err(Error::checkpoint(self.vocab_path(), message))
+    }
+
+    /// The kind of `vocab.json`: `char` of a character LM, `words` of a seq2seq model.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is missing or damaged; [`Error::Io`].
+    pub fn vocab_kind(&self) -> Result<String> {
+        Ok(self.vocab()?.0)
+    }
+
+    /// Kind and text of `vocab.json`.
+    fn vocab(&self) -> Result<(String, String)> {
+        #[derive(Deserialize)]
+        struct Kind {
+            kind: String,
+        }
+        let path = self.vocab_path();
+        let text = read_text(&path)?;
+        let found: Kind = serde_json::from_str(&text).map_err(|e| {
+            let message = format!("is not a vocabulary of rnnx ({e}): damaged?");
+            Error::checkpoint(&path, message)
+        })?;
+        Ok((found.kind, text))
     }
 
     // ---- checkpoints -----------------------------------------------------------------------

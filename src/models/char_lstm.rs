@@ -6,8 +6,9 @@
 use crate::autograd::{Tape, Var};
 use crate::device::cpu::simd::Dispatch;
 use crate::error::{Error, Result};
-use crate::files::tensors::{HostTensor, TensorFile};
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Params};
+use crate::files::tensors::TensorFile;
+use crate::models::torch_names;
+use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Params, Style};
 use crate::ops;
 use crate::rng::Stream;
 use crate::tensor::{Stored, Tensor};
@@ -70,17 +71,20 @@ impl CharLstm {
     /// Never for sizes of at least one.
     pub fn new<T: Stored + Dispatch>(sizes: CharLstmSizes, seed: u64) -> Result<Self> {
         let mut layout = Layout::default();
-        let embedding = Embedding::new(&mut layout, "embedding", sizes.vocab, sizes.embedding);
+        let style = Style::Keras;
+        let (vocab, dim) = (sizes.vocab, sizes.embedding);
+        let embedding = Embedding::new(&mut layout, "embedding", vocab, dim, style);
         let lstm = (0..sizes.layers).map(|k| {
             let inputs = if k == 0 {
                 sizes.embedding
             } else {
                 sizes.hidden
             };
-            Lstm::new(&mut layout, "lstm", k, inputs, sizes.hidden)
+            let suffix = format!("l{k}");
+            Lstm::new(&mut layout, ("lstm", &suffix), inputs, sizes.hidden, style)
         });
         let lstm = lstm.collect();
-        let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab);
+        let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab, style);
         Ok(CharLstm {
             sizes,
             params: Params::new::<T>(layout, seed)?,
@@ -176,46 +180,19 @@ impl CharLstm {
         Ok(ops::sum_squares(&mut Tape::inference(), &weight, l2)?.into_value())
     }
 
-    /// The weights under torch's names: the one bias that is trained is `bias_ih`, `bias_hh` is zero.
+    /// The weights under torch's names.
     ///
     /// # Errors
-    /// If the parameters are not f32.
+    /// If the parameters are not f32, or the device fails.
     pub fn export(&self) -> Result<TensorFile> {
-        let mut file = TensorFile::new();
-        self.params
-            .layout()
-            .export(self.params.values(), "", &mut file)?;
-        for k in 0..self.sizes.layers {
-            let shape = vec![4 * self.sizes.hidden];
-            let data = vec![0.0; 4 * self.sizes.hidden];
-            file.tensors.insert(bias_hh(k), HostTensor { shape, data });
-        }
-        Ok(file)
+        torch_names::export(&self.params)
     }
 
-    /// Takes weights under torch's names; the two biases of a layer are added.
+    /// Takes weights under torch's names.
     ///
     /// # Errors
     /// If a tensor is missing, unexpected, or of another shape.
     pub fn import(&mut self, file: &TensorFile) -> Result<()> {
-        let layout = self.params.layout().clone();
-        let mut names: Vec<String> = layout.segments().iter().map(|s| s.name.clone()).collect();
-        names.extend((0..self.sizes.layers).map(bias_hh));
-        file.expect_only(&names)?;
-        layout.import(file, "", self.params.values_mut())?;
-        let values = self.params.values_mut().data_mut::<f32>()?;
-        for k in 0..self.sizes.layers {
-            let extra = file.get(&bias_hh(k), &[4 * self.sizes.hidden])?;
-            let name = format!("lstm.bias_ih_l{k}");
-            for s in layout.segments().iter().filter(|s| s.name == name) {
-                let bias = &mut values[s.offset..][..extra.data.len()];
-                bias.iter_mut().zip(&extra.data).for_each(|(b, x)| *b += x);
-            }
-        }
-        Ok(())
+        torch_names::import(&mut self.params, file)
     }
-}
-
-fn bias_hh(k: usize) -> String {
-    format!("lstm.bias_hh_l{k}")
 }

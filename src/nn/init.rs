@@ -1,4 +1,4 @@
-//! Initial values, as Keras draws them.
+//! Initial values, as Keras and as PyTorch draw them.
 
 use crate::rng::Reader;
 
@@ -9,6 +9,10 @@ pub enum Init {
     Zeros,
     /// Uniform in -limit..limit.
     Uniform(f64),
+    /// The sum of two of those: torch's two biases of a recurrent layer, of which one is trained.
+    UniformSum(f64),
+    /// Standard normal.
+    Normal,
     /// Uniform with limit sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010). A weight `[out, in]`
     /// has fan_in = in and fan_out = out; for an LSTM, out is 4H.
     GlorotUniform,
@@ -23,13 +27,21 @@ impl Init {
     pub fn values(self, dims: &[usize], mut random: Reader) -> Vec<f64> {
         let numel: usize = dims.iter().product();
         let mut uniform = |limit: f64| -> Vec<f64> {
-            (0..numel)
-                .map(|_| (2.0 * random.uniform() - 1.0) * limit)
-                .collect()
+            let mut draw = || (2.0 * random.uniform() - 1.0) * limit;
+            (0..numel).map(|_| draw()).collect()
         };
         match self {
             Init::Zeros => vec![0.0; numel],
             Init::Uniform(limit) => uniform(limit),
+            Init::UniformSum(limit) => {
+                let first = uniform(limit);
+                first
+                    .into_iter()
+                    .zip(uniform(limit))
+                    .map(|(a, b)| a + b)
+                    .collect()
+            }
+            Init::Normal => (0..numel).map(|_| random.normal()).collect(),
             Init::GlorotUniform => {
                 let fans: usize = dims.iter().sum();
                 uniform((6.0 / fans as f64).sqrt())

@@ -5,5 +5,5 @@ pub mod layers;
 pub mod params;
 
 pub use init::Init;
-pub use layers::{Embedding, Linear, Lstm};
+pub use layers::{Embedding, Linear, Lstm, Projection, Rnn, Style};
 pub use params::{Bound, Layout, ParamId, Params};

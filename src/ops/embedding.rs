@@ -1,9 +1,9 @@
-//! **op** y = rows of a table: `y[i] = table[ids[i]]`.
+//! **op** y = rows of a table: `y[i] = table[ids[i]]`. [`gather`](super::gather()) is the same op.
 
 use super::gpu;
-use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::autograd::{Backward, GpuTarget, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
-use crate::device::driver::{Arg, Launch};
+use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::dtype::{DType, Float};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -16,36 +16,34 @@ use std::sync::Arc;
 /// # Errors
 /// [`Error::Op`] if an id is not below V.
 pub fn embedding(tape: &mut Tape, table: &Var, ids: &Tensor) -> Result<Var> {
-    let &[vocab, width] = table.value().dims() else {
-        return Err(Error::op(
-            "embedding",
-            format!("table {} is not [V, E]", table.value().shape()),
-        ));
-    };
-    if width == 0 {
-        let message = format!("table {} has no columns", table.value().shape());
-        return Err(Error::op("embedding", message));
-    }
-    if let Some(gpu) = gpu::common("embedding", table.value(), ids)? {
-        let value = gather_on_gpu(gpu, table.value(), ids, width)?;
-        return Ok(record(tape, value, table, ids));
-    }
-    if let Some(id) = ids.data::<u32>()?.iter().find(|&&id| id as usize >= vocab) {
-        return Err(Error::op(
-            "embedding",
-            format!("id {id} is outside a table of {vocab} rows"),
-        ));
-    }
-    let value = for_float!("embedding", table.value().dtype(), T => {
-        gather::<T>(table.value(), ids, width)
-    })?;
-    Ok(record(tape, value, table, ids))
+    pick("embedding", tape, table, ids)
 }
 
-fn record(tape: &mut Tape, value: Tensor, table: &Var, ids: &Tensor) -> Var {
+/// The op under the name that its messages give it.
+pub(super) fn pick(op: &'static str, tape: &mut Tape, table: &Var, ids: &Tensor) -> Result<Var> {
+    let fail = |message: String| Err(Error::op(op, message));
+    let &[vocab, width] = table.value().dims() else {
+        return fail(format!("table {} is not [V, E]", table.value().shape()));
+    };
+    if width == 0 {
+        return fail(format!("table {} has no columns", table.value().shape()));
+    }
+    if let Some(gpu) = gpu::common(op, table.value(), ids)? {
+        let value = gather_on_gpu(gpu, table.value(), ids, width)?;
+        return Ok(record(op, tape, value, table, ids));
+    }
+    if let Some(id) = ids.data::<u32>()?.iter().find(|&&id| id as usize >= vocab) {
+        return fail(format!("id {id} is outside a table of {vocab} rows"));
+    }
+    let value = for_float!(op, table.value().dtype(), T => gather::<T>(table.value(), ids, width))?;
+    Ok(record(op, tape, value, table, ids))
+}
+
+fn record(op: &'static str, tape: &mut Tape, value: Tensor, table: &Var, ids: &Tensor) -> Var {
     let y = tape.output(value, [table.slot()]);
     if y.slot().is_some() {
         tape.push(Embedding {
+            op,
             table: table.slot(),
             shape: table.value().shape().clone(),
             ids: ids.clone(),
@@ -107,27 +105,51 @@ pub fn segment_sum(
     shape: &Shape,
 ) -> Result<()> {
     grads.write_gpu(slot, gpu, DType::F32, shape, |to| {
-        let (vocab, width) = (shape.rows(), shape.last());
-        let chunks = ids.numel().div_ceil(SEGMENT_CHUNK);
-        let kernel = format!("embedding_bwd_{}", dy.dtype());
-        let threads = width.next_multiple_of(32).clamp(32, 256);
-        let mut launch = Launch::new(&kernel, vocab as u32, threads as u32);
-        launch.grid = [vocab, chunks, width.div_ceil(threads)].map(|n| n as u32);
-        let sums = Tensor::on_gpu(gpu, DType::F32, [chunks, shape.numel()])?;
-        let [rows, width, chunk] = [ids.numel(), width, SEGMENT_CHUNK].map(|n| Arg::from(n as u32));
-        let pointers = [dy.ptr()?, ids.ptr()?, sums.ptr()?].map(Arg::from);
-        let [dy, ids, out] = pointers;
-        gpu.launch(&launch, &[dy, ids, out, rows, width, chunk, 0u32.into()])?;
-        gpu::sum_rows(gpu, &sums, chunks, shape.numel(), to)
+        scatter_on_gpu(gpu, dy, ids, shape, to)
     })
 }
 
-/// Rows of dy that one block looks at.
+/// Rows of dy that one block looks at, where the chunks can be added up in f32.
 const SEGMENT_CHUNK: usize = 4096;
+
+fn scatter_on_gpu(
+    gpu: &Arc<Gpu>,
+    dy: &Tensor,
+    ids: &Tensor,
+    shape: &Shape,
+    to: GpuTarget,
+) -> Result<()> {
+    let rows = ids.numel();
+    let (kernel, chunk) = match (dy.dtype(), to.dtype) {
+        (from, DType::F32) => (format!("embedding_bwd_{from}"), SEGMENT_CHUNK),
+        (DType::F16, DType::F16) => ("gather_bwd_f16".to_owned(), rows.max(1)),
+        (from, to) => {
+            let message = format!("{from} cannot be added to {to}");
+            return Err(Error::op("gradient", message));
+        }
+    };
+    let (vocab, width, chunks) = (shape.rows(), shape.last(), rows.div_ceil(chunk));
+    let threads = width.next_multiple_of(32).clamp(32, 256);
+    let mut launch = Launch::new(&kernel, vocab as u32, threads as u32);
+    launch.grid = [vocab, chunks, width.div_ceil(threads)].map(|n| n as u32);
+    let run = |out: DevicePtr, accumulate: bool| {
+        let [rows, width, chunk] = [rows, width, chunk].map(|n| Arg::from(n as u32));
+        let [dy, ids, out] = [dy.ptr()?, ids.ptr()?, out].map(Arg::from);
+        let accumulate = u32::from(accumulate).into();
+        gpu.launch(&launch, &[dy, ids, out, rows, width, chunk, accumulate])
+    };
+    if chunks == 1 {
+        return run(to.ptr, to.accumulate);
+    }
+    let sums = Tensor::on_gpu(gpu, DType::F32, [chunks, shape.numel()])?;
+    run(sums.ptr()?, false)?;
+    gpu::sum_rows(gpu, &sums, chunks, shape.numel(), to)
+}
 
 // ---- backward ------------------------------------------------------------------------------
 
 struct Embedding {
+    op: &'static str,
     table: Option<Slot>,
     shape: Shape,
     ids: Tensor,
@@ -136,7 +158,7 @@ struct Embedding {
 
 impl Backward for Embedding {
     fn name(&self) -> &'static str {
-        "embedding"
+        self.op
     }
 
     /// Each row of the table's gradient is the sum over its occurrences, in their order.
@@ -145,7 +167,9 @@ impl Backward for Embedding {
             return Ok(());
         };
         if let Some(gpu) = dy.gpu() {
-            return segment_sum(grads, self.table, gpu, &dy, &self.ids, &self.shape);
+            return grads.write_gpu(self.table, gpu, dy.dtype(), &self.shape, |to| {
+                scatter_on_gpu(gpu, &dy, &self.ids, &self.shape, to)
+            });
         }
         let width = self.shape.last();
         let ids = self.ids.data::<u32>()?;
@@ -159,7 +183,7 @@ impl Backward for Embedding {
             places[next[id as usize]] = place;
             next[id as usize] += 1;
         }
-        for_float!("embedding", dy.dtype(), T => {
+        for_float!(self.op, dy.dtype(), T => {
             let dy = dy.data::<T>()?;
             grads.write::<T>(self.table, &self.shape, |to, accumulate| {
                 to.par_chunks_mut(width).enumerate().for_each(|(id, row)| {

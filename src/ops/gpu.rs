@@ -41,6 +41,35 @@ impl GpuMat {
         let (r, c) = self.stored;
         if self.transposed { (c, r) } else { (r, c) }
     }
+
+    /// `count` columns of the matrix as stored, from column `first` on.
+    #[must_use]
+    pub fn columns(self, first: usize, count: usize) -> Columns {
+        let (rows, width) = self.stored;
+        Columns {
+            mat: GpuMat {
+                ptr: self.ptr.offset(first * self.dtype.size()),
+                stored: (rows, count),
+                ..self
+            },
+            width,
+        }
+    }
+}
+
+/// Some columns of a matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    /// The columns.
+    mat: GpuMat,
+    /// Elements of a whole row.
+    width: usize,
+}
+
+impl From<GpuMat> for Columns {
+    fn from(mat: GpuMat) -> Self {
+        mat.columns(0, mat.stored.1)
+    }
 }
 
 /// c = a b, or c += a b when `accumulate`; c is row-major `[m, n]`.
@@ -57,7 +86,25 @@ pub fn gemm(
     c_dtype: DType,
     accumulate: bool,
 ) -> Result<()> {
-    let ((m, k), (k2, n)) = (a.extents(), b.extents());
+    let n = b.extents().1;
+    gemm_columns(gpu, a, b, (c, n), c_dtype, accumulate)
+}
+
+/// As [`gemm`], where each matrix may be some columns of a wider one: `c` is its first element and
+/// the elements from one row to the next.
+///
+/// # Errors
+/// As [`gemm`].
+pub fn gemm_columns(
+    gpu: &Gpu,
+    a: impl Into<Columns>,
+    b: impl Into<Columns>,
+    c: (DevicePtr, usize),
+    c_dtype: DType,
+    accumulate: bool,
+) -> Result<()> {
+    let (a, b) = (a.into(), b.into());
+    let ((m, k), (k2, n)) = (a.mat.extents(), b.mat.extents());
     if k != k2 {
         return Err(Error::op(
             "matmul",
@@ -71,16 +118,16 @@ pub fn gemm(
         stride: 0,
     };
     gpu.gemm(&Gemm {
-        trans_a: b.transposed,
-        trans_b: a.transposed,
+        trans_a: b.mat.transposed,
+        trans_b: a.mat.transposed,
         m: n,
         n: m,
         k,
         alpha: 1.0,
-        a: matrix(b.ptr, b.dtype, b.stored.1),
-        b: matrix(a.ptr, a.dtype, a.stored.1),
+        a: matrix(b.mat.ptr, b.mat.dtype, b.width),
+        b: matrix(a.mat.ptr, a.mat.dtype, a.width),
         beta: f32::from(u8::from(accumulate)),
-        c: matrix(c, c_dtype, n),
+        c: matrix(c.0, c_dtype, c.1),
         batch: 1,
     })
 }

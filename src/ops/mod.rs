@@ -1,22 +1,31 @@
 //! Differentiable operations, one file an op: formula and checks, the CPU's kernels, backward.
 
+pub mod attention;
 pub mod cast;
+pub mod concat;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+pub mod gather;
 pub mod gpu;
 pub mod lstm;
 pub mod matmul;
+mod packed;
 pub mod reduce;
+pub mod rnn;
 pub mod softmax_xent;
 
+pub use attention::attention_lstm;
 pub use cast::cast;
+pub use concat::concat;
 pub use dropout::{dropout, dropout_at};
 pub use elementwise::{add, add_bias, mul, sigmoid, tanh};
 pub use embedding::embedding;
-pub use lstm::lstm;
+pub use gather::gather;
+pub use lstm::{lstm, lstm_packed};
 pub use matmul::matmul;
 pub use reduce::{sum, sum_squares};
+pub use rnn::{RnnOutput, rnn};
 pub use softmax_xent::softmax_xent;
 
 use crate::error::{Error, Result};

@@ -30,6 +30,14 @@ impl AdamConfig {
             epsilon: 1e-7,
         }
     }
+
+    /// torch's constants: beta 0.9 and 0.999, epsilon 1e-8.
+    pub fn torch(learning_rate: f64) -> Self {
+        AdamConfig {
+            epsilon: 1e-8,
+            ..AdamConfig::keras(learning_rate)
+        }
+    }
 }
 
 /// The optimizer's state: moments m and v of the parameters' layout and the number of steps.

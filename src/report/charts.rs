@@ -1,5 +1,6 @@
 //! Which curves the page shows.
 
+use super::marks::Mark;
 use super::svg::{Chart, Series, Stroke};
 use super::text::Unit;
 use super::{EpochPoint, RunData, StepPoint};
@@ -58,6 +59,7 @@ fn curves(
         let line = |text, colour, stroke, points, label| Series {
             name: name(text),
             colour,
+            mark: Mark::Circle,
             stroke,
             points,
             label,
@@ -103,7 +105,7 @@ fn counts_epochs(runs: &[RunData]) -> bool {
 
 /// Where the end of an epoch lies: at the step that its record names, else at the last step
 /// recorded by then.
-fn epoch_x(run: &RunData, e: &EpochPoint, by_epoch: bool) -> f64 {
+pub fn epoch_x(run: &RunData, e: &EpochPoint, by_epoch: bool) -> f64 {
     if by_epoch {
         return e.epoch as f64;
     }
@@ -112,42 +114,48 @@ fn epoch_x(run: &RunData, e: &EpochPoint, by_epoch: bool) -> f64 {
     e.step.unwrap_or(last) as f64
 }
 
-/// What the optimizer did and how fast it went, a chart each.
-pub fn small_charts(runs: &[RunData]) -> Vec<Chart> {
+/// What the optimizer did and how fast it went in `speed`, a chart each. With `dashed` each run has
+/// dashes of its own.
+pub fn small_charts(runs: &[RunData], speed: &'static str, dashed: bool) -> Vec<Chart> {
     type Read = fn(&StepPoint) -> f64;
     let all: [(&str, &'static str, Unit, Read); 4] = [
         ("Learning rate", "", Unit::Plain, |s| s.lr),
         ("Gradient norm before clipping", "", Unit::Plain, |s| {
             s.grad_norm
         }),
-        ("Throughput", "characters a second", Unit::Short, |s| {
-            s.tokens_per_s
-        }),
+        ("Throughput", speed, Unit::Short, |s| s.tokens_per_s),
         ("Loss scale", "", Unit::Short, |s| s.loss_scale),
     ];
-    let charts = all.into_iter().map(|(title, y_label, unit, read)| Chart {
-        title: title.into(),
-        x_label: "step",
-        y_label,
-        unit,
-        right: None,
-        series: runs
-            .iter()
-            .enumerate()
-            .map(|(colour, run)| Series {
-                name: if runs.len() == 1 {
-                    title.to_lowercase()
-                } else {
-                    run.name.clone()
-                },
-                colour,
-                stroke: Stroke::Fine,
-                points: run.steps.iter().map(|s| (s.step as f64, read(s))).collect(),
-                label: None,
-            })
-            .collect(),
-        size: (350.0, 210.0),
-    });
+    let charts = all
+        .into_iter()
+        .map(move |(title, y_label, unit, read)| Chart {
+            title: title.into(),
+            x_label: "step",
+            y_label,
+            unit,
+            right: None,
+            series: runs
+                .iter()
+                .enumerate()
+                .map(|(colour, run)| Series {
+                    name: if runs.len() == 1 {
+                        title.to_lowercase()
+                    } else {
+                        run.name.clone()
+                    },
+                    colour,
+                    mark: if dashed {
+                        Mark::of(colour)
+                    } else {
+                        Mark::Circle
+                    },
+                    stroke: Stroke::Fine,
+                    points: run.steps.iter().map(|s| (s.step as f64, read(s))).collect(),
+                    label: None,
+                })
+                .collect(),
+            size: (350.0, 210.0),
+        });
     // In fp32 the loss scale is 1 throughout: nothing to see.
     let moves = |c: &Chart| {
         let scales = c.series.iter().flat_map(|s| &s.points);

@@ -1,62 +1,56 @@
-//! The page: summary, curves, samples and tables, with style and script inside.
+//! The page of character LMs: summary, curves, samples and tables.
 
 use std::fmt::Write;
 
 use super::charts::{accuracy_chart, loss_chart, small_charts};
+use super::marks::{Mark, legend_entry};
+use super::shell::{Shell, run_key, wrap};
 use super::svg::{COLOURS, Chart, Stroke, draw};
 use super::text::{Unit, duration, escape, value};
 use super::{EpochPoint, RunData};
 use crate::log::thousands;
 
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-/// Forbids every request that the page could make.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
-
-/// Draws the runs on one HTML page that needs nothing but itself.
+/// Draws runs of the character LM on one page.
 pub fn render(runs: &[RunData]) -> String {
     let names = runs.iter().map(|r| escape(&r.name)).collect::<Vec<_>>();
     let title = names.join(", ");
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <link rel=\"icon\" href=\"data:,\">\n<title>{title} – rnnx report</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<header><h1>{title}</h1><p>{}</p></header>\n<main>\n",
-        escape(&subtitle(runs))
-    );
-    out += &summary(runs);
+    let mut out = summary(runs);
     out += "<section><h2>Curves</h2>";
     out += &figure(runs, &loss_chart(runs));
     out += &figure(runs, &accuracy_chart(runs));
-    out += "</section>\n<section><h2>Optimiser and speed</h2><div class=\"small\">";
-    for chart in small_charts(runs) {
-        out += &format!(
-            "<figure class=\"card\"><figcaption><h3>{}</h3></figcaption>{}</figure>",
-            chart.title,
-            draw(&chart)
-        );
-    }
-    out += "</div></section>\n";
+    out += "</section>\n<section><h2>Optimiser and speed</h2>";
+    out += &small(&small_charts(runs, "characters a second", false));
+    out += "</section>\n";
     out += &samples(runs);
     out += &epochs(runs);
     out += &configuration(runs);
-    out += &footer(runs);
-    let _ = write!(out, "<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
-    out
+    let shell = Shell {
+        heading: title.clone(),
+        title,
+        subtitle: escape(&subtitle(runs)),
+        style: "",
+    };
+    wrap(&shell, &out, runs)
+}
+
+/// Small charts beside one another.
+pub fn small(charts: &[Chart]) -> String {
+    let mut out = "<div class=\"small\">".to_owned();
+    for chart in charts {
+        out += &format!(
+            "<figure class=\"card\"><figcaption><h3>{}</h3></figcaption>{}</figure>",
+            chart.title,
+            draw(chart)
+        );
+    }
+    out + "</div>"
 }
 
 fn subtitle(runs: &[RunData]) -> String {
     let [run] = runs else {
         return format!("{} runs compared", runs.len());
     };
-    let get = |key: &str| {
-        run.config
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
-    };
+    let get = |key: &str| run.setting(key);
     let mut parts = Vec::new();
     if get("kind") == Some("charlm") {
         parts.push("character language model".to_owned());
@@ -166,12 +160,7 @@ fn summary(runs: &[RunData]) -> String {
     }
     out += "</tr></thead><tbody>";
     for (i, run) in runs.iter().enumerate() {
-        let _ = write!(
-            out,
-            "<tr><th><span class=\"key c{}\"></span>{}</th>",
-            i % COLOURS,
-            escape(&run.name)
-        );
+        let _ = write!(out, "<tr><th>{}</th>", run_key(i, &run.name));
         for (_, value, note) in figures(run) {
             let _ = write!(out, "<td title=\"{note}\">{value}</td>");
         }
@@ -184,17 +173,7 @@ fn summary(runs: &[RunData]) -> String {
 fn figure(runs: &[RunData], chart: &Chart) -> String {
     let mut legend = String::new();
     let mut add = |colour: &str, stroke: Stroke, text: &str| {
-        let (class, text) = (stroke.class(), escape(text));
-        let mark = if stroke == Stroke::Thin {
-            ""
-        } else {
-            "<circle cx=\"13\" cy=\"5\" r=\"3\" class=\"M\"/>"
-        };
-        let mark = mark.replace('M', &format!("{colour} {class}"));
-        let _ = write!(
-            legend,
-            "<span><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><path class=\"line {colour} {class}\" d=\"M1 5H25\"/>{mark}</svg>{text}</span>"
-        );
+        legend += &legend_entry(colour, stroke, Some(Mark::Circle), text);
     };
     if runs.len() == 1 {
         for s in chart.series.iter().filter(|s| !s.points.is_empty()) {
@@ -301,10 +280,7 @@ fn configuration(runs: &[RunData]) -> String {
     if keys.is_empty() {
         return String::new();
     }
-    let get = |run: &RunData, key: &str| {
-        let pair = run.config.iter().find(|(k, _)| k == key);
-        pair.map_or("–".to_owned(), |(_, v)| escape(v))
-    };
+    let get = |run: &RunData, key: &str| run.setting(key).map_or("–".to_owned(), escape);
     let mut out = "<section><h2>Configuration</h2>".to_owned();
     if let [run] = runs {
         out += "<dl class=\"card pairs\">";
@@ -320,12 +296,7 @@ fn configuration(runs: &[RunData]) -> String {
     }
     out += "<div class=\"card scroll\"><table class=\"config\"><thead><tr><th>Key</th>";
     for (i, run) in runs.iter().enumerate() {
-        let _ = write!(
-            out,
-            "<th><span class=\"key c{}\"></span>{}</th>",
-            i % COLOURS,
-            escape(&run.name)
-        );
+        let _ = write!(out, "<th>{}</th>", run_key(i, &run.name));
     }
     out += "</tr></thead><tbody>";
     for key in keys {
@@ -340,21 +311,4 @@ fn configuration(runs: &[RunData]) -> String {
         );
     }
     out + "</tbody></table></div></section>\n"
-}
-
-fn footer(runs: &[RunData]) -> String {
-    let counts = runs.iter().map(|r| {
-        format!(
-            "{}: {} step records, {} epoch records, {} samples",
-            escape(&r.name),
-            r.steps.len(),
-            r.epochs.len(),
-            r.samples.len()
-        )
-    });
-    format!(
-        "</main>\n<footer>{}.<br>Drawn by rnnx {} from metrics.jsonl, config.toml and samples.</footer>\n",
-        counts.collect::<Vec<_>>().join("; "),
-        env!("CARGO_PKG_VERSION")
-    )
 }

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use super::marks::Mark;
+use super::scale::{limits, ticks};
 use super::text::{Unit, escape, tick, value};
 
 /// The look of a line.
@@ -22,7 +24,7 @@ pub enum Stroke {
 
 impl Stroke {
     /// Whether the line joins values of whole epochs.
-    fn is_epochs(self) -> bool {
+    pub fn is_epochs(self) -> bool {
         matches!(self, Stroke::Dashed | Stroke::Bold)
     }
 
@@ -41,6 +43,8 @@ impl Stroke {
 pub struct Series {
     pub name: String,
     pub colour: usize,
+    /// The shape of its markers; a line without markers is dashed by it.
+    pub mark: Mark,
     pub stroke: Stroke,
     /// (x, y) by rising x; a NaN or infinite y is a gap.
     pub points: Vec<(f64, f64)>,
@@ -70,8 +74,6 @@ const MARKERS: usize = 60;
 const LABEL_HEIGHT: f64 = 15.0;
 /// Direct labels that begin this far apart do not touch.
 const LABEL_WIDTH: f64 = 150.0;
-/// Values leave the scale where they would stretch it to this many times what 96 % of them need.
-const FAR: f64 = 3.0;
 
 /// The plot's place in the picture and the ranges that it shows.
 struct Frame {
@@ -144,53 +146,6 @@ pub fn draw(chart: &Chart) -> String {
     out += "</svg>";
     out += &read_out(chart, &frame, &drawn);
     out
-}
-
-/// The range of all values, and how many of a few far ones were left out of it: the first steps of
-/// a run, or spikes, would press all others flat. Epoch values are never left out.
-fn limits(series: &[Series]) -> (Option<(f64, f64)>, usize) {
-    let finite = |s: &Series| {
-        let ys = s.points.iter().map(|p| p.1);
-        ys.filter(|y| y.is_finite()).collect::<Vec<_>>()
-    };
-    let mut all: Vec<f64> = series.iter().flat_map(finite).collect();
-    all.sort_by(f64::total_cmp);
-    let (Some(&lo), Some(&hi)) = (all.first(), all.last()) else {
-        return (None, 0);
-    };
-    let (low, high) = (all[all.len() / 50], all[(all.len() - 1) - all.len() / 50]);
-    if all.len() < 100 || high <= low {
-        return (Some((lo, hi)), 0);
-    }
-    let kept = series.iter().filter(|s| s.stroke.is_epochs());
-    let kept: Vec<f64> = kept.flat_map(finite).collect();
-    let room = 0.25 * (high - low);
-    let (mut bottom, mut top) = (lo, hi);
-    if hi - low > FAR * (high - low) {
-        top = kept.iter().copied().fold(high + room, f64::max);
-    }
-    if high - lo > FAR * (high - low) {
-        bottom = kept.iter().copied().fold(low - room, f64::min);
-    }
-    let outside = all.iter().filter(|y| **y < bottom || **y > top).count();
-    (Some((bottom, top)), outside)
-}
-
-/// Round numbers, about `count` steps apart, that enclose `lo` to `hi`.
-pub fn ticks(lo: f64, hi: f64, count: f64) -> Vec<f64> {
-    let pad = if hi > lo {
-        0.0
-    } else {
-        (lo.abs() * 0.1).max(1e-12)
-    };
-    let (lo, hi) = (lo - pad, hi + pad);
-    let raw = (hi - lo) / count;
-    let power = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power);
-    let step = step.into_iter().find(|s| *s >= raw).unwrap_or(10.0 * power);
-    let (first, last) = ((lo / step + 1e-9).floor(), (hi / step - 1e-9).ceil());
-    let n = (last - first).clamp(1.0, 50.0) as usize;
-    (0..=n).map(|i| (first + i as f64) * step).collect()
 }
 
 fn axes(out: &mut String, chart: &Chart, f: &Frame, ticks_y: Option<&[f64]>) {
@@ -299,16 +254,20 @@ fn lines(out: &mut String, chart: &Chart, f: &Frame, drawn: &[Vec<(f64, f64)>]) 
         }
         if !path.is_empty() {
             let (colour, stroke) = (series.colour % COLOURS, series.stroke.class());
+            let dash = match series.stroke {
+                Stroke::Fine => series.mark.dash(),
+                _ => String::new(),
+            };
             let _ = write!(
                 out,
-                "<path class=\"line c{colour} {stroke}\" d=\"{path}\"/>"
+                "<path class=\"line c{colour} {stroke}{dash}\" d=\"{path}\"/>"
             );
         }
     }
     out.push_str("</svg>");
 }
 
-/// Circles at epoch values, and at a lone value that no line would show.
+/// Markers at epoch values, and at a lone value that no line would show.
 fn markers(out: &mut String, chart: &Chart, f: &Frame) {
     for s in &chart.series {
         let finite: Vec<_> = s.points.iter().filter(|p| p.1.is_finite()).collect();
@@ -318,17 +277,9 @@ fn markers(out: &mut String, chart: &Chart, f: &Frame) {
             _ => 0,
         };
         for (x, y) in &finite[skip..] {
-            let _ = write!(
-                out,
-                "<circle class=\"c{} {}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.2\"><title>{}: {}\
-                 </title></circle>",
-                s.colour % COLOURS,
-                s.stroke.class(),
-                f.px(*x),
-                f.py(*y),
-                escape(&s.name),
-                value(*y, chart.unit)
-            );
+            let class = format!("c{} {}", s.colour % COLOURS, s.stroke.class());
+            let title = format!("{}: {}", s.name, value(*y, chart.unit));
+            *out += &s.mark.draw(f.px(*x), f.py(*y), &class, &title);
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn value(x: f64, unit: Unit) -> String {
     }
 }
 
-/// Text for HTML and attribute values.
+/// Text for HTML, SVG and attribute values. Characters that XML forbids become U+FFFD.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -65,6 +65,9 @@ pub fn escape(text: &str) -> String {
             '>' => out += "&gt;",
             '"' => out += "&quot;",
             '\'' => out += "&#39;",
+            '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}' => {
+                out.push(char::REPLACEMENT_CHARACTER)
+            }
             _ => out.push(c),
         }
     }
@@ -81,5 +84,23 @@ pub fn duration(seconds: f64) -> String {
         0..60 => format!("{seconds:.1} s"),
         60..3600 => format!("{} min {:02} s", s / 60, s % 60),
         _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// A score between 0 and 1 with four decimals; a tiny one as 1.2e-7.
+pub fn score(x: f64) -> String {
+    match x.abs() {
+        a if !a.is_finite() => "–".into(),
+        a if a > 0.0 && a < 5e-5 => format!("{x:.1e}"),
+        _ => format!("{x:.4}"),
+    }
+}
+
+/// A share of one in percent, without the sign.
+pub fn percent(x: f64) -> String {
+    if x.is_finite() {
+        format!("{:.2}", x * 100.0)
+    } else {
+        "–".into()
     }
 }

@@ -59,6 +59,13 @@ pub(super) const SUM: Bound = Bound {
     why: "sums of exact terms in f32, in another order",
 };
 
+/// Sums that are stored in the case's data type.
+pub(super) const ROUNDED_SUM: Bound = Bound {
+    f32: 2e-6,
+    f16: 4.9e-4,
+    why: "sums of exact terms in f32, in another order, rounded once when stored",
+};
+
 /// Products of matrices.
 pub(super) const PRODUCT: Bound = Bound {
     f32: 2e-6,
@@ -78,6 +85,20 @@ pub(super) const LSTM: Bound = Bound {
     f32: 6e-6,
     f16: 8e-3,
     why: "activations and products of each step, whose errors the recurrence carries on",
+};
+
+/// A whole decoder with attention over a sequence.
+pub(super) const ATTENTION: Bound = Bound {
+    f32: 6e-6,
+    f16: 4e-3,
+    why: "as the LSTM; attention adds tanh, exp and sums in f32 to each step",
+};
+
+/// A whole tanh RNN layer over packed sequences.
+pub(super) const RNN: Bound = Bound {
+    f32: 3e-6,
+    f16: 5e-3,
+    why: "a product and a tanh of each step, whose errors the recurrence carries on",
 };
 
 /// Softmax and its loss.

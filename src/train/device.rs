@@ -1,6 +1,6 @@
 //! Which device a command computes on, and in which precision.
 
-use super::config::{DeviceChoice, Precision};
+use super::settings::{DeviceChoice, Precision};
 use crate::device::Gpu;
 use crate::device::cuda::Cuda;
 use crate::error::{Error, Result};

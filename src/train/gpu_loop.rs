@@ -141,6 +141,7 @@ impl GpuLoop {
                     loss: ce + penalty,
                     ce,
                     correct: correct as usize,
+                    tokens: (self.seq_length * self.batch_size) as f64,
                     grad_norm: 0.0,
                     scaler: None,
                     skipped: false,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use toml::Value;
 
-use super::config::DeviceChoice;
+use super::settings::DeviceChoice;
 
 /// One configuration key.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,8 @@ pub enum Allowed {
     OneOf(&'static [&'static str]),
     /// The name of a device.
     Device,
+    /// A path.
+    Path,
     /// A list of paths.
     Paths,
 }
@@ -59,6 +61,7 @@ impl Allowed {
             (Allowed::Switch, Value::Boolean(_)) => true,
             (Allowed::OneOf(words), Value::String(s)) => words.contains(&s.as_str()),
             (Allowed::Device, Value::String(s)) => s.parse::<DeviceChoice>().is_ok(),
+            (Allowed::Path, Value::String(s)) => !s.is_empty(),
             (Allowed::Paths, Value::Array(a)) => a.iter().all(|v| v.as_str().is_some()),
             _ => false,
         }
@@ -68,6 +71,7 @@ impl Allowed {
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Allowed::Whole(lo, hi) if lo == hi => write!(f, "a whole number, so far only {lo}"),
             Allowed::Whole(lo, hi) => write!(f, "a whole number from {lo} to {hi}"),
             Allowed::Real(lo, hi) => write!(f, "a number from {lo} to {hi}"),
             Allowed::Below(lo, hi) => write!(f, "a number from {lo} to less than {hi}"),
@@ -75,6 +79,7 @@ impl fmt::Display for Allowed {
             Allowed::Switch => f.write_str("true or false"),
             Allowed::OneOf(words) => f.write_str(&words.join(" or ")),
             Allowed::Device => f.write_str("auto, cpu, cuda, cuda:N or emulated"),
+            Allowed::Path => f.write_str("a path"),
             Allowed::Paths => f.write_str("a list of paths, as [\"a.py\", \"folder\"]"),
         }
     }
@@ -126,7 +131,39 @@ pub const KEYS: &[Key] = &[
     key("Device", "threads", "CPU threads", Allowed::Whole(1, 1_024), false),
 ];
 
-/// The key called `name`.
-pub fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|k| k.name == name)
+/// Every key of [`Seq2SeqConfig`](super::seq2seq_config::Seq2SeqConfig), in the order in which
+/// files list them.
+#[rustfmt::skip]
+pub const SEQ2SEQ_KEYS: &[Key] = &[
+    key("Data", "train", "training pairs, a JSONL file (.gz too); not set: pairs of the embedded corpus", Allowed::Path, false),
+    key("Data", "valid", "validation pairs, as train", Allowed::Path, false),
+    key("Data", "test", "test pairs, as train", Allowed::Path, false),
+    key("Data", "max-source", "tokens of a docstring that are read", Allowed::Whole(1, 65_536), true),
+    key("Data", "max-target", "tokens of the code that are learned", Allowed::Whole(1, 65_536), true),
+    key("Data", "min-frequency", "occurrences in the training pairs from which a token is in the vocabulary", Allowed::Whole(1, 1_000_000_000), true),
+    key("Data", "shuffle", "whether the training pairs are shuffled each epoch", Allowed::Switch, true),
+    key("Data", "bucket-batches", "batches in a pool within which pairs of like length are put together; 1 is none", Allowed::Whole(1, 1_000_000), true),
+    key("Model", "model", "which model: tanh RNN, LSTM, or LSTM with attention", Allowed::OneOf(&["rnn", "lstm", "attention"]), true),
+    key("Model", "embedding-dim", "numbers that stand for a token", Allowed::Whole(1, 16_384), true),
+    key("Model", "hidden-size", "units of a layer, each way", Allowed::Whole(1, 16_384), true),
+    key("Model", "num-layers", "layers of encoder and decoder", Allowed::Whole(1, 1), true),
+    key("Model", "dropout", "share of the embeddings' values dropped in training", Allowed::Below(0.0, 1.0), true),
+    key("Optimiser", "epochs", "passes over the training pairs", Allowed::Whole(1, 1_000_000), false),
+    key("Optimiser", "max-steps", "optimizer steps after which training ends", Allowed::Whole(0, 1_000_000_000_000), false),
+    key("Optimiser", "batch-size", "pairs a step", Allowed::Whole(1, 65_536), true),
+    key("Optimiser", "learning-rate", "Adam's step size", Allowed::Above(0.0, 10.0), true),
+    key("Optimiser", "clip-norm", "largest norm of all gradients together that is not scaled down; 0 is no clipping", Allowed::Real(0.0, 1e9), true),
+    key("Optimiser", "teacher-forcing", "share of tokens before which the decoder reads the true one, not its own", Allowed::Real(0.0, 1.0), true),
+    key("Run", "beam", "hypotheses kept when the test pairs are decoded at the end; 1 is greedy", Allowed::Whole(1, 1_000), false),
+    key("Run", "seed", "seed of every random stream", Allowed::Whole(0, i64::MAX - 1), true),
+    key("Run", "log-every", "steps between two step records in metrics.jsonl", Allowed::Whole(1, 1_000_000_000), false),
+    key("Run", "checkpoint-every", "steps between two checkpoints, besides the one at each epoch's end", Allowed::Whole(1, 1_000_000_000), false),
+    key("Device", "device", "where the model runs", Allowed::Device, false),
+    key("Device", "precision", "number format: auto is fp16 on a GPU and fp32 on the CPU", Allowed::OneOf(&["auto", "fp32", "fp16"]), true),
+    key("Device", "threads", "CPU threads", Allowed::Whole(1, 1_024), false),
+];
+
+/// The key of a table that is called `name`.
+pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+    keys.iter().find(|k| k.name == name)
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::models::char_lstm::CharLstmSizes;
+use crate::models::seq2seq::{ModelKind, Seq2SeqSizes};
 
 /// Bytes of a training step of the character LM in f32.
 ///
@@ -22,15 +23,47 @@ pub fn charlm_step(sizes: CharLstmSizes, batch: usize, seq_length: usize) -> u12
     4 * (position * batch as u128 * seq_length as u128 + 5 * parameters)
 }
 
+/// Bytes of a training step of a seq2seq model in f32, for batches of so many source and target
+/// positions.
+///
+/// A target position keeps the logits and their gradient, the decoder's gates and states, and what
+/// the logits come from; a source position the encoder's, in both directions. Parameters come five
+/// times, as in [`charlm_step`].
+pub fn seq2seq_step(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target: usize) -> u128 {
+    let [s, t] = [source, target].map(|n| n as u128);
+    let [vs, vt, e, h] = [
+        sizes.source_vocab,
+        sizes.target_vocab,
+        sizes.embedding,
+        sizes.hidden,
+    ]
+    .map(|n| n as u128);
+    let (features, gates) = match kind {
+        ModelKind::Rnn => (h, 2 * h * (e + 2 * h)),
+        ModelKind::Lstm => (h, 8 * h * (e + h)),
+        ModelKind::Attention => (3 * h + e, 12 * h * (e + h) + 15 * h * h),
+    };
+    let parameters = (vs + vt) * e + vt * features + gates;
+    4 * (t * (2 * vt + 12 * h + 2 * features) + s * (16 * h + 2 * e) + 5 * parameters)
+}
+
 /// Fails if a step needs more memory than the machine has free.
 ///
 /// # Errors
 /// [`Error::Usage`] with both figures and the flags to lower.
 pub fn check(needed: u128) -> Result<()> {
+    check_with(needed, "--batch-size, --seq-length or --hidden-size")
+}
+
+/// As [`check`], with the flags that lower what this step needs.
+///
+/// # Errors
+/// [`Error::Usage`] with both figures and the flags.
+pub fn check_with(needed: u128, flags: &str) -> Result<()> {
     match available() {
         Some(free) if needed > u128::from(free) => Err(Error::Usage(format!(
             "a training step of this size needs about {:.1} GB of memory, and {:.1} GB are free: \
-             lower --batch-size, --seq-length or --hidden-size",
+             lower {flags}",
             needed as f64 / 1e9,
             free as f64 / 1e9
         ))),

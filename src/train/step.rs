@@ -1,6 +1,6 @@
 //! One training step of the character LM: forward, backward, clip, update.
 
-use super::checkpoint::export_moments;
+use super::updater::Updater;
 use crate::autograd::Tape;
 use crate::device::Gpu;
 use crate::error::Result;
@@ -26,30 +26,25 @@ pub struct StepConfig {
     pub seed: u64,
 }
 
-/// The model, its optimizer and its flat gradient, on one device.
+/// A model and its optimizer, on one device.
 #[derive(Debug)]
 pub struct CharLmStep {
     model: CharLstm,
-    optimizer: Optimizer,
+    updater: Updater,
     config: StepConfig,
-    gradient: Option<Tensor>,
-}
-
-#[derive(Debug)]
-enum Optimizer {
-    Cpu(Adam),
-    Gpu(Arc<Gpu>, Box<GpuAdam>),
 }
 
 /// The figures of one batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Scores {
-    /// Loss in nats a character, L2 included.
+    /// Loss in nats a token, L2 included.
     pub loss: f64,
-    /// Cross-entropy in nats a character.
+    /// Cross-entropy in nats a token.
     pub ce: f64,
-    /// Characters predicted right.
+    /// Tokens predicted right.
     pub correct: usize,
+    /// Tokens that the figures are of.
+    pub tokens: f64,
     /// Norm of the gradient over all tensors, before clipping; not finite after a bad step, which
     /// then changed nothing. Zero where there was no backward pass.
     pub grad_norm: f64,
@@ -64,9 +59,8 @@ impl CharLmStep {
     pub fn new(model: CharLstm, adam: Adam, config: StepConfig) -> Self {
         CharLmStep {
             model,
-            optimizer: Optimizer::Cpu(adam),
+            updater: Updater::new(adam, config.clip),
             config,
-            gradient: None,
         }
     }
 
@@ -75,19 +69,15 @@ impl CharLmStep {
     /// # Errors
     /// If the device fails or has not enough memory.
     pub fn to_gpu(mut self, gpu: &Arc<Gpu>, scaler: Option<LossScaler>) -> Result<Self> {
-        if let Optimizer::Cpu(adam) = &self.optimizer {
-            let layout = self.model.params().layout().clone();
-            let l2 = |name: &str| {
-                if name == CharLstm::L2_WEIGHT {
-                    self.config.l2
-                } else {
-                    0.0
-                }
-            };
-            let adam = GpuAdam::new(gpu, adam, &layout, l2, scaler)?;
-            self.model.params_mut().to_gpu(gpu, scaler.is_some())?;
-            self.optimizer = Optimizer::Gpu(gpu.clone(), Box::new(adam));
-        }
+        let l2 = |name: &str| {
+            if name == CharLstm::L2_WEIGHT {
+                self.config.l2
+            } else {
+                0.0
+            }
+        };
+        let params = self.model.params_mut();
+        self.updater.move_to_gpu(params, gpu, scaler, l2)?;
         Ok(self)
     }
 
@@ -97,14 +87,14 @@ impl CharLmStep {
     /// # Errors
     /// If the batch does not fit the model, or the device fails.
     pub fn train(&mut self, ids: &Tensor, targets: &Tensor, step: u64) -> Result<Scores> {
-        let (ids, targets) = (self.place(ids)?, self.place(targets)?);
+        let (ids, targets) = (self.updater.place(ids)?, self.updater.place(targets)?);
         let stream = Stream::new(self.config.seed, Purpose::Dropout, step as u32);
         let issued = self.issue(&ids, &targets, stream, None)?;
-        let mut scores = scores_of(&issued.loss)?;
+        let mut scores = scores_of(&issued.loss, &targets)?;
         scores.loss += issued.penalty.map_or(Ok(0.0), |p| p.item())?;
-        match &self.optimizer {
-            Optimizer::Cpu(_) => scores.grad_norm = issued.grad_norm,
-            Optimizer::Gpu(_, adam) => scores.add_optimizer(adam.read()?, self.is_mixed()),
+        scores.grad_norm = issued.grad_norm;
+        if let Some((_, adam)) = self.updater.gpu() {
+            scores.add_optimizer(adam.read()?, self.is_mixed());
         }
         Ok(scores)
     }
@@ -117,11 +107,7 @@ impl CharLmStep {
         stream: Stream,
         counter: Option<Tensor>,
     ) -> Result<Issued> {
-        let flat = match self.gradient.take() {
-            Some(flat) => flat,
-            None => self.place(&Tensor::zeros::<f32>([self.model.params().layout().len()]))?,
-        };
-        let mut tape = Tape::with_flat_gradients(flat);
+        let mut tape = self.updater.tape(self.model.params())?;
         let params = self.model.params().bind(&mut tape)?;
         let dropout = (self.config.dropout > 0.0).then(|| DropoutPlan {
             p: self.config.dropout,
@@ -131,30 +117,18 @@ impl CharLmStep {
         // On a GPU the optimizer adds the gradient of the L2 term, and its value comes from beside
         // the tape.
         let l2 = self.config.l2;
-        let on_cpu = matches!(self.optimizer, Optimizer::Cpu(_));
-        let on_tape = if on_cpu { l2 } else { 0.0 };
+        let on_gpu = self.updater.gpu().is_some();
+        let on_tape = if on_gpu { 0.0 } else { l2 };
         let loss = self
             .model
             .loss(&mut tape, &params, ids, targets, on_tape, dropout)?;
-        let penalty = match &self.optimizer {
-            Optimizer::Gpu(..) if l2 > 0.0 => Some(self.model.l2_penalty(&params, l2)?),
-            _ => None,
+        let penalty = match on_gpu && l2 > 0.0 {
+            true => Some(self.model.l2_penalty(&params, l2)?),
+            false => None,
         };
         drop(params);
-        let seed = match &self.optimizer {
-            Optimizer::Cpu(_) => Tensor::scalar(1.0f32),
-            Optimizer::Gpu(_, adam) => adam.scale()?,
-        };
-        let gradient = tape.backward(&loss.total, seed)?.into_flat()?;
         let params = self.model.params_mut();
-        let mut grad_norm = 0.0;
-        match &mut self.optimizer {
-            Optimizer::Cpu(adam) => {
-                grad_norm = adam.update(params, &gradient, self.config.clip)?.norm;
-            }
-            Optimizer::Gpu(gpu, adam) => adam.update(gpu, params, &gradient, self.config.clip)?,
-        }
-        self.gradient = Some(gradient);
+        let grad_norm = self.updater.update(tape, &loss.total, params)?;
         Ok(Issued {
             loss,
             penalty,
@@ -164,10 +138,7 @@ impl CharLmStep {
 
     /// The GPU and its optimizer, if the model is on one.
     pub(super) fn gpu(&self) -> Option<(&Arc<Gpu>, &GpuAdam)> {
-        match &self.optimizer {
-            Optimizer::Cpu(_) => None,
-            Optimizer::Gpu(gpu, adam) => Some((gpu, adam)),
-        }
+        self.updater.gpu()
     }
 
     /// Products and activations are f16.
@@ -185,14 +156,13 @@ impl CharLmStep {
     /// # Errors
     /// If the batch does not fit the model, or the device fails.
     pub fn evaluate(&self, ids: &Tensor, targets: &Tensor) -> Result<Scores> {
-        let (ids, targets) = (self.place(ids)?, self.place(targets)?);
+        let (ids, targets) = (self.updater.place(ids)?, self.updater.place(targets)?);
         let mut tape = Tape::inference();
         let params = self.model.params().bind(&mut tape)?;
-        scores_of(
-            &self
-                .model
-                .loss(&mut tape, &params, &ids, &targets, 0.0, None)?,
-        )
+        let loss = self
+            .model
+            .loss(&mut tape, &params, &ids, &targets, 0.0, None)?;
+        scores_of(&loss, &targets)
     }
 
     /// The weights under torch's names.
@@ -208,19 +178,7 @@ impl CharLmStep {
     /// # Errors
     /// If the device fails.
     pub fn moments(&self) -> Result<TensorFile> {
-        let layout = self.model.params().layout();
-        match &self.optimizer {
-            Optimizer::Cpu(adam) => export_moments(&adam.m, &adam.v, layout),
-            Optimizer::Gpu(_, adam) => export_moments(adam.m(), adam.v(), layout),
-        }
-    }
-
-    /// A tensor where the model is.
-    fn place(&self, t: &Tensor) -> Result<Tensor> {
-        match &self.optimizer {
-            Optimizer::Cpu(_) => Ok(t.clone()),
-            Optimizer::Gpu(gpu, _) => t.to_gpu(gpu),
-        }
+        self.updater.moments(self.model.params())
     }
 }
 
@@ -244,11 +202,12 @@ impl Scores {
     }
 }
 
-fn scores_of(loss: &Loss) -> Result<Scores> {
+fn scores_of(loss: &Loss, targets: &Tensor) -> Result<Scores> {
     Ok(Scores {
         loss: loss.total.value().item()?,
         ce: loss.ce.value().item()?,
         correct: loss.correct.item()? as usize,
+        tokens: targets.numel() as f64,
         grad_norm: 0.0,
         scaler: None,
         skipped: false,

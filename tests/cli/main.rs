@@ -2,11 +2,21 @@
 
 mod bad_input;
 mod damage;
+mod data_fetch;
+mod data_prepare;
+mod eval;
+mod eval_seq2seq;
+mod eval_seq2seq_bad_input;
 mod generate;
 mod gpu;
 mod others;
 mod report;
 mod resume;
 mod selftest;
+mod seq2seq;
+mod seq2seq_bad_input;
+mod seq2seq_resume;
 mod support;
 mod train;
+mod translate;
+mod translate_bad_input;

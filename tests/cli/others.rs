@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::seq2seq::{KINDS, pairs};
 use super::support::Place;
 
 fn json(text: &str) -> Value {
@@ -153,4 +154,76 @@ fn bench_prints_its_figures() {
     );
     assert!(done.stderr.starts_with("device: cpu"), "{}", done.stderr);
     place.run("bench speed").fails(2, &["'speed'", "charlm"]);
+}
+
+#[test]
+fn bench_times_the_seq2seq_models_on_pairs() {
+    let place = Place::new();
+    for (file, n) in [("t.jsonl", 22), ("v.jsonl", 3), ("e.jsonl", 3)] {
+        place.write(file, pairs(n, 1));
+    }
+    let files = "--train t.jsonl --valid v.jsonl --test e.jsonl";
+    let small = "--batch-size 4 --embedding-dim 6 --hidden-size 10 --seconds 0.01";
+    let bench = format!("bench seq2seq {files} {small}");
+    let object = json(&place.run(&format!("{bench} --json")).ok().stdout);
+    assert_eq!(keys(&object), ["device", "gemm", "seq2seq"]);
+    let found = &object["seq2seq"];
+    assert_eq!(found["pairs"], "t.jsonl, v.jsonl, e.jsonl");
+    assert_eq!(found["train_pairs"], 22);
+    assert_eq!(found["batch_size"], 4);
+    assert_eq!(keys(&found["models"]), KINDS);
+    for kind in KINDS {
+        let model = &found["models"][kind];
+        assert!(model["runs"].as_u64().unwrap() >= 5, "{model}");
+        // Four pairs have four tokens and <EOS> at least.
+        assert!(model["target_tokens_per_step"].as_f64().unwrap() > 20.0);
+        // Of several models in one process none has a peak of its own.
+        assert!(model["peak_rss_mb"].is_null());
+    }
+
+    let one = place.run(&format!("{bench} --model lstm --quiet")).ok();
+    let lines: Vec<&str> = one.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", one.stdout);
+    assert!(lines[0].starts_with("gemm ") && one.stderr.is_empty());
+    let start = "seq2seq   lstm, B 4 E 6 H 10, target vocabulary ";
+    assert!(lines[1].starts_with(start), "{}", one.stdout);
+    assert!(lines[1].contains("peak memory") == cfg!(target_os = "linux"));
+
+    // A batch of more pairs than there are is all of them.
+    let large = bench.replace("--batch-size 4", "--batch-size 50");
+    let object = json(
+        &place
+            .run(&format!("{large} --model rnn --json"))
+            .ok()
+            .stdout,
+    );
+    assert_eq!(object["seq2seq"]["batch_size"], 22);
+}
+
+#[test]
+fn bench_on_the_emulated_device_times_the_same_models() {
+    let place = Place::new();
+    for file in ["t.jsonl", "v.jsonl", "e.jsonl"] {
+        place.write(file, pairs(9, 1));
+    }
+    let bench = "bench seq2seq --train t.jsonl --valid v.jsonl --test e.jsonl --batch-size 3 \
+                 --embedding-dim 6 --hidden-size 10 --seconds 0.01 --device emulated --json";
+    let object = json(&place.run(bench).ok().stdout);
+    assert_eq!(object["gemm"]["dtype"], "f16");
+    assert_eq!(keys(&object["seq2seq"]["models"]), KINDS);
+}
+
+#[test]
+fn bench_of_pairs_refuses_what_training_refuses() {
+    let place = Place::new();
+    place.write("t.jsonl", pairs(9, 1));
+    place
+        .run("bench seq2seq --train t.jsonl")
+        .fails(2, &["--train without --valid and --test"]);
+    place
+        .run("bench seq2seq --train t.jsonl --valid t.jsonl --test none.jsonl")
+        .fails(3, &["none.jsonl"]);
+    place
+        .run("bench seq2seq --model gru")
+        .fails(2, &["'gru'", "attention"]);
 }

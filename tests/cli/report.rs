@@ -24,6 +24,13 @@ fn one_page_of_one_run_and_of_several() {
     place.run("report a b --out both.html").ok();
     let both = fs::read_to_string(place.path("both.html")).unwrap();
     assert!(both.starts_with("<!") && both.len() > page.len());
+    place.write("s2s/config.toml", "kind = \"seq2seq\"\n");
+    let step = "{\"event\":\"step\",\"step\":1,\"epoch\":1}\n";
+    place.write("s2s/metrics.jsonl", step);
+    place.run("report a s2s").fails(
+        2,
+        &["a is a run of a character LM", "s2s one of a seq2seq model"],
+    );
     // Drawing a page changes no run.
     assert_eq!(
         fs::read_to_string(place.path("a/report.html")).unwrap(),

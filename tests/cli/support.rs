@@ -196,7 +196,8 @@ pub fn metrics(run: &Path) -> Vec<String> {
     let cut = |line: &str| {
         let at = line
             .find(",\"tokens_per_s\":")
-            .or_else(|| line.find(",\"seconds\":"));
+            .or_else(|| line.find(",\"seconds\":"))
+            .or_else(|| line.find(",\"decode_seconds\":"));
         line[..at.expect("a record ends with a time or a rate")].to_owned()
     };
     text.lines().map(cut).collect()
@@ -239,9 +240,14 @@ pub struct Running {
 
 impl Running {
     pub fn start(place: &Place, out: &str, flags: &str) -> Self {
-        let log = place.path(&format!("{out}.log"));
+        Self::of(place, &format!("{out}.log"), &train_args(out, flags))
+    }
+
+    /// The program with these arguments; `log` takes its stderr.
+    pub fn of(place: &Place, log: &str, args: &[&str]) -> Self {
+        let log = place.path(log);
         let child = place
-            .command(&train_args(out, flags))
+            .command(args)
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .spawn()

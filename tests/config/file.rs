@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn an_unknown_key_names_line_and_neighbour() {
-    let refuse = |text: &str| usage(parse(text, "my.toml"));
+    let refuse = |text: &str| usage(parse::<CharLmConfig>(text, "my.toml"));
     assert_eq!(
         refuse("# comment\n\nhiden-size = 3\n"),
         "my.toml:3: unknown key \"hiden-size\": did you mean \"hidden-size\"?"
@@ -27,7 +27,7 @@ fn an_unknown_key_names_line_and_neighbour() {
 
 #[test]
 fn a_wrong_value_names_line_key_and_what_is_expected() {
-    let refuse = |text: &str| usage(parse(text, "my.toml"));
+    let refuse = |text: &str| usage(parse::<CharLmConfig>(text, "my.toml"));
     assert_eq!(
         refuse("seed = 2\nhidden-size = \"big\"\n"),
         "my.toml:2: hidden-size = \"big\" (a TOML string) cannot be used: hidden-size is a whole \
@@ -73,7 +73,7 @@ fn a_file_that_is_no_text_names_the_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
     std::fs::write(&path, b"seed = 1\n\xff\xfe").unwrap();
-    let message = usage(read(&path));
+    let message = usage(read::<CharLmConfig>(&path));
     assert!(
         message.ends_with("c.toml:2: not UTF-8 text; is this a TOML file?"),
         "{message}"

@@ -1,6 +1,7 @@
 //! Flags, configuration files, presets and what a resumed run may change.
 
 mod file;
+mod seq2seq;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,6 +12,7 @@ use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs, TrainCharlmArgs};
 use rnnx::cli::config_file::{parse, read, resolve, to_toml};
 use rnnx::train::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
 use rnnx::train::keys::KEYS;
+use rnnx::train::settings::Config;
 
 #[derive(Debug, Parser)]
 struct Train {
@@ -171,7 +173,7 @@ fn toml_round_trip() {
     for config in [CharLmConfig::default(), unusual()] {
         let text = to_toml(&config);
         std::fs::write(&path, &text).unwrap();
-        assert_eq!(read(&path).unwrap(), config, "{text}");
+        assert_eq!(read::<CharLmConfig>(&path).unwrap(), config, "{text}");
         assert!(text.contains("\nkind = \"charlm\"\nrnnx-version = \""));
         for key in KEYS {
             assert!(text.contains(&format!("# {}: ", key.about)), "{}", key.name);

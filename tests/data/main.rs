@@ -1,5 +1,5 @@
-//! The data floor: text rule, vocabulary, corpora, windows and batches. One file here for each
-//! file of `src/data`.
+//! The data floor: text rule, corpora, pairs, vocabularies, windows and batches. One file here for
+//! each file of `src/data`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,14 @@ use rnnx::data::corpus::CorpusSpec;
 
 mod batch;
 mod corpus;
+mod jsonl;
+mod pairs;
+mod prepare;
+mod python;
 mod text;
 mod vocab;
+mod wheels;
+mod words;
 
 /// The message of an error with the given exit code; every word of `parts` must be in it.
 #[track_caller]

@@ -3,10 +3,12 @@
 mod adam;
 mod attention;
 mod cast_dropout;
+mod concat;
 mod device;
 mod elementwise;
 mod faults;
 mod gemm;
+mod packed;
 mod primitives;
 mod recurrent;
 mod softmax_xent;

@@ -25,6 +25,9 @@ fn lstm_forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool
         .collect();
     let bias = values::<T>(4 * hidden, 3, 1.0);
     let c_prev = values::<f32>(n, 4, 1.0);
+    // Some sequences end with this step: all, the last two thirds, or none of them.
+    let next = [0, rows.div_ceil(3), rows][usize::from(table) + usize::from(first)];
+    let before = [values::<f32>(n, 5, 1.0), values::<T>(n, 6, 1.0)];
     let name = format!("lstm_gates_fwd_{}", T::SUFFIX);
     let bufs = [
         if first { Buf::Null } else { give(&z) },
@@ -35,8 +38,11 @@ fn lstm_forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool
         fresh::<T>(4 * n),
         fresh::<f32>(n),
         fresh::<T>(n),
+        give(&before[0]),
+        store::<T>(&before[1]),
         number(rows as u32),
         number(hidden as u32),
+        number(next as u32),
     ];
     let out = run(Launch::new(&name, blocks(n), 128), &bufs);
     let (mut gates, mut c, mut h) = (vec![0.0; 4 * n], vec![0.0; n], vec![0.0; n]);
@@ -72,6 +78,14 @@ fn lstm_forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool
     );
     assert_close("c", &get::<f32>(&out[6]), &c, 0.0, ARITHMETIC);
     assert_close("h", &load::<T>(&out[7]), &h, T::ROUNDING, ARITHMETIC);
+    let goes_on = next * hidden;
+    for (of_step, of_end, before) in [
+        (get::<f32>(&out[6]), get::<f32>(&out[8]), &before[0]),
+        (load::<T>(&out[7]), load::<T>(&out[9]), &before[1]),
+    ] {
+        assert_eq!(of_end[goes_on..], of_step[goes_on..]);
+        assert_eq!(of_end[..goes_on], before[..goes_on]);
+    }
 
     // Without the gates that only the backward pass needs: the same c and h.
     let mut bufs = bufs;
@@ -80,7 +94,8 @@ fn lstm_forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool
     assert!(again[6] == out[6] && again[7] == out[7]);
 }
 
-fn lstm_backward<T: Storage>(rows: usize, hidden: usize, last: bool, first: bool) {
+/// The backward pass, with or without an earlier step, and copying its state or not.
+fn lstm_backward<T: Storage>(rows: usize, hidden: usize, copied: bool, first: bool) {
     let n = rows * hidden;
     let gate = |seed| {
         values::<T>(n, seed, 0.5)
@@ -90,7 +105,7 @@ fn lstm_backward<T: Storage>(rows: usize, hidden: usize, last: bool, first: bool
     let [i, f, o] = [1, 2, 3].map(|seed| gate(seed).collect::<Vec<f32>>());
     let g = values::<T>(n, 4, 1.0);
     let (c, c_prev) = (values::<f32>(n, 5, 2.0), values::<f32>(n, 6, 2.0));
-    let dy = values::<T>(n, 7, 1.0);
+    let (dy, h_prev) = (values::<T>(n, 7, 1.0), values::<T>(n, 10, 1.0));
     let (dh, dc) = (values::<f32>(n, 8, 1.0), values::<f32>(n, 9, 1.0));
     let at = |e: usize, k: usize| e / hidden * 4 * hidden + k * hidden + e % hidden;
     let mut gates = vec![0.0; 4 * n];
@@ -102,13 +117,19 @@ fn lstm_backward<T: Storage>(rows: usize, hidden: usize, last: bool, first: bool
     let name = format!("lstm_gates_bwd_{}", T::SUFFIX);
     let bufs = [
         store::<T>(&dy),
-        if last { Buf::Null } else { give(&dh) },
-        if last { Buf::Null } else { give(&dc) },
+        give(&dh),
+        give(&dc),
         store::<T>(&gates),
         give(&c),
         if first { Buf::Null } else { give(&c_prev) },
+        if first {
+            Buf::Null
+        } else {
+            store::<T>(&h_prev)
+        },
         fresh::<T>(4 * n),
         fresh::<f32>(n),
+        if copied { fresh::<T>(n) } else { Buf::Null },
         number(rows as u32),
         number(hidden as u32),
     ];
@@ -116,9 +137,9 @@ fn lstm_backward<T: Storage>(rows: usize, hidden: usize, last: bool, first: bool
     let (mut dz, mut dc_prev) = (vec![0.0; 4 * n], vec![0.0; n]);
     for e in 0..n {
         let [i, f, g, o] = [i[e], f[e], g[e], o[e]].map(f64::from);
-        let dh = f64::from(dy[e]) + if last { 0.0 } else { f64::from(dh[e]) };
+        let dh = f64::from(dy[e]) + f64::from(dh[e]);
         let t = f64::from(c[e]).tanh();
-        let dc = if last { 0.0 } else { f64::from(dc[e]) } + dh * o * (1.0 - t * t);
+        let dc = f64::from(dc[e]) + dh * o * (1.0 - t * t);
         let before = if first { 0.0 } else { f64::from(c_prev[e]) };
         dz[at(e, 0)] = dc * g * i * (1.0 - i);
         dz[at(e, 1)] = dc * before * f * (1.0 - f);
@@ -126,8 +147,12 @@ fn lstm_backward<T: Storage>(rows: usize, hidden: usize, last: bool, first: bool
         dz[at(e, 3)] = dh * t * o * (1.0 - o);
         dc_prev[e] = dc * f;
     }
-    assert_close("dz", &load::<T>(&out[6]), &dz, T::ROUNDING, ARITHMETIC);
-    assert_close("dc_prev", &get::<f32>(&out[7]), &dc_prev, 0.0, ARITHMETIC);
+    assert_close("dz", &load::<T>(&out[7]), &dz, T::ROUNDING, ARITHMETIC);
+    assert_close("dc_prev", &get::<f32>(&out[8]), &dc_prev, 0.0, ARITHMETIC);
+    if copied {
+        let want = if first { vec![0.0; n] } else { h_prev };
+        assert_eq!(load::<T>(&out[9]), want);
+    }
 }
 
 #[test]
@@ -142,44 +167,66 @@ fn lstm_gates() {
     }
 }
 
-fn rnn<T: Storage>(rows: usize, hidden: usize) {
+/// One step of a batch of which rows from `next` on end with it.
+fn rnn_forward<T: Storage>(rows: usize, hidden: usize, next: usize) {
     let n = rows * hidden;
     let z = values::<f32>(n, 1, 1.5);
     let (x, bias) = (values::<T>(n, 2, 1.5), values::<T>(hidden, 3, 1.0));
-    let sizes = || [number(rows as u32), number(hidden as u32)];
-    let [r, c] = sizes();
-    let bufs = [
-        give(&z),
-        store::<T>(&x),
-        store::<T>(&bias),
-        fresh::<T>(n),
-        r,
-        c,
-    ];
+    let before = values::<T>(n, 6, 1.0);
     let name = format!("rnn_fwd_{}", T::SUFFIX);
-    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
-    let h = load::<T>(&out[3]);
-    let sum = |i: usize| f64::from(z[i]) + f64::from(x[i]) + f64::from(bias[i % hidden]);
-    let want: Vec<f64> = (0..n).map(|i| sum(i).tanh()).collect();
-    assert_close(&name, &h, &want, T::ROUNDING, ARITHMETIC);
-    let [r, c] = sizes();
-    let bufs = [Buf::Null, store::<T>(&x), Buf::Null, fresh::<T>(n), r, c];
-    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
-    let want: Vec<f64> = x.iter().map(|&x| f64::from(x).tanh()).collect();
-    assert_close(&name, &load::<T>(&out[3]), &want, T::ROUNDING, ARITHMETIC);
+    for all in [true, false] {
+        let bufs = [
+            if all { give(&z) } else { Buf::Null },
+            store::<T>(&x),
+            if all { store::<T>(&bias) } else { Buf::Null },
+            fresh::<T>(n),
+            store::<T>(&before),
+            number(rows as u32),
+            number(hidden as u32),
+            number(next as u32),
+        ];
+        let sum = |i: usize| match all {
+            true => f64::from(z[i]) + f64::from(x[i]) + f64::from(bias[i % hidden]),
+            false => f64::from(x[i]),
+        };
+        let want: Vec<f64> = (0..n).map(|i| sum(i).tanh()).collect();
+        let out = run(Launch::new(&name, blocks(n), 128), &bufs);
+        let h = load::<T>(&out[3]);
+        assert_close(&name, &h, &want, T::ROUNDING, ARITHMETIC);
+        let (kept, ended) = (&before[..next * hidden], &h[next * hidden..]);
+        assert_eq!(load::<T>(&out[4]), [kept, ended].concat(), "{name}: h_n");
+        // In place of x: the same.
+        let places = [0, 1, 2, 1, 4, 5, 6, 7];
+        let launch = Launch::new(&name, blocks(n), 128);
+        let in_place = run_all(&[(launch, &places)], &bufs);
+        assert!(in_place[1] == out[3] && in_place[4] == out[4]);
+    }
+}
 
+fn rnn_backward<T: Storage>(rows: usize, hidden: usize) {
+    let n = rows * hidden;
     let (dy, dh) = (values::<T>(n, 4, 1.0), values::<f32>(n, 5, 1.0));
-    for (with_dy, with_dh) in [(true, true), (false, true), (true, false)] {
-        let [r, c] = sizes();
+    let (h, h_prev) = (values::<T>(n, 6, 1.0), values::<T>(n, 7, 1.0));
+    let name = format!("rnn_bwd_{}", T::SUFFIX);
+    for (with_dy, with_dh, first) in [
+        (true, true, false),
+        (false, true, true),
+        (true, false, false),
+    ] {
         let bufs = [
             if with_dy { store::<T>(&dy) } else { Buf::Null },
             if with_dh { give(&dh) } else { Buf::Null },
             store::<T>(&h),
+            if first {
+                Buf::Null
+            } else {
+                store::<T>(&h_prev)
+            },
             fresh::<T>(n),
-            r,
-            c,
+            fresh::<T>(n),
+            number(rows as u32),
+            number(hidden as u32),
         ];
-        let name = format!("rnn_bwd_{}", T::SUFFIX);
         let out = run(Launch::new(&name, blocks(n), 128), &bufs);
         let want: Vec<f64> = (0..n)
             .map(|i| {
@@ -188,14 +235,18 @@ fn rnn<T: Storage>(rows: usize, hidden: usize) {
                 d * (1.0 - f64::from(h[i]) * f64::from(h[i]))
             })
             .collect();
-        assert_close(&name, &load::<T>(&out[3]), &want, T::ROUNDING, ARITHMETIC);
+        assert_close(&name, &load::<T>(&out[4]), &want, T::ROUNDING, ARITHMETIC);
+        let before = if first { vec![0.0; n] } else { h_prev.clone() };
+        assert_eq!(load::<T>(&out[5]), before, "{name}: before");
     }
 }
 
 #[test]
 fn rnn_steps() {
-    for (rows, hidden) in [(1, 1), (7, 33), (33, 7), (1, 257)] {
-        rnn::<f32>(rows, hidden);
-        rnn::<f16>(rows, hidden);
+    for (rows, hidden, next) in [(1, 1, 0), (7, 33, 3), (33, 7, 33), (1, 257, 1)] {
+        rnn_forward::<f32>(rows, hidden, next);
+        rnn_forward::<f16>(rows, hidden, next);
+        rnn_backward::<f32>(rows, hidden);
+        rnn_backward::<f16>(rows, hidden);
     }
 }

@@ -176,6 +176,49 @@ fn embeddings_and_their_gradients() {
     }
 }
 
+/// The gradient in f16: summed in f32, rounded once, written or added.
+#[test]
+fn gathers_gradient_in_f16() {
+    let (vocab, width) = (5usize, 33);
+    for rows in SIZES {
+        let dy = values::<f16>(rows * width, 5, 1.0);
+        let start = values::<f16>(vocab * width, 6, 1.0);
+        let ids: Vec<u32> = (0..rows as u32)
+            .map(|r| [0, 1, 3, 4][r as usize % 4])
+            .collect();
+        for accumulate in [false, true] {
+            let bufs = [
+                store::<f16>(&dy),
+                give(&ids),
+                store::<f16>(&start),
+                number(rows as u32),
+                number(width as u32),
+                number(rows as u32),
+                number(u32::from(accumulate)),
+            ];
+            let mut want: Vec<f64> = match accumulate {
+                true => start.iter().map(|&x| x.into()).collect(),
+                false => vec![0.0; vocab * width],
+            };
+            for (r, &id) in ids.iter().enumerate() {
+                for j in 0..width {
+                    want[id as usize * width + j] += f64::from(dy[r * width + j]);
+                }
+            }
+            let launch = Launch::new("gather_bwd_f16", vocab as u32, 64);
+            let out = run(launch, &bufs);
+            let bound = SUM * (rows + 1) as f32;
+            assert_close(
+                "gather_bwd_f16",
+                &load::<f16>(&out[2]),
+                &want,
+                f16::ROUNDING,
+                bound,
+            );
+        }
+    }
+}
+
 /// An id outside of the table is caught where it is used.
 #[test]
 fn an_id_outside_of_the_table() {

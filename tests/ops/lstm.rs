@@ -2,6 +2,7 @@
 //! 16 in f32, a slab has 16 batch rows and more, a chunk of the backward pass 192 rows of dz.
 
 mod numbers;
+mod packed;
 
 use super::{
     assert_refused, check_op, f32_matches_f64, f64s, ids, narrow, same_bits_with_any_pool, u32s,

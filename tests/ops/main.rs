@@ -5,13 +5,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attention;
 mod cast;
+mod concat;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod gather;
 mod lstm;
 mod matmul;
 mod reduce;
+mod rnn;
 mod softmax_xent;
 mod tape;
 

@@ -79,6 +79,77 @@ pub unsafe fn store_row<S: Simd, const N: usize>(p: *mut S::E, row: &[S::V; N]) 
     }
 }
 
+/// The columns `first..` of a row that has `columns` of them, zero behind its end.
+///
+/// # Safety
+/// `row` is valid for `columns` elements; S is available.
+#[inline(always)]
+pub unsafe fn load_columns<S: Simd, const N: usize>(
+    row: *const S::E,
+    first: usize,
+    columns: usize,
+) -> [S::V; N] {
+    // SAFETY: only columns below `columns` are read.
+    unsafe {
+        let mut values = [S::splat(S::E::ZERO); N];
+        for (k, v) in values.iter_mut().enumerate() {
+            let at = first + k * S::LANES;
+            if at + S::LANES <= columns {
+                *v = S::load(row.add(at));
+            } else if at < columns {
+                *v = S::load_part(row.add(at), columns - at);
+            }
+        }
+        values
+    }
+}
+
+/// Writes registers to columns `first..` of a row that has `columns` of them.
+///
+/// # Safety
+/// `row` is valid for `columns` elements; S is available.
+#[inline(always)]
+pub unsafe fn store_columns<S: Simd, const N: usize>(
+    row: *mut S::E,
+    first: usize,
+    columns: usize,
+    values: &[S::V; N],
+) {
+    for (k, &v) in values.iter().enumerate() {
+        let at = first + k * S::LANES;
+        // SAFETY: only columns below `columns` are written.
+        unsafe {
+            if at + S::LANES <= columns {
+                S::store(row.add(at), v);
+            } else if at < columns {
+                S::store_part(row.add(at), v, columns - at);
+            }
+        }
+    }
+}
+
+/// The sum of a register's lanes, in pairs.
+///
+/// # Safety
+/// S is available.
+#[inline(always)]
+pub unsafe fn sum_lanes<S: Simd>(v: S::V) -> S::E {
+    let mut lanes = [S::E::ZERO; MAX_LANES];
+    // SAFETY: no register has more lanes.
+    unsafe { S::store(lanes.as_mut_ptr(), v) };
+    let mut n = S::LANES / 2;
+    while n > 0 {
+        for i in 0..n {
+            lanes[i] += lanes[i + n];
+        }
+        n /= 2;
+    }
+    lanes[0]
+}
+
+/// Lanes of the widest register.
+const MAX_LANES: usize = 16;
+
 /// Registers a panel is wide. The LSTM's four gates of one block of units are one panel.
 pub const WIDTH: usize = 4;
 

@@ -16,27 +16,80 @@
 use super::forward::{Slab, Start, for_units};
 use crate::device::cpu::buffer::{Buffer, SharedMut};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
-use crate::device::cpu::tile::{Rows, WIDTH, for_row_tiles, load_row, multiply, store_row};
+use crate::device::cpu::tile::{
+    Rows, WIDTH, for_row_tiles, load_columns, load_row, multiply, store_columns, store_row,
+};
+use crate::dtype::Float;
 
 /// Rows of dz (steps times batch rows) in a chunk. With AVX-512 one panel of them is 48 KiB, which
 /// every tile of columns reads again from the nearest caches.
 const CHUNK_ROWS: usize = 192;
 
+/// The gradient of a [`super::forward::Context`]. `()` is that of none.
+pub trait ContextGradient<T> {
+    /// D, the number of the context's columns.
+    fn columns(&self) -> usize;
+
+    /// Panels that a row of dz has behind those of the gates: gradients of other linear functions
+    /// of h_{t-1}, whose weights are below W_hh.
+    fn panels(&self) -> usize;
+
+    /// The context's columns of a packed row.
+    fn row(&self, packed: usize) -> &[T];
+
+    /// From a step's dz `[panels][rows][4L]`, whose gates are there, to its other panels.
+    ///
+    /// # Safety
+    /// `dz` is valid for all panels; S is available.
+    unsafe fn step<S: Simd<E = T>>(&mut self, slab: Slab, t: usize, dz: *mut T);
+
+    /// What is left to do after the last step.
+    ///
+    /// # Safety
+    /// S is available.
+    unsafe fn finish<S: Simd<E = T>>(&mut self, slab: Slab);
+}
+
+impl<T> ContextGradient<T> for () {
+    #[inline(always)]
+    fn columns(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn panels(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn row(&self, _: usize) -> &[T] {
+        &[]
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Simd<E = T>>(&mut self, _: Slab, _: usize, _: *mut T) {}
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd<E = T>>(&mut self, _: Slab) {}
+}
+
 /// One slab's backward pass.
-pub struct Backward<'a, T> {
+pub struct Backward<'a, T, C> {
     /// The slab.
-    pub slab: Slab,
+    pub slab: Slab<'a>,
     /// What the gates started from.
     pub start: Start<'a, T>,
+    /// What was computed between the steps.
+    pub context: C,
     /// W_hh `[4H, H]` packed for dz W.
     pub w_hh: &'a [T],
-    /// W_ih `[4H, I]` packed for dz W, and dx `[T, B, I]` to be written, if it is wanted.
+    /// W_ih `[4H, I]` packed for dz W, and dx `[N, I]` to be written, if it is wanted.
     pub dx: Option<(&'a [T], SharedMut<T>)>,
     /// Initial hidden state `[B, H]`.
     pub h0: Option<&'a [T]>,
     /// Initial cell state `[B, H]`.
     pub c0: Option<&'a [T]>,
-    /// Output `[T, B, H]` of the forward pass.
+    /// Packed output `[N, H]` of the forward pass.
     pub y: &'a [T],
     /// Saved activated gates of all slabs.
     pub gates: &'a [T],
@@ -56,9 +109,9 @@ pub struct Backward<'a, T> {
 
 /// A slab's share of the gradients that are summed over the batch.
 pub struct Partial<T: Dispatch> {
-    /// `[units][I + H][4L]`
+    /// `[panels][I + D + H][4L]`; panels beyond the gates have a gradient for H alone.
     pub weights: Buffer<T>,
-    /// Of the bias `[gates]`, or of the gate table `[V, gates]`.
+    /// Of the bias `[panels * 4L]`, or of the gate table `[V, gates]`.
     pub start: Buffer<T>,
 }
 
@@ -68,18 +121,18 @@ pub(super) struct Scratch<T: Dispatch> {
     dh: Buffer<T>,
     /// dc `[units][rows][L]`.
     dc: Buffer<T>,
-    /// dz of a chunk `[steps][units][rows][4L]`.
+    /// dz of a chunk `[steps][panels][rows][4L]`.
     pub(super) dz: Buffer<T>,
-    /// [x_t | h_{t-1}] of a chunk, transposed in tiles: `[tiles][steps * rows][tile_rows]`.
+    /// [x_t | context | h_{t-1}] of a chunk, transposed in tiles: `[tiles][steps * rows][tile_rows]`.
     pub(super) inputs: Buffer<T>,
     pub(super) partial: Partial<T>,
 }
 
-impl<T: Dispatch> Task<T> for Backward<'_, T> {
-    type Output = Partial<T>;
+impl<T: Dispatch, C: ContextGradient<T>> Task<T> for Backward<'_, T, C> {
+    type Output = (Partial<T>, C);
 
     #[inline(always)]
-    unsafe fn run<S: Simd<E = T>>(self) -> Partial<T> {
+    unsafe fn run<S: Simd<E = T>>(mut self) -> (Partial<T>, C) {
         let chunk = (CHUNK_ROWS / self.slab.rows).clamp(1, self.slab.steps);
         let mut scratch = self.scratch(chunk);
         // SAFETY: offsets follow the documented layouts; slabs write disjoint rows.
@@ -90,8 +143,10 @@ impl<T: Dispatch> Task<T> for Backward<'_, T> {
                 let begin = end.saturating_sub(chunk);
                 for t in (begin..end).rev() {
                     self.gates::<S>(t, t - begin, &mut scratch);
+                    let dz = scratch.dz.as_mut_ptr().add(self.dz_at(t - begin, 0, 0));
+                    self.context.step::<S>(self.slab, t, dz);
                     if t > 0 || self.dh0.is_some() {
-                        self.hidden::<S>(t - begin, &mut scratch);
+                        self.hidden::<S>(t, t - begin, &mut scratch);
                     }
                 }
                 if let Some((w_ih, dx)) = self.dx {
@@ -102,31 +157,39 @@ impl<T: Dispatch> Task<T> for Backward<'_, T> {
                 end = begin;
             }
             self.store_state::<S>(&scratch);
+            self.context.finish::<S>(self.slab);
         }
-        scratch.partial
+        (scratch.partial, self.context)
     }
 }
 
-impl<T: Dispatch> Backward<'_, T> {
-    /// Columns of [x | h].
+impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
+    /// Columns of [x | context | h].
     pub(super) fn columns(&self) -> usize {
-        self.start.inputs() + self.slab.blocks.hidden
+        self.start.inputs() + self.context.columns() + self.slab.blocks.hidden
+    }
+
+    /// Panels of a row of dz.
+    #[inline(always)]
+    pub(super) fn panels(&self) -> usize {
+        self.slab.blocks.units() + self.context.panels()
     }
 
     fn scratch(&self, chunk: usize) -> Scratch<T> {
         let Slab { rows, blocks, .. } = self.slab;
         let tiles = self.columns().div_ceil(blocks.tile_rows);
+        let gates = self.panels() * blocks.panel();
         let start = match self.start {
-            Start::Dense { bias, .. } => bias.len(),
+            Start::Dense { .. } => gates,
             Start::Table { table, .. } => table.len(),
         };
         Scratch {
             dh: Buffer::zeros(rows * blocks.panels_of(blocks.hidden) * blocks.panel()),
             dc: Buffer::zeros(blocks.units() * rows * blocks.lanes),
-            dz: Buffer::uninit(chunk * rows * blocks.gates()),
+            dz: Buffer::uninit(chunk * rows * gates),
             inputs: Buffer::uninit(tiles * blocks.tile_rows * chunk * rows),
             partial: Partial {
-                weights: Buffer::zeros(blocks.gates() * self.columns()),
+                weights: Buffer::zeros(gates * self.columns()),
                 start: Buffer::zeros(start),
             },
         }
@@ -158,31 +221,29 @@ impl<T: Dispatch> Backward<'_, T> {
     #[inline(always)]
     unsafe fn gates<S: Simd<E = T>>(&self, t: usize, in_chunk: usize, s: &mut Scratch<T>) {
         let Slab {
-            batch,
             first,
             rows,
             blocks,
             ..
         } = self.slab;
         let (lanes, hidden, dh_width) = (S::LANES, blocks.hidden, self.dh_width());
+        let (active, packed) = (self.slab.active(t), self.slab.packed(t));
         // SAFETY: all offsets lie in this slab's parts of the saved tensors and of the scratch.
         unsafe {
             let one = S::splat(T::ONE);
             for u in 0..blocks.units() {
-                let n = blocks.real_units(u);
-                for row in 0..rows {
+                for row in 0..active {
                     let gates = self.gates.as_ptr().add(self.slab.gates_at(t, u, row));
                     let [i, f, g, o] = load_row::<S, WIDTH>(gates);
                     let c = S::load(self.cells.as_ptr().add(self.slab.cell_at(t, u, row)));
                     let c_prev = match (t, self.c0) {
                         (0, None) => S::splat(T::ZERO),
-                        (0, Some(c0)) => load_units::<S>(c0, (first + row) * hidden + u * lanes, n),
+                        (0, Some(c0)) => units_of::<S>(c0, first + row, u, hidden),
                         _ => S::load(self.cells.as_ptr().add(self.slab.cell_at(t - 1, u, row))),
                     };
                     let mut dh = S::load(s.dh.as_ptr().add(row * dh_width + u * lanes));
                     if let Some(dy) = self.dy {
-                        let at = (t * batch + first + row) * hidden + u * lanes;
-                        dh = S::add(dh, load_units::<S>(dy, at, n));
+                        dh = S::add(dh, units_of::<S>(dy, packed + row, u, hidden));
                     }
                     let dc_at = s.dc.as_mut_ptr().add((u * rows + row) * lanes);
                     let q = S::tanh(c);
@@ -205,45 +266,22 @@ impl<T: Dispatch> Backward<'_, T> {
     #[inline(always)]
     pub(super) fn dz_at(&self, step: usize, u: usize, row: usize) -> usize {
         let Slab { rows, blocks, .. } = self.slab;
-        ((step * blocks.units() + u) * rows + row) * blocks.panel()
+        ((step * self.panels() + u) * rows + row) * blocks.panel()
     }
 
-    /// acc = dz of M rows times one panel of packed weights, over all gates.
+    /// dh of the step before t = dz W_hh; that of rows without an element t stays.
     #[inline(always)]
-    unsafe fn dz_times<S: Simd<E = T>, const M: usize>(
-        &self,
-        dz: &[T],
-        step: usize,
-        row: usize,
-        panel: *const T,
-    ) -> [[S::V; WIDTH]; M] {
-        let width = WIDTH * S::LANES;
-        // SAFETY: the panel holds `gates` rows of 4L; dz holds the chunk.
-        unsafe {
-            let mut acc = [[S::splat(T::ZERO); WIDTH]; M];
-            for u in 0..self.slab.blocks.units() {
-                let dz = Rows {
-                    ptr: dz.as_ptr().add(self.dz_at(step, u, row)),
-                    row: width,
-                    step: 1,
-                };
-                acc = multiply::<S, M, WIDTH>(acc, width, dz, panel.add(u * width * width));
-            }
-            acc
-        }
-    }
-
-    /// dh of the step before = dz W_hh.
-    #[inline(always)]
-    unsafe fn hidden<S: Simd<E = T>>(&self, step: usize, s: &mut Scratch<T>) {
-        let blocks = self.slab.blocks;
+    unsafe fn hidden<S: Simd<E = T>>(&self, t: usize, step: usize, s: &mut Scratch<T>) {
+        let Slab { rows, blocks, .. } = self.slab;
+        let active = self.slab.active(t);
         let (width, dh_width) = (blocks.panel(), self.dh_width());
         for p in 0..blocks.panels_of(blocks.hidden) {
-            for_row_tiles!(S, self.slab.rows, |row, M| {
+            for_row_tiles!(S, active, |row, M| {
                 // SAFETY: panel p and rows row..row + M exist; dh rows are padded to whole panels.
                 unsafe {
-                    let panel = self.w_hh.as_ptr().add(p * blocks.gates() * width);
-                    let acc = self.dz_times::<S, M>(&s.dz, step, row, panel);
+                    let panel = self.w_hh.as_ptr().add(p * self.panels() * width * width);
+                    let dz = s.dz.as_ptr().add(self.dz_at(step, 0, row));
+                    let acc = dz_times::<S, M>(dz, rows, self.panels(), panel);
                     for (m, acc) in acc.iter().enumerate() {
                         let at = (row + m) * dh_width + p * width;
                         store_row::<S, WIDTH>(s.dh.as_mut_ptr().add(at), acc);
@@ -263,24 +301,20 @@ impl<T: Dispatch> Backward<'_, T> {
         dx: SharedMut<T>,
         s: &Scratch<T>,
     ) {
-        let Slab {
-            batch,
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
+        let Slab { rows, blocks, .. } = self.slab;
         let (inputs, width) = (self.start.inputs(), blocks.panel());
         for p in 0..blocks.panels_of(inputs) {
             for t in begin..end {
-                for_row_tiles!(S, rows, |row, M| {
+                let (active, packed) = (self.slab.active(t), self.slab.packed(t));
+                for_row_tiles!(S, active, |row, M| {
                     // SAFETY: panel p exists; the rows of dx belong to this slab.
                     unsafe {
                         let panel = w_ih.as_ptr().add(p * blocks.gates() * width);
-                        let acc = self.dz_times::<S, M>(&s.dz, t - begin, row, panel);
+                        let dz = s.dz.as_ptr().add(self.dz_at(t - begin, 0, row));
+                        let acc = dz_times::<S, M>(dz, rows, blocks.units(), panel);
                         for (m, acc) in acc.iter().enumerate() {
-                            let to = dx.at((t * batch + first + row + m) * inputs);
-                            store_columns::<S>(to, p * width, inputs, acc);
+                            let to = dx.at((packed + row + m) * inputs);
+                            store_columns::<S, WIDTH>(to, p * width, inputs, acc);
                         }
                     }
                 });
@@ -311,32 +345,37 @@ impl<T: Dispatch> Backward<'_, T> {
     }
 }
 
-/// The first n units from `data[at..]`, zero behind them.
+/// The units of block u in a row of `[.., H]`, zero behind the last one.
 #[inline(always)]
-unsafe fn load_units<S: Simd>(data: &[S::E], at: usize, n: usize) -> S::V {
-    // SAFETY: the caller's range lies in `data`.
-    unsafe {
-        let p = data.as_ptr().add(at);
-        if n == S::LANES {
-            S::load(p)
-        } else {
-            S::load_part(p, n)
-        }
-    }
+unsafe fn units_of<S: Simd>(data: &[S::E], row: usize, u: usize, hidden: usize) -> S::V {
+    // SAFETY: the caller's row lies in `data`.
+    unsafe { load_columns::<S, 1>(data.as_ptr().add(row * hidden), u * S::LANES, hidden)[0] }
 }
 
-/// Writes one tile row to columns `first..` of a row that has `columns` of them.
+/// dz of M rows times one panel of packed weights. dz is `[panels][rows][4L]` from the first of the M
+/// rows on.
+///
+/// # Safety
+/// `dz` is valid for M rows of each panel, `weights` for `panels * 4L` rows of 4L; S is available.
 #[inline(always)]
-unsafe fn store_columns<S: Simd>(to: *mut S::E, first: usize, columns: usize, row: &[S::V; WIDTH]) {
-    for (k, &v) in row.iter().enumerate() {
-        let at = first + k * S::LANES;
-        // SAFETY: only columns below `columns` are written.
-        unsafe {
-            if at + S::LANES <= columns {
-                S::store(to.add(at), v);
-            } else if at < columns {
-                S::store_part(to.add(at), v, columns - at);
-            }
+pub unsafe fn dz_times<S: Simd, const M: usize>(
+    dz: *const S::E,
+    rows: usize,
+    panels: usize,
+    weights: *const S::E,
+) -> [[S::V; WIDTH]; M] {
+    let width = WIDTH * S::LANES;
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let mut acc = [[S::splat(S::E::ZERO); WIDTH]; M];
+        for u in 0..panels {
+            let dz = Rows {
+                ptr: dz.add(u * rows * width),
+                row: width,
+                step: 1,
+            };
+            acc = multiply::<S, M, WIDTH>(acc, width, dz, weights.add(u * width * width));
         }
+        acc
     }
 }

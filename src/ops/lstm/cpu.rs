@@ -2,32 +2,16 @@
 
 use super::backward::{self, Partial};
 use super::forward::{self, Slab};
-use super::pack::{self, Blocks};
+use super::pack::{self, Blocks, Columns};
 use super::{Input, Output, SavedInput, Sizes, outputs};
 use crate::autograd::{self, Grads, Slot, Tape, Var};
+use crate::data::packing::Packing;
 use crate::device::cpu::buffer::{Buffer, SharedMut};
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
-
-impl Sizes {
-    /// Slabs of an eighth of the batch, but at least 16 rows and at most 64.
-    fn slabs(self, blocks: Blocks) -> Vec<Slab> {
-        let rows = self.batch.div_ceil(8).clamp(16, 64);
-        (0..self.batch)
-            .step_by(rows)
-            .map(|first| Slab {
-                steps: self.steps,
-                batch: self.batch,
-                first,
-                rows: rows.min(self.batch - first),
-                blocks,
-            })
-            .collect()
-    }
-}
 
 /// What the forward pass leaves for the backward pass.
 struct Node<T: Stored + Dispatch> {
@@ -36,9 +20,9 @@ struct Node<T: Stored + Dispatch> {
     w_hh: Var,
     state: Option<(Var, Var)>,
     y: Tensor,
-    /// Activated gates, blocked: `[slab][T][units][rows][4L]`.
+    /// Activated gates, blocked: `[slab][steps][units][rows][4L]`.
     gates: Buffer<T>,
-    /// Cell states, blocked: `[slab][T][units][rows][L]`.
+    /// Cell states, blocked: `[slab][steps][units][rows][L]`.
     cells: Buffer<T>,
     y_slot: Option<Slot>,
     h_n_slot: Option<Slot>,
@@ -52,12 +36,10 @@ pub(super) fn run<T: Stored + Dispatch>(
     state: Option<(&Var, &Var)>,
     sizes: Sizes,
 ) -> Result<Output> {
-    let Sizes {
-        steps,
-        batch,
-        hidden,
-    } = sizes;
+    let hidden = sizes.hidden;
+    let (packed, batch) = (sizes.packing.rows(), sizes.packing.batch());
     let blocks = Blocks::new::<T>(hidden);
+    let slabs = Slab::all(&sizes.packing, blocks);
     let saved_input = SavedInput::of(input);
     let rows = pack::rows(blocks, saved_input.start_var().value().data::<T>()?);
     let start = saved_input.start::<T>(&rows)?;
@@ -69,10 +51,10 @@ pub(super) fn run<T: Stored + Dispatch>(
     let h0 = state.map(|(h, _)| h.value().data::<T>()).transpose()?;
     let c0 = state.map(|(_, c)| c.value().data::<T>()).transpose()?;
 
-    let mut y = Tensor::uninit::<T>([steps, batch, hidden]);
+    let mut y = Tensor::uninit::<T>([packed, hidden]);
     let mut c_n = Tensor::uninit::<T>([batch, hidden]);
     let mut saved = tape.is_recording().then(|| {
-        let gates = steps * batch * blocks.gates();
+        let gates = Slab::saved_rows(&slabs) * blocks.gates();
         (Buffer::<T>::uninit(gates), Buffer::<T>::uninit(gates / 4))
     });
     let y_out = SharedMut::new(y.data_mut::<T>()?);
@@ -80,10 +62,11 @@ pub(super) fn run<T: Stored + Dispatch>(
     let saved_out = saved
         .as_mut()
         .map(|(g, c)| (SharedMut::new(g), SharedMut::new(c)));
-    sizes.slabs(blocks).into_par_iter().for_each(|slab| {
+    slabs.into_par_iter().with_max_len(1).for_each(|slab| {
         T::dispatch(forward::Forward {
             slab,
             start,
+            context: (),
             weights: &weights,
             h0,
             c0,
@@ -93,8 +76,7 @@ pub(super) fn run<T: Stored + Dispatch>(
         });
     });
 
-    let h_n = y.slice((steps - 1) * batch * hidden, [batch, hidden])?;
-    let h_n = Tensor::from_slice(h_n.data::<T>()?, [batch, hidden])?;
+    let h_n = last_rows::<T>(&sizes.packing, &y)?;
     let out = outputs(tape, input, w_hh, state, [y.clone(), h_n, c_n]);
     if let Some((gates, cells)) = saved.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
@@ -113,6 +95,20 @@ pub(super) fn run<T: Stored + Dispatch>(
     Ok(out)
 }
 
+/// The row of `[N, H]` of each sequence's last element: `[B, H]`.
+pub fn last_rows<T: Stored>(packing: &Packing, y: &Tensor) -> Result<Tensor> {
+    let hidden = y.shape().last();
+    let mut last = Tensor::uninit::<T>([packing.batch(), hidden]);
+    let (from, to) = (y.data::<T>()?, last.data_mut::<T>()?);
+    for t in 0..packing.steps() {
+        // Those that have no element t + 1.
+        let (first, end) = (packing.active(t + 1), packing.active(t));
+        let (at, n) = ((packing.offset(t) + first) * hidden, (end - first) * hidden);
+        to[first * hidden..][..n].copy_from_slice(&from[at..at + n]);
+    }
+    Ok(last)
+}
+
 impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
     fn name(&self) -> &'static str {
         "lstm"
@@ -125,15 +121,18 @@ impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
         if dy.is_none() && dh_n.is_none() && dc_n.is_none() {
             return Ok(());
         }
-        let Sizes { batch, hidden, .. } = self.sizes;
+        let (batch, hidden) = (self.sizes.packing.batch(), self.sizes.hidden);
         let blocks = Blocks::new::<T>(hidden);
         let rows = pack::rows(blocks, self.input.start_var().value().data::<T>()?);
-        let w_hh = pack::backward(blocks, self.w_hh.value().data::<T>()?);
+        let w_hh = pack::backward(blocks, self.w_hh.value().data::<T>()?, 0..hidden, &[]);
         let mut dx = match &self.input {
-            SavedInput::Dense { x, w_ih, .. } if x.slot().is_some() => Some((
-                pack::backward(blocks, w_ih.value().data::<T>()?),
-                Tensor::uninit::<T>(x.value().shape().clone()),
-            )),
+            SavedInput::Dense { x, w_ih, .. } if x.slot().is_some() => {
+                let columns = 0..x.value().shape().last();
+                Some((
+                    pack::backward(blocks, w_ih.value().data::<T>()?, columns, &[]),
+                    Tensor::uninit::<T>(x.value().shape().clone()),
+                ))
+            }
             _ => None,
         };
         let mut state = [None, None];
@@ -192,12 +191,14 @@ impl<T: Stored + Dispatch> Node<T> {
             .transpose()?;
         let y = self.y.data::<T>()?;
         let (dy, dh_n, dc_n) = (slice::<T>(dy)?, slice::<T>(dh_n)?, slice::<T>(dc_n)?);
-        let slabs = self.sizes.slabs(blocks).into_par_iter();
-        Ok(slabs
+        let slabs = Slab::all(&self.sizes.packing, blocks).into_par_iter();
+        let partials = slabs
+            .with_max_len(1)
             .map(|slab| {
                 T::dispatch(backward::Backward {
                     slab,
                     start,
+                    context: (),
                     w_hh,
                     dx,
                     h0,
@@ -211,8 +212,10 @@ impl<T: Stored + Dispatch> Node<T> {
                     dh0,
                     dc0,
                 })
+                .0
             })
-            .collect())
+            .collect();
+        Ok(partials)
     }
 
     /// Sums the slabs' shares into the gradients of the parameters.
@@ -226,15 +229,23 @@ impl<T: Stored + Dispatch> Node<T> {
     ) -> Result<()> {
         let weights: Vec<&[T]> = partials.iter().map(|p| &p.weights[..]).collect();
         let starts: Vec<&[T]> = partials.iter().map(|p| &p.start[..]).collect();
+        let inputs = match &self.input {
+            SavedInput::Dense { w_ih, .. } => w_ih.value().shape().last(),
+            SavedInput::Table { .. } => 0,
+        };
         let mut weight = |var: &Var, first: usize| {
+            let columns = Columns {
+                of: inputs + blocks.hidden,
+                first,
+                count: var.value().shape().last(),
+            };
             grads.write::<T>(var.slot(), var.value().shape(), |to, accumulate| {
-                pack::unpack_weight(blocks, &weights, first, to, accumulate);
+                let position = |row| blocks.position(row);
+                pack::unpack_weight(blocks, &weights, columns, position, to, accumulate);
                 Ok(())
             })
         };
-        let mut inputs = 0;
         if let SavedInput::Dense { w_ih, .. } = &self.input {
-            inputs = w_ih.value().shape().last();
             weight(w_ih, 0)?;
         }
         weight(&self.w_hh, inputs)?;

@@ -1,15 +1,16 @@
-//! The LSTM on a GPU, stage 1: a product and a fused gate kernel for each step, and one large
-//! product each for the input side, dx and the weight gradients over the whole sequence.
+//! The LSTM on a GPU, stage 1: a product and a fused gate kernel for each step over its active rows,
+//! and one large product each for the input side, dx and the weight gradients over all packed rows.
 
 use super::{Input, Output, SavedInput, Sizes};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
-use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::device::driver::DevicePtr;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::cast::convert;
 use crate::ops::embedding::segment_sum;
 use crate::ops::gpu::{self, GpuMat};
+use crate::ops::packed::{launch_units, matrix, row_at, state_gradient};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -19,32 +20,15 @@ struct Node {
     input: SavedInput,
     w_hh: Var,
     state: Option<(Var, Var)>,
-    /// Hidden states `[T, B, H]`.
+    /// Hidden states `[N, H]`.
     y: Tensor,
-    /// Activated gates `[T, B, 4H]`.
+    /// Activated gates `[N, 4H]`.
     gates: Tensor,
-    /// Cell states `[T, B, H]`, f32.
+    /// Cell states `[N, H]`, f32.
     cells: Tensor,
     y_slot: Option<Slot>,
     h_n_slot: Option<Slot>,
     c_n_slot: Option<Slot>,
-}
-
-/// One thread a unit.
-fn unit_launch(kernel: &str, sizes: Sizes) -> Launch<'_> {
-    let threads = 256;
-    let units = sizes.batch * sizes.hidden;
-    Launch::new(kernel, units.div_ceil(threads) as u32, threads as u32)
-}
-
-/// The address of row block t of a `[T, B, width]` tensor.
-fn step_of(t: &Tensor, step: usize) -> Result<DevicePtr> {
-    let bytes = t.numel() / t.dims()[0] * t.dtype().size();
-    Ok(t.ptr()?.offset(step * bytes))
-}
-
-fn null_or(t: Option<&Tensor>) -> Result<DevicePtr> {
-    t.map_or(Ok(DevicePtr::NULL), Tensor::ptr)
 }
 
 /// The states are of the layer's data type for h and f32 for c, at both ends.
@@ -56,21 +40,17 @@ pub(super) fn run(
     state: Option<(&Var, &Var)>,
     sizes: Sizes,
 ) -> Result<Output> {
-    let Sizes {
-        steps,
-        batch,
-        hidden,
-    } = sizes;
+    let (packing, hidden) = (&sizes.packing, sizes.hidden);
+    let (rows, batch) = (packing.rows(), packing.batch());
     let dtype = w_hh.value().dtype();
-    let y = Tensor::on_gpu(gpu, dtype, [steps, batch, hidden])?;
+    let y = Tensor::on_gpu(gpu, dtype, [rows, hidden])?;
     let saved = tape.is_recording();
-    let cells = Tensor::on_gpu(
-        gpu,
-        DType::F32,
-        [if saved { steps } else { 1 }, batch, hidden],
-    )?;
+    let h_n = Tensor::on_gpu(gpu, dtype, [batch, hidden])?;
+    let c_n = Tensor::on_gpu(gpu, DType::F32, [batch, hidden])?;
+    // Unless they are saved, a step's cell states overwrite those of the step before.
+    let cells = Tensor::on_gpu(gpu, DType::F32, [if saved { rows } else { batch }, hidden])?;
     let gates = match saved {
-        true => Some(Tensor::on_gpu(gpu, dtype, [steps, batch, 4 * hidden])?),
+        true => Some(Tensor::on_gpu(gpu, dtype, [rows, 4 * hidden])?),
         false => None,
     };
     // x_t W_ih^T for all t at once; or the table whose rows the ids name.
@@ -80,7 +60,7 @@ pub(super) fn run(
                 GpuMat::of(x.value(), false)?,
                 GpuMat::of(w_ih.value(), true)?,
             );
-            let side = Tensor::on_gpu(gpu, dtype, [steps, batch, 4 * hidden])?;
+            let side = Tensor::on_gpu(gpu, dtype, [rows, 4 * hidden])?;
             gpu::gemm(gpu, x, w, side.ptr()?, dtype, false)?;
             (side, None, bias.value().ptr()?)
         }
@@ -88,45 +68,45 @@ pub(super) fn run(
     };
     let z = Tensor::on_gpu(gpu, DType::F32, [batch, 4 * hidden])?;
     let kernel = format!("lstm_gates_fwd_{dtype}");
-    let cell_at = |t: usize| step_of(&cells, if saved { t } else { 0 });
-    for t in 0..steps {
+    let cells_at = |row: usize| match saved {
+        true => row_at(&cells, packing, row),
+        false => cells.ptr(),
+    };
+    for t in 0..packing.steps() {
+        let (first, active) = (packing.offset(t), packing.active(t));
         let h_prev = match (t, state) {
             (0, None) => None,
             (0, Some((h0, _))) => Some(h0.value().ptr()?),
-            _ => Some(step_of(&y, t - 1)?),
+            _ => Some(row_at(&y, packing, packing.offset(t - 1))?),
         };
         if let Some(ptr) = h_prev {
-            let h = rows_at(ptr, dtype, batch, hidden);
+            let h = matrix(ptr, dtype, active, hidden);
             let w = GpuMat::of(w_hh.value(), true)?;
             gpu::gemm(gpu, h, w, z.ptr()?, DType::F32, false)?;
         }
         let c_prev = match (t, state) {
             (0, None) => DevicePtr::NULL,
             (0, Some((_, c0))) => c0.value().ptr()?,
-            _ => cell_at(t - 1)?,
+            _ => cells_at(packing.offset(t - 1))?,
         };
         let (x, ids) = match ids {
-            Some(ids) => (side.ptr()?, step_of(ids, t)?),
-            None => (step_of(&side, t)?, DevicePtr::NULL),
+            Some(ids) => (side.ptr()?, row_at(ids, packing, first)?),
+            None => (row_at(&side, packing, first)?, DevicePtr::NULL),
         };
         let gates = match &gates {
-            Some(gates) => step_of(gates, t)?,
+            Some(gates) => row_at(gates, packing, first)?,
             None => DevicePtr::NULL,
         };
-        let z = if h_prev.is_some() {
-            z.ptr()?
-        } else {
-            DevicePtr::NULL
+        let z = match h_prev {
+            Some(_) => z.ptr()?,
+            None => DevicePtr::NULL,
         };
-        let pointers = [z, x, ids, bias, c_prev, gates, cell_at(t)?, step_of(&y, t)?];
-        launch_units(gpu, &kernel, sizes, &pointers)?;
+        let (c, h) = (cells_at(first)?, row_at(&y, packing, first)?);
+        let (c_n, h_n) = (c_n.ptr()?, h_n.ptr()?);
+        let pointers = [z, x, ids, bias, c_prev, gates, c, h, c_n, h_n];
+        let sizes = [active, hidden, packing.active(t + 1)];
+        launch_units(gpu, &kernel, &pointers, &sizes)?;
     }
-    let last = |t: &Tensor| {
-        let rows = t.dims()[0];
-        t.slice((rows - 1) * batch * hidden, [batch, hidden])?
-            .copy_on_gpu(gpu)
-    };
-    let (h_n, c_n) = (last(&y)?, last(&cells)?);
     let out = super::outputs(tape, input, w_hh, state, [y.clone(), h_n, c_n]);
     if let Some(gates) = gates.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
@@ -143,24 +123,6 @@ pub(super) fn run(
         });
     }
     Ok(out)
-}
-
-fn launch_units(gpu: &Gpu, kernel: &str, sizes: Sizes, pointers: &[DevicePtr]) -> Result<()> {
-    let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
-    args.extend([
-        Arg::from(sizes.batch as u32),
-        Arg::from(sizes.hidden as u32),
-    ]);
-    gpu.launch(&unit_launch(kernel, sizes), &args)
-}
-
-fn rows_at(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) -> GpuMat {
-    GpuMat {
-        ptr,
-        dtype,
-        stored: (rows, columns),
-        transposed: false,
-    }
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -181,41 +143,51 @@ impl Backward for Node {
         else {
             return Ok(());
         };
-        let Sizes {
-            steps,
-            batch,
-            hidden,
-        } = self.sizes;
+        let (packing, hidden) = (&self.sizes.packing, self.sizes.hidden);
         let dtype = self.y.dtype();
-        let dz = Tensor::on_gpu(gpu, dtype, [steps, batch, 4 * hidden])?;
-        let dh = Tensor::on_gpu(gpu, DType::F32, [batch, hidden])?;
-        let dc = Tensor::on_gpu(gpu, DType::F32, [batch, hidden])?;
-        let dh_n = dh_n.map(|t| convert(&t, DType::F32)).transpose()?;
+        let dz = Tensor::on_gpu(gpu, dtype, [packing.rows(), 4 * hidden])?;
+        let dh = state_gradient(gpu, dh_n, [packing.batch(), hidden])?;
+        let dc = state_gradient(gpu, dc_n, [packing.batch(), hidden])?;
+        let before = match packing.is_uniform() {
+            true => None,
+            false => Some(Tensor::on_gpu(gpu, dtype, [packing.rows(), hidden])?),
+        };
         let kernel = format!("lstm_gates_bwd_{dtype}");
-        for t in (0..steps).rev() {
-            let dy = dy
-                .as_ref()
-                .map_or(Ok(DevicePtr::NULL), |dy| step_of(dy, t))?;
-            let (dh_next, dc_next) = match t + 1 == steps {
-                true => (null_or(dh_n.as_ref())?, null_or(dc_n.as_ref())?),
-                false => (dh.ptr()?, dc.ptr()?),
+        for t in (0..packing.steps()).rev() {
+            let (first, active) = (packing.offset(t), packing.active(t));
+            let dy = match &dy {
+                Some(dy) => row_at(dy, packing, first)?,
+                None => DevicePtr::NULL,
             };
-            let c_prev = match (t, &self.state) {
-                (0, None) => DevicePtr::NULL,
-                (0, Some((_, c0))) => c0.value().ptr()?,
-                _ => step_of(&self.cells, t - 1)?,
+            let (h_prev, c_prev) = match (t, &self.state) {
+                (0, None) => (DevicePtr::NULL, DevicePtr::NULL),
+                (0, Some((h0, c0))) => (h0.value().ptr()?, c0.value().ptr()?),
+                _ => {
+                    let row = packing.offset(t - 1);
+                    (
+                        row_at(&self.y, packing, row)?,
+                        row_at(&self.cells, packing, row)?,
+                    )
+                }
             };
-            let (gates, c) = (step_of(&self.gates, t)?, step_of(&self.cells, t)?);
-            let to = step_of(&dz, t)?;
-            let pointers = [dy, dh_next, dc_next, gates, c, c_prev, to, dc.ptr()?];
-            launch_units(gpu, &kernel, self.sizes, &pointers)?;
+            let gates = row_at(&self.gates, packing, first)?;
+            let c = row_at(&self.cells, packing, first)?;
+            let to = row_at(&dz, packing, first)?;
+            let h_before = match &before {
+                Some(before) => row_at(before, packing, first)?,
+                None => DevicePtr::NULL,
+            };
+            let (dh_at, dc_at) = (dh.ptr()?, dc.ptr()?);
+            let state = [dh_at, dc_at, gates, c, c_prev, h_prev];
+            let pointers = [&[dy], &state[..], &[to, dc_at, h_before]].concat();
+            launch_units(gpu, &kernel, &pointers, &[active, hidden])?;
             if t > 0 || self.state.is_some() {
-                let dz = rows_at(to, dtype, batch, 4 * hidden);
+                let dz = matrix(to, dtype, active, 4 * hidden);
                 let w = GpuMat::of(self.w_hh.value(), false)?;
                 gpu::gemm(gpu, dz, w, dh.ptr()?, DType::F32, false)?;
             }
         }
-        self.give(grads, gpu, &dz, dh, dc)
+        self.give(grads, gpu, &dz, before, [dh, dc])
     }
 }
 
@@ -225,8 +197,8 @@ impl Node {
         grads: &mut Grads,
         gpu: &Arc<Gpu>,
         dz: &Tensor,
-        dh0: Tensor,
-        dc0: Tensor,
+        before: Option<Tensor>,
+        [dh0, dc0]: [Tensor; 2],
     ) -> Result<()> {
         let dtype = dz.dtype();
         match &self.input {
@@ -246,7 +218,7 @@ impl Node {
                 segment_sum(grads, table.slot(), gpu, dz, ids, shape)?;
             }
         }
-        self.give_w_hh(grads, gpu, dz)?;
+        self.give_w_hh(grads, gpu, dz, before)?;
         if let Some((h0, c0)) = &self.state {
             grads.add(h0.slot(), convert(&dh0, dtype)?)?;
             grads.add(c0.slot(), dc0)?;
@@ -254,43 +226,43 @@ impl Node {
         Ok(())
     }
 
-    /// dW_hh = sum over t of dz_t^T h_{t-1}: one product over steps 1..T, and one for step 0 where
-    /// there is an initial state.
-    fn give_w_hh(&self, grads: &mut Grads, gpu: &Arc<Gpu>, dz: &Tensor) -> Result<()> {
-        let Sizes {
-            steps,
-            batch,
-            hidden,
-        } = self.sizes;
-        let dtype = dz.dtype();
+    /// dW_hh = sum over t of dz_t^T h_{t-1}: one product over all packed rows where the h_{t-1} were
+    /// gathered. Sequences of one length need no gathering: one product over steps 1..T, and one
+    /// for step 0 where there is an initial state.
+    fn give_w_hh(
+        &self,
+        grads: &mut Grads,
+        gpu: &Arc<Gpu>,
+        dz: &Tensor,
+        before: Option<Tensor>,
+    ) -> Result<()> {
+        let (packing, hidden) = (&self.sizes.packing, self.sizes.hidden);
+        let (rows, batch, dtype) = (packing.rows(), packing.batch(), dz.dtype());
+        let mut parts = Vec::new();
+        if let Some(before) = &before {
+            parts.push((0, rows, before.ptr()?));
+        } else {
+            if let Some((h0, _)) = &self.state {
+                parts.push((0, batch, h0.value().ptr()?));
+            }
+            if rows > batch {
+                parts.push((batch, rows - batch, self.y.ptr()?));
+            }
+        }
         let shape = self.w_hh.value().shape();
         grads.write_gpu(self.w_hh.slot(), gpu, DType::F32, shape, |to| {
-            let mut accumulate = to.accumulate;
-            let mut product = |dz: DevicePtr, h: DevicePtr, rows: usize| {
+            if parts.is_empty() && !to.accumulate {
+                // One step from a zero state.
+                let bytes = shape.numel() * to.dtype.size();
+                gpu.driver().fill(to.ptr, 0, bytes)?;
+            }
+            for (k, (first, rows, h)) in parts.into_iter().enumerate() {
                 let dz = GpuMat {
                     transposed: true,
-                    ..rows_at(dz, dtype, rows, 4 * hidden)
+                    ..matrix(row_at(dz, packing, first)?, dtype, rows, 4 * hidden)
                 };
-                let h = rows_at(h, dtype, rows, hidden);
-                gpu::gemm(
-                    gpu,
-                    dz,
-                    h,
-                    to.ptr,
-                    to.dtype,
-                    std::mem::replace(&mut accumulate, true),
-                )
-            };
-            if let Some((h0, _)) = &self.state {
-                product(dz.ptr()?, h0.value().ptr()?, batch)?;
-            }
-            if steps > 1 {
-                product(step_of(dz, 1)?, self.y.ptr()?, (steps - 1) * batch)?;
-            }
-            if !accumulate {
-                // One step from a zero state: no gradient has been written.
-                gpu.driver()
-                    .fill(to.ptr, 0, shape.numel() * to.dtype.size())?;
+                let h = matrix(h, dtype, rows, hidden);
+                gpu::gemm(gpu, dz, h, to.ptr, to.dtype, to.accumulate || k > 0)?;
             }
             Ok(())
         })

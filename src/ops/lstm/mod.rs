@@ -12,26 +12,29 @@
 //! **cpu** (`cpu.rs`, `forward.rs`, `backward.rs`, `weights.rs`): batch rows are independent through
 //! the recurrence, so each task owns a slab of rows for the whole sequence and the slabs' weight
 //! gradients are summed in their order. The slabs depend on the batch size alone, so the bits do not
-//! depend on the number of threads.
+//! depend on the number of threads. In a packed batch the rows that have ended are the last ones of
+//! their slab: they are left out of its tiles.
 //!
 //! **gpu** (`gpu.rs`): a product and a fused gate kernel a step, and large products over all steps.
 
-mod backward;
-mod cpu;
-mod forward;
+pub(super) mod backward;
+pub(super) mod cpu;
+pub(super) mod forward;
 mod gpu;
-mod pack;
+pub(super) mod pack;
 mod weights;
 
 use crate::autograd::{Tape, Var};
+use crate::data::packing::Packing;
 use crate::error::{Error, Result};
+use crate::shape::Shape;
 use crate::tensor::{Stored, Tensor, for_float};
 use forward::Start;
 
 /// Where the gates' input side comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// x `[T, B, I]`, W_ih `[4H, I]`, b `[4H]`.
+    /// x `[T, B, I]` or packed `[N, I]`, W_ih `[4H, I]`, b `[4H]`.
     Dense {
         /// Input sequence, time first.
         x: &'a Var,
@@ -40,7 +43,7 @@ pub enum Input<'a> {
         /// Bias.
         bias: &'a Var,
     },
-    /// A gate table E W_ih^T + b `[V, 4H]`, of which ids `[T, B]` pick the rows: a gather in place
+    /// A gate table E W_ih^T + b `[V, 4H]`, of which ids `[T, B]` or `[N]` pick the rows: a gather in place
     /// of a product over the whole sequence.
     Table {
         /// Gate table.
@@ -53,15 +56,16 @@ pub enum Input<'a> {
 /// The outputs of a layer.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Hidden states `[T, B, H]`.
+    /// Hidden states `[T, B, H]`, packed `[N, H]`.
     pub y: Var,
-    /// Last hidden state `[B, H]`.
+    /// Hidden state after each row's last element `[B, H]`.
     pub h_n: Var,
-    /// Last cell state `[B, H]`.
+    /// Cell state after each row's last element `[B, H]`.
     pub c_n: Var,
 }
 
-/// Runs a layer over a sequence. `state` is the initial (h, c), each `[B, H]`; zero if absent.
+/// Runs a layer over sequences of one length. `state` is the initial (h, c), each `[B, H]`; zero if
+/// absent.
 ///
 /// # Errors
 /// [`Error::Op`] for shapes or data types that do not fit, or an id outside the table.
@@ -71,60 +75,103 @@ pub fn lstm(
     w_hh: &Var,
     state: Option<(&Var, &Var)>,
 ) -> Result<Output> {
-    let sizes = check(input, w_hh, state)?;
-    if let Some(gpu) = w_hh.value().gpu().cloned() {
-        return gpu::run(&gpu, tape, input, w_hh, state, sizes);
+    let (steps, batch) = match input {
+        Input::Dense { x, .. } => match *x.value().dims() {
+            [steps, batch, _] => (steps, batch),
+            _ => return fail(format!("x is {}, not [T, B, I]", x.value().shape())),
+        },
+        Input::Table { ids, .. } => match *ids.dims() {
+            [steps, batch] => (steps, batch),
+            _ => return fail(format!("ids are {}, not [T, B]", ids.shape())),
+        },
+    };
+    if steps == 0 || batch == 0 {
+        return fail(format!("an empty sequence: {steps} steps of {batch} rows"));
     }
-    for_float!("lstm", w_hh.value().dtype(), T => cpu::run::<T>(tape, input, w_hh, state, sizes))
+    let packing = Packing::uniform(steps, batch)?;
+    let shape = [steps, batch, w_hh.value().shape().last()];
+    run(tape, input, w_hh, state, packing, shape.into())
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Runs a layer over packed sequences of any lengths: x is `[N, I]`, or ids are `[N]`. The rows of
+/// `state` and of the final states are those of step 0.
+///
+/// # Errors
+/// As [`lstm`], or if there are not N rows.
+pub fn lstm_packed(
+    tape: &mut Tape,
+    input: Input,
+    w_hh: &Var,
+    state: Option<(&Var, &Var)>,
+    packing: &Packing,
+) -> Result<Output> {
+    let shape = [packing.rows(), w_hh.value().shape().last()];
+    run(tape, input, w_hh, state, packing.clone(), shape.into())
+}
+
+fn fail<T>(message: String) -> Result<T> {
+    Err(Error::op("lstm", message))
+}
+
+fn run(
+    tape: &mut Tape,
+    input: Input,
+    w_hh: &Var,
+    state: Option<(&Var, &Var)>,
+    packing: Packing,
+    y: Shape,
+) -> Result<Output> {
+    let sizes = check(input, w_hh, state, packing)?;
+    let mut output = match w_hh.value().gpu().cloned() {
+        Some(gpu) => gpu::run(&gpu, tape, input, w_hh, state, sizes),
+        None => for_float!("lstm", w_hh.value().dtype(), T => {
+            cpu::run::<T>(tape, input, w_hh, state, sizes)
+        }),
+    }?;
+    output.y = output.y.reshape(y)?;
+    Ok(output)
+}
+
+/// What both devices work with.
+#[derive(Clone, Debug)]
 struct Sizes {
-    steps: usize,
-    batch: usize,
+    packing: Packing,
     hidden: usize,
 }
 
-fn check(input: Input, w_hh: &Var, state: Option<(&Var, &Var)>) -> Result<Sizes> {
-    let fail = |message: String| Err(Error::op("lstm", message));
-    let &[rows, hidden] = w_hh.value().dims() else {
-        return fail(format!("W_hh is {}, not [4H, H]", w_hh.value().shape()));
+fn check(input: Input, w_hh: &Var, state: Option<(&Var, &Var)>, packing: Packing) -> Result<Sizes> {
+    let (rows, hidden) = match *w_hh.value().dims() {
+        [rows, hidden] if rows == 4 * hidden && hidden > 0 => (rows, hidden),
+        _ => return fail(format!("W_hh is {}, not [4H, H]", w_hh.value().shape())),
     };
-    if rows != 4 * hidden || hidden == 0 {
-        return fail(format!("W_hh is {}, not [4H, H]", w_hh.value().shape()));
-    }
-    let (steps, batch) = match input {
+    match input {
         Input::Dense { x, w_ih, bias } => {
-            let &[steps, batch, inputs] = x.value().dims() else {
-                return fail(format!("x is {}, not [T, B, I]", x.value().shape()));
-            };
+            let (packed, inputs) = (x.value().shape().rows(), x.value().shape().last());
             let fits = w_ih.value().dims() == [rows, inputs] && bias.value().dims() == [rows];
-            if !fits || inputs == 0 {
+            if !fits || inputs == 0 || packed != packing.rows() {
                 return fail(format!(
-                    "x {}, W_ih {}, b {} and W_hh {} do not fit together",
+                    "x {}, W_ih {}, b {} and W_hh {} do not fit together over {} rows",
                     x.value().shape(),
                     w_ih.value().shape(),
                     bias.value().shape(),
-                    w_hh.value().shape()
+                    w_hh.value().shape(),
+                    packing.rows()
                 ));
             }
-            (steps, batch)
         }
         Input::Table { table, ids } => {
-            let (&[steps, batch], &[vocab, width]) = (ids.dims(), table.value().dims()) else {
-                return fail(format!(
-                    "ids {} and table {} are not [T, B] and [V, 4H]",
-                    ids.shape(),
-                    table.value().shape()
-                ));
+            let vocab = match *table.value().dims() {
+                [vocab, width] if width == rows && ids.numel() == packing.rows() => vocab,
+                _ => {
+                    return fail(format!(
+                        "ids {} and table {} for W_hh {} over {} rows",
+                        ids.shape(),
+                        table.value().shape(),
+                        w_hh.value().shape(),
+                        packing.rows()
+                    ));
+                }
             };
-            if width != rows {
-                return fail(format!(
-                    "table {} for W_hh {}",
-                    table.value().shape(),
-                    w_hh.value().shape()
-                ));
-            }
             // Ids on a GPU were checked before they were copied there.
             let outside = |id: &&u32| **id as usize >= vocab;
             if ids.gpu().is_none()
@@ -132,17 +179,14 @@ fn check(input: Input, w_hh: &Var, state: Option<(&Var, &Var)>) -> Result<Sizes>
             {
                 return fail(format!("id {id} is outside a table of {vocab} rows"));
             }
-            (steps, batch)
         }
-    };
-    if steps == 0 || batch == 0 {
-        return fail(format!("an empty sequence: {steps} steps of {batch} rows"));
     }
+    let state_shape = [packing.batch(), hidden];
     if let Some((h0, c0)) = state
-        && (h0.value().dims() != [batch, hidden] || c0.value().dims() != [batch, hidden])
+        && (h0.value().dims() != state_shape || c0.value().dims() != state_shape)
     {
         return fail(format!(
-            "initial states {} and {} are not [{batch}, {hidden}]",
+            "initial states {} and {} are not {state_shape:?}",
             h0.value().shape(),
             c0.value().shape()
         ));
@@ -157,11 +201,7 @@ fn check(input: Input, w_hh: &Var, state: Option<(&Var, &Var)>) -> Result<Sizes>
     let on_cpu = w_hh.value().gpu().is_none();
     operands.extend(state.iter().filter(|_| on_cpu).map(|(_, c)| c.value()));
     super::one_dtype("lstm", &operands)?;
-    Ok(Sizes {
-        steps,
-        batch,
-        hidden,
-    })
+    Ok(Sizes { packing, hidden })
 }
 
 enum SavedInput {

@@ -9,6 +9,7 @@ use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::simd::Dispatch;
 use crate::device::cpu::tile::WIDTH;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Sizes of the blocked gate order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,13 @@ impl Blocks {
         self.lanes.min(self.hidden - u * self.lanes)
     }
 
+    /// The block of the unit of one of the 4H rows, and the row's place in the block's panel.
+    pub fn position(self, row: usize) -> (usize, usize) {
+        let (gate, unit) = (row / self.hidden, row % self.hidden);
+        let (u, lane) = (unit / self.lanes, unit % self.lanes);
+        (u, gate * self.lanes + lane)
+    }
+
     /// Calls `f(position in the blocked order, row of the 4H rows)` for the real rows of block u.
     fn for_rows(self, u: usize, mut f: impl FnMut(usize, usize)) {
         for gate in 0..4 {
@@ -92,11 +100,26 @@ pub fn forward<T: Dispatch>(blocks: Blocks, w_ih: Option<&[T]>, w_hh: &[T]) -> B
     packed
 }
 
-/// The backward operand of dgates * W, W `[4H, C]`: `[ceil(C / 4L)][gates][4L]`.
-pub fn backward<T: Dispatch>(blocks: Blocks, w: &[T]) -> Buffer<T> {
-    let columns = w.len() / (4 * blocks.hidden);
+/// The operand of q = s W^T, W `[R, C]`: `[ceil(R / 4L)][C][4L]`.
+pub fn transposed<T: Dispatch>(blocks: Blocks, w: &[T], columns: usize) -> Buffer<T> {
+    let (rows, width) = (w.len() / columns, blocks.panel());
+    let mut packed = Buffer::zeros(blocks.panels_of(rows) * columns * width);
+    for (row, from) in w.chunks(columns).enumerate() {
+        let panel = &mut packed[row / width * columns * width..];
+        for (k, &x) in from.iter().enumerate() {
+            panel[k * width + row % width] = x;
+        }
+    }
+    packed
+}
+
+/// The backward operand of dgates * W for some columns of W `[4H, C]`: `[ceil(columns / 4L)][K][4L]`.
+/// K are the gates and, padded to whole panels, the rows of `below` `[R, columns]`.
+pub fn backward<T: Dispatch>(blocks: Blocks, w: &[T], of: Range<usize>, below: &[T]) -> Buffer<T> {
+    let (stride, columns) = (w.len() / (4 * blocks.hidden), of.len());
     let width = blocks.panel();
-    let panel_len = blocks.gates() * width;
+    let rows_below = below.len() / columns.max(1);
+    let panel_len = (blocks.gates() + blocks.panels_of(rows_below) * width) * width;
     let mut packed = Buffer::zeros(blocks.panels_of(columns) * panel_len);
     packed
         .par_chunks_mut(panel_len)
@@ -106,9 +129,13 @@ pub fn backward<T: Dispatch>(blocks: Blocks, w: &[T]) -> Buffer<T> {
             let n = width.min(columns - first);
             for u in 0..blocks.units() {
                 blocks.for_rows(u, |at, row| {
-                    let from = &w[row * columns + first..][..n];
+                    let from = &w[row * stride + of.start + first..][..n];
                     panel[(u * width + at) * width..][..n].copy_from_slice(from);
                 });
+            }
+            for row in 0..rows_below {
+                let from = &below[row * columns + first..][..n];
+                panel[(blocks.gates() + row) * width..][..n].copy_from_slice(from);
             }
         });
     packed
@@ -146,30 +173,41 @@ pub fn unpack_rows<T: Dispatch>(blocks: Blocks, parts: &[&[T]], to: &mut [T], ac
         });
 }
 
-/// The weight gradient `[4H, C]` from parts `[units][K][4L]`: columns `first..first + C` of K.
+/// The columns of a parameter in the slabs' weight gradients `[panels][K][4L]`.
+#[derive(Clone, Copy)]
+pub struct Columns {
+    /// K.
+    pub of: usize,
+    /// The first one.
+    pub first: usize,
+    /// Their number.
+    pub count: usize,
+}
+
+/// The gradient of a parameter from the slabs' parts. `position` is the panel of one of its rows and
+/// the row's place in it.
 pub fn unpack_weight<T: Dispatch>(
     blocks: Blocks,
     parts: &[&[T]],
-    first: usize,
+    columns: Columns,
+    position: impl Fn(usize) -> (usize, usize) + Sync,
     to: &mut [T],
     accumulate: bool,
 ) {
-    let (hidden, width) = (blocks.hidden, blocks.panel());
-    let columns = to.len() / (4 * hidden);
-    let k_len = parts.first().map_or(0, |p| p.len() / blocks.gates());
-    to.par_chunks_mut(columns)
+    let width = blocks.panel();
+    to.par_chunks_mut(columns.count)
         .enumerate()
         .for_each(|(row, to)| {
-            let (gate, unit) = (row / hidden, row % hidden);
-            let (u, lane) = (unit / blocks.lanes, unit % blocks.lanes);
+            let (panel, lane) = position(row);
             for (c, to) in to.iter_mut().enumerate() {
-                let at = (u * k_len + first + c) * width + gate * blocks.lanes + lane;
+                let at = (panel * columns.of + columns.first + c) * width + lane;
                 let sum = sum_of(parts, at);
                 *to = if accumulate { *to + sum } else { sum };
             }
         });
 }
 
-fn sum_of<T: Dispatch>(parts: &[&[T]], at: usize) -> T {
+/// Element `at` of the sum of several parts in their order.
+pub fn sum_of<T: Dispatch>(parts: &[&[T]], at: usize) -> T {
     parts.iter().fold(T::ZERO, |sum, part| sum + part[at])
 }

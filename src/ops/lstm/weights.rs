@@ -1,12 +1,12 @@
 //! The gradients that a slab sums over its rows: of the weights, and of the bias or the gate table.
 
-use super::backward::{Backward, Scratch};
+use super::backward::{Backward, ContextGradient, Scratch};
 use super::forward::{Slab, Start};
 use crate::device::cpu::simd::{Dispatch, Simd};
 use crate::device::cpu::tile::{Rows, WIDTH, for_row_tiles, load_row, multiply, store_row};
 
-impl<T: Dispatch> Backward<'_, T> {
-    /// Adds a chunk's dz^T [x | h_{t-1}] to the slab's weight gradient.
+impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
+    /// Adds a chunk's dz^T [x | context | h_{t-1}] to the slab's weight gradient.
     #[inline(always)]
     pub(super) unsafe fn weights<S: Simd<E = T>>(
         &self,
@@ -16,12 +16,16 @@ impl<T: Dispatch> Backward<'_, T> {
     ) {
         let Slab { rows, blocks, .. } = self.slab;
         let (columns, width) = (self.columns(), blocks.panel());
+        // The tile in which h begins: the panels beyond the gates depend on h alone.
+        let h_tile = (columns - blocks.hidden) / S::ROWS * S::ROWS;
         let chunk_rows = (end - begin) * rows;
         for t in begin..end {
             self.transpose_inputs::<S>(t, (t - begin) * rows, chunk_rows, &mut s.inputs);
         }
-        for u in 0..blocks.units() {
-            for_row_tiles!(S, columns, |k, M| {
+        for u in 0..self.panels() {
+            let first = if u < blocks.units() { 0 } else { h_tile };
+            for_row_tiles!(S, columns - first, |row, M| {
+                let k = first + row;
                 // SAFETY: tile k / ROWS, rows k..k + M and all steps of the chunk exist.
                 unsafe {
                     let to = s
@@ -41,7 +45,8 @@ impl<T: Dispatch> Backward<'_, T> {
                             step: S::ROWS,
                         };
                         let dz = s.dz.as_ptr().add(self.dz_at(step, u, 0));
-                        acc = multiply::<S, M, WIDTH>(acc, rows, x, dz);
+                        let active = self.slab.active(begin + step);
+                        acc = multiply::<S, M, WIDTH>(acc, active, x, dz);
                     }
                     for (m, acc) in acc.iter().enumerate() {
                         store_row::<S, WIDTH>(to.add(m * width), acc);
@@ -51,7 +56,7 @@ impl<T: Dispatch> Backward<'_, T> {
         }
     }
 
-    /// Writes [x_t | h_{t-1}] of this slab into tiles of ROWS columns: `[tile][row][ROWS]`.
+    /// Writes [x_t | context | h_{t-1}] of this slab into tiles of ROWS columns: `[tile][row][ROWS]`.
     #[inline(always)]
     fn transpose_inputs<S: Simd<E = T>>(
         &self,
@@ -60,16 +65,11 @@ impl<T: Dispatch> Backward<'_, T> {
         chunk_rows: usize,
         tiles: &mut [T],
     ) {
-        let Slab {
-            batch,
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
-        let inputs = self.start.inputs();
-        for row in 0..rows {
-            let r = t * batch + first + row;
+        let Slab { first, blocks, .. } = self.slab;
+        let (inputs, context) = (self.start.inputs(), self.context.columns());
+        let (active, packed) = (self.slab.active(t), self.slab.packed(t));
+        let before = if t > 0 { self.slab.packed(t - 1) } else { 0 };
+        for row in 0..active {
             let mut put = |column: usize, values: &[T]| {
                 for (k, &v) in values.iter().enumerate() {
                     let (tile, m) = ((column + k) / S::ROWS, (column + k) % S::ROWS);
@@ -77,17 +77,16 @@ impl<T: Dispatch> Backward<'_, T> {
                 }
             };
             if let Start::Dense { x, .. } = self.start {
-                put(0, &x[r * inputs..][..inputs]);
+                put(0, &x[(packed + row) * inputs..][..inputs]);
             }
+            put(inputs, &self.context.row(packed + row)[..context]);
+            let to = inputs + context;
             match (t, self.h0) {
-                (0, None) => (0..blocks.hidden).for_each(|k| put(inputs + k, &[T::ZERO])),
-                (0, Some(h0)) => put(
-                    inputs,
-                    &h0[(first + row) * blocks.hidden..][..blocks.hidden],
-                ),
+                (0, None) => (0..blocks.hidden).for_each(|k| put(to + k, &[T::ZERO])),
+                (0, Some(h0)) => put(to, &h0[(first + row) * blocks.hidden..][..blocks.hidden]),
                 _ => put(
-                    inputs,
-                    &self.y[(r - batch) * blocks.hidden..][..blocks.hidden],
+                    to,
+                    &self.y[(before + row) * blocks.hidden..][..blocks.hidden],
                 ),
             }
         }
@@ -101,19 +100,14 @@ impl<T: Dispatch> Backward<'_, T> {
         end: usize,
         s: &mut Scratch<T>,
     ) {
-        let Slab {
-            batch,
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
+        let blocks = self.slab.blocks;
         for t in begin..end {
-            for u in 0..blocks.units() {
-                for row in 0..rows {
+            let (active, packed) = (self.slab.active(t), self.slab.packed(t));
+            for u in 0..self.panels() {
+                for row in 0..active {
                     let to_row = match self.start {
                         Start::Dense { .. } => 0,
-                        Start::Table { ids, .. } => ids[t * batch + first + row] as usize,
+                        Start::Table { ids, .. } => ids[packed + row] as usize,
                     };
                     // SAFETY: ids were checked to be below the table's rows.
                     unsafe {

@@ -3,8 +3,10 @@
 //! Sizes are odd (1, 7, 33, 257) and, for each kernel that works in blocks, past one block.
 
 mod adam;
+mod attention;
 mod elements;
 mod lstm;
+mod packed;
 mod rows;
 mod step;
 
@@ -23,6 +25,8 @@ pub(super) fn table() -> Vec<Case> {
     elements::cases(&mut table);
     rows::cases(&mut table);
     lstm::cases(&mut table);
+    attention::cases(&mut table);
+    packed::cases(&mut table);
     adam::cases(&mut table);
     step::cases(&mut table);
     table

@@ -12,7 +12,7 @@ use rnnx::ops::{add, add_bias, embedding, matmul, mul, sum};
 use rnnx::tensor::Tensor;
 
 /// What is left between two orders of the same sums in f64, relative to the largest element.
-const F64_ORDER: f64 = 1e-12;
+pub const F64_ORDER: f64 = 1e-12;
 
 /// The cell of Hochreiter and Schmidhuber written from the formula in plain loops.
 fn by_hand(inputs: &[Tensor], s: Sizes) -> [Vec<f64>; 3] {

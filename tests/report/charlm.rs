@@ -1,10 +1,11 @@
-//! The HTML report: what it shows, and that it needs nothing but itself.
+//! The page of character LMs.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use rnnx::report::{EpochPoint, RunData, StepPoint, read_metrics, render};
+
+use super::support::{assert_xml, count, message, pictures, report};
 
 fn step(step: u64, ce: f64) -> StepPoint {
     StepPoint {
@@ -39,22 +40,17 @@ fn run_of(steps: Vec<StepPoint>, epochs: Vec<EpochPoint>) -> RunData {
         steps,
         epochs,
         samples: vec![("epoch-1".into(), "def f(x):\n    return x\n".into())],
+        ..RunData::default()
     }
 }
 
-/// Every number in the coordinates of paths and circles is one.
+/// Every picture is well-formed and every number in it is one.
+#[track_caller]
 fn assert_numbers(page: &str) {
-    let drawn = page
-        .split("<svg")
-        .skip(1)
-        .flat_map(|s| s.split("</svg>").next());
-    for svg in drawn {
+    for svg in pictures(page) {
+        assert_xml(svg);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
-}
-
-fn count(page: &str, what: &str) -> usize {
-    page.matches(what).count()
 }
 
 #[test]
@@ -196,20 +192,13 @@ fn later_records_replace_those_of_an_interrupted_run() {
 {"event":"step","step":2,"epoch":1,"ce":2.5}
 {"event":"step","st"#;
     fs::write(&path, lines).unwrap();
-    let (steps, epochs) = read_metrics(&path).unwrap();
+    let metrics = read_metrics(&path).unwrap();
+    let (steps, epochs) = (metrics.steps, metrics.epochs);
     let read: Vec<_> = steps.iter().map(|s| (s.step, s.ce)).collect();
     assert_eq!(read, [(1, 4.0), (2, 2.5)]);
     assert!(steps[0].accuracy.is_nan());
     assert_eq!((epochs.len(), epochs[0].valid_loss), (1, 2.0));
-}
-
-fn report(arguments: &[&Path]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rnnx"));
-    command.arg("report").args(arguments).output().unwrap()
-}
-
-fn message(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    assert_eq!(metrics.test.map(|t| t.bleu), Some(0.5));
 }
 
 #[test]

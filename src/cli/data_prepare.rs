@@ -1,0 +1,316 @@
+//! `rnnx data prepare`: corpora from files, folders, wheels or the embedded corpus.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::emit;
+use super::values::between;
+use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_files};
+use crate::data::jsonl::write_jsonl;
+use crate::data::near::MEASURE;
+use crate::data::prepare::{PrepareOptions, Prepared, gather, prepare, text};
+use crate::files::atomic::write_atomic;
+use crate::log::thousands;
+use crate::{Error, Result};
+
+/// The files of a task of pairs, one a split.
+pub(super) const PAIR_FILES: [&str; 3] = ["train.jsonl.gz", "valid.jsonl.gz", "test.jsonl.gz"];
+/// The file of a task of text.
+const TEXT_FILE: &str = "text.txt";
+/// Names of files that are shown; the JSON has all.
+const SHOWN: usize = 3;
+
+/// Arguments of `rnnx data prepare`.
+#[derive(Args, Clone, Debug)]
+pub struct DataPrepareArgs {
+    /// Python file, folder of .py files, or wheel [default: the embedded corpus]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// The folder that the files are written to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Pairs for train-seq2seq, or text for train-charlm
+    #[arg(long, value_enum, value_name = "TASK", default_value_t = Task::Pairs)]
+    pub task: Task,
+    /// Seed of the shuffle: of the pairs, or of the embedded corpus's files
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().seed, value_parser = between(0, i64::MAX - 1), allow_hyphen_values = true)]
+    pub seed: u64,
+    /// Replace files that are there
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub pairs: PairArgs,
+}
+
+/// How many pairs are made and which.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Pairs")]
+pub struct PairArgs {
+    /// Pairs that train
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().train_pairs, value_parser = size, allow_hyphen_values = true)]
+    pub train_pairs: usize,
+    /// Pairs that validate
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().valid_pairs, value_parser = size, allow_hyphen_values = true)]
+    pub valid_pairs: usize,
+    /// Pairs that are tested on
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().test_pairs, value_parser = size, allow_hyphen_values = true)]
+    pub test_pairs: usize,
+    /// Leave out pairs with more docstring tokens
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().max_source, value_parser = size, allow_hyphen_values = true)]
+    pub max_source: usize,
+    /// Leave out pairs with more code tokens
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().max_target, value_parser = size, allow_hyphen_values = true)]
+    pub max_target: usize,
+}
+
+/// What a corpus is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// Docstrings and code
+    Pairs,
+    /// One text
+    Text,
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let n = between(1, 100_000_000)(text)?;
+    usize::try_from(n).map_err(|e| e.to_string())
+}
+
+impl PairArgs {
+    /// These, dealt to the splits by `seed`.
+    pub(super) fn options(&self, seed: u64) -> PrepareOptions {
+        PrepareOptions {
+            train_pairs: self.train_pairs,
+            valid_pairs: self.valid_pairs,
+            test_pairs: self.test_pairs,
+            max_source: self.max_source,
+            max_target: self.max_target,
+            seed,
+        }
+    }
+}
+
+impl DataPrepareArgs {
+    /// Where the files are from, for people.
+    fn source(&self) -> String {
+        let names = self.paths.iter().map(|p| p.display().to_string());
+        match self.paths.is_empty() {
+            true => EMBEDDED_SOURCE.into(),
+            false => names.collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// Runs `rnnx data prepare`.
+///
+/// # Errors
+/// [`Error::Usage`] where a file would be overwritten; as [`gather`], [`prepare`] and
+/// [`write_jsonl`].
+pub fn run(args: &DataPrepareArgs) -> Result<()> {
+    let names: &[&str] = match args.task {
+        Task::Pairs => &PAIR_FILES,
+        Task::Text => &[TEXT_FILE],
+    };
+    let paths = free_paths(&args.out, names, args.force)?;
+    let summary = match args.task {
+        Task::Pairs => {
+            let files = match args.paths.is_empty() {
+                true => embedded_files()?,
+                false => gather(&args.paths)?,
+            };
+            let options = args.pairs.options(args.seed);
+            let prepared = prepare(&files, &args.source(), &options)?;
+            write_pairs(&prepared, &args.out)?;
+            match args.json {
+                true => pairs_json(&prepared, &paths),
+                false => pairs_table(&prepared, &options, &paths),
+            }
+        }
+        Task::Text => write_text(args, &paths[0])?,
+    };
+    emit(&summary)
+}
+
+/// The files `names` of the folder `out`, none of which is there unless `force` allows it.
+///
+/// # Errors
+/// [`Error::Usage`] that names the file that would be overwritten.
+pub(super) fn free_paths(out: &Path, names: &[&str], force: bool) -> Result<Vec<PathBuf>> {
+    let paths: Vec<PathBuf> = names.iter().map(|name| out.join(name)).collect();
+    match paths.iter().find(|p| fs::symlink_metadata(p).is_ok()) {
+        Some(there) if !force => Err(Error::Usage(format!(
+            "{} is there already: give another --out, or --force to replace it",
+            there.display()
+        ))),
+        _ => Ok(paths),
+    }
+}
+
+/// Writes the three files of pairs into the folder `out`, which is made where it is missing.
+///
+/// # Errors
+/// [`Error::Io`] that names the folder or the file.
+pub fn write_pairs(prepared: &Prepared, out: &Path) -> Result<()> {
+    fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let splits = &prepared.splits;
+    for (name, pairs) in PAIR_FILES
+        .iter()
+        .zip([&splits.train, &splits.valid, &splits.test])
+    {
+        write_jsonl(&out.join(name), pairs)?;
+    }
+    Ok(())
+}
+
+// ---- pairs -----------------------------------------------------------------------------------
+
+/// What became of the files, as JSON.
+pub(super) fn pairs_json(prepared: &Prepared, paths: &[PathBuf]) -> String {
+    let (splits, [valid, test]) = (&prepared.splits, prepared.near());
+    let mut object = json!({ "source": splits.source });
+    if let (Value::Object(all), Value::Object(report)) = (&mut object, json!(prepared.report)) {
+        all.extend(report);
+    }
+    object["train"] = splits.train.len().into();
+    object["valid"] = splits.valid.len().into();
+    object["test"] = splits.test.len().into();
+    object["near"] = json!({ "measure": MEASURE, "valid": valid, "test": test });
+    object["sha256"] = splits.sha256.clone().into();
+    object["out"] = paths.iter().map(|p| p.display().to_string()).collect();
+    format!("{object:#}\n")
+}
+
+/// What became of the files, for people.
+pub(super) fn pairs_table(
+    prepared: &Prepared,
+    options: &PrepareOptions,
+    paths: &[PathBuf],
+) -> String {
+    let (report, splits) = (&prepared.report, &prepared.splits);
+    let count = |n: usize| thousands(n as u64);
+    let mut out = String::new();
+    let mut row = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{name:<16} {value}");
+    };
+    row("source", splits.source.clone());
+    row("files", count(report.files));
+    row("not UTF-8", listed(&report.not_utf8));
+    row("not parsed", listed(&report.not_parsed));
+    let functions = count(report.functions);
+    row(
+        "functions",
+        format!("{functions} with a docstring and a body"),
+    );
+    row(
+        "no words",
+        format!("{} docstrings, left out", count(report.empty)),
+    );
+    let (source, target) = (options.max_source, options.max_target);
+    row(
+        "too long",
+        format!(
+            "{} with over {source} docstring or {target} code tokens, left out",
+            count(report.too_long)
+        ),
+    );
+    row(
+        "duplicates",
+        format!(
+            "{} with the tokens of an earlier one, left out",
+            count(report.duplicates)
+        ),
+    );
+    let pairs = count(report.pairs);
+    row(
+        "pairs",
+        match report.pairs < report.wanted {
+            true => format!(
+                "{pairs}, fewer than the {} asked for: split in the same proportions",
+                count(report.wanted)
+            ),
+            false => pairs,
+        },
+    );
+    let sizes = [&splits.train, &splits.valid, &splits.test].map(Vec::len);
+    for ((name, size), path) in ["train", "valid", "test"].iter().zip(sizes).zip(paths) {
+        row(name, format!("{:<8} {}", count(size), path.display()));
+    }
+    for (name, near) in ["valid", "test"].iter().zip(prepared.near()) {
+        row(
+            &format!("{name} in train"),
+            format!(
+                "{} with nearly the same code ({MEASURE}), {} with the same docstring",
+                count(near.near_code),
+                count(near.same_docstring)
+            ),
+        );
+    }
+    row("sha256", splits.sha256.clone());
+    out
+}
+
+/// How many files, and the first of them.
+fn listed(names: &[String]) -> String {
+    let count = thousands(names.len() as u64);
+    if names.is_empty() {
+        return count;
+    }
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    format!("{count}, left out: {shown}{more}")
+}
+
+// ---- text ------------------------------------------------------------------------------------
+
+/// Writes the text and returns the summary.
+fn write_text(args: &DataPrepareArgs, path: &Path) -> Result<String> {
+    let (text, dropped) = if args.paths.is_empty() {
+        let corpus = Corpus::load(&CorpusSpec {
+            paths: Vec::new(),
+            max_chars: usize::MAX,
+            seed: args.seed,
+        })?;
+        (corpus.text, corpus.report.dropped)
+    } else {
+        let (text, counts) = text(&gather(&args.paths)?);
+        (text, counts.dropped)
+    };
+    if text.is_empty() {
+        return Err(Error::Data(format!(
+            "{}: nothing is left after cleaning ({dropped} characters dropped); name files with \
+             ASCII text",
+            args.source()
+        )));
+    }
+    fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
+    write_atomic(path, |out| out.write_all(&text))?;
+    let (chars, source) = (text.len() as u64, args.source());
+    Ok(match args.json {
+        true => {
+            let out = [path.display().to_string()];
+            let object = json!({
+                "source": source, "chars": chars, "dropped": dropped, "out": out,
+            });
+            format!("{object:#}\n")
+        }
+        false => format!(
+            "{:<16} {source}\n{:<16} {}\n{:<16} {} outside printable ASCII\n{:<16} {}\n",
+            "source",
+            "characters",
+            thousands(chars),
+            "dropped",
+            thousands(dropped),
+            "text",
+            path.display()
+        ),
+    })
+}

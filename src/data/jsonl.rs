@@ -1,0 +1,133 @@
+//! Files of pairs: one JSON object a line, with CodeSearchNet's fields `docstring` and `code`.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+
+use flate2::{Compression, GzBuilder, bufread::MultiGzDecoder};
+use serde_json::{Value, json};
+
+use super::pairs::{Pair, source_tokens, target_tokens};
+use super::python;
+use crate::files::atomic::write_atomic;
+use crate::{Error, Result};
+
+/// A longer line is refused: a small packed file can hold one that fills the memory.
+const MAX_LINE: u64 = 64 << 20;
+
+/// Reads the pairs of a file, packed by gzip or not.
+///
+/// Fields besides `docstring` and `code` are ignored, blank lines are passed over. CodeSearchNet's
+/// code still holds the docstring: it is taken out where it can be found.
+///
+/// # Errors
+/// [`Error::Data`] that names the file, and the line where it has one: the file cannot be read or
+/// unpacked, a line is no JSON or not UTF-8, a field is missing, no string or holds no token; the
+/// file holds no pairs.
+pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
+    let name = path.display();
+    let unreadable = |e: io::Error| {
+        Error::Data(match e.kind() {
+            io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
+            _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
+        })
+    };
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let magic = file
+        .fill_buf()
+        .map_err(unreadable)?
+        .starts_with(b"\x1f\x8b");
+    let packed = magic || has_gz_name(path);
+    let mut reader: Box<dyn BufRead> = match packed {
+        true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
+        false => Box::new(file),
+    };
+    let (mut pairs, mut line) = (Vec::new(), Vec::new());
+    for number in 1u64.. {
+        line.clear();
+        let bytes = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+        let bytes = bytes.map_err(|e| match packed {
+            true => Error::Data(format!(
+                "{name}:{number}: the gzip data is cut off or damaged ({e}); fetch or write the \
+                 file again"
+            )),
+            false => unreadable(e),
+        })?;
+        if bytes == 0 {
+            break;
+        }
+        let wrong = |what| Error::Data(format!("{name}:{number}: {what}; mend or remove the line"));
+        if bytes as u64 == MAX_LINE && line.last() != Some(&b'\n') {
+            return Err(wrong(format!("the line is longer than {MAX_LINE} bytes")));
+        }
+        pairs.extend(parse_line(&line).map_err(wrong)?);
+    }
+    if pairs.is_empty() {
+        return Err(Error::Data(format!(
+            "{name}: an empty split: the file holds no pairs; name one with a JSON object a line"
+        )));
+    }
+    Ok(pairs)
+}
+
+/// The pair of a line, `None` for a blank one, or what is wrong with it.
+fn parse_line(line: &[u8]) -> Result<Option<Pair>, String> {
+    let line = line.trim_ascii_end();
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let line = std::str::from_utf8(line)
+        .map_err(|e| format!("byte {} is not UTF-8", e.valid_up_to() + 1))?;
+    let value: Value = serde_json::from_str(line).map_err(|e| {
+        let message = e.to_string();
+        let what = message.split(" at line ").next().unwrap_or_default();
+        format!("broken JSON at column {}: {what}", e.column())
+    })?;
+    let object = value.as_object().ok_or("not a JSON object")?;
+    let field = |name| match object.get(name) {
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(_) => Err(format!("\"{name}\" is not a string")),
+        None => Err(format!("no field \"{name}\"")),
+    };
+    let (docstring, code) = (field("docstring")?, field("code")?);
+    let code = python::without_docstring(code).unwrap_or_else(|| code.into());
+    if source_tokens(docstring).next().is_none() {
+        return Err("\"docstring\" is empty: it holds no token".into());
+    }
+    if target_tokens(&code).next().is_none() {
+        return Err("\"code\" is empty: it holds no token".into());
+    }
+    Ok(Some(Pair {
+        docstring: docstring.into(),
+        code,
+    }))
+}
+
+/// Writes pairs so that [`read_jsonl`] reads the same; packed by gzip where the name ends in
+/// `.gz`. The same pairs give the same bytes.
+///
+/// # Errors
+/// [`Error::Io`] that names the file; an old file stays as it was.
+pub fn write_jsonl(path: &Path, pairs: &[Pair]) -> Result<()> {
+    let lines = |out: &mut dyn Write| -> io::Result<()> {
+        for pair in pairs {
+            let line = json!({ "docstring": pair.docstring, "code": pair.code });
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    };
+    write_atomic(path, |out| match has_gz_name(path) {
+        true => {
+            // No time and no name in the header.
+            let mut packer = GzBuilder::new().write(out, Compression::default());
+            lines(&mut packer)?;
+            packer.finish().map(|_| ())
+        }
+        false => lines(out),
+    })
+}
+
+fn has_gz_name(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("gz"))
+}

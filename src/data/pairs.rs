@@ -1,0 +1,131 @@
+//! Docstring/code pairs: what the seq2seq models read and write.
+//!
+//! files -> [`super::python`] (functions) -> [`super::prepare`] (filters, split) ->
+//! [`super::jsonl`] (files of pairs) -> here (tokens) -> [`super::words`] (ids).
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::corpus::{EMBEDDED_SOURCE, embedded_files};
+use super::jsonl::read_jsonl;
+use super::prepare::{PrepareOptions, prepare};
+use crate::Result;
+
+/// A docstring and the code that it describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The whole docstring.
+    pub docstring: String,
+    /// The function's source without its docstring.
+    pub code: String,
+}
+
+impl Pair {
+    /// The tokens of both sides; no two different lists of tokens give the same key.
+    pub(super) fn key(&self) -> String {
+        let mut key = String::new();
+        for token in source_tokens(&self.docstring) {
+            key.extend([token, " "]);
+        }
+        key.push('\n');
+        for token in target_tokens(&self.code) {
+            key.extend([token, " "]);
+        }
+        key
+    }
+}
+
+/// What Python's `str.split()` splits at: Unicode's White_Space and U+001C to U+001F.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\x1c'..='\x1f')
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_space).filter(|word| !word.is_empty())
+}
+
+/// The source tokens: the white-space split of the docstring's first paragraph, which ends before
+/// the first blank line behind its first word.
+pub fn source_tokens(docstring: &str) -> impl Iterator<Item = &str> {
+    let docstring = docstring.trim_start_matches(is_space);
+    let lines = docstring.split_inclusive('\n');
+    let paragraph = lines.take_while(|line| !line.chars().all(is_space));
+    words(&docstring[..paragraph.map(str::len).sum()])
+}
+
+/// The target tokens: the white-space split of code without its docstring.
+pub fn target_tokens(code: &str) -> impl Iterator<Item = &str> {
+    words(code)
+}
+
+/// The pairs that train, validate and test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splits {
+    /// Pairs that train.
+    pub train: Vec<Pair>,
+    /// Pairs that choose the best epoch.
+    pub valid: Vec<Pair>,
+    /// Pairs that are only tested on.
+    pub test: Vec<Pair>,
+    /// SHA-256 over all pairs in this order, in hexadecimal: for each string its length in bytes
+    /// as u64 little-endian, then its bytes.
+    pub sha256: String,
+    /// Where the pairs come from, for people.
+    pub source: String,
+}
+
+impl Splits {
+    /// Three splits and their hash.
+    pub fn new(train: Vec<Pair>, valid: Vec<Pair>, test: Vec<Pair>, source: String) -> Self {
+        let mut hash = Sha256::new();
+        for pair in train.iter().chain(&valid).chain(&test) {
+            for text in [&pair.docstring, &pair.code] {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+        }
+        Splits {
+            sha256: format!("{:x}", hash.finalize()),
+            train,
+            valid,
+            test,
+            source,
+        }
+    }
+
+    /// Reads three files as [`read_jsonl`] does.
+    ///
+    /// # Errors
+    /// As [`read_jsonl`]; each split needs a pair.
+    pub fn read(train: &Path, valid: &Path, test: &Path) -> Result<Self> {
+        let names = [train, valid, test].map(|path| path.display().to_string());
+        Ok(Splits::new(
+            read_jsonl(train)?,
+            read_jsonl(valid)?,
+            read_jsonl(test)?,
+            names.join(", "),
+        ))
+    }
+
+    /// The pairs of the embedded corpus: what `rnnx data prepare` writes where no path and no
+    /// option is given. They do not depend on the seed of a training run, so runs with different
+    /// seeds can be compared.
+    ///
+    /// # Errors
+    /// The archive in this binary is damaged.
+    pub fn embedded() -> Result<Self> {
+        let files = embedded_files()?;
+        let options = PrepareOptions::default();
+        Ok(prepare(&files, EMBEDDED_SOURCE, &options)?.splits)
+    }
+
+    /// How many test pairs stand in the training split, too: same source tokens, same target
+    /// tokens. A score on those is no score.
+    pub fn overlap(&self) -> usize {
+        let train: HashSet<String> = self.train.iter().map(Pair::key).collect();
+        let known = |pair: &&Pair| train.contains(&pair.key());
+        self.test.iter().filter(known).count()
+    }
+}

@@ -1,0 +1,389 @@
+//! Python source: functions with their docstrings, and whether a text parses.
+//!
+//! The only module that knows the parser (ruff's). No input panics or overflows the stack: see
+//! `is_shallow`.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::panic::catch_unwind;
+
+use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
+use ruff_python_ast::token::{TokenKind, Tokens};
+use ruff_python_ast::{Expr, ExprStringLiteral, ModModule, PySourceType, Stmt, StmtFunctionDef};
+use ruff_python_parser::{Mode, Parsed, lexer, parse_unchecked_source};
+
+/// Trees that could be deeper than this are not built: they are freed by recursion, some hundred
+/// bytes of stack a level. CPython stops at 200 brackets and 100 indentations.
+const MAX_DEPTH: usize = 1000;
+
+/// Columns between tab stops, as Python's `str.expandtabs` has them.
+const TAB: usize = 8;
+
+/// A function or method that has a docstring and a body besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// The docstring's value, its indentation cleaned by [`clean_docstring`].
+    pub docstring: String,
+    /// The source from `def` or `async def` to the last statement, without the docstring and
+    /// without the indentation of its first line. Decorators are left out, as CodeSearchNet does:
+    /// they stand before the function and say what is done with it, not what it does.
+    pub code: String,
+}
+
+// ---- what the rest of the program asks ------------------------------------------------------
+
+/// Every function of a file that has a docstring and a body besides, also methods, nested and
+/// async ones, in the order of their first lines. `None` where the file does not parse.
+pub fn functions(source: &str) -> Option<Vec<Function>> {
+    let source = unix_lines(source);
+    let parsed = parse(&source).filter(Parsed::has_valid_syntax)?;
+    let mut finder = Finder {
+        source: &source,
+        tokens: parsed.tokens(),
+        in_strings: strings_of_several_lines(&source, parsed.tokens()),
+        found: Vec::new(),
+    };
+    finder.visit_body(&parsed.syntax().body);
+    Some(finder.found)
+}
+
+/// Whether a text is a Python module, as `ast.parse` would say; the empty text is one.
+pub fn parses(code: &str) -> bool {
+    parse(&unix_lines(code)).is_some_and(|parsed| parsed.has_valid_syntax())
+}
+
+/// The code without the docstring of its first function; `None` where it has no function at its
+/// outermost level, or that one no docstring, or nothing of it can be parsed.
+///
+/// The code loses the indentation of its first line, if it has one. What stands behind the
+/// docstring need not parse: CodeSearchNet holds functions in Python 2. Of a function that is
+/// nothing but a docstring the header stays.
+pub fn without_docstring(code: &str) -> Option<String> {
+    let code = unix_lines(code);
+    let code = without_indentation(&code);
+    let parsed = parse(&code)?;
+    let function = parsed.syntax().body.iter().find_map(|stmt| match stmt {
+        Stmt::FunctionDef(function) => Some(function),
+        _ => None,
+    })?;
+    let strings: Vec<_> = leading_strings(function).collect();
+    let cuts: Vec<_> = strings.iter().map(|(_, at)| cut(&code, at)).collect();
+    (!cuts.is_empty()).then(|| without(&code, 0..code.len(), &cuts))
+}
+
+/// Cleans a docstring's indentation as Python's `inspect.cleandoc` does since 3.13: tabs become
+/// blanks, the first line loses its leading blanks, the others as many as all that are not blank
+/// share, and empty lines at both ends go.
+pub fn clean_docstring(docstring: &str) -> String {
+    let expanded: Vec<Cow<str>> = docstring.split('\n').map(expand_tabs).collect();
+    let mut lines: Vec<&str> = expanded.iter().map(|line| &**line).collect();
+    let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let rest = lines.iter().skip(1);
+    let margin = rest
+        .filter(|l| blanks(l) < l.len())
+        .map(|l| blanks(l))
+        .min();
+    for (n, line) in lines.iter_mut().enumerate() {
+        let strip = match n {
+            0 => blanks(line),
+            _ => margin.unwrap_or(0).min(blanks(line)),
+        };
+        *line = &line[strip..];
+    }
+    let Some(first) = lines.iter().position(|l| !l.is_empty()) else {
+        return String::new();
+    };
+    let last = lines.iter().rposition(|l| !l.is_empty()).unwrap_or(first);
+    lines[first..=last].join("\n")
+}
+
+fn expand_tabs(line: &str) -> Cow<'_, str> {
+    if !line.contains('\t') {
+        return line.into();
+    }
+    let (mut out, mut column) = (String::new(), 0);
+    for c in line.chars() {
+        match c {
+            '\t' => {
+                let blanks = TAB - column % TAB;
+                out.extend(std::iter::repeat_n(' ', blanks));
+                column += blanks;
+            }
+            _ => {
+                out.push(c);
+                column = if c == '\r' { 0 } else { column + 1 };
+            }
+        }
+    }
+    out.into()
+}
+
+// ---- functions and their docstrings ---------------------------------------------------------
+
+struct Finder<'a> {
+    source: &'a str,
+    tokens: &'a Tokens,
+    /// Where string tokens of several lines stand, in order.
+    in_strings: Vec<Range<usize>>,
+    found: Vec<Function>,
+}
+
+impl<'a> StatementVisitor<'a> for Finder<'a> {
+    fn visit_stmt(&mut self, stmt: &'a Stmt) {
+        if let Stmt::FunctionDef(function) = stmt {
+            self.found.extend(self.function(function));
+        }
+        walk_stmt(self, stmt);
+    }
+}
+
+impl Finder<'_> {
+    fn function(&self, function: &StmtFunctionDef) -> Option<Function> {
+        let strings: Vec<_> = leading_strings(function).collect();
+        let (docstring, _) = strings.first()?;
+        if strings.len() == function.body.len() {
+            return None; // nothing would be left
+        }
+        let start = self.start(function)?;
+        let mut cuts = self.indentation(start..function.range.to_std_range().end);
+        cuts.extend(strings.iter().map(|(_, at)| cut(self.source, at)));
+        cuts.sort_by_key(|range| range.start);
+        Some(Function {
+            docstring: clean_docstring(docstring.value.to_str()),
+            code: without(self.source, start..function.range.to_std_range().end, &cuts),
+        })
+    }
+
+    /// Where `def` or `async def` stands: the node of a function starts at its decorators.
+    fn start(&self, function: &StmtFunctionDef) -> Option<usize> {
+        let name = function.name.range.start();
+        let before = self
+            .tokens
+            .partition_point(|t| t.as_tuple().1.start() < name);
+        let mut before = self.tokens[..before].iter().rev();
+        let mut find = |kind| before.find(|t| t.kind() == kind);
+        let mut token = find(TokenKind::Def)?;
+        if function.is_async {
+            token = find(TokenKind::Async)?;
+        }
+        Some(token.as_tuple().1.to_std_range().start)
+    }
+
+    /// The indentation of a function's first line, wherever a later line of it has it, too. Lines
+    /// that start inside a string keep theirs: there it is part of the value.
+    fn indentation(&self, code: Range<usize>) -> Vec<Range<usize>> {
+        let line = self.source[..code.start].rfind('\n').map_or(0, |n| n + 1);
+        let indentation = &self.source[line..code.start];
+        if indentation.is_empty() {
+            return Vec::new();
+        }
+        let newlines = self.source[code.clone()].match_indices('\n');
+        let starts = newlines.map(|(n, _)| code.start + n + 1);
+        let stripped = starts.filter(|&at| {
+            let ended = self.in_strings.partition_point(|string| string.end <= at);
+            let inside = self.in_strings.get(ended).is_some_and(|s| s.start < at);
+            !inside && self.source[at..].starts_with(indentation)
+        });
+        stripped.map(|at| at..at + indentation.len()).collect()
+    }
+}
+
+/// The docstring of a function and the string statements right behind it, with their places. The
+/// latter do as little as it, and a second pass over the code must not take one for a docstring.
+fn leading_strings(
+    function: &StmtFunctionDef,
+) -> impl Iterator<Item = (&ExprStringLiteral, Range<usize>)> {
+    function.body.iter().map_while(|stmt| match stmt {
+        Stmt::Expr(stmt) => match &*stmt.value {
+            Expr::StringLiteral(string) => Some((string, stmt.range.to_std_range())),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// What goes with a string statement: a semicolon behind it, and its line where nothing else is
+/// on it.
+fn cut(source: &str, statement: &Range<usize>) -> Range<usize> {
+    let blank = |c| matches!(c, ' ' | '\t' | '\x0c');
+    let Range { start, mut end } = statement.clone();
+    let rest = source[end..].trim_start_matches(blank);
+    if let Some(rest) = rest.strip_prefix(';') {
+        end = source.len() - rest.trim_start_matches(blank).len();
+    }
+    let line = source[..start].rfind('\n').map_or(0, |n| n + 1);
+    let rest = source[end..].trim_start_matches(blank);
+    if !source[line..start].chars().all(blank) {
+        return start..end;
+    }
+    match rest.strip_prefix('\n') {
+        Some(next) => line..source.len() - next.len(),
+        None if rest.is_empty() => line..source.len(),
+        None => start..end,
+    }
+}
+
+/// A part of `source` without the `cuts`, which are sorted by their start.
+fn without(source: &str, part: Range<usize>, cuts: &[Range<usize>]) -> String {
+    let mut out = String::with_capacity(part.len());
+    let mut at = part.start;
+    for cut in cuts {
+        out.push_str(source.get(at..cut.start).unwrap_or_default());
+        at = at.max(cut.end);
+    }
+    out.push_str(source.get(at..part.end).unwrap_or_default());
+    out
+}
+
+fn strings_of_several_lines(source: &str, tokens: &Tokens) -> Vec<Range<usize>> {
+    use TokenKind::{FStringMiddle, String, TStringMiddle};
+    let strings = tokens.iter().map(|token| token.as_tuple());
+    let strings =
+        strings.filter(|(kind, _)| matches!(kind, String | FStringMiddle | TStringMiddle));
+    let ranges = strings.map(|(_, range)| range.to_std_range());
+    ranges
+        .filter(|range| source[range.clone()].contains('\n'))
+        .collect()
+}
+
+/// Code as if its first line that is not blank stood at the left margin.
+fn without_indentation(code: &str) -> Cow<'_, str> {
+    let first = code.lines().find(|line| !line.trim().is_empty());
+    let first = first.unwrap_or_default();
+    let indentation = &first[..first.len() - first.trim_start().len()];
+    if indentation.is_empty() {
+        return code.into();
+    }
+    let lines = code.split_inclusive('\n');
+    lines
+        .map(|line| line.strip_prefix(indentation).unwrap_or(line))
+        .collect()
+}
+
+/// The source with `\n` at the ends of all lines, as Python reads it.
+fn unix_lines(source: &str) -> Cow<'_, str> {
+    match source.contains('\r') {
+        true => source.replace("\r\n", "\n").replace('\r', "\n").into(),
+        false => source.into(),
+    }
+}
+
+// ---- the parser -----------------------------------------------------------------------------
+
+/// The tree of a source, with errors where it has some; `None` for one that is too deep or too
+/// long, or that the parser trips over.
+fn parse(source: &str) -> Option<Parsed<ModModule>> {
+    // The parser counts bytes in 32 bits.
+    u32::try_from(source.len()).ok()?;
+    // What a model writes is the kind of text in which a parser's bugs show.
+    catch_unwind(|| {
+        is_shallow(source).then(|| parse_unchecked_source(source, PySourceType::Python))
+    })
+    .ok()
+    .flatten()
+}
+
+/// A bracket, f-string or, outermost, statement that is open while [`is_shallow`] reads.
+struct Level {
+    closes: TokenKind,
+    /// Tokens here that may each have put a node above the next one.
+    nodes: usize,
+    /// Those of them that are keywords.
+    keywords: usize,
+}
+
+/// Whether all brackets match and the tree is sure to be no deeper than [`MAX_DEPTH`].
+///
+/// The parser grows its stack where it must, but freeing a tree recurses as deep as the tree is,
+/// and chains as `a + a + a` or `a.a.a` make deep trees without any brackets. A node above another
+/// one has a token of its own that is no name, number or string, so the depth is at most the
+/// number of such tokens in the open statement. A comma starts anew, for the parts of a list do
+/// not nest; keywords stay counted, for those of `lambda a, b: lambda c, d:` do.
+fn is_shallow(source: &str) -> bool {
+    let mut lexer = lexer::lex(source, Mode::Module);
+    let level = |closes| Level {
+        closes,
+        nodes: 0,
+        keywords: 0,
+    };
+    let mut open = vec![level(TokenKind::EndOfFile)];
+    let (mut depth, mut indents) = (0, 0usize);
+    loop {
+        let kind = lexer.next_token();
+        let Some(last) = open.last_mut() else {
+            return false;
+        };
+        match kind {
+            TokenKind::Indent => indents += 1,
+            TokenKind::Dedent => indents = indents.saturating_sub(1),
+            TokenKind::Rpar
+            | TokenKind::Rsqb
+            | TokenKind::Rbrace
+            | TokenKind::FStringEnd
+            | TokenKind::TStringEnd
+            | TokenKind::EndOfFile => {
+                if last.closes != kind {
+                    return false;
+                }
+                if kind == TokenKind::EndOfFile {
+                    return true;
+                }
+                depth -= last.nodes;
+                open.pop();
+            }
+            TokenKind::Newline | TokenKind::Semi => {
+                depth -= last.nodes;
+                (last.nodes, last.keywords) = (0, 0);
+            }
+            TokenKind::Comma => {
+                depth -= last.nodes - last.keywords;
+                last.nodes = last.keywords;
+            }
+            _ if is_leaf(kind) => {}
+            _ => {
+                let keyword = usize::from(kind.is_keyword());
+                (last.nodes, last.keywords) = (last.nodes + 1, last.keywords + keyword);
+                depth += 1;
+                if let Some(closes) = closer(kind) {
+                    open.push(level(closes));
+                }
+            }
+        }
+        if depth + indents > MAX_DEPTH {
+            return false;
+        }
+    }
+}
+
+fn is_leaf(kind: TokenKind) -> bool {
+    use TokenKind::{
+        Comment, Complex, FStringMiddle, False, Float, Int, Name, NonLogicalNewline, None, String,
+        TStringMiddle, True,
+    };
+    matches!(
+        kind,
+        Comment
+            | Complex
+            | FStringMiddle
+            | False
+            | Float
+            | Int
+            | Name
+            | NonLogicalNewline
+            | None
+            | String
+            | TStringMiddle
+            | True
+    )
+}
+
+fn closer(kind: TokenKind) -> Option<TokenKind> {
+    match kind {
+        TokenKind::Lpar => Some(TokenKind::Rpar),
+        TokenKind::Lsqb => Some(TokenKind::Rsqb),
+        TokenKind::Lbrace => Some(TokenKind::Rbrace),
+        TokenKind::FStringStart => Some(TokenKind::FStringEnd),
+        TokenKind::TStringStart => Some(TokenKind::TStringEnd),
+        _ => None,
+    }
+}

@@ -1,0 +1,372 @@
+//! Pairs of sequences as ids, and batches of them without padding.
+//!
+//! A source is the first tokens of a docstring, a target those of its code. The decoder reads
+//! `<SOS> tokens` and is asked for `tokens <EOS>`.
+
+use super::packing::Packing;
+use super::pairs::{Pair, Splits, source_tokens, target_tokens};
+use super::spans::Spans;
+use super::words::{EOS, SOS, WordVocab};
+use crate::rng::{Purpose, Stream};
+use crate::{Error, Result};
+
+/// How pairs become ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens of a docstring that are kept.
+    pub max_source: usize,
+    /// Tokens of the code that are kept.
+    pub max_target: usize,
+    /// Occurrences in the training split from which a token has an id of its own.
+    pub min_frequency: usize,
+}
+
+/// A part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Trains.
+    Train,
+    /// Validates after each epoch.
+    Valid,
+    /// Gives the figures at the end.
+    Test,
+}
+
+/// A pair, cut to the limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The docstring as it stands in the data.
+    pub docstring: String,
+    /// Tokens of the source.
+    pub source: Vec<String>,
+    /// Tokens of the target.
+    pub target: Vec<String>,
+    /// Ids of the source's tokens, at least one.
+    pub source_ids: Vec<u32>,
+    /// Ids of the target's tokens, at least one, without `<SOS>` and `<EOS>`.
+    pub target_ids: Vec<u32>,
+}
+
+/// How many pairs were longer than the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Pairs whose source was cut.
+    pub sources: usize,
+    /// Pairs whose target was cut.
+    pub targets: usize,
+}
+
+/// The three splits as ids, with the vocabularies.
+#[derive(Clone, Debug)]
+pub struct SeqData {
+    /// Which token a source id stands for.
+    pub source: WordVocab,
+    /// Which token a target id stands for.
+    pub target: WordVocab,
+    /// What the limits cut.
+    pub cut: Cut,
+    splits: [Vec<Example>; 3],
+}
+
+impl SeqData {
+    /// The data with the vocabularies of its training split.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if no token is frequent enough to have an id.
+    pub fn new(splits: &Splits, limits: Limits) -> Result<Self> {
+        let sources = splits.train.iter();
+        let sources = sources.flat_map(|p| source_tokens(&p.docstring).take(limits.max_source));
+        let targets = splits.train.iter();
+        let targets = targets.flat_map(|p| target_tokens(&p.code).take(limits.max_target));
+        let source = WordVocab::from_tokens(sources, limits.min_frequency)?;
+        let target = WordVocab::from_tokens(targets, limits.min_frequency)?;
+        Self::with_vocab(splits, source, target, limits)
+    }
+
+    /// The data with the vocabularies of a saved model.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a pair without tokens.
+    pub fn with_vocab(
+        splits: &Splits,
+        source: WordVocab,
+        target: WordVocab,
+        limits: Limits,
+    ) -> Result<Self> {
+        let mut cut = Cut::default();
+        let mut encode = |pairs: &[Pair]| -> Result<Vec<Example>> {
+            let examples = pairs.iter().map(|pair| {
+                let (example, long) = encode(pair, &source, &target, limits)?;
+                cut.sources += usize::from(long.0);
+                cut.targets += usize::from(long.1);
+                Ok(example)
+            });
+            examples.collect()
+        };
+        let splits = [
+            encode(&splits.train)?,
+            encode(&splits.valid)?,
+            encode(&splits.test)?,
+        ];
+        Ok(SeqData {
+            source,
+            target,
+            cut,
+            splits,
+        })
+    }
+
+    /// The pairs of a split.
+    pub fn examples(&self, split: Split) -> &[Example] {
+        &self.splits[split as usize]
+    }
+
+    /// Training batches an epoch; the last one may be smaller.
+    pub fn steps_per_epoch(&self, batch_size: usize) -> usize {
+        self.examples(Split::Train).len().div_ceil(batch_size)
+    }
+
+    /// The batches of an epoch, as numbers of training pairs. With `pool` above 1, pairs of like
+    /// length are put together within pools of that many batches, and the batches shuffled.
+    pub fn epoch_batches(
+        &self,
+        (seed, epoch): (u64, u32),
+        batch_size: usize,
+        shuffle: bool,
+        pool: usize,
+    ) -> Vec<Vec<u32>> {
+        let examples = self.examples(Split::Train);
+        let mut order: Vec<u32> = (0..examples.len() as u32).collect();
+        let mut random = Stream::new(seed, Purpose::Shuffle, epoch).reader();
+        if shuffle {
+            random.shuffle(&mut order);
+        }
+        if pool > 1 {
+            for pool in order.chunks_mut(pool.saturating_mul(batch_size)) {
+                let length = |&i: &u32| {
+                    let example = &examples[i as usize];
+                    (example.target_ids.len(), example.source_ids.len())
+                };
+                pool.sort_by_key(length);
+            }
+        }
+        let mut batches: Vec<Vec<u32>> = order.chunks(batch_size).map(<[u32]>::to_vec).collect();
+        if shuffle && pool > 1 {
+            random.shuffle(&mut batches);
+        }
+        batches
+    }
+
+    /// All pairs of a split in their order, in batches.
+    pub fn batches(&self, split: Split, batch_size: usize) -> Vec<Vec<u32>> {
+        let numbers: Vec<u32> = (0..self.examples(split).len() as u32).collect();
+        numbers.chunks(batch_size).map(<[u32]>::to_vec).collect()
+    }
+
+    /// The batch of some pairs of a split. Panics for a pair that is not there.
+    ///
+    /// # Errors
+    /// [`Error::Op`] for no pairs.
+    pub fn batch(&self, split: Split, pairs: &[u32]) -> Result<SeqBatch> {
+        let examples = self.examples(split);
+        let of = |&i: &u32| {
+            let example = &examples[i as usize];
+            (&example.source_ids[..], &example.target_ids[..])
+        };
+        SeqBatch::new(&pairs.iter().map(of).collect::<Vec<_>>())
+    }
+}
+
+/// Cuts and encodes a pair, and says whether source and target were cut.
+fn encode(
+    pair: &Pair,
+    source: &WordVocab,
+    target: &WordVocab,
+    limits: Limits,
+) -> Result<(Example, (bool, bool))> {
+    let take = |tokens: Vec<&str>, most: usize| -> (Vec<String>, bool) {
+        let long = tokens.len() > most;
+        (
+            tokens.into_iter().take(most).map(str::to_owned).collect(),
+            long,
+        )
+    };
+    let (sources, long_source) = take(source_tokens(&pair.docstring).collect(), limits.max_source);
+    let (targets, long_target) = take(target_tokens(&pair.code).collect(), limits.max_target);
+    if sources.is_empty() || targets.is_empty() {
+        return Err(Error::Data(format!(
+            "a pair has no tokens: docstring {:?}, code {:?}",
+            pair.docstring, pair.code
+        )));
+    }
+    let ids = |vocab: &WordVocab, tokens: &[String]| tokens.iter().map(|t| vocab.id(t)).collect();
+    let example = Example {
+        docstring: pair.docstring.clone(),
+        source_ids: ids(source, &sources),
+        target_ids: ids(target, &targets),
+        source: sources,
+        target: targets,
+    };
+    Ok((example, (long_source, long_target)))
+}
+
+// ---- batches -------------------------------------------------------------------------------
+
+/// Some pairs, packed. Encoder rows stand in the order of their sources' lengths, decoder rows in
+/// that of their targets'; equal lengths keep the order of the pairs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeqBatch {
+    /// The source side.
+    pub source: SourceBatch,
+    /// The pair of each decoder row: its place among those the batch was made from.
+    pub order: Vec<usize>,
+    /// Steps of the decoder.
+    pub packing: Packing,
+    /// Packed rows of the decoder's input: `<SOS>` and the target's tokens.
+    pub inputs: Vec<u32>,
+    /// Packed rows of what is asked for: the target's tokens and `<EOS>`.
+    pub targets: Vec<u32>,
+    /// The decoder row of each packed row.
+    pub rows: Vec<u32>,
+}
+
+/// The source side of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceBatch {
+    /// Steps of the encoder.
+    pub packing: Packing,
+    /// Packed rows of the source's tokens.
+    pub ids: Vec<u32>,
+    /// The packed rows when each source is read from its end.
+    pub reversed: Vec<u32>,
+    /// The encoder row of each decoder row.
+    pub rows: Vec<u32>,
+    /// The source positions of each decoder row.
+    pub spans: Spans,
+    /// The packed row of each position of the spans.
+    pub positions: Vec<u32>,
+    /// The same in the run that reads from the end.
+    pub reversed_positions: Vec<u32>,
+}
+
+impl SeqBatch {
+    /// The batch of pairs of source and target ids, none of them empty.
+    ///
+    /// # Errors
+    /// [`Error::Op`] for no pairs, or an empty source.
+    pub fn new(pairs: &[(&[u32], &[u32])]) -> Result<Self> {
+        let targets: Vec<&[u32]> = pairs.iter().map(|p| p.1).collect();
+        let order = by_length(&targets);
+        let lengths: Vec<usize> = order.iter().map(|&i| targets[i].len() + 1).collect();
+        let packing = Packing::new(&lengths)?;
+        let (mut inputs, mut asked, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for t in 0..packing.steps() {
+            for (row, &i) in order[..packing.active(t)].iter().enumerate() {
+                inputs.push(if t == 0 { SOS } else { targets[i][t - 1] });
+                asked.push(targets[i].get(t).copied().unwrap_or(EOS));
+                rows.push(row as u32);
+            }
+        }
+        let sources: Vec<&[u32]> = order.iter().map(|&i| pairs[i].0).collect();
+        Ok(SeqBatch {
+            source: SourceBatch::new(&sources)?,
+            order,
+            packing,
+            inputs,
+            targets: asked,
+            rows,
+        })
+    }
+}
+
+impl SourceBatch {
+    /// The source side of a batch whose decoder rows are these sources, none of them empty.
+    ///
+    /// # Errors
+    /// [`Error::Op`] for no sources, or an empty one.
+    pub fn new(sources: &[&[u32]]) -> Result<Self> {
+        let order = by_length(sources);
+        let lengths: Vec<usize> = order.iter().map(|&i| sources[i].len()).collect();
+        let packing = Packing::new(&lengths)?;
+        let (mut ids, mut reversed) = (Vec::new(), Vec::new());
+        for t in 0..packing.steps() {
+            for (row, &i) in order[..packing.active(t)].iter().enumerate() {
+                ids.push(sources[i][t]);
+                let mirror = sources[i].len() - 1 - t;
+                reversed.push((packing.offset(mirror) + row) as u32);
+            }
+        }
+        let mut rows = vec![0; sources.len()];
+        for (row, &i) in order.iter().enumerate() {
+            rows[i] = row as u32;
+        }
+        let (mut positions, mut reversed_positions) = (Vec::new(), Vec::new());
+        for (source, &row) in sources.iter().zip(&rows) {
+            for t in 0..source.len() {
+                let at = |t: usize| packing.offset(t) as u32 + row;
+                positions.push(at(t));
+                reversed_positions.push(at(source.len() - 1 - t));
+            }
+        }
+        let lengths: Vec<usize> = sources.iter().map(|s| s.len()).collect();
+        Ok(SourceBatch {
+            packing,
+            ids,
+            reversed,
+            rows,
+            spans: Spans::new(&lengths)?,
+            positions,
+            reversed_positions,
+        })
+    }
+}
+
+/// The order of the longest first.
+fn by_length(sequences: &[&[u32]]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(sequences[i].len()));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_three_pairs() {
+        let pairs: [(&[u32], &[u32]); 3] = [
+            (&[10, 11], &[20]),
+            (&[12, 13, 14], &[21, 22, 23]),
+            (&[15], &[24, 25]),
+        ];
+        let batch = SeqBatch::new(&pairs).unwrap();
+        assert_eq!(batch.order, [1, 2, 0]);
+        assert_eq!(batch.packing, Packing::new(&[4, 3, 2]).unwrap());
+        assert_eq!(batch.inputs, [SOS, SOS, SOS, 21, 24, 20, 22, 25, 23]);
+        assert_eq!(batch.targets, [21, 24, 20, 22, 25, EOS, 23, EOS, EOS]);
+        assert_eq!(batch.rows, [0, 1, 2, 0, 1, 2, 0, 1, 0]);
+        let source = &batch.source;
+        // Encoder rows: pairs 1, 0, 2; decoder rows: pairs 1, 2, 0.
+        assert_eq!(source.ids, [12, 10, 15, 13, 11, 14]);
+        let read_backwards: Vec<u32> = source
+            .reversed
+            .iter()
+            .map(|&r| source.ids[r as usize])
+            .collect();
+        assert_eq!(read_backwards, [14, 11, 15, 13, 10, 12]);
+        assert_eq!(source.rows, [0, 2, 1]);
+        assert_eq!(source.spans, Spans::new(&[3, 1, 2]).unwrap());
+        let at_positions: Vec<u32> = source
+            .positions
+            .iter()
+            .map(|&r| source.ids[r as usize])
+            .collect();
+        assert_eq!(at_positions, [12, 13, 14, 15, 10, 11]);
+        let backwards: Vec<u32> = source
+            .reversed_positions
+            .iter()
+            .map(|&r| read_backwards[r as usize])
+            .collect();
+        assert_eq!(backwards, at_positions);
+    }
+}

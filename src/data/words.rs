@@ -1,0 +1,143 @@
+//! Vocabularies of words, one for docstrings and one for code.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{Error, Result};
+
+/// Fills up the rows of a batch; no token has it.
+pub const PAD: u32 = 0;
+/// Starts a target.
+pub const SOS: u32 = 1;
+/// Ends a target.
+pub const EOS: u32 = 2;
+/// Stands for every token that is not in the vocabulary.
+pub const UNK: u32 = 3;
+
+/// The names of the ids that are no words, in index order.
+pub const SPECIALS: [&str; 4] = ["<PAD>", "<SOS>", "<EOS>", "<UNK>"];
+
+/// Words and their ids, which are their places in the list behind [`SPECIALS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WordVocab {
+    tokens: Vec<String>,
+    /// Words only: a token of a text that spells like a special is an unknown one.
+    ids: HashMap<String, u32>,
+}
+
+impl WordVocab {
+    /// The tokens that occur at least `min_frequency` times, sorted bytewise. One that spells like
+    /// a special is no word.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where no token occurs so often.
+    pub fn from_tokens<'a>(
+        tokens: impl IntoIterator<Item = &'a str>,
+        min_frequency: usize,
+    ) -> Result<Self> {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for token in tokens {
+            *counts.entry(token).or_default() += 1;
+        }
+        let different = counts.len();
+        counts.retain(|token, n| *n >= min_frequency && !SPECIALS.contains(token));
+        if counts.is_empty() {
+            return Err(Error::Data(format!(
+                "the vocabulary would hold nothing but its special tokens: of {different} \
+                 different tokens none occurs {min_frequency} times; lower --min-frequency or give \
+                 more training pairs"
+            )));
+        }
+        let mut words: Vec<&str> = counts.into_keys().collect();
+        words.sort_unstable();
+        Self::from_list(SPECIALS.iter().chain(&words).map(|&word| word.to_owned()))
+            .map_err(Error::Data)
+    }
+
+    /// A vocabulary of these tokens in index order, or what is wrong with them.
+    fn from_list(tokens: impl Iterator<Item = String>) -> Result<Self, String> {
+        let tokens: Vec<String> = tokens.collect();
+        if tokens.len() < SPECIALS.len() || tokens[..SPECIALS.len()] != SPECIALS {
+            return Err(format!("it does not start with {}", SPECIALS.join(" ")));
+        }
+        if tokens.len() == SPECIALS.len() {
+            return Err("it holds nothing but its special tokens".into());
+        }
+        let mut ids = HashMap::with_capacity(tokens.len());
+        for (id, token) in tokens.iter().enumerate() {
+            let id = u32::try_from(id).map_err(|_| "it holds more than 2^32 tokens")?;
+            if let Some(first) = ids.insert(token.clone(), id) {
+                return Err(format!(
+                    "\"{}\" is there twice, as tokens {first} and {id}",
+                    token.escape_debug()
+                ));
+            }
+        }
+        for special in SPECIALS {
+            ids.remove(special);
+        }
+        Ok(WordVocab { tokens, ids })
+    }
+
+    /// Number of tokens, the specials with them.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a vocabulary without words cannot be made"
+    )]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The token of an id. Panics where `id` is not below [`Self::len`].
+    pub fn token(&self, id: u32) -> &str {
+        &self.tokens[id as usize]
+    }
+
+    /// The id of a token, [`UNK`] where it is not a word of the vocabulary.
+    pub fn id(&self, token: &str) -> u32 {
+        self.ids.get(token).copied().unwrap_or(UNK)
+    }
+
+    /// The ids of tokens, one each.
+    pub fn encode<'a>(&self, tokens: impl IntoIterator<Item = &'a str>) -> Vec<u32> {
+        tokens.into_iter().map(|token| self.id(token)).collect()
+    }
+}
+
+/// The content of `vocab.json`: `{"kind":"words","source":[...],"target":[...]}` in index order.
+pub fn words_to_json(source: &WordVocab, target: &WordVocab) -> Value {
+    json!({ "kind": "words", "source": source.tokens, "target": target.tokens })
+}
+
+/// Reads what [`words_to_json`] wrote, source first; `path` is the file that errors name.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a vocabulary of characters, of another kind, or with wrong tokens.
+pub fn words_from_json(value: &Value, path: &Path) -> Result<(WordVocab, WordVocab)> {
+    let fail = |message: String| Error::checkpoint(path, message);
+    match value.get("kind").and_then(Value::as_str) {
+        Some("words") => {}
+        Some("char") => {
+            return Err(fail(
+                "a vocabulary of characters belongs to a character LM run; a seq2seq model needs \
+                 one of kind \"words\": name a run of train-seq2seq"
+                    .into(),
+            ));
+        }
+        Some(kind) => return Err(fail(format!("unknown kind of vocabulary, {kind:?}"))),
+        None => return Err(fail("no \"kind\": this is not a vocabulary".into())),
+    }
+    let side = |name: &str| {
+        let tokens = value.get(name).and_then(Value::as_array);
+        let tokens = tokens.ok_or_else(|| fail(format!("\"{name}\" is not a list")))?;
+        let tokens = tokens.iter().enumerate().map(|(id, token)| {
+            let text = token.as_str().map(str::to_owned);
+            text.ok_or_else(|| fail(format!("\"{name}\": token {id} is {token}, not a string")))
+        });
+        WordVocab::from_list(tokens.collect::<Result<Vec<_>>>()?.into_iter())
+            .map_err(|what| fail(format!("the vocabulary \"{name}\": {what}")))
+    };
+    Ok((side("source")?, side("target")?))
+}

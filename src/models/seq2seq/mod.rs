@@ -1,0 +1,306 @@
+//! Docstring to code: three encoder-decoder models.
+//!
+//! - **rnn**: a tanh RNN encoder; its last hidden state is the context that a tanh RNN decoder
+//!   starts from and reads at each step beside the embedding (Cho et al. 2014).
+//! - **lstm**: an LSTM encoder, whose last (h, c) start an LSTM decoder (Sutskever et al. 2014).
+//! - **attention**: a bidirectional LSTM encoder and an LSTM decoder with additive attention
+//!   (Bahdanau et al. 2015); logits from [s_t; context_t; embedding_t].
+//!
+//! Sequences are packed (see [`crate::data::packing`]): nothing is computed on padding, and the
+//! projection to the vocabulary runs on real tokens only.
+
+mod decoder;
+mod encoder;
+mod inputs;
+mod schedule;
+
+pub use decoder::Decoded;
+pub use encoder::{Encoded, Memory, State};
+pub use inputs::{Inputs, Source};
+
+use crate::autograd::{Tape, Var};
+use crate::data::packing::Packing;
+use crate::device::Gpu;
+use crate::device::cpu::simd::Dispatch;
+use crate::error::Result;
+use crate::files::tensors::TensorFile;
+use crate::models::torch_names;
+use crate::nn::{Bound, Layout, Params};
+use crate::ops;
+use crate::ops::softmax_xent::SoftmaxXent;
+use crate::rng::Stream;
+use crate::tensor::Stored;
+use decoder::Decoder;
+use encoder::Encoder;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Which of the three models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelKind {
+    /// tanh RNN.
+    Rnn,
+    /// LSTM.
+    Lstm,
+    /// Bidirectional LSTM with additive attention.
+    Attention,
+}
+
+impl ModelKind {
+    /// All of them, the simplest first.
+    pub const ALL: [ModelKind; 3] = [ModelKind::Rnn, ModelKind::Lstm, ModelKind::Attention];
+}
+
+impl fmt::Display for ModelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ModelKind::Rnn => "rnn",
+            ModelKind::Lstm => "lstm",
+            ModelKind::Attention => "attention",
+        })
+    }
+}
+
+impl FromStr for ModelKind {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let named = ModelKind::ALL
+            .into_iter()
+            .find(|kind| kind.to_string() == s);
+        named.ok_or_else(|| "give rnn, lstm or attention".to_owned())
+    }
+}
+
+/// Sizes of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seq2SeqSizes {
+    /// Tokens of the source vocabulary, the special ones included.
+    pub source_vocab: usize,
+    /// Tokens of the target vocabulary, the special ones included.
+    pub target_vocab: usize,
+    /// E, numbers that stand for a token.
+    pub embedding: usize,
+    /// H, units of a layer, each way; also A, the width of the attention.
+    pub hidden: usize,
+}
+
+/// Dropout in a training step, on the embeddings of both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Probability of dropping, in [0, 1).
+    pub p: f64,
+    /// Random words of this step.
+    pub stream: Stream,
+}
+
+impl Dropout {
+    /// The stream's lane of the source.
+    const SOURCE: u32 = 0;
+    /// The stream's lane of the target.
+    const TARGET: u32 = 1;
+}
+
+/// How often the decoder reads the true previous token in training.
+#[derive(Clone, Copy, Debug)]
+pub struct TeacherForcing {
+    /// Probability for each token, in [0, 1]; else it reads its own prediction.
+    pub ratio: f64,
+    /// Random words of this step.
+    pub stream: Stream,
+}
+
+/// A model and its parameters.
+#[derive(Clone, Debug)]
+pub struct Seq2Seq {
+    kind: ModelKind,
+    sizes: Seq2SeqSizes,
+    params: Params,
+    encoder: Encoder,
+    decoder: Decoder,
+}
+
+impl Seq2Seq {
+    /// A model with initial values from the seed.
+    ///
+    /// # Errors
+    /// Never for sizes of at least one.
+    pub fn new<T: Stored + Dispatch>(
+        kind: ModelKind,
+        sizes: Seq2SeqSizes,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut layout = Layout::default();
+        let encoder = Encoder::new(&mut layout, kind, sizes);
+        let decoder = Decoder::new(&mut layout, kind, sizes);
+        Ok(Seq2Seq {
+            kind,
+            sizes,
+            params: Params::new::<T>(layout, seed)?,
+            encoder,
+            decoder,
+        })
+    }
+
+    /// Which model it is.
+    pub fn kind(&self) -> ModelKind {
+        self.kind
+    }
+
+    /// The sizes.
+    pub fn sizes(&self) -> Seq2SeqSizes {
+        self.sizes
+    }
+
+    /// The sizes of the vocabularies of source and target.
+    pub fn vocab(&self) -> (usize, usize) {
+        (self.sizes.source_vocab, self.sizes.target_vocab)
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The parameters, to be changed. No tape that holds them may be alive.
+    pub fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    /// The GPU that holds the parameters.
+    pub fn gpu(&self) -> Option<&Arc<Gpu>> {
+        self.params.values().gpu()
+    }
+
+    /// Reads sources: what the decoder starts from.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn encode(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        source: &Source,
+        dropout: Option<&Dropout>,
+    ) -> Result<Encoded> {
+        self.encoder.encode(tape, params, source, dropout)
+    }
+
+    /// One step of the decoder: the previous tokens `[B]`, one a row.
+    ///
+    /// # Errors
+    /// For a token outside the vocabulary, or if the device fails.
+    pub fn step(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        from: &Encoded,
+        tokens: &[u32],
+    ) -> Result<Decoded> {
+        let (batch, gpu) = (tokens.len(), self.gpu());
+        let tokens = inputs::place(tokens, self.sizes.target_vocab, gpu)?;
+        let x = self.decoder.embed(tape, params, &tokens)?;
+        self.step_from(tape, params, from, &x, batch)
+    }
+
+    /// One step from the embeddings x `[B, E]` of the previous tokens.
+    fn step_from(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        from: &Encoded,
+        x: &Var,
+        batch: usize,
+    ) -> Result<Decoded> {
+        let rows: Vec<u32> = (0..batch as u32).collect();
+        let rows = inputs::place(&rows, batch, self.gpu())?;
+        let packing = Packing::uniform(1, batch)?;
+        self.decoder.run(tape, params, from, (x, &rows), &packing)
+    }
+
+    /// Logits `[N, V]` at every real position of the targets.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn logits(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        batch: &Inputs,
+        dropout: Option<&Dropout>,
+        teacher: Option<&TeacherForcing>,
+    ) -> Result<Decoded> {
+        let encoded = self.encode(tape, params, &batch.source, dropout)?;
+        let tokens = match teacher {
+            Some(teacher) if teacher.ratio < 1.0 => {
+                self.scheduled(&encoded, batch, dropout, teacher)?
+            }
+            _ => batch.tokens.clone(),
+        };
+        let tokens = inputs::place(&tokens, self.sizes.target_vocab, batch.gpu())?;
+        let x = self.decoder.embed(tape, params, &tokens)?;
+        let x = match dropout {
+            Some(d) => ops::dropout(tape, &x, d.p, d.stream.lane(Dropout::TARGET))?,
+            None => x,
+        };
+        let input = (&x, &batch.rows);
+        self.decoder
+            .run(tape, params, &encoded, input, &batch.packing)
+    }
+
+    /// Mean cross-entropy over the real target tokens, in nats.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn loss(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        batch: &Inputs,
+        dropout: Option<&Dropout>,
+        teacher: Option<&TeacherForcing>,
+    ) -> Result<SoftmaxXent> {
+        let logits = self.logits(tape, params, batch, dropout, teacher)?.logits;
+        ops::softmax_xent(tape, logits, &batch.targets)
+    }
+
+    /// The weights under torch's names.
+    ///
+    /// # Errors
+    /// If the parameters are not f32, or the device fails.
+    pub fn export(&self) -> Result<TensorFile> {
+        torch_names::export(&self.params)
+    }
+
+    /// Takes weights under torch's names.
+    ///
+    /// # Errors
+    /// If a tensor is missing, unexpected, or of another shape.
+    pub fn import(&mut self, file: &TensorFile) -> Result<()> {
+        torch_names::import(&mut self.params, file)
+    }
+}
+
+/// The values as constants, for a pass without gradients.
+fn detached(encoded: &Encoded) -> Encoded {
+    let constant = |v: &Var| Var::constant(v.value().clone());
+    Encoded {
+        state: State {
+            h: constant(&encoded.state.h),
+            c: encoded.state.c.as_ref().map(constant),
+        },
+        memory: match &encoded.memory {
+            Memory::None => Memory::None,
+            Memory::Context(context) => Memory::Context(constant(context)),
+            Memory::Positions {
+                keys,
+                values,
+                spans,
+            } => Memory::Positions {
+                keys: constant(keys),
+                values: constant(values),
+                spans: spans.clone(),
+            },
+        },
+    }
+}

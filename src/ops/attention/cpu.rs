@@ -1,0 +1,326 @@
+//! The attention decoder on the CPU: the LSTM's slabs with attention between their steps.
+
+use super::backward::AttendGradient;
+use super::forward::{Attend, Source};
+use super::{AttentionOutput, Operands};
+use crate::autograd::{self, Grads, Slot, Tape, Var};
+use crate::device::cpu::buffer::{Buffer, SharedMut};
+use crate::device::cpu::simd::Dispatch;
+use crate::error::Result;
+use crate::ops::lstm::backward::{Backward, Partial};
+use crate::ops::lstm::cpu::last_rows;
+use crate::ops::lstm::forward::{Forward, Slab, Start};
+use crate::ops::lstm::pack::{self, Blocks, Columns};
+use crate::tensor::{Stored, Tensor};
+use rayon::prelude::*;
+
+/// What the forward pass leaves for the backward pass.
+struct Node<T: Stored + Dispatch> {
+    operands: Operands,
+    y: Tensor,
+    context: Tensor,
+    alpha: Tensor,
+    /// Queries `[N, panels * 4L]`.
+    q: Buffer<T>,
+    /// Activated gates and cell states, as the LSTM saves them.
+    gates: Buffer<T>,
+    cells: Buffer<T>,
+    y_slot: Option<Slot>,
+    context_slot: Option<Slot>,
+    h_n_slot: Option<Slot>,
+    c_n_slot: Option<Slot>,
+}
+
+/// A row of A elements padded with zeros to whole panels.
+fn padded<T: Dispatch>(blocks: Blocks, row: &[T]) -> Buffer<T> {
+    let mut padded = Buffer::zeros(blocks.panels_of(row.len()) * blocks.panel());
+    padded[..row.len()].copy_from_slice(row);
+    padded
+}
+
+fn data<T: Stored>(var: &Var) -> Result<&[T]> {
+    var.value().data::<T>()
+}
+
+impl Operands {
+    fn source<'a, T: Stored + Dispatch>(
+        &'a self,
+        blocks: Blocks,
+        v: &'a [T],
+    ) -> Result<Source<'a, T>> {
+        Ok(Source {
+            v,
+            keys: data(&self.keys)?,
+            values: data(&self.values)?,
+            spans: &self.spans,
+            width: self.width(),
+            columns: self.columns(),
+            panels: blocks.panels_of(self.width()),
+        })
+    }
+
+    fn start<'a, T: Stored + Dispatch>(&'a self, bias: &'a [T]) -> Result<Start<'a, T>> {
+        Ok(Start::Dense {
+            bias,
+            x: data(&self.x)?,
+            inputs: self.inputs(),
+        })
+    }
+}
+
+pub(super) fn run<T: Stored + Dispatch>(
+    tape: &mut Tape,
+    operands: Operands,
+) -> Result<AttentionOutput> {
+    let (hidden, columns) = (operands.hidden(), operands.columns());
+    let (packed, batch) = (operands.packing.rows(), operands.packing.batch());
+    let blocks = Blocks::new::<T>(hidden);
+    let bias = pack::rows(blocks, data::<T>(&operands.bias)?);
+    let weights = pack::forward(
+        blocks,
+        Some(data::<T>(&operands.w_ih)?),
+        data(&operands.w_hh)?,
+    );
+    let w_q = pack::transposed(blocks, data::<T>(&operands.w_q)?, hidden);
+    let b_q = padded(blocks, data::<T>(&operands.b_q)?);
+    let v = padded(blocks, data::<T>(&operands.v)?);
+    let (start, source) = (operands.start(&bias)?, operands.source(blocks, &v)?);
+    let (h0, c0) = (data(&operands.h0)?, data(&operands.c0)?);
+
+    let slabs = Slab::all(&operands.packing, blocks);
+    let mut y = Tensor::uninit::<T>([packed, hidden]);
+    let mut context = Tensor::uninit::<T>([packed, columns]);
+    let mut alpha = Tensor::zeros::<T>([packed, operands.spans.longest()]);
+    let mut c_n = Tensor::uninit::<T>([batch, hidden]);
+    let mut q = Buffer::<T>::uninit(packed * v.len());
+    let mut saved = tape.is_recording().then(|| {
+        let gates = Slab::saved_rows(&slabs) * blocks.gates();
+        (Buffer::<T>::uninit(gates), Buffer::<T>::uninit(gates / 4))
+    });
+    let [y_out, context_out, alpha_out, c_n_out] = [
+        SharedMut::new(y.data_mut::<T>()?),
+        SharedMut::new(context.data_mut::<T>()?),
+        SharedMut::new(alpha.data_mut::<T>()?),
+        SharedMut::new(c_n.data_mut::<T>()?),
+    ];
+    let q_out = SharedMut::new(&mut q);
+    let saved_out = saved
+        .as_mut()
+        .map(|(g, c)| (SharedMut::new(g), SharedMut::new(c)));
+    slabs.into_par_iter().with_max_len(1).for_each(|slab| {
+        T::dispatch(Forward {
+            slab,
+            start,
+            context: Attend {
+                source,
+                w_q: &w_q,
+                b_q: &b_q,
+                q: q_out,
+                alpha: alpha_out,
+                context: context_out,
+            },
+            weights: &weights,
+            h0: Some(h0),
+            c0: Some(c0),
+            y: y_out,
+            c_n: c_n_out,
+            saved: saved_out,
+        });
+    });
+
+    let h_n = last_rows::<T>(&operands.packing, &y)?;
+    let tensors = [y.clone(), context.clone(), h_n, c_n];
+    let out = operands.outputs(tape, tensors, alpha.clone());
+    if let Some((gates, cells)) = saved.filter(|_| out.y.slot().is_some()) {
+        tape.push(Node {
+            operands,
+            y,
+            context,
+            alpha,
+            q,
+            gates,
+            cells,
+            y_slot: out.y.slot(),
+            context_slot: out.context.slot(),
+            h_n_slot: out.h_n.slot(),
+            c_n_slot: out.c_n.slot(),
+        });
+    }
+    Ok(out)
+}
+
+// ---- backward ------------------------------------------------------------------------------
+
+/// A slab's share of the sums over the batch: of the LSTM's and the query's parameters, and of v.
+type Share<T> = (Partial<T>, Buffer<T>);
+
+/// Gradients that the slabs write row by row, where they are wanted.
+struct RowGradients {
+    x: Option<Tensor>,
+    h0: Option<Tensor>,
+    c0: Option<Tensor>,
+    keys: Option<Tensor>,
+    values: Option<Tensor>,
+}
+
+/// Where the slabs write one of [`RowGradients`].
+fn shared<T: Stored>(tensor: &mut Option<Tensor>) -> Result<Option<SharedMut<T>>> {
+    let data = tensor.as_mut().map(|t| t.data_mut::<T>()).transpose()?;
+    Ok(data.map(SharedMut::new))
+}
+
+fn given<T: Stored>(gradient: &Option<Tensor>) -> Result<Option<&[T]>> {
+    gradient.as_ref().map(|t| t.data::<T>()).transpose()
+}
+
+impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let above = [
+            grads.take(self.y_slot),
+            grads.take(self.context_slot),
+            grads.take(self.h_n_slot),
+            grads.take(self.c_n_slot),
+        ];
+        if above.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let o = &self.operands;
+        let wanted = |var: &Var| {
+            let shape = var.value().shape().clone();
+            var.slot().map(|_| Tensor::uninit::<T>(shape))
+        };
+        let mut rows = RowGradients {
+            x: wanted(&o.x),
+            h0: wanted(&o.h0),
+            c0: wanted(&o.c0),
+            // The steps add to it.
+            keys: (o.keys.slot()).map(|_| Tensor::zeros::<T>(o.keys.value().shape().clone())),
+            values: wanted(&o.values),
+        };
+        let shares = self.slabs(&above, &mut rows)?;
+        drop(above);
+        self.give_shares(grads, &shares)?;
+        let given = [
+            (&o.x, rows.x),
+            (&o.h0, rows.h0),
+            (&o.c0, rows.c0),
+            (&o.keys, rows.keys),
+            (&o.values, rows.values),
+        ];
+        for (var, gradient) in given {
+            if let Some(gradient) = gradient {
+                grads.add(var.slot(), gradient)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Stored + Dispatch> Node<T> {
+    /// Runs the slabs; their shares of the summed gradients come back in order.
+    fn slabs(
+        &self,
+        [dy, dcontext, dh_n, dc_n]: &[Option<Tensor>; 4],
+        rows: &mut RowGradients,
+    ) -> Result<Vec<Share<T>>> {
+        let o = &self.operands;
+        let (hidden, inputs, columns) = (o.hidden(), o.inputs(), o.columns());
+        let blocks = Blocks::new::<T>(hidden);
+        let bias = pack::rows(blocks, data::<T>(&o.bias)?);
+        let v = padded(blocks, data::<T>(&o.v)?);
+        let (start, source) = (o.start(&bias)?, o.source(blocks, &v)?);
+        let w_hh = pack::backward(blocks, data::<T>(&o.w_hh)?, 0..hidden, data(&o.w_q)?);
+        let w_ih = data::<T>(&o.w_ih)?;
+        let w_context = pack::backward(blocks, w_ih, inputs..inputs + columns, &[]);
+        let w_x = match rows.x {
+            Some(_) => pack::backward(blocks, w_ih, 0..inputs, &[]),
+            None => Buffer::zeros(0),
+        };
+        let dx = shared::<T>(&mut rows.x)?.map(|dx| (&w_x[..], dx));
+        let (dh0, dc0) = (shared::<T>(&mut rows.h0)?, shared::<T>(&mut rows.c0)?);
+        let (dkeys, dvalues) = (shared::<T>(&mut rows.keys)?, shared::<T>(&mut rows.values)?);
+        let (h0, c0) = (data::<T>(&o.h0)?, data::<T>(&o.c0)?);
+        let (y, context, alpha) = (self.y.data()?, self.context.data()?, self.alpha.data()?);
+        let (dy, dcontext) = (given::<T>(dy)?, given::<T>(dcontext)?);
+        let (dh_n, dc_n) = (given::<T>(dh_n)?, given::<T>(dc_n)?);
+        let panels = blocks.panels_of(columns);
+        let slabs = Slab::all(&o.packing, blocks).into_par_iter();
+        let shares = slabs.with_max_len(1).map(|slab| {
+            let (partial, attend) = T::dispatch(Backward {
+                slab,
+                start,
+                context: AttendGradient {
+                    source,
+                    w_ih: &w_context,
+                    q: &self.q,
+                    alpha,
+                    context,
+                    dcontext,
+                    dkeys,
+                    dvalues,
+                    dv: Buffer::zeros(v.len()),
+                    dctx: Buffer::uninit(slab.rows * slab.steps * panels * blocks.panel()),
+                    weights: Buffer::uninit(slab.steps * o.spans.longest()),
+                },
+                w_hh: &w_hh,
+                dx,
+                h0: Some(h0),
+                c0: Some(c0),
+                y,
+                gates: &self.gates,
+                cells: &self.cells,
+                dy,
+                dh_n,
+                dc_n,
+                dh0,
+                dc0,
+            });
+            (partial, attend.dv)
+        });
+        Ok(shares.collect())
+    }
+
+    /// Sums the slabs' shares into the gradients of the parameters.
+    fn give_shares(&self, grads: &mut Grads, shares: &[Share<T>]) -> Result<()> {
+        let o = &self.operands;
+        let blocks = Blocks::new::<T>(o.hidden());
+        let weights: Vec<&[T]> = shares.iter().map(|(p, _)| &p.weights[..]).collect();
+        let starts: Vec<&[T]> = shares.iter().map(|(p, _)| &p.start[..]).collect();
+        let dv: Vec<&[T]> = shares.iter().map(|(_, dv)| &dv[..]).collect();
+        // dW is [panels][x | context | h][4L]: the gates' panels, then those of the query.
+        let before_h = o.inputs() + o.columns();
+        let query = |row| (blocks.units() + row / blocks.panel(), row % blocks.panel());
+        let mut weight = |var: &Var, first, position: &(dyn Fn(usize) -> (usize, usize) + Sync)| {
+            let columns = Columns {
+                of: before_h + o.hidden(),
+                first,
+                count: var.value().shape().last(),
+            };
+            grads.write::<T>(var.slot(), var.value().shape(), |to, accumulate| {
+                pack::unpack_weight(blocks, &weights, columns, position, to, accumulate);
+                Ok(())
+            })
+        };
+        weight(&o.w_ih, 0, &|row| blocks.position(row))?;
+        weight(&o.w_hh, before_h, &|row| blocks.position(row))?;
+        weight(&o.w_q, before_h, &query)?;
+        grads.write::<T>(o.bias.slot(), o.bias.value().shape(), |to, accumulate| {
+            pack::unpack_rows(blocks, &starts, to, accumulate);
+            Ok(())
+        })?;
+        for (var, parts, first) in [(&o.b_q, &starts, blocks.gates()), (&o.v, &dv, 0)] {
+            grads.write::<T>(var.slot(), var.value().shape(), |to, accumulate| {
+                for (a, to) in to.iter_mut().enumerate() {
+                    let sum = pack::sum_of(parts, first + a);
+                    *to = if accumulate { *to + sum } else { sum };
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,358 @@
+//! The attention decoder on a GPU, stage 1. A step is a product for the queries of its active rows,
+//! a kernel for their attention, two products and the LSTM's gate kernel. The input side, dx and
+//! the weight gradients are large products over all packed rows.
+
+use super::{AttentionOutput, Operands};
+use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::device::Gpu;
+use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::ops::cast::convert;
+use crate::ops::gpu::{self, Columns, GpuMat};
+use crate::ops::packed::{launch_units, matrix, row_at, state_gradient};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// What the forward pass leaves for the backward pass.
+struct Node {
+    operands: Operands,
+    made: Made,
+    y_slot: Option<Slot>,
+    context_slot: Option<Slot>,
+    h_n_slot: Option<Slot>,
+    c_n_slot: Option<Slot>,
+}
+
+/// What the forward pass writes. Where nothing is saved for a backward pass, there are no gates,
+/// and a step's queries and cell states overwrite those of the step before.
+struct Made {
+    /// First position of each row, and their number `[B + 1]`.
+    offsets: Tensor,
+    /// Hidden states `[N, H]`.
+    y: Tensor,
+    /// Contexts `[N, D]`.
+    context: Tensor,
+    /// Attention weights `[N, S]`, f32.
+    alpha: Tensor,
+    /// Queries without their bias `[N, A]` or `[B, A]`, f32.
+    q: Tensor,
+    /// Cell states `[N, H]` or `[B, H]`, f32.
+    cells: Tensor,
+    /// Activated gates `[N, 4H]`.
+    gates: Option<Tensor>,
+}
+
+impl Made {
+    fn new(gpu: &Arc<Gpu>, o: &Operands, saved: bool) -> Result<Self> {
+        let (rows, batch, hidden) = (o.packing.rows(), o.packing.batch(), o.hidden());
+        let dtype = o.x.value().dtype();
+        let kept = if saved { rows } else { batch };
+        let new = |dtype, rows, columns| Tensor::on_gpu(gpu, dtype, [rows, columns]);
+        Ok(Made {
+            offsets: Tensor::from_slice(o.spans.offsets(), [batch + 1])?.to_gpu(gpu)?,
+            y: new(dtype, rows, hidden)?,
+            context: new(dtype, rows, o.columns())?,
+            alpha: new(DType::F32, rows, o.spans.longest())?,
+            q: new(DType::F32, kept, o.width())?,
+            cells: new(DType::F32, kept, hidden)?,
+            gates: match saved {
+                true => Some(new(dtype, rows, 4 * hidden)?),
+                false => None,
+            },
+        })
+    }
+
+    /// The address of packed row `row` of the queries or cell states.
+    fn kept_at(&self, t: &Tensor, o: &Operands, row: usize) -> Result<DevicePtr> {
+        match self.gates {
+            Some(_) => row_at(t, &o.packing, row),
+            None => t.ptr(),
+        }
+    }
+
+    /// Where the (h, c) before step t lie.
+    fn states_before(&self, o: &Operands, t: usize) -> Result<[DevicePtr; 2]> {
+        if t == 0 {
+            return Ok([o.h0.value().ptr()?, o.c0.value().ptr()?]);
+        }
+        let row = o.packing.offset(t - 1);
+        Ok([
+            row_at(&self.y, &o.packing, row)?,
+            self.kept_at(&self.cells, o, row)?,
+        ])
+    }
+}
+
+/// A kernel of attention.cu over the rows of a step.
+fn launch_rows(
+    gpu: &Gpu,
+    way: &str,
+    o: &Operands,
+    rows: usize,
+    pointers: &[DevicePtr],
+) -> Result<()> {
+    let positions = o.spans.longest();
+    let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
+    args.extend([positions, o.width(), o.columns()].map(|n| Arg::from(n as u32)));
+    let kernel = format!("attention_{way}_{}", o.x.value().dtype());
+    let mut launch = Launch::new(&kernel, rows as u32, 256);
+    launch.shared_bytes = (positions * DType::F32.size()) as u32;
+    gpu.launch(&launch, &args)
+}
+
+/// The columns of W_ih that multiply x, and those that multiply the context.
+fn w_ih(o: &Operands, transposed: bool) -> Result<[Columns; 2]> {
+    let w = GpuMat::of(o.w_ih.value(), transposed)?;
+    Ok([w.columns(0, o.inputs()), w.columns(o.inputs(), o.columns())])
+}
+
+/// The states are of the layer's data type for h and f32 for c, at both ends.
+pub(super) fn run(gpu: &Arc<Gpu>, tape: &mut Tape, o: Operands) -> Result<AttentionOutput> {
+    let (rows, batch, hidden) = (o.packing.rows(), o.packing.batch(), o.hidden());
+    let dtype = o.x.value().dtype();
+    let made = Made::new(gpu, &o, tape.is_recording())?;
+    // x_t times its columns of W_ih for all t at once.
+    let side = Tensor::on_gpu(gpu, dtype, [rows, 4 * hidden])?;
+    let [w_x, _] = w_ih(&o, true)?;
+    let x = GpuMat::of(o.x.value(), false)?;
+    gpu::gemm_columns(gpu, x, w_x, (side.ptr()?, 4 * hidden), dtype, false)?;
+    let z = Tensor::on_gpu(gpu, DType::F32, [batch, 4 * hidden])?;
+    let h_n = Tensor::on_gpu(gpu, dtype, [batch, hidden])?;
+    let c_n = Tensor::on_gpu(gpu, DType::F32, [batch, hidden])?;
+    for t in 0..o.packing.steps() {
+        step(gpu, &o, &made, t, [&side, &z, &h_n, &c_n])?;
+    }
+    let outputs = [made.y.clone(), made.context.clone(), h_n, c_n];
+    let out = o.outputs(tape, outputs, made.alpha.clone());
+    if made.gates.is_some() && out.y.slot().is_some() {
+        tape.push(Node {
+            operands: o,
+            made,
+            y_slot: out.y.slot(),
+            context_slot: out.context.slot(),
+            h_n_slot: out.h_n.slot(),
+            c_n_slot: out.c_n.slot(),
+        });
+    }
+    Ok(out)
+}
+
+fn step(
+    gpu: &Gpu,
+    o: &Operands,
+    made: &Made,
+    t: usize,
+    [side, z, h_n, c_n]: [&Tensor; 4],
+) -> Result<()> {
+    let (first, rows, hidden) = (o.packing.offset(t), o.packing.active(t), o.hidden());
+    let dtype = o.x.value().dtype();
+    let at = |t: &Tensor| row_at(t, &o.packing, first);
+    let [h_prev, c_prev] = made.states_before(o, t)?;
+    let h = matrix(h_prev, dtype, rows, hidden);
+    let q = made.kept_at(&made.q, o, first)?;
+    let w_q = GpuMat::of(o.w_q.value(), true)?;
+    gpu::gemm(gpu, h, w_q, q, DType::F32, false)?;
+    let (alpha, context) = (at(&made.alpha)?, at(&made.context)?);
+    let [bias, keys, values, v] = memory(o)?;
+    let pointers = [
+        q,
+        bias,
+        keys,
+        values,
+        v,
+        made.offsets.ptr()?,
+        alpha,
+        context,
+    ];
+    launch_rows(gpu, "fwd", o, rows, &pointers)?;
+
+    let (w_hh, [_, w_c]) = (GpuMat::of(o.w_hh.value(), true)?, w_ih(o, true)?);
+    gpu::gemm(gpu, h, w_hh, z.ptr()?, DType::F32, false)?;
+    let context = matrix(context, dtype, rows, o.columns());
+    let to = (z.ptr()?, 4 * hidden);
+    gpu::gemm_columns(gpu, context, w_c, to, DType::F32, true)?;
+    let gates = match &made.gates {
+        Some(gates) => at(gates)?,
+        None => DevicePtr::NULL,
+    };
+    let pointers = [
+        z.ptr()?,
+        at(side)?,
+        DevicePtr::NULL, // no ids: x is not a table
+        o.bias.value().ptr()?,
+        c_prev,
+        gates,
+        made.kept_at(&made.cells, o, first)?,
+        at(&made.y)?,
+        c_n.ptr()?,
+        h_n.ptr()?,
+    ];
+    let sizes = [rows, hidden, o.packing.active(t + 1)];
+    launch_units(gpu, &format!("lstm_gates_fwd_{dtype}"), &pointers, &sizes)
+}
+
+/// The addresses of b_q, the keys, the values and v.
+fn memory(o: &Operands) -> Result<[DevicePtr; 4]> {
+    Ok([
+        o.b_q.value().ptr()?,
+        o.keys.value().ptr()?,
+        o.values.value().ptr()?,
+        o.v.value().ptr()?,
+    ])
+}
+
+// ---- backward ------------------------------------------------------------------------------
+
+/// What the steps of the backward pass write.
+struct Deltas {
+    /// Gradients of the gates' arguments `[N, 4H]`.
+    dz: Tensor,
+    /// Gradients of the queries `[N, A]`.
+    dq: Tensor,
+    /// h_{t-1} of each packed row `[N, H]`, gathered on the way for the products over all of them.
+    before: Tensor,
+    /// Gradients of a step's contexts through its gates `[B, D]`, f32.
+    dcontext: Tensor,
+    /// Sums over the steps, f32: of the keys `[M, A]`, of the values `[M, D]` and each row's share
+    /// of v's `[B, A]`.
+    dkeys: Tensor,
+    dvalues: Tensor,
+    dv: Tensor,
+    /// Gradients of the state behind the step `[B, H]`, f32.
+    dh: Tensor,
+    dc: Tensor,
+}
+
+impl Backward for Node {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let dy = grads.take(self.y_slot);
+        let dcontext = grads.take(self.context_slot);
+        let states = [self.h_n_slot, self.c_n_slot].map(|slot| grads.take(slot));
+        let arrived = [&dy, &dcontext, &states[0], &states[1]];
+        let Some(gpu) = self
+            .made
+            .y
+            .gpu()
+            .filter(|_| arrived.iter().any(|gradient| gradient.is_some()))
+        else {
+            return Ok(());
+        };
+        let deltas = self.deltas(gpu, states)?;
+        for t in (0..self.operands.packing.steps()).rev() {
+            self.step(gpu, &deltas, t, [dy.as_ref(), dcontext.as_ref()])?;
+        }
+        self.give(grads, gpu, deltas)
+    }
+}
+
+impl Node {
+    fn deltas(&self, gpu: &Arc<Gpu>, [dh_n, dc_n]: [Option<Tensor>; 2]) -> Result<Deltas> {
+        let o = &self.operands;
+        let (rows, batch, hidden) = (o.packing.rows(), o.packing.batch(), o.hidden());
+        let dtype = o.x.value().dtype();
+        let new = |dtype, rows, columns| Tensor::on_gpu(gpu, dtype, [rows, columns]);
+        let zeros = |rows: usize, columns: usize| {
+            let t = new(DType::F32, rows, columns)?;
+            let bytes = t.numel() * DType::F32.size();
+            gpu.driver().fill(t.ptr()?, 0, bytes)?;
+            Ok(t)
+        };
+        Ok(Deltas {
+            dz: new(dtype, rows, 4 * hidden)?,
+            dq: new(dtype, rows, o.width())?,
+            before: new(dtype, rows, hidden)?,
+            dcontext: new(DType::F32, batch, o.columns())?,
+            dkeys: zeros(o.spans.total(), o.width())?,
+            dvalues: zeros(o.spans.total(), o.columns())?,
+            dv: zeros(batch, o.width())?,
+            dh: state_gradient(gpu, dh_n, [batch, hidden])?,
+            dc: state_gradient(gpu, dc_n, [batch, hidden])?,
+        })
+    }
+
+    fn step(
+        &self,
+        gpu: &Gpu,
+        d: &Deltas,
+        t: usize,
+        [dy, dcontext]: [Option<&Tensor>; 2],
+    ) -> Result<()> {
+        let (o, made) = (&self.operands, &self.made);
+        let (first, rows, hidden) = (o.packing.offset(t), o.packing.active(t), o.hidden());
+        let dtype = o.x.value().dtype();
+        let at = |t: &Tensor| row_at(t, &o.packing, first);
+        let or_null = |t: Option<&Tensor>| t.map_or(Ok(DevicePtr::NULL), at);
+        let [h_prev, c_prev] = made.states_before(o, t)?;
+        let (dh, dc, dz) = (d.dh.ptr()?, d.dc.ptr()?, at(&d.dz)?);
+        let (gates, c) = (or_null(made.gates.as_ref())?, at(&made.cells)?);
+        let before = at(&d.before)?;
+        let dy = or_null(dy)?;
+        let pointers = [dy, dh, dc, gates, c, c_prev, h_prev, dz, dc, before];
+        let kernel = format!("lstm_gates_bwd_{dtype}");
+        launch_units(gpu, &kernel, &pointers, &[rows, hidden])?;
+
+        let (dz, [_, w_c]) = (matrix(dz, dtype, rows, 4 * hidden), w_ih(o, false)?);
+        let (through_gates, dq) = (d.dcontext.ptr()?, at(&d.dq)?);
+        let to = (through_gates, o.columns());
+        gpu::gemm_columns(gpu, dz, w_c, to, DType::F32, false)?;
+        let [bias, keys, values, v] = memory(o)?;
+        let sums = [d.dkeys.ptr()?, d.dvalues.ptr()?, d.dv.ptr()?];
+        let inputs = [or_null(dcontext)?, through_gates, at(&made.q)?, bias, keys];
+        let saved = [values, v, made.offsets.ptr()?, at(&made.alpha)?, dq];
+        let pointers = [&inputs[..], &saved, &sums].concat();
+        launch_rows(gpu, "bwd", o, rows, &pointers)?;
+
+        let w_hh = GpuMat::of(o.w_hh.value(), false)?;
+        gpu::gemm(gpu, dz, w_hh, dh, DType::F32, false)?;
+        let (dq, w_q) = (
+            matrix(dq, dtype, rows, o.width()),
+            GpuMat::of(o.w_q.value(), false)?,
+        );
+        gpu::gemm(gpu, dq, w_q, dh, DType::F32, true)
+    }
+
+    fn give(&self, grads: &mut Grads, gpu: &Arc<Gpu>, d: Deltas) -> Result<()> {
+        let o = &self.operands;
+        let dtype = o.x.value().dtype();
+        let (dz, [w_x, _]) = (GpuMat::of(&d.dz, false)?, w_ih(o, false)?);
+        grads.write_gpu(o.x.slot(), gpu, dtype, o.x.value().shape(), |to| {
+            let target = (to.ptr, o.inputs());
+            gpu::gemm_columns(gpu, dz, w_x, target, to.dtype, to.accumulate)
+        })?;
+        let (dz_t, dq_t) = (GpuMat::of(&d.dz, true)?, GpuMat::of(&d.dq, true)?);
+        let width = o.inputs() + o.columns();
+        grads.write_gpu(
+            o.w_ih.slot(),
+            gpu,
+            DType::F32,
+            o.w_ih.value().shape(),
+            |to| {
+                for (first, input) in [(0, o.x.value()), (o.inputs(), &self.made.context)] {
+                    let target = (to.ptr.offset(first * to.dtype.size()), width);
+                    let input = GpuMat::of(input, false)?;
+                    gpu::gemm_columns(gpu, dz_t, input, target, to.dtype, to.accumulate)?;
+                }
+                Ok(())
+            },
+        )?;
+        for (w, delta) in [(&o.w_hh, dz_t), (&o.w_q, dq_t)] {
+            grads.write_gpu(w.slot(), gpu, DType::F32, w.value().shape(), |to| {
+                let before = GpuMat::of(&d.before, false)?;
+                gpu::gemm(gpu, delta, before, to.ptr, to.dtype, to.accumulate)
+            })?;
+        }
+        for (bias, delta) in [(&o.bias, &d.dz), (&o.b_q, &d.dq), (&o.v, &d.dv)] {
+            gpu::column_sum(grads, bias.slot(), gpu, delta, bias.value().shape())?;
+        }
+        let mut add = |var: &Var, sum: &Tensor| grads.add(var.slot(), convert(sum, dtype)?);
+        add(&o.keys, &d.dkeys)?;
+        add(&o.values, &d.dvalues)?;
+        add(&o.h0, &d.dh)?;
+        grads.add(o.c0.slot(), d.dc)
+    }
+}

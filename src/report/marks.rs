@@ -1,0 +1,111 @@
+//! Shapes of the points on a line, so that runs differ without their colours, and legend entries.
+
+use std::fmt::Write;
+
+use super::svg::{COLOURS, Stroke};
+use super::text::escape;
+
+/// The shape of a marker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mark {
+    /// The only one where all lines belong to one run.
+    Circle,
+    Square,
+    Triangle,
+    Diamond,
+    Down,
+    Cross,
+}
+
+const ALL: [Mark; 6] = [
+    Mark::Circle,
+    Mark::Square,
+    Mark::Triangle,
+    Mark::Diamond,
+    Mark::Down,
+    Mark::Cross,
+];
+
+impl Mark {
+    /// The marker of the run of this index. Runs of one colour have different ones.
+    pub fn of(run: usize) -> Self {
+        ALL[(run + run / COLOURS) % ALL.len()]
+    }
+
+    /// The class that dashes a line without markers; none for the first shape.
+    pub fn dash(self) -> String {
+        match ALL.iter().position(|m| *m == self) {
+            Some(0) | None => String::new(),
+            Some(i) => format!(" d{i}"),
+        }
+    }
+
+    /// The closed outline around (`x`, `y`) in the size of a circle of radius 3.2.
+    fn outline(self, x: f64, y: f64) -> String {
+        let corners: &[(f64, f64)] = match self {
+            Mark::Circle => &[],
+            Mark::Square => &[(-3.0, -3.0), (3.0, -3.0), (3.0, 3.0), (-3.0, 3.0)],
+            Mark::Triangle => &[(0.0, -4.0), (4.0, 3.2), (-4.0, 3.2)],
+            Mark::Diamond => &[(0.0, -4.4), (4.4, 0.0), (0.0, 4.4), (-4.4, 0.0)],
+            Mark::Down => &[(0.0, 4.0), (4.0, -3.2), (-4.0, -3.2)],
+            Mark::Cross => &[
+                (-1.3, -4.0),
+                (1.3, -4.0),
+                (1.3, -1.3),
+                (4.0, -1.3),
+                (4.0, 1.3),
+                (1.3, 1.3),
+                (1.3, 4.0),
+                (-1.3, 4.0),
+                (-1.3, 1.3),
+                (-4.0, 1.3),
+                (-4.0, -1.3),
+                (-1.3, -1.3),
+            ],
+        };
+        let mut path = String::new();
+        for (i, (dx, dy)) in corners.iter().enumerate() {
+            let command = if i == 0 { 'M' } else { 'L' };
+            let _ = write!(path, "{command}{:.1} {:.1}", x + dx, y + dy);
+        }
+        path + "Z"
+    }
+
+    /// The marker at (`x`, `y`) of the picture, with a text for the pointer.
+    pub fn draw(self, x: f64, y: f64, class: &str, title: &str) -> String {
+        let title = escape(title);
+        match self {
+            Mark::Circle => format!(
+                "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.2\"><title>{title}\
+                 </title></circle>"
+            ),
+            _ => format!(
+                "<path class=\"mark {class}\" d=\"{}\"><title>{title}</title></path>",
+                self.outline(x, y)
+            ),
+        }
+    }
+}
+
+/// An entry of a legend: a piece of the line with its marker, and a text.
+pub fn legend_entry(colour: &str, stroke: Stroke, mark: Option<Mark>, text: &str) -> String {
+    let (class, text) = (stroke.class(), escape(text));
+    let dash = match (stroke, mark) {
+        (Stroke::Fine, Some(mark)) => mark.dash(),
+        _ => String::new(),
+    };
+    let mark = match mark {
+        Some(Mark::Circle) if stroke.is_epochs() => {
+            format!("<circle cx=\"13\" cy=\"5\" r=\"3\" class=\"{colour} {class}\"/>")
+        }
+        Some(mark) if stroke.is_epochs() => {
+            let outline = mark.outline(13.0, 5.0);
+            format!("<path class=\"mark {colour} {class}\" d=\"{outline}\"/>")
+        }
+        _ => String::new(),
+    };
+    format!(
+        "<span><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><path class=\"line {colour} \
+         {class}{dash}\" d=\"M1 5H25\"/>{mark}</svg>{text}</span>"
+    )
+}

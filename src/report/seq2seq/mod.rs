@@ -1,0 +1,81 @@
+//! The page of docstring to code models: results, curves, BLEU by length, predictions, alignments.
+
+mod config;
+mod curves;
+mod lengths;
+mod maps;
+mod pairs;
+mod results;
+
+use super::RunData;
+use super::shell::{Shell, wrap};
+use super::text::escape;
+use crate::log::thousands;
+
+/// As many runs are named in the heading; the table names all.
+const NAMED: usize = 4;
+const STYLE: &str = include_str!("page.css");
+
+/// Draws seq2seq runs on one page.
+pub fn render(runs: &[RunData]) -> String {
+    let names = runs.iter().map(label).collect::<Vec<_>>().join(", ");
+    let body = [
+        results::section(runs),
+        curves::section(runs),
+        lengths::section(runs),
+        pairs::section(runs),
+        maps::section(runs),
+        config::section(runs),
+        curves::details(runs),
+    ];
+    let shell = Shell {
+        title: escape(&names),
+        heading: match runs.len() {
+            ..=NAMED => format!("Docstring to code: {}", escape(&names)),
+            n => format!("Docstring to code: {n} runs"),
+        },
+        subtitle: escape(&subtitle(runs)),
+        style: STYLE,
+    };
+    wrap(&shell, &body.concat(), runs)
+}
+
+/// The run's name, with its model where the name does not say it.
+fn label(run: &RunData) -> String {
+    match run.setting("model") {
+        Some(model) if !run.name.contains(model) => format!("{} ({model})", run.name),
+        _ => run.name.clone(),
+    }
+}
+
+/// What all runs share: sizes of the model, the vocabularies and the test split.
+fn subtitle(runs: &[RunData]) -> String {
+    let mut parts = vec![match runs.len() {
+        1 => "one seq2seq model".to_owned(),
+        n => format!("{n} seq2seq models compared"),
+    }];
+    let shared = |key: &str| shared(runs, |r| r.setting(key));
+    if let (Some(embedding), Some(hidden)) = (shared("embedding-dim"), shared("hidden-size")) {
+        parts.push(format!("embedding {embedding}, hidden size {hidden}"));
+    }
+    if let Some((source, target)) = self::shared(runs, |r| r.vocabulary) {
+        let (source, target) = (thousands(source as u64), thousands(target as u64));
+        parts.push(format!(
+            "vocabularies of {source} source and {target} target tokens"
+        ));
+    }
+    if let Some(pairs) = self::shared(runs, |r| r.test.as_ref()?.pairs) {
+        parts.push(format!("{} test pairs", thousands(pairs)));
+    }
+    parts.join(" · ")
+}
+
+/// What `read` gives of every run, if all agree.
+fn shared<'a, T: PartialEq>(
+    runs: &'a [RunData],
+    read: impl Fn(&'a RunData) -> Option<T>,
+) -> Option<T> {
+    let first = read(runs.first()?)?;
+    let agree = runs.iter().all(|r| read(r).as_ref() == Some(&first));
+    agree.then_some(first)
+}

@@ -1,0 +1,169 @@
+//! Test pairs: the docstring, the reference, and what each model made of it, token by token.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use super::label;
+use crate::report::shell::run_key;
+use crate::report::text::escape;
+use crate::report::{PairSample, RunData};
+
+/// Pairs shown open; the others are folded away.
+const OPEN: usize = 5;
+const UNKNOWN: &str = "<UNK>";
+
+/// How a token of an output stands to the reference.
+#[derive(Clone, Copy, PartialEq)]
+enum Hit {
+    /// The reference has it in the same place.
+    Place,
+    /// The reference has it in another place that no other token of the output took.
+    Elsewhere,
+    /// `<UNK>`.
+    Unknown,
+    None,
+}
+
+/// The pairs of all runs beside one another; nothing where no run has any.
+pub fn section(runs: &[RunData]) -> String {
+    let pairs = distinct(runs);
+    if pairs.is_empty() {
+        return String::new();
+    }
+    let mut out = "<section><h2>Sample predictions</h2><p class=\"note\">Tokens of an output: \
+                   <span class=\"hit\">in its place</span> as in the reference, <span \
+                   class=\"near\">elsewhere</span> in the reference (each of its tokens counts \
+                   once), <span class=\"unk\">&lt;UNK&gt;</span> outside the vocabulary. The pairs \
+                   stand in the order of samples/test.jsonl.</p>"
+        .to_owned();
+    let cards: Vec<String> = pairs.iter().map(|pair| card(runs, pair)).collect();
+    let (open, folded) = cards.split_at(cards.len().min(OPEN));
+    out += &open.concat();
+    if !folded.is_empty() {
+        let _ = write!(
+            out,
+            "<details class=\"more\"><summary>{} more</summary>{}</details>",
+            folded.len(),
+            folded.concat()
+        );
+    }
+    out + "</section>\n"
+}
+
+/// The pairs that some run has, in the first run's order, each once.
+fn distinct(runs: &[RunData]) -> Vec<&PairSample> {
+    let mut pairs: Vec<&PairSample> = Vec::new();
+    for pair in runs.iter().flat_map(|r| &r.pairs) {
+        if !pairs.iter().any(|p| is_same(p, pair)) {
+            pairs.push(pair);
+        }
+    }
+    pairs
+}
+
+fn is_same(a: &PairSample, b: &PairSample) -> bool {
+    (&a.docstring, &a.reference) == (&b.docstring, &b.reference)
+}
+
+fn card(runs: &[RunData], pair: &PairSample) -> String {
+    let mut out = format!(
+        "<article class=\"card pair\"><p class=\"doc\">{}</p><dl>",
+        escape(&pair.docstring)
+    );
+    if pair.docstring.split_whitespace().ne(&pair.source) {
+        let source = pair.source.iter().map(|t| match t == UNKNOWN {
+            true => (t.as_str(), Hit::Unknown),
+            false => (t.as_str(), Hit::None),
+        });
+        let _ = write!(
+            out,
+            "<dt>read as</dt><dd class=\"soft\">{}</dd>",
+            tokens(source)
+        );
+    }
+    let plain = pair.reference.iter().map(|t| (t.as_str(), Hit::None));
+    let _ = write!(
+        out,
+        "<dt>reference<small>{}</small></dt><dd>{}</dd>",
+        many(pair.reference.len()),
+        tokens(plain)
+    );
+    for (i, run) in runs.iter().enumerate() {
+        let Some(found) = run.pairs.iter().find(|p| is_same(p, pair)) else {
+            continue;
+        };
+        let hits = hits(&found.prediction, &found.reference);
+        let count = |hit| hits.iter().filter(|h| **h == hit).count();
+        let text = match found.prediction.is_empty() {
+            true => "<span class=\"soft\">(nothing)</span>".to_owned(),
+            false => tokens(
+                found
+                    .prediction
+                    .iter()
+                    .map(String::as_str)
+                    .zip(hits.clone()),
+            ),
+        };
+        let _ = write!(
+            out,
+            "<dt>{}<small>{}, {} in place, {} elsewhere</small></dt><dd>{text}</dd>",
+            run_key(i, &label(run)),
+            many(found.prediction.len()),
+            count(Hit::Place),
+            count(Hit::Elsewhere)
+        );
+    }
+    out + "</dl></article>"
+}
+
+fn many(tokens: usize) -> String {
+    format!("{tokens} token{}", if tokens == 1 { "" } else { "s" })
+}
+
+/// What each token of the prediction is to the reference. As in BLEU, no token of the reference
+/// counts twice; those in their places come first.
+fn hits(prediction: &[String], reference: &[String]) -> Vec<Hit> {
+    let in_place = |i: usize| reference.get(i) == prediction.get(i);
+    let mut left: HashMap<&str, usize> = HashMap::new();
+    for (i, token) in reference.iter().enumerate() {
+        if !in_place(i) {
+            *left.entry(token).or_default() += 1;
+        }
+    }
+    let hit = |(i, token): (usize, &String)| {
+        if token == UNKNOWN {
+            return Hit::Unknown;
+        }
+        if in_place(i) {
+            return Hit::Place;
+        }
+        match left.get_mut(token.as_str()) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                Hit::Elsewhere
+            }
+            _ => Hit::None,
+        }
+    };
+    prediction.iter().enumerate().map(hit).collect()
+}
+
+/// Tokens with blanks between, neighbours of the same kind in one element.
+fn tokens<'a>(tokens: impl Iterator<Item = (&'a str, Hit)>) -> String {
+    let all: Vec<_> = tokens.collect();
+    let groups = all.chunk_by(|a, b| a.1 == b.1).map(|group| {
+        let words: Vec<_> = group.iter().map(|(token, _)| escape(token)).collect();
+        match group[0].1 {
+            Hit::None => words.join(" "),
+            // A box each: two unknown tokens are two.
+            Hit::Unknown => words
+                .iter()
+                .map(|w| format!("<span class=\"unk\">{w}</span>"))
+                .collect::<Vec<_>>()
+                .join(" "),
+            Hit::Place => format!("<span class=\"hit\">{}</span>", words.join(" ")),
+            Hit::Elsewhere => format!("<span class=\"near\">{}</span>", words.join(" ")),
+        }
+    });
+    groups.collect::<Vec<_>>().join(" ")
+}

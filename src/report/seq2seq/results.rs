@@ -1,0 +1,300 @@
+//! The comparison table: a row for each model, the best value of each column marked.
+
+use std::fmt::Write;
+
+use super::label;
+use crate::log::thousands;
+use crate::report::shell::run_key;
+use crate::report::text::{duration, escape, percent, score};
+use crate::report::{NgramCounts, RunData, TestPoint};
+
+/// Which value of a column is the best.
+#[derive(Clone, Copy, PartialEq)]
+enum Best {
+    Least,
+    Greatest,
+    /// The column says how the run was made, not how good it is.
+    None,
+}
+
+struct Column {
+    group: &'static str,
+    name: &'static str,
+    best: Best,
+    /// The value by which runs are ranked, and its text.
+    cell: fn(&RunData) -> (f64, String),
+}
+
+const LOSS: &str = "Loss, nats a token";
+const BLEU: &str = "BLEU-4";
+const MATCH: &str = "Right, %";
+const OUTPUT: &str = "Output, %";
+const RUN: &str = "Run";
+
+const COLUMNS: [Column; 14] = [
+    column(LOSS, "train", Best::Least, |r| loss(train_loss(r))),
+    column(LOSS, "valid", Best::Least, |r| loss(valid_loss(r))),
+    column(LOSS, "test", Best::Least, |r| loss(of(r, |t| t.loss))),
+    column(BLEU, "plain", Best::Greatest, |r| scored(of(r, |t| t.bleu))),
+    column(BLEU, "smoothed", Best::Greatest, |r| {
+        scored(of(r, |t| t.bleu_smoothed))
+    }),
+    column("", "chrF", Best::Greatest, |r| {
+        let x = of(r, |t| t.chrf);
+        // sacrebleu's scale ends at 100, others' at 1.
+        (x, if x > 1.0 { format!("{x:.2}") } else { score(x) })
+    }),
+    column(MATCH, "exact", Best::Greatest, |r| {
+        share(of(r, |t| t.exact_match))
+    }),
+    column(MATCH, "tokens", Best::Greatest, |r| {
+        share(of(r, |t| t.token_accuracy))
+    }),
+    column(OUTPUT, "parses", Best::Greatest, |r| {
+        share(of(r, |t| t.parse_rate))
+    }),
+    column(OUTPUT, "<UNK>", Best::Least, |r| {
+        share(of(r, |t| t.unk_rate))
+    }),
+    column(RUN, "parameters", Best::Least, |r| {
+        let count = r.test.as_ref().and_then(|t| t.parameters);
+        (
+            count.map_or(f64::NAN, |n| n as f64),
+            count.map_or("–".into(), thousands),
+        )
+    }),
+    column(RUN, "time", Best::Least, |r| {
+        let seconds = seconds(r);
+        (seconds, duration(seconds))
+    }),
+    column(RUN, "epochs", Best::None, |r| {
+        let last = r.epochs.last().map(|e| e.epoch);
+        let last = last.or(r.test.as_ref().and_then(|t| t.epoch));
+        (f64::NAN, last.map_or("–".into(), thousands))
+    }),
+    column(RUN, "seed", Best::None, |r| {
+        (f64::NAN, escape(r.setting("seed").unwrap_or("–")))
+    }),
+];
+
+const fn column(
+    group: &'static str,
+    name: &'static str,
+    best: Best,
+    cell: fn(&RunData) -> (f64, String),
+) -> Column {
+    Column {
+        group,
+        name,
+        best,
+        cell,
+    }
+}
+
+fn of(run: &RunData, read: fn(&TestPoint) -> f64) -> f64 {
+    run.test.as_ref().map_or(f64::NAN, read)
+}
+
+fn loss(x: f64) -> (f64, String) {
+    (
+        x,
+        if x.is_finite() {
+            format!("{x:.4}")
+        } else {
+            "–".into()
+        },
+    )
+}
+
+fn scored(x: f64) -> (f64, String) {
+    (x, score(x))
+}
+
+fn share(x: f64) -> (f64, String) {
+    (x, percent(x))
+}
+
+/// As the test recorded it, else of the last epoch.
+fn train_loss(run: &RunData) -> f64 {
+    let tested = of(run, |t| t.train_loss);
+    match run.epochs.last() {
+        Some(e) if !tested.is_finite() => e.train_loss,
+        _ => tested,
+    }
+}
+
+/// As the test recorded it, else of the last epoch.
+fn valid_loss(run: &RunData) -> f64 {
+    let tested = of(run, |t| t.valid_loss);
+    match run.epochs.last() {
+        Some(e) if !tested.is_finite() => e.valid_loss,
+        _ => tested,
+    }
+}
+
+/// Seconds of training: as the test recorded them, else of the epochs so far.
+fn seconds(run: &RunData) -> f64 {
+    let tested = of(run, |t| t.train_seconds);
+    if tested.is_finite() || run.epochs.is_empty() {
+        return tested;
+    }
+    run.epochs.iter().map(|e| e.seconds).sum()
+}
+
+/// The comparison, its notes and BLEU's counts.
+pub fn section(runs: &[RunData]) -> String {
+    let mut out = "<section><h2>Results</h2><div class=\"card scroll\"><table class=\"numbers \
+                   results\">"
+        .to_owned();
+    out += &head();
+    let cells: Vec<Vec<_>> = COLUMNS
+        .iter()
+        .map(|c| runs.iter().map(c.cell).collect())
+        .collect();
+    let marked: Vec<_> = COLUMNS
+        .iter()
+        .zip(&cells)
+        .map(|(c, cells)| best(c.best, cells))
+        .collect();
+    out += "<tbody>";
+    for (i, run) in runs.iter().enumerate() {
+        let _ = write!(out, "<tr><th>{}</th>", run_key(i, &label(run)));
+        for c in 0..COLUMNS.len() {
+            let text = &cells[c][i].1;
+            let first = if starts_group(c) { "first" } else { "" };
+            out += &if marked[c].as_ref() == Some(text) {
+                format!("<td class=\"{first} best\"><i title=\"best\">★</i><b>{text}</b></td>")
+            } else {
+                format!("<td class=\"{first}\">{text}</td>")
+            };
+        }
+        out += "</tr>";
+    }
+    out += "</tbody></table></div>";
+    let _ = write!(out, "<p class=\"note\">{}</p>", notes(runs));
+    out += &counts(runs);
+    out + "</section>\n"
+}
+
+fn starts_group(column: usize) -> bool {
+    column == 0 || COLUMNS[column - 1].group != COLUMNS[column].group
+}
+
+/// Two rows: groups of columns, and the columns with the direction that is better.
+fn head() -> String {
+    let (mut groups, mut names) = (String::new(), String::new());
+    for group in COLUMNS.chunk_by(|a, b| a.group == b.group) {
+        let span = group.len();
+        let _ = write!(
+            groups,
+            "<th class=\"first\" colspan=\"{span}\">{}</th>",
+            group[0].group
+        );
+        for (i, column) in group.iter().enumerate() {
+            let arrow = match column.best {
+                Best::Least => " <span title=\"lower is better\">↓</span>",
+                Best::Greatest => " <span title=\"higher is better\">↑</span>",
+                Best::None => "",
+            };
+            let first = if i == 0 { "first" } else { "" };
+            let _ = write!(
+                names,
+                "<th class=\"{first}\">{}{arrow}</th>",
+                escape(column.name)
+            );
+        }
+    }
+    format!("<thead><tr><th rowspan=\"2\">Model</th>{groups}</tr><tr>{names}</tr></thead>")
+}
+
+/// The text of the best value, which every run of the same text shares. None where no value beats
+/// another one.
+fn best(rule: Best, cells: &[(f64, String)]) -> Option<String> {
+    let finite = || cells.iter().filter(|c| c.0.is_finite());
+    let found = match rule {
+        Best::Least => finite().min_by(|a, b| a.0.total_cmp(&b.0)),
+        Best::Greatest => finite().max_by(|a, b| a.0.total_cmp(&b.0)),
+        Best::None => None,
+    }?;
+    finite().any(|c| c.1 != found.1).then(|| found.1.clone())
+}
+
+fn notes(runs: &[RunData]) -> String {
+    let mut notes = Vec::new();
+    if runs.len() > 1 {
+        notes.push("★ and bold: best of its column (none where all are equal).".to_owned());
+    }
+    notes.push(
+        "↓ lower is better, ↑ higher is better. BLEU-4 on tokens, from 0 to 1, over the whole test \
+         split; smoothed: exponentially, for n-grams without a match. Exact: outputs equal to \
+         their references; tokens: reference tokens in their places; parses: outputs that are \
+         valid Python. Time is that of training."
+            .to_owned(),
+    );
+    for run in runs {
+        let name = escape(&label(run));
+        match &run.test {
+            None => notes.push(format!(
+                "{name} has not been tested yet: its losses are those of its last epoch."
+            )),
+            Some(test) if test.overtaken => notes.push(format!(
+                "{name} has trained on since it was tested{}.",
+                test.step
+                    .map_or(String::new(), |s| format!(" at step {}", thousands(s)))
+            )),
+            _ => {}
+        }
+    }
+    notes.join(" ")
+}
+
+/// BLEU's counts, folded away.
+fn counts(runs: &[RunData]) -> String {
+    let counted = |r: &RunData| r.test.as_ref().is_some_and(|t| t.ngrams.is_some());
+    if !runs.iter().any(counted) {
+        return String::new();
+    }
+    let mut out =
+        "<details class=\"card\"><summary>What BLEU counts <span>· n-grams of the outputs \
+                   found in their references / all of them</span></summary><div class=\"scroll\">\
+                   <table class=\"numbers\"><thead><tr><th>Model</th>"
+            .to_owned();
+    for n in 1..=4 {
+        let _ = write!(out, "<th>{n}-grams</th>");
+    }
+    out += "<th>Output tokens</th><th>Reference tokens</th><th>Brevity penalty</th>\
+            <th>Decoding</th></tr></thead><tbody>";
+    for (i, run) in runs.iter().enumerate() {
+        let Some(test) = &run.test else { continue };
+        let Some(counts) = &test.ngrams else { continue };
+        let _ = write!(out, "<tr><th>{}</th>", run_key(i, &label(run)));
+        for (matches, total) in counts.matches.iter().zip(counts.totals) {
+            let _ = write!(
+                out,
+                "<td>{} / {}</td>",
+                thousands(*matches),
+                thousands(total)
+            );
+        }
+        let _ = write!(
+            out,
+            "<td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            thousands(counts.hypothesis_length),
+            thousands(counts.reference_length),
+            score(brevity_penalty(counts)),
+            duration(test.decode_seconds)
+        );
+    }
+    out + "</tbody></table></div></details>"
+}
+
+/// exp(1 - r / c) where the outputs' length c is under the references' r, else 1 (Papineni et al.
+/// 2002, section 2.2.2).
+fn brevity_penalty(counts: &NgramCounts) -> f64 {
+    let (c, r) = (counts.hypothesis_length, counts.reference_length);
+    match c {
+        0 => 0.0,
+        c if c < r => (1.0 - r as f64 / c as f64).exp(),
+        _ => 1.0,
+    }
+}

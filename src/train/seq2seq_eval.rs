@@ -1,0 +1,142 @@
+//! The figures of a seq2seq model on a split: loss, and the scores of what it writes.
+
+use super::seq2seq_step::evaluate;
+use crate::data::python;
+use crate::data::seq2seq::{Example, SeqData, Split};
+use crate::error::Result;
+use crate::eval::scores::TextScores;
+use crate::models::decode::{DecodeOptions, Hypothesis, Search, decode};
+use crate::models::seq2seq::Seq2Seq;
+use serde_json::{Map, Value, json};
+use std::time::Instant;
+
+/// Loss and accuracy, teacher forced and without dropout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forced {
+    /// Mean over all real tokens, in nats.
+    pub loss: f64,
+    /// Share of tokens whose logit was the largest.
+    pub accuracy: f64,
+}
+
+/// Scores every pair of a split; none if it is empty.
+///
+/// # Errors
+/// If the device fails.
+pub fn forced(
+    model: &Seq2Seq,
+    data: &SeqData,
+    split: Split,
+    batch: usize,
+) -> Result<Option<Forced>> {
+    let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
+    for pairs in data.batches(split, batch) {
+        let scores = evaluate(model, &data.batch(split, &pairs)?)?;
+        loss += scores.ce * scores.tokens;
+        correct += scores.correct as f64;
+        tokens += scores.tokens;
+    }
+    Ok((tokens > 0.0).then(|| Forced {
+        loss: loss / tokens,
+        accuracy: correct / tokens,
+    }))
+}
+
+/// What a model writes for a split.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// An output for each pair.
+    pub outputs: Vec<Output>,
+    /// Their scores.
+    pub scores: TextScores,
+    /// Time it took to write them.
+    pub seconds: f64,
+}
+
+/// What a model writes for one pair.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The tokens.
+    pub tokens: Vec<String>,
+    /// As decoded.
+    pub hypothesis: Hypothesis,
+}
+
+/// Writes the outputs of a split, `batch` hypotheses at a time, but a pair at least.
+///
+/// # Errors
+/// If the device fails.
+pub fn write(
+    model: &Seq2Seq,
+    data: &SeqData,
+    split: Split,
+    batch: usize,
+    options: DecodeOptions,
+) -> Result<Written> {
+    let began = Instant::now();
+    let examples = data.examples(split);
+    let mut outputs = Vec::with_capacity(examples.len());
+    let mut scores = TextScores::new(python::parses);
+    // Each hypothesis of a beam takes the memory of a pair.
+    let width = match options.search {
+        Search::Greedy => 1,
+        Search::Beam(width) => width.max(1),
+    };
+    for examples in examples.chunks((batch / width).max(1)) {
+        let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
+        for (hypothesis, example) in decode(model, &sources, options)?.into_iter().zip(examples) {
+            let tokens = hypothesis
+                .tokens
+                .iter()
+                .map(|&id| data.target.token(id).to_owned());
+            let tokens: Vec<String> = tokens.collect();
+            scores.add(example.source.len(), &example.target, &tokens);
+            outputs.push(Output { tokens, hypothesis });
+        }
+    }
+    Ok(Written {
+        outputs,
+        scores,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// Digits of an attention weight behind the point, in files. A row of 30 then sums to 1 within
+/// 1.5e-5.
+const DIGITS: i32 = 6;
+
+/// One prediction as a line of JSON; its attention weights for the attention model only.
+pub fn prediction(example: &Example, output: &Output) -> Value {
+    let mut object = json!({
+        "docstring": example.docstring,
+        "source": example.source,
+        "reference": example.target,
+        "prediction": output.tokens,
+    });
+    if let (Some(attention), Some(map)) = (&output.hypothesis.attention, object.as_object_mut()) {
+        map.insert("attention".into(), rounded(attention));
+    }
+    object
+}
+
+/// Attention weights as they stand in files.
+pub fn rounded(weights: &[Vec<f32>]) -> Value {
+    let unit = 10f64.powi(DIGITS);
+    let round = |&x: &f32| (f64::from(x) * unit).round() / unit;
+    let rows = weights
+        .iter()
+        .map(|row| row.iter().map(round).collect::<Vec<_>>());
+    json!(rows.collect::<Vec<_>>())
+}
+
+/// All figures under the names that `rnnx eval --json` prints.
+pub fn figures(forced: Option<Forced>, written: &Written) -> Map<String, Value> {
+    let mut figures = Map::new();
+    figures.insert("loss".into(), json!(forced.map(|f| f.loss)));
+    figures.insert("accuracy".into(), json!(forced.map(|f| f.accuracy)));
+    if let Value::Object(scores) = written.scores.to_json() {
+        figures.extend(scores);
+    }
+    figures.insert("decode_seconds".into(), json!(written.seconds));
+    figures
+}

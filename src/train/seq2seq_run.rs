@@ -1,0 +1,183 @@
+//! A whole run of a docstring-to-code model: training, then the figures of its best checkpoint on the
+//! test pairs.
+
+use super::interrupt;
+use super::job::Request;
+use super::seq2seq::{Seq2SeqJob, make_model};
+use super::seq2seq_config::Seq2SeqConfig;
+use super::seq2seq_eval::{figures, forced, prediction, write};
+use super::session::{self, Summary};
+use crate::data::pairs::Splits;
+use crate::data::seq2seq::Split;
+use crate::error::{Error, Result};
+use crate::files::atomic::write_atomic;
+use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter};
+use crate::files::run::{MODEL, RunFolder, STATE};
+use crate::files::state::TrainState;
+use crate::files::tensors::TensorFile;
+use crate::log;
+use crate::models::decode::{DecodeOptions, Search};
+use crate::models::seq2seq::Seq2Seq;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a run left.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// How its training ended.
+    pub summary: Summary,
+    /// The `test` event of its metrics.
+    pub test: Map<String, Value>,
+}
+
+/// Trains one model and tests it. Ctrl-C (see [`interrupt`]) saves and returns
+/// [`Error::Interrupted`].
+///
+/// # Errors
+/// Everything of interface.md's exit codes; what had been saved stays.
+pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done> {
+    let (out, quiet) = (request.out.clone(), request.quiet);
+    let resume_out = request.resume_out.clone();
+    let earlier = earlier_test(&out);
+    let (summary, job) = session::run::<Seq2SeqJob>(request, |_| Ok(splits.clone()))?;
+    let folder = RunFolder::open(&out)?;
+    let checkpoint = folder.checkpoint()?;
+    let state = TrainState::load(&checkpoint.join(STATE))?;
+    let same = |(_, test): &(String, Map<String, Value>)| {
+        summary.trained == 0
+            && test.get("step") == Some(&state.step.into())
+            && test.get("beam") == Some(&job.config.beam.into())
+            && predictions_path(&folder).is_file()
+    };
+    let mut metrics = MetricsWriter::append(&folder.metrics_path())?;
+    let test = match earlier.filter(same) {
+        Some((line, test)) => {
+            metrics.write_line(line)?;
+            test
+        }
+        None => {
+            if !quiet {
+                tell(&job, &checkpoint);
+            }
+            let model = load(&job, &checkpoint)?;
+            let test = test(&job, &model, &folder, &state, &summary)?;
+            metrics.write(&Event::Other(test.clone()))?;
+            test
+        }
+    };
+    if interrupt::asked() {
+        return Err(Error::Interrupted(format!(
+            "interrupted after the test of {}; everything is saved: go on with --resume --out {}",
+            out.display(),
+            resume_out.display()
+        )));
+    }
+    Ok(Done { summary, test })
+}
+
+/// Where the outputs for the test pairs are.
+fn predictions_path(folder: &RunFolder) -> PathBuf {
+    folder.samples_path().join("test.jsonl")
+}
+
+/// The line of the test event that a finished run has written, and what it says. One that cannot be
+/// read is made anew.
+fn earlier_test(out: &Path) -> Option<(String, Map<String, Value>)> {
+    let path = RunFolder::open(out).ok()?.metrics_path();
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut tests = text.lines().rev().filter_map(|line| {
+        let event: Map<String, Value> = serde_json::from_str(line).ok()?;
+        let is_test = event.get("event").is_some_and(|e| e == "test");
+        is_test.then(|| (line.to_owned(), event))
+    });
+    tests.next()
+}
+
+fn tell(job: &Seq2SeqJob, checkpoint: &Path) {
+    let how = match job.config.beam {
+        1 => "greedily".to_owned(),
+        n => format!("with a beam of {n}"),
+    };
+    log::line(&format!(
+        "testing {} on {} pairs, decoded {how}",
+        checkpoint.display(),
+        log::thousands(job.data.examples(Split::Test).len() as u64)
+    ));
+}
+
+/// The model of a checkpoint, where the job's is.
+fn load(job: &Seq2SeqJob, checkpoint: &Path) -> Result<Seq2Seq> {
+    let mut model = make_model(&job.config, &job.data)?;
+    model.import(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+    let trained = job.step.model();
+    if let Some(gpu) = trained.gpu() {
+        let mixed = trained.params().half().is_some();
+        model.params_mut().to_gpu(gpu, mixed)?;
+    }
+    Ok(model)
+}
+
+/// Scores the test pairs and keeps what the model wrote for them.
+fn test(
+    job: &Seq2SeqJob,
+    model: &Seq2Seq,
+    folder: &RunFolder,
+    state: &TrainState,
+    summary: &Summary,
+) -> Result<Map<String, Value>> {
+    let config = &job.config;
+    let options = DecodeOptions {
+        search: match config.beam {
+            1 => Search::Greedy,
+            n => Search::Beam(n),
+        },
+        max_length: config.max_target,
+        no_unk: false,
+    };
+    let batch = config.batch_size;
+    let written = write(model, &job.data, Split::Test, batch, options)?;
+    let samples = folder.samples_path();
+    std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
+    write_atomic(&predictions_path(folder), |w| {
+        let examples = job.data.examples(Split::Test);
+        for (example, output) in examples.iter().zip(&written.outputs) {
+            writeln!(w, "{}", prediction(example, output))?;
+        }
+        Ok(())
+    })?;
+    let last = last_epoch(folder)?;
+    let mut event = Map::new();
+    for (key, value) in [
+        ("event", json!("test")),
+        ("step", json!(state.step)),
+        ("epoch", json!(state.epoch)),
+        ("epochs", json!(summary.epoch)),
+        ("model", json!(config.model.to_string())),
+        ("seed", json!(config.seed)),
+        ("beam", json!(config.beam)),
+        ("parameters", json!(model.params().layout().parameters())),
+        ("train_loss", json!(last.map(|e| e.train_loss))),
+        ("valid_loss", json!(last.and_then(|e| e.valid_loss))),
+        ("best_valid_loss", json!(summary.best)),
+    ] {
+        event.insert(key.into(), value);
+    }
+    event.extend(figures(
+        forced(model, &job.data, Split::Test, batch)?,
+        &written,
+    ));
+    let seconds = summary.elapsed.as_secs_f64();
+    event.insert("train_seconds".into(), json!(seconds));
+    Ok(event)
+}
+
+/// The last epoch of a run's metrics.
+fn last_epoch(folder: &RunFolder) -> Result<Option<EpochEvent>> {
+    let events = metrics::read(&folder.metrics_path())?;
+    let mut epochs = events.into_iter().filter_map(|event| match event {
+        Event::Epoch(epoch) => Some(epoch),
+        _ => None,
+    });
+    Ok(epochs.next_back())
+}

@@ -1,0 +1,370 @@
+//! A training session, whatever the model: the loop over epochs and steps, checkpoints, records,
+//! Ctrl-C, validation and the best checkpoint.
+
+use super::device;
+use super::interrupt;
+use super::job::{Begin, Job, Plan, Request};
+use super::progress::{Progress, Shown, clock};
+use super::settings::{Config, Precision};
+use super::start;
+use super::step::Scores;
+use crate::error::{Error, Result};
+use crate::files::atomic::write_atomic;
+use crate::files::metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
+use crate::files::run::RunFolder;
+use crate::files::state::{Best, Direction, EpochSums, TrainState};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Steps done in all.
+    pub step: u64,
+    /// Steps done by this process.
+    pub trained: u64,
+    /// Epochs finished.
+    pub epoch: u64,
+    /// Best validation loss in nats a token, if there was a validation.
+    pub best: Option<f64>,
+    /// Training time over all resumptions.
+    pub elapsed: Duration,
+    /// Tokens a second, of this process.
+    pub rate: f64,
+}
+
+/// Trains on the data that `load` reads, and returns the trained job. Ctrl-C (see [`interrupt`]) saves and returns
+/// [`Error::Interrupted`].
+///
+/// # Errors
+/// Everything of interface.md's exit codes; what had been saved stays.
+pub fn run<J: Job>(
+    request: Request<J::Config>,
+    load: impl FnOnce(&Progress) -> Result<J::Source>,
+) -> Result<(Summary, J)> {
+    let progress = Progress::new(request.quiet);
+    let common = request.config.common();
+    // A resumed run keeps the precision of its checkpoint.
+    let precision = match request.begin {
+        Begin::New { .. } => common.precision,
+        Begin::Resume => Precision::Auto,
+    };
+    let chosen = device::choose(common.device, precision)?;
+    let mut session = start::start::<J>(request, progress, chosen, load)?;
+    let ended = session.train();
+    session.progress.finish();
+    ended?;
+    Ok((session.summary(), session.job))
+}
+
+/// A run under way.
+pub(super) struct Session<J> {
+    pub(super) job: J,
+    pub(super) plan: Plan,
+    pub(super) folder: RunFolder,
+    /// What `--out` has to name for `--resume`.
+    pub(super) resume_out: PathBuf,
+    pub(super) state: TrainState,
+    pub(super) metrics: MetricsWriter,
+    pub(super) progress: Progress,
+    /// When this process began to train.
+    pub(super) started: Instant,
+    /// Training time of earlier processes.
+    pub(super) earlier: f64,
+    /// Training time of the finished epochs.
+    pub(super) epochs_took: f64,
+    /// Steps of earlier processes.
+    pub(super) first_step: u64,
+    /// Tokens that this process has trained on.
+    pub(super) tokens: f64,
+}
+
+impl<J: Job> Session<J> {
+    // ---- the loop --------------------------------------------------------------------------
+
+    fn train(&mut self) -> Result<()> {
+        let Plan {
+            epochs,
+            steps_per_epoch: per_epoch,
+            ..
+        } = self.plan;
+        let limit = self.plan.max_steps.unwrap_or(u64::MAX);
+        // An epoch whose last step was interrupted has yet to be validated, whatever the limit.
+        let goes_on =
+            |s: &TrainState| s.epoch < epochs && (s.step < limit || s.step_in_epoch == per_epoch);
+        if !goes_on(&self.state) && self.folder.last().is_ok() {
+            self.progress.line(&self.nothing_left());
+            return Ok(());
+        }
+        while goes_on(&self.state) {
+            self.job.begin_epoch(&self.state)?;
+            while self.state.step_in_epoch < per_epoch && self.state.step < limit {
+                self.train_steps(limit)?;
+                if interrupt::asked() {
+                    return self.stop();
+                }
+                let due = |every: u64| self.state.step.is_multiple_of(every);
+                if self.state.step_in_epoch < per_epoch
+                    && self.plan.checkpoint_every.is_some_and(due)
+                {
+                    self.save()?;
+                }
+            }
+            if self.state.step_in_epoch == per_epoch {
+                self.end_epoch()?;
+                if interrupt::asked() {
+                    return self.stop();
+                }
+            }
+        }
+        // The last epoch's end has saved; a run cut short by --max-steps has not.
+        if self.state.step_in_epoch > 0 || self.folder.last().is_err() {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Trains one step or more, at most as many as there are to the next record or checkpoint.
+    fn train_steps(&mut self, limit: u64) -> Result<()> {
+        let began = Instant::now();
+        let scores = self.job.train(&self.state, self.steps_to_record(limit))?;
+        if let Some(news) = self.job.news() {
+            self.progress.line(&news);
+        }
+        let tokens: f64 = scores.iter().map(|s| s.tokens).sum();
+        let rate = tokens / began.elapsed().as_secs_f64();
+        scores.iter().try_for_each(|s| self.account(s, rate))
+    }
+
+    /// Steps until something has to be written.
+    fn steps_to_record(&self, limit: u64) -> u64 {
+        let s = &self.state;
+        let to = |every: u64| every - s.step % every;
+        let in_epoch = self.plan.steps_per_epoch - s.step_in_epoch;
+        let n = in_epoch.min(limit - s.step).min(to(self.plan.log_every));
+        n.min(self.plan.checkpoint_every.map_or(n, to))
+    }
+
+    /// Counts and records a step that has been trained.
+    fn account(&mut self, scores: &Scores, rate: f64) -> Result<()> {
+        self.check_finite(scores)?;
+        let (tokens, weight) = (scores.tokens, scores.tokens / self.plan.unit);
+        self.tokens += tokens;
+        let sums = &mut self.state.epoch_sums;
+        sums.loss += scores.loss * weight;
+        sums.ce += scores.ce * weight;
+        sums.accuracy += scores.correct as f64;
+        sums.tokens += tokens;
+        self.state.step += 1;
+        self.state.step_in_epoch += 1;
+        self.state.loss_scaler = scores.scaler.or(self.state.loss_scaler);
+        self.state.adam_step += u64::from(!scores.skipped);
+        let logged = self.state.step.is_multiple_of(self.plan.log_every);
+        if logged {
+            self.metrics.write(&Event::Step(StepEvent {
+                step: self.state.step,
+                epoch: self.state.epoch + 1,
+                loss: scores.loss,
+                ce: scores.ce,
+                accuracy: scores.correct as f64 / tokens,
+                grad_norm: scores.grad_norm,
+                lr: self.plan.learning_rate,
+                loss_scale: scores.scaler.map(|s| s.scale),
+                tokens_per_s: rate,
+            }))?;
+        }
+        self.progress.step(&self.shown(), logged);
+        Ok(())
+    }
+
+    /// A loss or gradient that is not a number ends the run. Such a gradient updated nothing, and what
+    /// is saved is from before.
+    fn check_finite(&self, scores: &Scores) -> Result<()> {
+        // In mixed precision an overflow is met by a lower loss scale, down to 1.
+        let used = self.state.loss_scaler;
+        let can_lower = scores.skipped && used.is_some_and(|s| s.scale > 1.0);
+        if scores.loss.is_finite() && (scores.grad_norm.is_finite() || can_lower) {
+            return Ok(());
+        }
+        let what = if scores.loss.is_finite() {
+            "gradient"
+        } else {
+            "loss"
+        };
+        let kept = match self.folder.last() {
+            Ok(last) => format!("the last good checkpoint is {}", last.display()),
+            Err(_) => "no checkpoint had been saved yet".into(),
+        };
+        Err(Error::Diverged(format!(
+            "training diverged: the {what} of step {} is not a finite number; {kept}. Start again \
+             with a lower --learning-rate (now {}) or a lower --clip-norm (now {})",
+            self.state.step + 1,
+            self.plan.learning_rate,
+            self.plan.clip_norm
+        )))
+    }
+
+    fn end_epoch(&mut self) -> Result<()> {
+        let valid = self.job.validate()?;
+        let (train_loss, train_accuracy) = self.means();
+        self.state.epoch_sums = EpochSums::default();
+        self.state.epoch += 1;
+        self.state.step_in_epoch = 0;
+        let seconds = self.elapsed() - self.epochs_took;
+        self.epochs_took += seconds;
+        let event = EpochEvent {
+            epoch: self.state.epoch,
+            step: self.state.step,
+            train_loss,
+            train_accuracy,
+            valid_loss: valid.map(|v| v.loss),
+            valid_accuracy: valid.map(|v| v.accuracy),
+            seconds,
+        };
+        self.metrics.write(&Event::Epoch(event))?;
+        self.show_epoch(&event);
+        let best = self.state.best.as_ref().map_or(f64::INFINITY, |b| b.score);
+        let improved = valid.is_some_and(|v| v.loss < best);
+        if let (true, Some(v)) = (improved, valid) {
+            self.state.best = Some(Best {
+                score: v.loss,
+                metric: "valid_loss".into(),
+                direction: Direction::Min,
+                step: self.state.step,
+            });
+        }
+        self.save()?;
+        if improved {
+            self.folder.mark_best(self.state.step)?;
+        }
+        self.write_sample()?;
+        self.folder.prune()
+    }
+
+    // ---- saving and showing ----------------------------------------------------------------
+
+    fn save(&mut self) -> Result<()> {
+        self.state.elapsed_seconds = self.elapsed();
+        self.state.streams = streams(&self.plan, &self.state);
+        let (weights, moments) = (self.job.weights()?, self.job.moments()?);
+        self.folder
+            .save_checkpoint(&weights, &moments, &self.state)?;
+        Ok(())
+    }
+
+    /// Keeps something to look at of this epoch's model beside the curves.
+    fn write_sample(&self) -> Result<()> {
+        let epoch = self.state.epoch;
+        let sample = match self.job.sample(epoch)? {
+            Ok(sample) => sample,
+            Err(e) => {
+                self.progress
+                    .line(&format!("note: no sample of epoch {epoch}: {e}"));
+                return Ok(());
+            }
+        };
+        let samples = self.folder.samples_path();
+        std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
+        let path = samples.join(sample.file);
+        write_atomic(&path, |w| w.write_all(sample.text.as_bytes()))
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.save()?;
+        Err(Error::Interrupted(format!(
+            "interrupted at step {}; everything is saved: go on with --resume --out {}",
+            self.state.step,
+            self.resume_out.display()
+        )))
+    }
+
+    fn nothing_left(&self) -> String {
+        let flag = match self.plan.max_steps {
+            Some(n) if self.state.step >= n => format!("--max-steps {n}"),
+            _ => format!("--epochs {}", self.plan.epochs),
+        };
+        format!("nothing is left to do: the run has reached {flag}; raise it to go on")
+    }
+
+    /// Mean loss and accuracy of the epoch so far.
+    fn means(&self) -> (f64, f64) {
+        let sums = &self.state.epoch_sums;
+        let weight = sums.tokens / self.plan.unit;
+        (sums.loss / weight, sums.accuracy / sums.tokens)
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.earlier + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Steps of this process.
+    fn trained(&self) -> u64 {
+        self.state.step - self.first_step
+    }
+
+    fn rate(&self) -> f64 {
+        self.tokens / self.started.elapsed().as_secs_f64()
+    }
+
+    fn shown(&self) -> Shown {
+        let (loss, accuracy) = self.means();
+        let all = self.plan.steps_per_epoch * self.plan.epochs;
+        let last = self.plan.max_steps.map_or(all, |n| all.min(n));
+        let left = last.saturating_sub(self.state.step) as f64;
+        let a_step = self.started.elapsed().as_secs_f64() / self.trained() as f64;
+        Shown {
+            epoch: self.state.epoch + 1,
+            epochs: self.plan.epochs,
+            step: self.state.step_in_epoch,
+            steps: self.plan.steps_per_epoch,
+            loss,
+            accuracy,
+            rate: self.rate(),
+            left: seconds(left * a_step),
+        }
+    }
+
+    fn show_epoch(&self, e: &EpochEvent) {
+        let valid = match (e.valid_loss, e.valid_accuracy) {
+            (Some(loss), Some(accuracy)) => format!(
+                "  valid loss {loss:.4} ({:.4} bits)  accuracy {accuracy:.4}",
+                loss / std::f64::consts::LN_2
+            ),
+            _ => String::new(),
+        };
+        self.progress.line(&format!(
+            "epoch {}/{}  train loss {:.4}  accuracy {:.4}{valid}  {}",
+            e.epoch,
+            self.plan.epochs,
+            e.train_loss,
+            e.train_accuracy,
+            clock(seconds(e.seconds))
+        ));
+    }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            step: self.state.step,
+            trained: self.trained(),
+            epoch: self.state.epoch,
+            best: self.state.best.as_ref().map(|b| b.score),
+            elapsed: seconds(self.elapsed()),
+            rate: self.rate(),
+        }
+    }
+}
+
+/// The counter of every random stream: some are numbered by step, orders of the data by epoch.
+pub(super) fn streams(plan: &Plan, state: &TrainState) -> BTreeMap<String, u64> {
+    let by_step = plan.step_streams.iter().map(|&name| (name, state.step));
+    by_step
+        .chain([("shuffle", state.epoch)])
+        .map(|(name, n)| (name.to_owned(), n))
+        .collect()
+}
+
+/// A duration for people; what no clock can show is the longest.
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)
+}

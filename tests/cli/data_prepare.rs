@@ -1,0 +1,314 @@
+//! Corpora made by the binary: what is written, told and refused.
+
+use std::fs;
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::support::{Done, Place, snapshot};
+
+/// `functions` functions with docstrings, no two alike.
+fn documented(functions: usize) -> String {
+    let one = |i| format!("def f{i}(x):\n    \"\"\"Do {i}.\"\"\"\n    return x\n\n");
+    (0..functions).map(one).collect()
+}
+
+fn object(done: Done) -> Value {
+    serde_json::from_str(&done.ok().stdout).unwrap()
+}
+
+/// The lines of a packed file.
+fn lines(place: &Place, name: &str) -> Vec<Value> {
+    let mut text = String::new();
+    let file = fs::File::open(place.path(name)).unwrap();
+    GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    let parse = |line| serde_json::from_str(line).unwrap();
+    text.lines().map(parse).collect()
+}
+
+// ---- pairs ---------------------------------------------------------------------------------
+
+#[test]
+fn the_embedded_corpus_becomes_pairs() {
+    let place = Place::new();
+    let done = place.run("data prepare --out pairs").ok();
+    assert_eq!(done.stderr, "");
+    for row in [
+        "source           embedded: CPython's standard library",
+        "files            718\n",
+        "functions        6,688 with a docstring",
+        "pairs            4,894, fewer than the 7,000 asked for: split in the same proportions\n",
+        "train            3,496    pairs/train.jsonl.gz\n",
+        "valid            699      pairs/valid.jsonl.gz\n",
+        "test             699      pairs/test.jsonl.gz\n",
+        "test in train    41 with nearly the same code (4 of 5 words shared), 66 with the same",
+    ] {
+        assert!(done.stdout.contains(row), "{row}\n{}", done.stdout);
+    }
+    let files: Vec<String> = snapshot(&place.path("pairs"))
+        .iter()
+        .map(|(name, _)| name.display().to_string())
+        .collect();
+    assert_eq!(files, ["test.jsonl.gz", "train.jsonl.gz", "valid.jsonl.gz"]);
+    assert_eq!(lines(&place, "pairs/test.jsonl.gz").len(), 699);
+
+    // What was written is what train-seq2seq uses where it is given nothing.
+    let files =
+        "--train pairs/train.jsonl.gz --valid pairs/valid.jsonl.gz --test pairs/test.jsonl.gz";
+    let read = object(place.run(&format!("data stats --json {files}")));
+    let mut embedded = object(place.run("data stats --json --task pairs"));
+    assert!(done.stdout.contains(read["sha256"].as_str().unwrap()));
+    embedded["source"] = read["source"].clone();
+    assert_eq!(read, embedded);
+}
+
+#[test]
+fn files_folders_and_options_decide_what_is_kept() {
+    let place = Place::new();
+    place.write("code/a.py", documented(20));
+    place.write("code/deep/b.py", documented(22)); // 20 of them again
+    place.write("code/latin.py", b"\xe9");
+    place.write("code/two.py", "print 'two'");
+    place.write(
+        "more.py",
+        "def g(x):\n    '''One two three.'''\n    return x\n",
+    );
+    let flags = "code more.py --train-pairs 10 --valid-pairs 4 --test-pairs 2 --max-source 2";
+    let all = object(place.run(&format!("data prepare {flags} --out out --json")));
+    assert_eq!(all["source"], "code, more.py");
+    assert_eq!(all["not_utf8"], json!(["code/latin.py"]));
+    assert_eq!(all["not_parsed"], json!(["code/two.py"]));
+    let keys = [
+        "files",
+        "functions",
+        "too_long",
+        "duplicates",
+        "pairs",
+        "wanted",
+    ];
+    assert_eq!(
+        keys.map(|key| all[key].as_u64().unwrap()),
+        [5, 43, 1, 20, 22, 16]
+    );
+    let sizes = ["train", "valid", "test"].map(|key| all[key].as_u64().unwrap());
+    assert_eq!(sizes, [10, 4, 2]);
+    assert_eq!(all["out"][2], "out/test.jsonl.gz");
+    let test = lines(&place, "out/test.jsonl.gz");
+    assert_eq!(test.len(), 2);
+    let name = test[0]["docstring"]
+        .as_str()
+        .unwrap()
+        .replace("Do ", "f")
+        .replace('.', "");
+    assert_eq!(test[0]["code"], format!("def {name}(x):\n    return x"));
+
+    let told = place
+        .run(&format!("data prepare {flags} --out out2 --seed 2"))
+        .ok()
+        .stdout;
+    for row in [
+        "not UTF-8        1, left out: code/latin.py\n",
+        "too long         1 with over 2 docstring or 50 code tokens, left out\n",
+        "pairs            22\n",
+    ] {
+        assert!(told.contains(row), "{told}");
+    }
+    assert_ne!(test, lines(&place, "out2/test.jsonl.gz"));
+}
+
+#[test]
+fn nothing_is_overwritten_unless_told_so() {
+    let place = Place::new();
+    place.write("code.py", documented(9));
+    place.write("out/valid.jsonl.gz", "precious");
+    let before = snapshot(&place.path("out"));
+    place.run("data prepare code.py --out out").fails(
+        2,
+        &["out/valid.jsonl.gz is there already", "--out", "--force"],
+    );
+    assert_eq!(snapshot(&place.path("out")), before);
+    // A failure leaves it, too.
+    place.write("one.py", documented(1));
+    place
+        .run("data prepare one.py --out out --force")
+        .fails(3, &["one.py: 1 pairs are left for three splits"]);
+    assert_eq!(snapshot(&place.path("out")), before);
+    place.run("data prepare code.py --out out --force").ok();
+    assert_eq!(lines(&place, "out/valid.jsonl.gz").len(), 1);
+    place
+        .run("data prepare code.py --out code.py")
+        .fails(1, &["cannot create code.py"]);
+}
+
+#[test]
+fn paths_and_flags_that_cannot_be_used() {
+    let place = Place::new();
+    place.write("docs/readme.md", "none");
+    place.write("broken.whl", "PK\x03\x04 no archive");
+    place.write("two.py", "print 'two'");
+    for (flags, code, words) in [
+        (
+            "none.py",
+            3,
+            &["none.py: no such file or folder", "embedded"][..],
+        ),
+        ("docs", 3, &["docs: there are no .py files"]),
+        ("broken.whl", 3, &["broken.whl: not a whole zip archive"]),
+        ("two.py", 3, &["two.py: 0 pairs are left", "1 do not parse"]),
+        (
+            "--train-pairs 0",
+            2,
+            &["--train-pairs", "a whole number from 1"],
+        ),
+        (
+            "--max-target -1",
+            2,
+            &["--max-target", "a whole number from 1"],
+        ),
+        ("--seed x", 2, &["--seed", "a whole number from 0"]),
+        ("--task words", 2, &["--task", "pairs", "text"]),
+    ] {
+        place
+            .run(&format!("data prepare {flags} --out out"))
+            .fails(code, words);
+        assert!(!place.path("out").exists(), "{flags}");
+    }
+    place.run("data prepare code.py").fails(2, &["--out"]);
+}
+
+// ---- text ----------------------------------------------------------------------------------
+
+#[test]
+fn text_for_the_character_lm() {
+    let place = Place::new();
+    place.write("code/a.py", "x = 1   \r\ny = '\u{e9}'");
+    let flags = "--task text --out out";
+    let told = place
+        .run(&format!("data prepare code text.py {flags}"))
+        .ok()
+        .stdout;
+    assert!(
+        told.contains("dropped          1 outside printable ASCII\n"),
+        "{told}"
+    );
+    let text = fs::read_to_string(place.path("out/text.txt")).unwrap();
+    assert!(text.starts_with("x = 1\ny = ''\ndef load_0"), "{text}");
+    place
+        .run(&format!("data prepare code {flags}"))
+        .fails(2, &["out/text.txt is there already"]);
+    place.write("blank.py", "\u{e9}");
+    place
+        .run(&format!("data prepare blank.py {flags} --force"))
+        .fails(3, &["blank.py: nothing is left", "1 characters dropped"]);
+    assert_eq!(
+        fs::read_to_string(place.path("out/text.txt")).unwrap(),
+        text
+    );
+
+    // The embedded corpus: what train-charlm learns with the same seed.
+    let all = object(place.run("data prepare --task text --out all --seed 3 --json"));
+    assert_eq!(all["chars"], 12_207_848);
+    let embedded = object(place.run("data stats --json --max-chars 20000000 --seed 3"));
+    let hash = Sha256::digest(fs::read(place.path("all/text.txt")).unwrap());
+    assert_eq!(embedded["sha256"], format!("{hash:x}"));
+}
+
+// ---- statistics ----------------------------------------------------------------------------
+
+#[test]
+fn statistics_of_pairs() {
+    let place = Place::new();
+    let line = |docstring: &str, code: &str| {
+        json!({ "docstring": docstring, "code": code }).to_string() + "\n"
+    };
+    place.write(
+        "train.jsonl",
+        line("a b", "x = 1") + &line("a b c d e f", "x = 2 + y"),
+    );
+    place.write("valid.jsonl", line("a zz", "x y"));
+    place.write("test.jsonl", line("a b", "x = 1") + &line("b b", "q"));
+    let files = "--train train.jsonl --valid valid.jsonl --test test.jsonl";
+    let table = place.run(&format!("data stats {files}")).ok().stdout;
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    assert_eq!(
+        rows,
+        [
+            "vocabularies     6 docstring, 6 code tokens that occur 2 times in train",
+            "tokens              pairs     mean   median      95%      max   tokens  unknown",
+            "train docstring         2      4.0      4.0        6        6        8    50.0%",
+            "train code              2      4.0      4.0        5        5        8    50.0%",
+            "valid docstring         1      2.0      2.0        2        2        2    50.0%",
+            "valid code              1      2.0      2.0        2        2        2    50.0%",
+            "test docstring          2      2.0      2.0        2        2        4     0.0%",
+            "test code               2      2.0      2.0        3        3        4    50.0%",
+            "overlap          1 test pairs are in train, too",
+            "valid in train   0 with nearly the same code (4 of 5 words shared), 0 with the same docstring",
+            "test in train    1 with nearly the same code (4 of 5 words shared), 1 with the same docstring",
+        ]
+    );
+    let all = object(place.run(&format!("data stats {files} --json --min-frequency 1")));
+    assert_eq!(all["vocabulary"], json!({ "source": 10, "target": 10 }));
+    assert_eq!(all["overlap"], 1);
+    assert_eq!(
+        all["test"],
+        json!({
+            "pairs": 2,
+            "source": { "mean": 2.0, "median": 2.0, "p95": 2, "max": 2, "tokens": 4, "unknown_rate": 0.0 },
+            "target": { "mean": 2.0, "median": 2.0, "p95": 3, "max": 3, "tokens": 4, "unknown_rate": 0.25 },
+            "near": { "near_code": 1, "same_docstring": 1 },
+        })
+    );
+}
+
+#[test]
+fn statistics_that_cannot_be_made() {
+    let place = Place::new();
+    place.write("good.jsonl", "{\"docstring\":\"a a\",\"code\":\"b\"}\n");
+    place.write("broken.jsonl", "\n{\"docstring\":\"a\"\n");
+    place.write("field.jsonl", "{\"docstring\":\"a\"}\n");
+    place.write("blank.jsonl", "\n\n");
+    place.write("cut.jsonl.gz", b"\x1f\x8b\x08\x00");
+    for (valid, words) in [
+        (
+            "broken.jsonl",
+            &["broken.jsonl:2: broken JSON at column", "mend or remove"][..],
+        ),
+        ("field.jsonl", &["field.jsonl:1: no field \"code\""]),
+        ("blank.jsonl", &["blank.jsonl: an empty split"]),
+        (
+            "cut.jsonl.gz",
+            &["cut.jsonl.gz:1: the gzip data is cut off"],
+        ),
+        ("none.jsonl", &["none.jsonl: no such file"]),
+        (
+            "good.jsonl",
+            &["nothing but its special tokens", "--min-frequency"],
+        ),
+    ] {
+        let flags = format!("--train good.jsonl --valid {valid} --test good.jsonl");
+        place.run(&format!("data stats {flags}")).fails(3, words);
+    }
+    for (flags, words) in [
+        ("--train good.jsonl", &["--valid", "--test"][..]),
+        (
+            "--task pairs --corpus text.py",
+            &["--corpus", "describe text, not pairs"],
+        ),
+        (
+            "--min-frequency 3 --seed 3",
+            &["--seed describe text, not pairs"],
+        ),
+        (
+            "--task text --min-frequency 3",
+            &["--min-frequency describe pairs, not text"],
+        ),
+        (
+            "--min-frequency 0",
+            &["--min-frequency", "a whole number from 1"],
+        ),
+    ] {
+        place.run(&format!("data stats {flags}")).fails(2, words);
+    }
+}

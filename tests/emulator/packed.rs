@@ -1,0 +1,155 @@
+//! Packed sequences of different lengths on the emulated device: each sequence gets the bits that
+//! it gets alone, forward and backward. (What is summed over sequences is in src/selftest.)
+
+use crate::support::{SCHEDULES, Storage, values};
+use half::f16;
+use rnnx::Result;
+use rnnx::autograd::{Backward, Grads, Slot, Tape};
+use rnnx::data::packing::Packing;
+use rnnx::device::Gpu;
+use rnnx::device::emulated::Emulated;
+use rnnx::ops::lstm::Input;
+use rnnx::ops::lstm_packed;
+use rnnx::tensor::{Stored, Tensor};
+use std::sync::Arc;
+
+const INPUTS: usize = 3;
+const HIDDEN: usize = 5;
+/// Two end at one step, and at some steps none ends.
+const LENGTHS: [usize; 5] = [6, 4, 4, 3, 1];
+
+/// Hands the outputs their gradients.
+struct Seeds(Vec<(Option<Slot>, Tensor)>);
+
+impl Backward for Seeds {
+    fn name(&self) -> &'static str {
+        "seeds"
+    }
+
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let mut seeds = self.0.into_iter();
+        seeds.try_for_each(|(slot, seed)| grads.add(slot, seed))
+    }
+}
+
+/// The sequences `which` of the batch, in that order.
+struct Batch<'a> {
+    gpu: Arc<Gpu>,
+    which: &'a [usize],
+    packing: Packing,
+}
+
+impl Batch<'_> {
+    /// Tensor `seed`, a row for each element of each sequence, packed.
+    fn elements<T: Storage + Stored>(&self, seed: u32, width: usize) -> Tensor {
+        let mut data: Vec<T> = Vec::new();
+        for t in 0..self.packing.steps() {
+            for b in &self.which[..self.packing.active(t)] {
+                let of_b = values::<T>(LENGTHS[0] * width, 100 * seed + *b as u32, 0.7);
+                data.extend(of_b[t * width..][..width].iter().map(|&x| T::from_f32(x)));
+            }
+        }
+        self.place(&data, &[self.packing.rows(), width])
+    }
+
+    /// Tensor `seed`, a row for each sequence.
+    fn states<T: Storage + Stored>(&self, seed: u32) -> Tensor {
+        let row = |&b: &usize| values::<T>(HIDDEN, 100 * seed + b as u32, 0.7);
+        let data: Vec<T> = self.which.iter().flat_map(row).map(T::from_f32).collect();
+        self.place(&data, &[self.which.len(), HIDDEN])
+    }
+
+    fn weights<T: Storage + Stored>(&self, seed: u32, shape: &[usize]) -> Tensor {
+        let data = values::<T>(shape.iter().product(), seed, 0.7);
+        let data: Vec<T> = data.into_iter().map(T::from_f32).collect();
+        self.place(&data, shape)
+    }
+
+    fn place<T: Stored>(&self, data: &[T], shape: &[usize]) -> Tensor {
+        let host = Tensor::from_slice(data, shape).unwrap();
+        host.to_gpu(&self.gpu).unwrap()
+    }
+}
+
+fn numbers<T: Storage + Stored>(t: &Tensor) -> Vec<f32> {
+    let t = t.to_cpu().unwrap();
+    t.data::<T>().unwrap().iter().map(|x| x.to_f32()).collect()
+}
+
+/// y, dx; h_n, c_n, dh0, dc0. Without a backward pass: y; h_n, c_n.
+fn run<T: Storage + Stored>(schedule: u64, which: &[usize], recording: bool) -> [Vec<Vec<f32>>; 2] {
+    let lengths: Vec<usize> = which.iter().map(|&b| LENGTHS[b]).collect();
+    let batch = Batch {
+        gpu: Gpu::new(Emulated::new(schedule)),
+        which,
+        packing: Packing::new(&lengths).unwrap(),
+    };
+    let mut tape = match recording {
+        true => Tape::new(),
+        false => Tape::inference(),
+    };
+    let w_hh = tape.leaf(batch.weights::<T>(1, &[4 * HIDDEN, HIDDEN]));
+    let w_ih = tape.leaf(batch.weights::<T>(2, &[4 * HIDDEN, INPUTS]));
+    let bias = tape.leaf(batch.weights::<T>(3, &[4 * HIDDEN]));
+    let x = tape.leaf(batch.elements::<T>(4, INPUTS));
+    let h0 = tape.leaf(batch.states::<T>(5));
+    let c0 = tape.leaf(batch.states::<f32>(6));
+    let input = Input::Dense {
+        x: &x,
+        w_ih: &w_ih,
+        bias: &bias,
+    };
+    let state = Some((&h0, &c0));
+    let out = lstm_packed(&mut tape, input, &w_hh, state, &batch.packing).unwrap();
+    let y = numbers::<T>(out.y.value());
+    let (h_n, c_n) = (
+        numbers::<T>(out.h_n.value()),
+        numbers::<f32>(out.c_n.value()),
+    );
+    if !recording {
+        return [vec![y], vec![h_n, c_n]];
+    }
+    let end = tape.output(Tensor::scalar(0.0f32), [out.y.slot()]);
+    tape.push(Seeds(vec![
+        (out.y.slot(), batch.elements::<T>(7, HIDDEN)),
+        (out.h_n.slot(), batch.states::<T>(8)),
+        (out.c_n.slot(), batch.states::<f32>(9)),
+    ]));
+    let mut grads = tape.backward(&end, Tensor::scalar(0.0f32)).unwrap();
+    let mut take = |slot| grads.take(slot).unwrap();
+    let dx = numbers::<T>(&take(x.slot()));
+    let dh0 = numbers::<T>(&take(h0.slot()));
+    let dc0 = numbers::<f32>(&take(c0.slot()));
+    [vec![y, dx], vec![h_n, c_n, dh0, dc0]]
+}
+
+fn as_alone<T: Storage + Stored>(recording: bool) {
+    let all: Vec<usize> = (0..LENGTHS.len()).collect();
+    let packing = Packing::new(&LENGTHS).unwrap();
+    let packed = run::<T>(SCHEDULES[0], &all, recording);
+    for schedule in &SCHEDULES[1..] {
+        assert_eq!(packed, run::<T>(*schedule, &all, recording), "{schedule}");
+    }
+    for b in all {
+        let alone = run::<T>(SCHEDULES[0], &[b], recording);
+        for (of_elements, want) in packed[0].iter().zip(&alone[0]) {
+            let width = want.len() / LENGTHS[b];
+            let rows = (0..LENGTHS[b]).map(|t| packing.row(t, b).unwrap());
+            let got: Vec<f32> = rows
+                .flat_map(|row| of_elements[row * width..][..width].to_vec())
+                .collect();
+            assert_eq!(got, *want, "sequence {b}");
+        }
+        for (of_states, want) in packed[1].iter().zip(&alone[1]) {
+            assert_eq!(of_states[b * HIDDEN..][..HIDDEN], *want, "sequence {b}");
+        }
+    }
+}
+
+#[test]
+fn a_packed_sequence_has_the_bits_that_it_has_alone() {
+    for recording in [true, false] {
+        as_alone::<f32>(recording);
+        as_alone::<f16>(recording);
+    }
+}

@@ -1,0 +1,207 @@
+//! BLEU and chrF against sacrebleu (`tests/golden/bleu.py`), and the other scores by hand.
+
+use rnnx::eval::bleu::NgramCounts;
+use rnnx::eval::chrf::ChrfCounts;
+use rnnx::eval::scores::TextScores;
+use serde::Deserialize;
+use serde_json::json;
+
+/// Only the order of sums and products differs from sacrebleu, at a few 2^-53 each.
+const TOLERANCE: f64 = 1e-13;
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    references: Vec<String>,
+    hypotheses: Vec<String>,
+    matches: [u64; 4],
+    totals: [u64; 4],
+    hypothesis_length: u64,
+    reference_length: u64,
+    bleu: f64,
+    bleu_smoothed: f64,
+    chrf: f64,
+}
+
+fn goldens() -> Vec<Case> {
+    serde_json::from_str(include_str!("golden/bleu.json")).unwrap()
+}
+
+/// The tokens of a line; none of an empty one.
+fn tokens(line: &str) -> Vec<&str> {
+    line.split(' ').filter(|t| !t.is_empty()).collect()
+}
+
+impl Case {
+    fn pairs(&self) -> impl Iterator<Item = (Vec<&str>, Vec<&str>)> {
+        let pairs = self.references.iter().zip(&self.hypotheses);
+        pairs.map(|(r, h)| (tokens(r), tokens(h)))
+    }
+
+    #[track_caller]
+    fn assert_near(&self, what: &str, got: f64, want: f64) {
+        let name = &self.name;
+        assert!(
+            (got - want).abs() < TOLERANCE,
+            "{name}: {what} {got}, not {want}"
+        );
+    }
+}
+
+// ---- sacrebleu -----------------------------------------------------------------------------
+
+#[test]
+fn bleu_is_sacrebleus() {
+    let cases = goldens();
+    assert!(cases.iter().filter(|c| c.bleu > 0.0).count() > 10);
+    for case in &cases {
+        let mut counts = NgramCounts::default();
+        for (reference, hypothesis) in case.pairs() {
+            counts.add(&reference, &hypothesis);
+        }
+        let want = NgramCounts {
+            matches: case.matches,
+            totals: case.totals,
+            hyp_len: case.hypothesis_length,
+            ref_len: case.reference_length,
+        };
+        assert_eq!(counts, want, "{}", case.name);
+        case.assert_near("BLEU", counts.bleu(), case.bleu);
+        let smoothed = counts.bleu_smoothed();
+        case.assert_near("smoothed BLEU", smoothed, case.bleu_smoothed);
+    }
+}
+
+#[test]
+fn chrf_is_sacrebleus() {
+    for case in goldens() {
+        let mut counts = ChrfCounts::default();
+        for (reference, hypothesis) in case.pairs() {
+            counts.add(&reference, &hypothesis);
+        }
+        case.assert_near("chrF", counts.chrf(), case.chrf);
+    }
+}
+
+#[test]
+fn nothing_counted_scores_nothing() {
+    let counts = NgramCounts::default();
+    assert_eq!((counts.bleu(), counts.bleu_smoothed()), (0.0, 0.0));
+    assert_eq!(ChrfCounts::default().chrf(), 0.0);
+}
+
+#[test]
+fn counts_of_parts_add_up() {
+    let mut all = NgramCounts::default();
+    let mut sum = NgramCounts::default();
+    for case in goldens() {
+        let mut part = NgramCounts::default();
+        for (reference, hypothesis) in case.pairs() {
+            all.add(&reference, &hypothesis);
+            part.add(&reference, &hypothesis);
+        }
+        sum += part;
+    }
+    assert_eq!(sum, all);
+    assert!(all.matches[3] > 0 && all.hyp_len != all.ref_len);
+}
+
+// ---- all scores ----------------------------------------------------------------------------
+
+/// Stands for the parser: an even number of parentheses, and something to parse.
+fn parses(text: &str) -> bool {
+    !text.is_empty() && text.matches(['(', ')']).count().is_multiple_of(2)
+}
+
+#[test]
+fn the_scores_of_four_pairs() {
+    let mut scores = TextScores::new(parses);
+    // Exact, and parsed.
+    scores.add(5, &tokens("def f ( x )"), &tokens("def f ( x )"));
+    // Two of four positions; one token too many, which changes neither; an odd parenthesis.
+    scores.add(6, &tokens("a b c d"), &tokens("a <UNK> ( d e"));
+    // The right beginning, cut short: not exact.
+    scores.add(10, &tokens("p q ("), &tokens("p q"));
+    // Nothing.
+    scores.add(31, &tokens("z"), &[] as &[String]);
+    assert_eq!(scores.pairs(), 4);
+    assert_eq!(scores.exact_match(), 1.0 / 4.0);
+    assert_eq!(scores.token_accuracy(), 9.0 / 13.0);
+    assert_eq!(scores.parse_rate(), 2.0 / 4.0);
+    assert_eq!(scores.reference_parse_rate(), 3.0 / 4.0);
+    assert_eq!(scores.unk_rate(), 1.0 / 12.0);
+    let counts = scores.ngram_counts();
+    assert_eq!(counts.matches, [9, 5, 3, 2]);
+    assert_eq!(counts.totals, [12, 9, 6, 4]);
+    assert_eq!((counts.hyp_len, counts.ref_len), (12, 13));
+    let precisions = 9.0 / 12.0 * 5.0 / 9.0 * 3.0 / 6.0 * 2.0 / 4.0;
+    let bleu = (-1.0f64 / 12.0).exp() * f64::powf(precisions, 0.25);
+    assert!((scores.bleu() - bleu).abs() < TOLERANCE);
+
+    let rows = scores.by_length();
+    let bounds: Vec<_> = rows.iter().map(|r| (r.from, r.to, r.pairs)).collect();
+    assert_eq!(bounds, [(1, 5, 1), (6, 10, 2), (31, 35, 1)]);
+    assert_eq!((rows[0].bleu, rows[0].bleu_smoothed), (1.0, 1.0));
+    let mut second = NgramCounts::default();
+    second.add(&tokens("a b c d"), &tokens("a <UNK> ( d e"));
+    second.add(&tokens("p q ("), &tokens("p q"));
+    assert_eq!((rows[1].bleu, second.bleu()), (0.0, 0.0));
+    assert_eq!(rows[1].bleu_smoothed, second.bleu_smoothed());
+    assert!(rows[1].bleu_smoothed > 0.0);
+}
+
+#[test]
+fn a_predicted_unk_is_wrong_where_the_word_is_unknown() {
+    let mut scores = TextScores::new(parses);
+    scores.add(1, &["rare", "x"], &["<UNK>", "x"]);
+    assert_eq!((scores.exact_match(), scores.token_accuracy()), (0.0, 0.5));
+    assert_eq!(
+        (scores.ngram_counts().matches[0], scores.unk_rate()),
+        (1, 0.5)
+    );
+}
+
+#[test]
+fn scores_as_json() {
+    let mut scores = TextScores::new(parses);
+    scores.add(3, &tokens("a b c d e"), &tokens("a b c d x"));
+    let json = scores.to_json();
+    let bleu = scores.bleu();
+    assert!((bleu - 0.2f64.sqrt().sqrt()).abs() < TOLERANCE, "{bleu}");
+    assert_eq!(
+        json,
+        json!({
+            "pairs": 1,
+            "bleu": bleu,
+            "bleu_smoothed": bleu,
+            "ngram_counts": {
+                "matches": [4, 3, 2, 1],
+                "totals": [5, 4, 3, 2],
+                "hypothesis_length": 5,
+                "reference_length": 5,
+            },
+            "exact_match": 0.0,
+            "token_accuracy": 0.8,
+            "chrf": scores.chrf(),
+            "parse_rate": 1.0,
+            "reference_parse_rate": 1.0,
+            "unk_rate": 0.0,
+            "by_length": [{"from": 1, "to": 5, "pairs": 1, "bleu": bleu, "bleu_smoothed": bleu}],
+        })
+    );
+    // No pair, no prediction: zeros, not NaN, which JSON has not.
+    let none = TextScores::new(parses).to_json();
+    for key in [
+        "bleu",
+        "bleu_smoothed",
+        "exact_match",
+        "token_accuracy",
+        "chrf",
+        "parse_rate",
+        "reference_parse_rate",
+        "unk_rate",
+    ] {
+        assert_eq!(none[key], json!(0.0), "{key}");
+    }
+    assert_eq!(none["by_length"], json!([]));
+}

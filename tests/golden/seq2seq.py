@@ -1,0 +1,227 @@
+"""Golden numbers of the three seq2seq models in f64: forward, every gradient, Adam steps, decoding.
+
+The batch is padded here; the encoder packs it and the loss ignores what is padding, so nothing that
+stands in the file depends on padding. Source and target lengths are in different orders.
+
+Layout of seq2seq.json: `pairs` (ids, without SOS and EOS) and sizes, then for each of `rnn`, `lstm`
+and `attention`
+
+  weights         by torch's name, row-major, multiples of 1/32; each bias_hh is zero, not trained
+  logits          for each pair [n + 1, VT], n the tokens of its target; position t has read SOS and
+                  t tokens
+  attention       for each pair [n + 1, m], m the tokens of its source; this model only
+  loss            mean over the n + 1 positions of every pair
+  gradients       of the loss, by name as the weights; norm is that of all of them together
+  free_running    each step reads the argmax of the step before it instead of the target (teacher
+                  forcing 0): `inputs` of each pair, SOS first, its loss and norm of gradients
+  greedy          for each pair the ids decoded, EOS left out; at most MAX_LENGTH, no PAD, no SOS
+  greedy_no_unk   the same where UNK is ruled out, too
+  adam            for each clip: losses before each of STEPS updates and after the last, norms before
+                  clipping, and the sum and sum of squares of each tensor after the last update
+"""
+
+import random
+
+from common import numbers, write_or_check
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+
+PAD, SOS, EOS, UNK = range(4)
+VS, VT, E, H = 11, 13, 4, 5
+PAIRS = [
+    ([7, 3, 5], [9, 4, 12, 6]),
+    ([4, 10, 6, 9, 8], [5, 11]),
+    ([5], [8, 3, 7, 10, 7, 4]),
+    ([8, 8, 4], [10]),
+]
+LR, BETAS, EPS, STEPS, CLIPS = 1e-3, (0.9, 0.999), 1e-8, 3, (5.0, 0.05)
+MAX_LENGTH = 8  # of a decoded output
+# Chosen so that the outputs differ between pairs, some end and some are cut, and argmax under free
+# running never is PAD or SOS: whether those are ruled out there makes no difference.
+SEEDS = {"rnn": 178, "lstm": 412, "attention": 207}
+
+SOURCE = pad_sequence([torch.tensor(s) for s, _ in PAIRS])  # [S, B]
+INPUTS = pad_sequence([torch.tensor([SOS] + t) for _, t in PAIRS])  # [T, B]
+TARGETS = pad_sequence([torch.tensor(t + [EOS]) for _, t in PAIRS])  # [T, B]
+LENGTHS = torch.tensor([len(s) for s, _ in PAIRS])
+
+
+class Seq2Seq(nn.Module):
+    """The two models without attention, and what the third shares with them."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+        rnn = nn.RNN if name == "rnn" else nn.LSTM
+        both = name == "attention"
+        width = E + {"rnn": H, "lstm": 0, "attention": 2 * H}[name]
+        self.encoder = nn.ModuleDict(
+            {"embedding": nn.Embedding(VS, E), "rnn": rnn(E, H, bidirectional=both)})
+        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(VT, E), "rnn": rnn(width, H)})
+        if both:
+            self.bridge = nn.ModuleDict(
+                {"hidden": nn.Linear(2 * H, H), "cell": nn.Linear(2 * H, H)})
+            self.attention = nn.ModuleDict({
+                "query": nn.Linear(H, H),
+                "key": nn.Linear(2 * H, H, bias=False),
+                "energy": nn.Linear(H, 1, bias=False),
+            })
+        self.out = nn.Linear(H + width if both else H, VT)
+        draw = random.Random(SEEDS[name])
+        for key, p in self.named_parameters():
+            if "bias_hh" in key:
+                p.requires_grad_(False).zero_()
+            else:
+                p.data = torch.tensor([draw.randint(-64, 64) / 32 for _ in range(p.numel())])\
+                    .reshape(p.shape)
+
+    def trained(self):
+        """(name, parameter) of those that are trained."""
+        return [(key, p) for key, p in self.named_parameters() if p.requires_grad]
+
+    def encode(self):
+        """The decoder's first state, and the memory: context [1, B, H], or states [S, B, 2H]."""
+        packed = pack_padded_sequence(
+            self.encoder["embedding"](SOURCE), LENGTHS, enforce_sorted=False)
+        outputs, state = self.encoder["rnn"](packed)
+        if self.name != "attention":
+            return state, state
+        # state is h and c, each [2, B, H]: forward at the last token, backward at the first
+        state = tuple(
+            torch.tanh(self.bridge[part](torch.cat([x[0], x[1]], dim=-1)))[None]
+            for part, x in zip(("hidden", "cell"), state))
+        return state, pad_packed_sequence(outputs)[0]
+
+    def attend(self, h, memory):
+        """Weights [S, B] of the source positions and their context [B, 2H]; h [B, H] is s_{t-1}."""
+        query, key, energy = (self.attention[part] for part in ("query", "key", "energy"))
+        e = energy(torch.tanh(query(h) + key(memory))).squeeze(-1)  # [S, B]
+        weights = e.masked_fill(SOURCE == PAD, -torch.inf).softmax(dim=0)
+        return weights, (weights[..., None] * memory).sum(dim=0)
+
+    def step(self, ids, state, memory):
+        """ids [B] -> logits [B, VT], the next state, attention weights [S, B] or None"""
+        embedded, weights = self.decoder["embedding"](ids), None
+        if self.name == "rnn":
+            x = torch.cat([embedded, memory[0]], dim=-1)
+        elif self.name == "lstm":
+            x = embedded
+        else:
+            weights, context = self.attend(state[0][0], memory)
+            x = torch.cat([embedded, context], dim=-1)
+        y, state = self.decoder["rnn"](x[None], state)
+        features = y[0]
+        if self.name == "attention":
+            features = torch.cat([features, context, embedded], dim=-1)
+        return self.out(features), state, weights
+
+    def forward(self, teacher=True):
+        """Logits [T, B, VT], the ids read [T, B], and a list of T attention weights [S, B]."""
+        state, memory = self.encode()
+        logits, read, attention = [], [INPUTS[0]], []
+        for t in range(len(INPUTS)):
+            scores, state, weights = self.step(read[t], state, memory)
+            logits.append(scores)
+            attention.append(weights)
+            if t + 1 < len(INPUTS):
+                read.append(INPUTS[t + 1] if teacher else scores.argmax(dim=-1))
+        return torch.stack(logits), torch.stack(read), attention
+
+    def greedy(self, banned):
+        """For each pair the decoded ids; ties go to the lowest id."""
+        state, memory = self.encode()
+        ids, decoded = INPUTS[0], []
+        for _ in range(MAX_LENGTH):
+            scores, state, _ = self.step(ids, state, memory)
+            scores[:, banned] = -torch.inf
+            ids = scores.argmax(dim=-1)
+            decoded.append(ids)
+        rows = torch.stack(decoded, dim=1).tolist()
+        return [row[:row.index(EOS)] if EOS in row else row for row in rows]
+
+
+def loss_of(logits):
+    return F.cross_entropy(logits.flatten(0, 1), TARGETS.flatten(), ignore_index=PAD)
+
+
+def norm_of(gradients):
+    return torch.cat([g.flatten() for g in gradients]).norm().item()
+
+
+def real(rows):
+    """Of T values [B, ..] those at real positions, pair by pair, each pair flat."""
+    return [[x for t in range(len(target) + 1) for x in numbers(rows[t][b])]
+            for b, (_, target) in enumerate(PAIRS)]
+
+
+def first_step(name):
+    model = Seq2Seq(name)
+    weights = {key: numbers(p) for key, p in model.trained()}
+    logits, _, attention = model()
+    loss = loss_of(logits)
+    loss.backward()
+    result = {"weights": weights, "logits": real(logits)}
+    if name == "attention":
+        result["attention"] = [
+            [x for t in range(len(target) + 1) for x in numbers(attention[t][:len(source), b])]
+            for b, (source, target) in enumerate(PAIRS)]
+    return result | {
+        "loss": loss.item(),
+        "gradients": {key: numbers(p.grad) for key, p in model.trained()},
+        "norm": norm_of([p.grad for _, p in model.trained()]),
+    }
+
+
+def free_running(name):
+    model = Seq2Seq(name)
+    logits, read, _ = model(teacher=False)
+    loss = loss_of(logits)
+    loss.backward()
+    inputs = real(read)
+    assert not any(i in (PAD, SOS) for row in inputs for i in row[1:]), "choose another seed"
+    return {"inputs": inputs, "loss": loss.item(), "norm": norm_of(p.grad for _, p in model.trained())}
+
+
+def adam_steps(name, clip):
+    model = Seq2Seq(name)
+    parameters = [p for _, p in model.trained()]
+    adam = torch.optim.Adam(parameters, lr=LR, betas=BETAS, eps=EPS)
+    losses, norms = [], []
+    for _ in range(STEPS):
+        adam.zero_grad()
+        loss = loss_of(model()[0])
+        loss.backward()
+        # scales by clip / (norm + 1e-6) where that is below 1
+        norms.append(nn.utils.clip_grad_norm_(parameters, clip).item())
+        adam.step()
+        losses.append(loss.item())
+    return {
+        "clip": clip,
+        "losses": losses,
+        "loss_after": loss_of(model()[0]).item(),
+        "norms": norms,
+        "sums": {key: [p.sum().item(), p.square().sum().item()] for key, p in model.trained()},
+    }
+
+
+def golden(name):
+    with torch.no_grad():
+        greedy = Seq2Seq(name).greedy([PAD, SOS])
+        no_unk = Seq2Seq(name).greedy([PAD, SOS, UNK])
+    return first_step(name) | {
+        "free_running": free_running(name),
+        "greedy": greedy,
+        "greedy_no_unk": no_unk,
+        "adam": [adam_steps(name, clip) for clip in CLIPS],
+    }
+
+
+if __name__ == "__main__":
+    write_or_check(__file__, {
+        "source_vocabulary": VS, "target_vocabulary": VT, "embedding_dim": E, "hidden_size": H,
+        "learning_rate": LR, "betas": list(BETAS), "epsilon": EPS, "max_length": MAX_LENGTH,
+        "pairs": [{"source": s, "target": t} for s, t in PAIRS],
+        **{name: golden(name) for name in SEEDS},
+    })

@@ -1,0 +1,228 @@
+//! Greedy and beam search against an exhaustive search, and against each other.
+
+use super::{for_each_kind, random_pairs};
+use rnnx::autograd::Tape;
+use rnnx::data::seq2seq::SourceBatch;
+use rnnx::data::words::{EOS, PAD, SOS, UNK};
+use rnnx::models::decode::{DecodeOptions, Hypothesis, Search, decode};
+use rnnx::models::seq2seq::{ModelKind, Seq2Seq, Seq2SeqSizes, Source};
+
+const SIZES: Seq2SeqSizes = Seq2SeqSizes {
+    source_vocab: 12,
+    target_vocab: 7,
+    embedding: 6,
+    hidden: 8,
+};
+const GREEDY: Search = Search::Greedy;
+/// f32 sums over other batches.
+const SCORE: f64 = 1e-5;
+
+fn model(kind: ModelKind) -> Seq2Seq {
+    let mut model = Seq2Seq::new::<f32>(kind, SIZES, 21).unwrap();
+    // Larger than at the start of training, so that the outputs differ.
+    let values = model.params_mut().values_mut().data_mut::<f32>().unwrap();
+    values.iter_mut().for_each(|x| *x *= 2.0);
+    model
+}
+
+fn options(search: Search, max_length: usize) -> DecodeOptions {
+    DecodeOptions {
+        search,
+        max_length,
+        no_unk: false,
+    }
+}
+
+fn decoded(model: &Seq2Seq, search: Search, max_length: usize) -> Vec<Hypothesis> {
+    let pairs = random_pairs(SIZES, 9, 7);
+    let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
+    decode(model, &sources, options(search, max_length)).unwrap()
+}
+
+/// Log-probabilities of the tokens of one output, teacher forced, `<EOS>` last if it `ended`.
+fn score(model: &Seq2Seq, source: &[u32], tokens: &[u32], ended: bool) -> f64 {
+    let mut tape = Tape::inference();
+    let params = model.params().bind(&mut tape).unwrap();
+    let batch = SourceBatch::new(&[source]).unwrap();
+    let source = Source::new(&batch, SIZES.source_vocab, None).unwrap();
+    let mut from = model.encode(&mut tape, &params, &source, None).unwrap();
+    let (mut last, mut sum, mut steps) = (SOS, 0.0, 0.0);
+    for &token in tokens.iter().chain(ended.then_some(&EOS)) {
+        let out = model.step(&mut tape, &params, &from, &[last]).unwrap();
+        from.state = out.state;
+        let logits = out.logits.value().data::<f32>().unwrap();
+        let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+        sum += f64::from(logits[token as usize]) - total.ln();
+        steps += 1.0;
+        last = token;
+    }
+    sum / steps
+}
+
+#[test]
+fn scores_are_mean_log_probabilities() {
+    for_each_kind(|kind| {
+        let model = model(kind);
+        let pairs = random_pairs(SIZES, 9, 7);
+        for search in [GREEDY, Search::Beam(3)] {
+            for (output, pair) in decoded(&model, search, 6).iter().zip(&pairs) {
+                let want = score(&model, &pair.0, &output.tokens, output.ended);
+                assert!(
+                    (output.score - want).abs() < SCORE,
+                    "{kind}: {output:?} {want}"
+                );
+            }
+        }
+    });
+}
+
+/// Every output of at most `max_length` tokens.
+fn all_outputs(max_length: usize) -> Vec<(Vec<u32>, bool)> {
+    let mut all = vec![(Vec::new(), true)];
+    let mut open: Vec<Vec<u32>> = vec![Vec::new()];
+    for length in 1..=max_length {
+        let words = (0..SIZES.target_vocab as u32).filter(|t| ![PAD, SOS, EOS].contains(t));
+        let longer = open.iter().flat_map(|o| {
+            let o = o.clone();
+            words.clone().map(move |w| [&o[..], &[w]].concat())
+        });
+        open = longer.collect();
+        all.extend(open.iter().map(|o| (o.clone(), length < max_length)));
+    }
+    all
+}
+
+/// A beam as wide as all hypotheses finds the best of all outputs.
+#[test]
+fn a_wide_beam_is_an_exhaustive_search() {
+    let max_length = 3;
+    let all = all_outputs(max_length);
+    let pairs = random_pairs(SIZES, 9, 7);
+    for_each_kind(|kind| {
+        let model = model(kind);
+        let outputs = decoded(&model, Search::Beam(all.len()), max_length);
+        for (output, pair) in outputs.iter().zip(&pairs) {
+            let of = |(tokens, ended): &(Vec<u32>, bool)| score(&model, &pair.0, tokens, *ended);
+            let best = all.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+            assert!(
+                (output.score - best).abs() < SCORE,
+                "{kind}: {output:?}, best {best}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_wider_beam_changes_some_outputs() {
+    for_each_kind(|kind| {
+        let model = model(kind);
+        assert_ne!(
+            decoded(&model, GREEDY, 6),
+            decoded(&model, Search::Beam(4), 6),
+            "{kind}"
+        );
+    });
+}
+
+#[test]
+fn a_beam_of_one_is_greedy() {
+    for_each_kind(|kind| {
+        let model = model(kind);
+        assert_eq!(
+            decoded(&model, GREEDY, 6),
+            decoded(&model, Search::Beam(1), 6),
+            "{kind}"
+        );
+    });
+}
+
+#[test]
+fn outputs_do_not_depend_on_the_batch() {
+    let pairs = random_pairs(SIZES, 9, 7);
+    for_each_kind(|kind| {
+        let model = model(kind);
+        for search in [GREEDY, Search::Beam(4)] {
+            let together = decoded(&model, search, 6);
+            for (pair, want) in pairs.iter().zip(&together) {
+                let alone = decode(&model, &[&pair.0], options(search, 6)).unwrap();
+                assert_eq!(alone[0].tokens, want.tokens, "{kind} {search:?}");
+                assert!((alone[0].score - want.score).abs() < SCORE);
+            }
+        }
+    });
+}
+
+#[test]
+fn special_tokens_are_never_chosen_and_unknown_ones_only_if_allowed() {
+    for_each_kind(|kind| {
+        let mut model = model(kind);
+        // Logits that favour the tokens that must not be chosen.
+        let layout = model.params().layout().clone();
+        let bias = layout
+            .segments()
+            .iter()
+            .find(|s| s.name == "out.bias")
+            .unwrap();
+        let values = model.params_mut().values_mut().data_mut::<f32>().unwrap();
+        for (token, boost) in [(PAD, 90.0), (SOS, 80.0), (UNK, 60.0)] {
+            values[bias.offset + token as usize] = boost;
+        }
+        for search in [GREEDY, Search::Beam(3)] {
+            for output in decoded(&model, search, 5) {
+                assert_eq!(output.tokens, [UNK; 5], "{kind} {search:?}");
+            }
+            let options = DecodeOptions {
+                no_unk: true,
+                ..options(search, 5)
+            };
+            let output = decode(&model, &[&[5, 6]], options).unwrap().remove(0);
+            let banned = [PAD, SOS, UNK];
+            assert!(
+                !output.tokens.iter().any(|t| banned.contains(t)),
+                "{output:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn attention_has_a_row_for_each_token_and_the_end() {
+    let model = model(ModelKind::Attention);
+    let pairs = random_pairs(SIZES, 9, 7);
+    for search in [GREEDY, Search::Beam(3)] {
+        for (output, pair) in decoded(&model, search, 6).iter().zip(&pairs) {
+            let attention = output.attention.as_ref().unwrap();
+            assert_eq!(
+                attention.len(),
+                output.tokens.len() + usize::from(output.ended)
+            );
+            for row in attention {
+                assert_eq!(row.len(), pair.0.len());
+                let sum: f32 = row.iter().sum();
+                assert!((sum - 1.0).abs() < 1e-6, "{sum}"); // f32 rounding of at most 7 terms
+            }
+        }
+    }
+    for kind in [ModelKind::Rnn, ModelKind::Lstm] {
+        assert_eq!(
+            decode(&self::model(kind), &[&[5]], options(GREEDY, 3)).unwrap()[0].attention,
+            None
+        );
+    }
+}
+
+#[test]
+fn refused() {
+    let model = model(ModelKind::Lstm);
+    for (sources, options) in [
+        (&[&[5][..]][..], options(Search::Beam(0), 5)),
+        (&[&[5][..]], options(GREEDY, 0)),
+        (&[&[][..]], options(GREEDY, 5)),
+        (&[&[12][..]], options(GREEDY, 5)), // outside the vocabulary
+    ] {
+        assert!(
+            decode(&model, sources, options).is_err(),
+            "{sources:?} {options:?}"
+        );
+    }
+}

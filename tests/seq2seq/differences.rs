@@ -1,0 +1,105 @@
+//! Every parameter of each whole model against central differences in f64, with dropout and with
+//! the decoder's own predictions among its inputs.
+
+use super::{Noise, batch, for_each_kind, pass, random_pairs};
+use rnnx::models::seq2seq::{Seq2Seq, Seq2SeqSizes};
+use rnnx::rng::{Purpose, Stream};
+
+/// Central differences with step 1e-5: truncation 1e-10, rounding 1e-11, relative to 1.
+const DIFFERENCE: f64 = 1e-8;
+
+const SIZES: Seq2SeqSizes = Seq2SeqSizes {
+    source_vocab: 9,
+    target_vocab: 8,
+    embedding: 3,
+    hidden: 5,
+};
+
+fn check(noise: Noise) {
+    let batch = batch(&random_pairs(SIZES, 5, 5));
+    for_each_kind(|kind| {
+        let mut model = Seq2Seq::new::<f64>(kind, SIZES, 3).unwrap();
+        // Larger than at the start of training: the attention leaves its nearly uniform start.
+        let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
+        values.iter_mut().for_each(|x| *x *= 2.5);
+        let gradient = pass::<f64>(&model, &batch, noise).gradient;
+        let gradient = gradient.data::<f64>().unwrap();
+        let layout = model.params().layout().clone();
+        let step = 1e-5;
+        for s in layout.segments() {
+            let mut largest = 0.0f64;
+            for (i, &analytic) in gradient
+                .iter()
+                .enumerate()
+                .skip(s.offset)
+                .take(s.shape.numel())
+            {
+                let mut loss_at = |delta: f64| {
+                    let values = |model: &mut Seq2Seq, add: f64| {
+                        let values = model.params_mut().values_mut();
+                        values.data_mut::<f64>().unwrap()[i] += add;
+                    };
+                    values(&mut model, delta);
+                    let loss = pass::<f64>(&model, &batch, noise).loss;
+                    values(&mut model, -delta);
+                    loss
+                };
+                let difference = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+                largest = largest.max(analytic.abs());
+                assert!(
+                    (analytic - difference).abs() < DIFFERENCE,
+                    "{kind} {}[{}]: backward gives {analytic}, differences give {difference}",
+                    s.name,
+                    i - s.offset
+                );
+            }
+            assert!(
+                largest > 1e4 * DIFFERENCE,
+                "{kind} {}: gradients are too small to be tested",
+                s.name
+            );
+        }
+    });
+}
+
+#[test]
+fn whole_models_with_dropout() {
+    check(Noise {
+        dropout: Some(0.3),
+        teacher: None,
+    });
+}
+
+#[test]
+fn whole_models_that_read_their_own_predictions() {
+    check(Noise {
+        dropout: Some(0.2),
+        teacher: Some(0.5),
+    });
+}
+
+/// The decoder's inputs are those of the training pass itself: with a ratio of 0, reading the
+/// predictions of the training pass changes nothing.
+#[test]
+fn a_ratio_between_mixes_the_two() {
+    let pairs = random_pairs(SIZES, 40, 6);
+    let batch = batch(&pairs);
+    for_each_kind(|kind| {
+        let model = Seq2Seq::new::<f64>(kind, SIZES, 3).unwrap();
+        let loss = |teacher: Option<f64>| {
+            let dropout = None;
+            pass::<f64>(&model, &batch, Noise { dropout, teacher }).loss
+        };
+        assert_eq!(loss(None), loss(Some(1.0)), "{kind}");
+        let (all, half, none) = (loss(Some(1.0)), loss(Some(0.5)), loss(Some(0.0)));
+        assert!(
+            all != half && half != none && all != none,
+            "{kind}: {all} {half} {none}"
+        );
+        assert_eq!(half, loss(Some(0.5)), "{kind}: the same coins");
+    });
+    // The coins are fair: 32-bit words against the ratio.
+    let coins = Stream::new(9, Purpose::TeacherForcing, 3);
+    let heads = (0..10_000).filter(|&i| coins.word(i) >= 1 << 31).count();
+    assert!((4_800..5_200).contains(&heads), "{heads} of 10000"); // 4 standard errors
+}

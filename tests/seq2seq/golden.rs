@@ -1,0 +1,237 @@
+//! PyTorch's logits, losses, gradients, Adam steps and outputs (`tests/golden/seq2seq.py`), whose
+//! batches are padded where ours are packed.
+
+use super::{Noise, Number, Pairs, batch, close, for_each_kind, pass};
+use rnnx::autograd::Tape;
+use rnnx::data::seq2seq::SeqBatch;
+use rnnx::models::decode::{DecodeOptions, Search, decode};
+use rnnx::models::seq2seq::{Inputs, ModelKind, Seq2Seq, Seq2SeqSizes};
+use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::tensor::Tensor;
+use serde_json::Value;
+
+/// f64 against PyTorch's f64: only the order of sums differs.
+const F64: f64 = 1e-12;
+/// ... and a few Adam steps later, which divide by roots of small numbers.
+const F64_AFTER_ADAM: f64 = 1e-10;
+/// f32 outputs and losses, relative to the largest value: 2^-24 over a few hundred additions.
+const F32: f64 = 1e-5;
+/// f32 gradients, whose sums cancel more.
+const F32_GRADIENT: f64 = 1e-4;
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("../golden/seq2seq.json")).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    let list = value.as_array().unwrap();
+    list.iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    numbers(value).into_iter().map(|x| x as u32).collect()
+}
+
+fn pairs(golden: &Value) -> Pairs {
+    let list = golden["pairs"].as_array().unwrap();
+    list.iter()
+        .map(|p| (ids(&p["source"]), ids(&p["target"])))
+        .collect()
+}
+
+fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
+    let size = |key: &str| golden[key].as_u64().unwrap() as usize;
+    let sizes = Seq2SeqSizes {
+        source_vocab: size("source_vocabulary"),
+        target_vocab: size("target_vocabulary"),
+        embedding: size("embedding_dim"),
+        hidden: size("hidden_size"),
+    };
+    let mut model = Seq2Seq::new::<T>(kind, sizes, 1).unwrap();
+    let weights = golden[&kind.to_string()]["weights"].as_object().unwrap();
+    let layout = model.params().layout().clone();
+    assert_eq!(layout.segments().len(), weights.len());
+    let flat = model.params_mut().values_mut().data_mut::<T>().unwrap();
+    for s in layout.segments() {
+        let values = numbers(&weights[&s.name]);
+        assert_eq!(values.len(), s.shape.numel(), "{}", s.name);
+        let to = flat[s.offset..].iter_mut();
+        to.zip(values).for_each(|(to, x)| *to = T::from_f64(x));
+    }
+    model
+}
+
+/// Rows of a packed tensor `[N, ..]`, pair by pair, `width(pair)` numbers of each.
+fn by_pair<T: Number>(
+    t: &Tensor,
+    batch: &SeqBatch,
+    width: impl Fn(usize) -> usize,
+) -> Vec<Vec<f64>> {
+    let (data, columns) = (t.data::<T>().unwrap(), t.shape().last());
+    let mut pairs = vec![Vec::new(); batch.order.len()];
+    for (row, &pair) in batch.order.iter().enumerate() {
+        for at in (0..batch.packing.steps()).filter_map(|t| batch.packing.row(t, row)) {
+            let row = &data[at * columns..][..width(pair)];
+            pairs[pair].extend(row.iter().map(|x| x.to_f64()));
+        }
+    }
+    pairs
+}
+
+fn forward_matches<T: Number>(value: f64, gradient: f64) {
+    let golden = golden();
+    let pairs = pairs(&golden);
+    let batch = batch(&pairs);
+    for_each_kind(|kind| {
+        let (want, model) = (&golden[&kind.to_string()], model::<T>(&golden, kind));
+        let mut tape = Tape::inference();
+        let params = model.params().bind(&mut tape).unwrap();
+        let inputs = Inputs::new(&batch, model.vocab(), None).unwrap();
+        let out = model
+            .logits(&mut tape, &params, &inputs, None, None)
+            .unwrap();
+        let logits = out.logits.value();
+        let got = by_pair::<T>(logits, &batch, |_| logits.shape().last());
+        for (i, got) in got.iter().enumerate() {
+            close(
+                &format!("{kind} logits {i}"),
+                got,
+                &numbers(&want["logits"][i]),
+                value,
+            );
+        }
+        assert_eq!(out.alpha.is_some(), kind == ModelKind::Attention);
+        if let Some(alpha) = &out.alpha {
+            let got = by_pair::<T>(alpha, &batch, |pair| pairs[pair].0.len());
+            for (i, got) in got.iter().enumerate() {
+                close(
+                    &format!("attention {i}"),
+                    got,
+                    &numbers(&want["attention"][i]),
+                    value,
+                );
+            }
+        }
+        let got = pass::<T>(&model, &batch, Noise::default());
+        let loss = want["loss"].as_f64().unwrap();
+        close(&format!("{kind} loss"), &[got.loss], &[loss], value);
+        let flat = got.gradient.data::<T>().unwrap();
+        for s in model.params().layout().segments() {
+            let found = flat[s.offset..][..s.shape.numel()]
+                .iter()
+                .map(|x| x.to_f64());
+            let wanted = numbers(&want["gradients"][&s.name]);
+            let what = format!("{kind} gradient of {}", s.name);
+            close(&what, &found.collect::<Vec<_>>(), &wanted, gradient);
+        }
+    });
+}
+
+#[test]
+fn forward_and_gradients_match_pytorch_in_f64() {
+    forward_matches::<f64>(F64, F64);
+}
+
+#[test]
+fn forward_and_gradients_match_pytorch_in_f32() {
+    forward_matches::<f32>(F32, F32_GRADIENT);
+}
+
+/// The norm of a flat gradient.
+fn norm(gradient: &Tensor) -> f64 {
+    let squares = gradient.data::<f64>().unwrap().iter().map(|x| x * x);
+    squares.sum::<f64>().sqrt()
+}
+
+#[test]
+fn without_teacher_forcing_the_decoder_reads_its_predictions() {
+    let golden = golden();
+    let batch = batch(&pairs(&golden));
+    for_each_kind(|kind| {
+        let model = model::<f64>(&golden, kind);
+        let want = &golden[&kind.to_string()]["free_running"];
+        let noise = Noise {
+            dropout: None,
+            teacher: Some(0.0),
+        };
+        let got = pass::<f64>(&model, &batch, noise);
+        close("loss", &[got.loss], &[want["loss"].as_f64().unwrap()], F64);
+        close(
+            "norm",
+            &[norm(&got.gradient)],
+            &[want["norm"].as_f64().unwrap()],
+            F64,
+        );
+    });
+}
+
+#[test]
+fn adam_steps_with_global_clipping_match_pytorch() {
+    let golden = golden();
+    let batch = batch(&pairs(&golden));
+    let config = AdamConfig {
+        learning_rate: golden["learning_rate"].as_f64().unwrap(),
+        beta1: golden["betas"][0].as_f64().unwrap(),
+        beta2: golden["betas"][1].as_f64().unwrap(),
+        epsilon: golden["epsilon"].as_f64().unwrap(),
+    };
+    assert_eq!(config, AdamConfig::torch(config.learning_rate));
+    for_each_kind(|kind| {
+        for want in golden[&kind.to_string()]["adam"].as_array().unwrap() {
+            let mut model = model::<f64>(&golden, kind);
+            let mut adam = Adam::new::<f64>(config, model.params().layout());
+            let max = want["clip"].as_f64().unwrap();
+            let clip = Clip::Global { max, epsilon: 1e-6 };
+            let norms = numbers(&want["norms"]);
+            for (loss, norm) in numbers(&want["losses"]).iter().zip(norms) {
+                let got = pass::<f64>(&model, &batch, Noise::default());
+                close("loss before a step", &[got.loss], &[*loss], F64_AFTER_ADAM);
+                let clipping = adam
+                    .update(model.params_mut(), &got.gradient, clip)
+                    .unwrap();
+                close("norm", &[clipping.norm], &[norm], F64_AFTER_ADAM);
+                assert_eq!(clipping.factors[0] < 1.0, norm > max);
+            }
+            let after = pass::<f64>(&model, &batch, Noise::default()).loss;
+            let wanted = want["loss_after"].as_f64().unwrap();
+            close("loss after", &[after], &[wanted], F64_AFTER_ADAM);
+            let flat = model.params().values().data::<f64>().unwrap();
+            for s in model.params().layout().segments() {
+                let p = &flat[s.offset..][..s.shape.numel()];
+                let (sum, squares) = (p.iter().sum::<f64>(), p.iter().map(|x| x * x).sum::<f64>());
+                let wanted = numbers(&want["sums"][&s.name]);
+                close(&s.name, &[squares], &[wanted[1]], F64_AFTER_ADAM);
+                let error = (sum - wanted[0]).abs();
+                assert!(
+                    error < F64_AFTER_ADAM * squares.max(1.0),
+                    "{}: {error:e}",
+                    s.name
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn greedy_outputs_are_pytorchs() {
+    let golden = golden();
+    let pairs = pairs(&golden);
+    let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
+    let max_length = golden["max_length"].as_u64().unwrap() as usize;
+    for_each_kind(|kind| {
+        let model = model::<f32>(&golden, kind);
+        for (key, no_unk) in [("greedy", false), ("greedy_no_unk", true)] {
+            let options = DecodeOptions {
+                search: Search::Greedy,
+                max_length,
+                no_unk,
+            };
+            let outputs = decode(&model, &sources, options).unwrap();
+            let want = golden[&kind.to_string()][key].as_array().unwrap();
+            for (output, want) in outputs.iter().zip(want) {
+                assert_eq!(output.tokens, ids(want), "{kind} {key}");
+                assert_eq!(output.ended, output.tokens.len() < max_length);
+            }
+        }
+    });
+}

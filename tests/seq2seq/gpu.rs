@@ -1,0 +1,132 @@
+//! The models on the emulated device against the CPU: loss, gradient and update of a step.
+
+use super::{batch, for_each_kind, random_pairs};
+use rnnx::device::Gpu;
+use rnnx::device::emulated::Emulated;
+use rnnx::files::state::LossScaler;
+use rnnx::files::tensors::TensorFile;
+use rnnx::models::decode::{DecodeOptions, Search, decode};
+use rnnx::models::seq2seq::{ModelKind, Seq2Seq, Seq2SeqSizes};
+use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::train::seq2seq_step::{Seq2SeqStep, Seq2SeqStepConfig};
+use rnnx::train::step::Scores;
+use std::sync::Arc;
+
+/// f32 on both sides: other orders of sums, and activations of other polynomials.
+const F32: f64 = 2e-5;
+/// Half precision keeps 11 bits: 5e-4 a rounding, a few of them in a row.
+const F16: f64 = 1e-2;
+
+const SIZES: Seq2SeqSizes = Seq2SeqSizes {
+    source_vocab: 13,
+    target_vocab: 11,
+    embedding: 5,
+    hidden: 9,
+};
+
+fn gpu() -> Arc<Gpu> {
+    Gpu::new(Emulated::new(0))
+}
+
+fn step(kind: ModelKind, teacher_forcing: f64) -> Seq2SeqStep {
+    let model = Seq2Seq::new::<f32>(kind, SIZES, 5).unwrap();
+    // A large epsilon keeps an update proportional to the gradient's moments, so that it shows the
+    // gradient's own error.
+    let config = AdamConfig {
+        epsilon: 1.0,
+        ..AdamConfig::torch(1.0)
+    };
+    let adam = Adam::new::<f32>(config, model.params().layout());
+    let clip = Clip::Global {
+        max: 0.5,
+        epsilon: 1e-6,
+    };
+    let config = Seq2SeqStepConfig {
+        dropout: 0.3,
+        clip,
+        seed: 2,
+        teacher_forcing,
+    };
+    Seq2SeqStep::new(model, adam, config)
+}
+
+/// Two training steps: their scores, and the weights after them.
+fn two_steps(mut step: Seq2SeqStep) -> (Vec<Scores>, TensorFile) {
+    let pairs = random_pairs(SIZES, 10, 6);
+    let scores = (0..2).map(|n| {
+        let pairs = &pairs[5 * n..][..5];
+        step.train(&batch(pairs), n as u64).unwrap()
+    });
+    (scores.collect(), step.weights().unwrap())
+}
+
+fn compare(kind: ModelKind, teacher: f64, scaler: Option<LossScaler>, tolerance: f64) {
+    let (want, weights) = two_steps(step(kind, teacher));
+    let on_gpu = step(kind, teacher).to_gpu(&gpu(), scaler).unwrap();
+    let (got, found) = two_steps(on_gpu);
+    for (got, want) in got.iter().zip(&want) {
+        assert!(
+            (got.loss - want.loss).abs() < tolerance * want.loss,
+            "{kind}: {got:?}"
+        );
+        let error = (got.grad_norm - want.grad_norm).abs();
+        assert!(
+            error < tolerance * want.grad_norm,
+            "{kind}: {got:?} {want:?}"
+        );
+        assert_eq!(got.tokens, want.tokens);
+        assert!(!got.skipped);
+    }
+    for (name, want) in &weights.tensors {
+        let largest = want.data.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        for (got, want) in found.tensors[name].data.iter().zip(&want.data) {
+            let error = f64::from((got - want).abs());
+            assert!(
+                error <= tolerance * f64::from(largest),
+                "{kind} {name}: {got} is not {want}"
+            );
+        }
+    }
+}
+
+#[test]
+fn steps_in_fp32() {
+    for_each_kind(|kind| compare(kind, 1.0, None, F32));
+}
+
+#[test]
+fn steps_that_read_their_own_predictions() {
+    for_each_kind(|kind| compare(kind, 0.5, None, F32));
+}
+
+#[test]
+fn steps_in_fp16() {
+    let scaler = LossScaler {
+        scale: 1024.0,
+        ..LossScaler::FIRST
+    };
+    for_each_kind(|kind| compare(kind, 1.0, Some(scaler), F16));
+}
+
+#[test]
+fn decoding_gives_the_same_outputs() {
+    let pairs = random_pairs(SIZES, 5, 6);
+    let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
+    for_each_kind(|kind| {
+        let cpu = step(kind, 1.0);
+        let on_gpu = step(kind, 1.0).to_gpu(&gpu(), None).unwrap();
+        for search in [Search::Greedy, Search::Beam(3)] {
+            let options = DecodeOptions {
+                search,
+                max_length: 5,
+                no_unk: false,
+            };
+            let want = decode(cpu.model(), &sources, options).unwrap();
+            let got = decode(on_gpu.model(), &sources, options).unwrap();
+            for (got, want) in got.iter().zip(&want) {
+                assert_eq!(got.tokens, want.tokens, "{kind} {search:?}");
+                assert!((got.score - want.score).abs() < F32, "{kind} {search:?}");
+            }
+        }
+    });
+}

@@ -1,0 +1,59 @@
+//! Each model learns 32 pairs by heart.
+
+use super::{Pairs, batch, for_each_kind, random_pairs};
+use rnnx::models::decode::{DecodeOptions, Search, decode};
+use rnnx::models::seq2seq::{Seq2Seq, Seq2SeqSizes};
+use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::train::seq2seq_step::{Seq2SeqStep, Seq2SeqStepConfig};
+
+const SIZES: Seq2SeqSizes = Seq2SeqSizes {
+    source_vocab: 40,
+    target_vocab: 50,
+    embedding: 24,
+    hidden: 48,
+};
+
+/// Steps after which the slowest of the models had long learnt all pairs.
+const STEPS: u64 = 400;
+
+#[test]
+fn each_model_learns_32_pairs_by_heart() {
+    let pairs: Pairs = random_pairs(SIZES, 32, 8);
+    let batch = batch(&pairs);
+    let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
+    for_each_kind(|kind| {
+        let model = Seq2Seq::new::<f32>(kind, SIZES, 1).unwrap();
+        let adam = Adam::new::<f32>(AdamConfig::torch(5e-3), model.params().layout());
+        let config = Seq2SeqStepConfig {
+            dropout: 0.0,
+            clip: Clip::Global {
+                max: 5.0,
+                epsilon: 1e-6,
+            },
+            seed: 1,
+            teacher_forcing: 1.0,
+        };
+        let mut step = Seq2SeqStep::new(model, adam, config);
+        for n in 0..STEPS {
+            step.train(&batch, n).unwrap();
+        }
+        let scores = step.evaluate(&batch).unwrap();
+        assert_eq!(
+            scores.correct as f64, scores.tokens,
+            "{kind}: loss {}",
+            scores.loss
+        );
+        let options = DecodeOptions {
+            search: Search::Greedy,
+            max_length: 8,
+            no_unk: false,
+        };
+        let outputs = decode(step.model(), &sources, options).unwrap();
+        let exact = outputs
+            .iter()
+            .zip(&pairs)
+            .filter(|(o, p)| o.tokens == p.1)
+            .count();
+        assert_eq!(exact, pairs.len(), "{kind}");
+    });
+}

@@ -1,0 +1,101 @@
+//! The three seq2seq models: PyTorch's numbers, finite differences, decoding, learning, and the
+//! emulated device.
+
+mod decode;
+mod differences;
+mod golden;
+mod gpu;
+mod learn;
+
+use rnnx::autograd::Tape;
+use rnnx::data::seq2seq::SeqBatch;
+use rnnx::models::seq2seq::{Dropout, Inputs, ModelKind, Seq2Seq, Seq2SeqSizes, TeacherForcing};
+use rnnx::rng::{Purpose, Stream};
+use rnnx::tensor::Tensor;
+
+/// A number type the models are run in.
+trait Number: rnnx::tensor::Stored + rnnx::device::Dispatch {}
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// Source and target ids of each pair.
+type Pairs = Vec<(Vec<u32>, Vec<u32>)>;
+
+fn batch(pairs: &[(Vec<u32>, Vec<u32>)]) -> SeqBatch {
+    let pairs: Vec<(&[u32], &[u32])> = pairs.iter().map(|(s, t)| (&s[..], &t[..])).collect();
+    SeqBatch::new(&pairs).unwrap()
+}
+
+/// Random pairs whose lengths differ.
+fn random_pairs(sizes: Seq2SeqSizes, count: usize, longest: u32) -> Pairs {
+    let mut random = Stream::new(4, Purpose::Sample, 0).reader();
+    let mut side = |vocab: usize| {
+        let length = 1 + random.below(longest);
+        let ids = (0..length).map(|_| 4 + random.below(vocab as u32 - 4));
+        ids.collect::<Vec<u32>>()
+    };
+    let pair = |_| (side(sizes.source_vocab), side(sizes.target_vocab));
+    (0..count).map(pair).collect()
+}
+
+/// Loss and flat gradient of a batch.
+struct Pass {
+    loss: f64,
+    gradient: Tensor,
+}
+
+/// How a training pass differs from a plain one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Noise {
+    dropout: Option<f64>,
+    /// Probability of reading the true previous token.
+    teacher: Option<f64>,
+}
+
+impl Noise {
+    fn plans(self) -> (Option<Dropout>, Option<TeacherForcing>) {
+        let stream = |purpose| Stream::new(9, purpose, 3);
+        let dropout = self.dropout.map(|p| Dropout {
+            p,
+            stream: stream(Purpose::Dropout),
+        });
+        let teacher = self.teacher.map(|ratio| TeacherForcing {
+            ratio,
+            stream: stream(Purpose::TeacherForcing),
+        });
+        (dropout, teacher)
+    }
+}
+
+fn pass<T: Number>(model: &Seq2Seq, batch: &SeqBatch, noise: Noise) -> Pass {
+    let flat = Tensor::zeros::<T>([model.params().layout().len()]);
+    let mut tape = Tape::with_flat_gradients(flat);
+    let params = model.params().bind(&mut tape).unwrap();
+    let inputs = Inputs::new(batch, model.vocab(), None).unwrap();
+    let (dropout, teacher) = noise.plans();
+    let (dropout, teacher) = (dropout.as_ref(), teacher.as_ref());
+    let loss = model.loss(&mut tape, &params, &inputs, dropout, teacher);
+    let loss = loss.unwrap().loss;
+    let seed = Tensor::scalar(T::ONE);
+    Pass {
+        loss: loss.value().item().unwrap(),
+        gradient: tape.backward(&loss, seed).unwrap().into_flat().unwrap(),
+    }
+}
+
+/// Asserts that each number is within `tolerance` times the largest one wanted.
+fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    let scale = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        let error = (g - w).abs() / scale.max(1e-30);
+        assert!(
+            error <= tolerance,
+            "{what}[{i}]: {g} is not {w} (relative error {error:e})"
+        );
+    }
+}
+
+fn for_each_kind(f: impl Fn(ModelKind)) {
+    ModelKind::ALL.into_iter().for_each(f);
+}
