@@ -72,6 +72,23 @@ fn more_pairs_are_folded_away() {
 }
 
 #[test]
+fn a_page_shows_the_first_forty_pairs() {
+    let mut run = seq2seq("rnn", 0.1);
+    let pair = run.pairs[0].clone();
+    run.pairs = (0..41)
+        .map(|i| {
+            let mut pair = pair.clone();
+            pair.docstring = format!("Number {i}.");
+            pair
+        })
+        .collect();
+    let page = render(&[run]);
+    assert_eq!(count(&page, "<article class=\"card pair\">"), 40);
+    assert!(page.contains("Number 39.") && !page.contains("Number 40."));
+    assert!(page.contains("These are the first 40 of 41 pairs."));
+}
+
+#[test]
 fn weights_are_drawn_and_their_sums_checked() {
     let mut runs = [seq2seq("rnn", 0.1), attention(0.3)];
     let page = render(&runs);

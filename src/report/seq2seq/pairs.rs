@@ -10,6 +10,8 @@ use crate::report::{PairSample, RunData};
 
 /// Pairs shown open; the others are folded away.
 const OPEN: usize = 5;
+/// Pairs on the page; the file beside it has all of them.
+const SHOWN: usize = 40;
 const UNKNOWN: &str = "<UNK>";
 
 /// How a token of an output stands to the reference.
@@ -36,7 +38,8 @@ pub fn section(runs: &[RunData]) -> String {
                    once), <span class=\"unk\">&lt;UNK&gt;</span> outside the vocabulary. The pairs \
                    stand in the order of samples/test.jsonl.</p>"
         .to_owned();
-    let cards: Vec<String> = pairs.iter().map(|pair| card(runs, pair)).collect();
+    let shown = pairs.len().min(SHOWN);
+    let cards: Vec<String> = pairs[..shown].iter().map(|pair| card(runs, pair)).collect();
     let (open, folded) = cards.split_at(cards.len().min(OPEN));
     out += &open.concat();
     if !folded.is_empty() {
@@ -45,6 +48,13 @@ pub fn section(runs: &[RunData]) -> String {
             "<details class=\"more\"><summary>{} more</summary>{}</details>",
             folded.len(),
             folded.concat()
+        );
+    }
+    if shown < pairs.len() {
+        let _ = write!(
+            out,
+            "<p class=\"note\">These are the first {shown} of {} pairs.</p>",
+            pairs.len()
         );
     }
     out + "</section>\n"
