@@ -242,12 +242,8 @@ impl Lstm {
         x: &Var,
         state: Option<(&Var, &Var)>,
     ) -> Result<Output> {
-        let input = Input::Dense {
-            x,
-            w_ih: params.var(self.0.w_ih),
-            bias: params.var(self.0.bias),
-        };
-        ops::lstm(tape, input, params.var(self.0.w_hh), state)
+        let Cell { w_ih, bias, w_hh } = self.cell(params);
+        ops::lstm(tape, Input::Dense { x, w_ih, bias }, w_hh, state)
     }
 
     /// Runs over the embeddings of ids `[T, B]`.

@@ -97,14 +97,6 @@ impl Seq2SeqStep {
         Ok(scores)
     }
 
-    /// Scores one batch, teacher forced and without dropout, and without changing anything.
-    ///
-    /// # Errors
-    /// If the batch does not fit the model, or the device fails.
-    pub fn evaluate(&self, batch: &SeqBatch) -> Result<Scores> {
-        evaluate(&self.model, batch)
-    }
-
     /// The weights under torch's names.
     ///
     /// # Errors

@@ -56,13 +56,17 @@ pub(super) struct Encoder {
 enum Layers {
     Rnn(Rnn),
     Lstm(Lstm),
-    Bidirectional {
-        forward: Lstm,
-        backward: Lstm,
-        hidden: Linear,
-        cell: Linear,
-        key: Projection,
-    },
+    BothWays(BothWays),
+}
+
+/// A bidirectional LSTM, the bridges to the decoder's state, and the projection to keys.
+#[derive(Clone, Debug)]
+struct BothWays {
+    forward: Lstm,
+    backward: Lstm,
+    hidden: Linear,
+    cell: Linear,
+    key: Projection,
 }
 
 impl Encoder {
@@ -74,13 +78,13 @@ impl Encoder {
         let layers = match kind {
             ModelKind::Rnn => Layers::Rnn(Rnn::new(layout, (name, "l0"), dim, h, style)),
             ModelKind::Lstm => Layers::Lstm(Lstm::new(layout, (name, "l0"), dim, h, style)),
-            ModelKind::Attention => Layers::Bidirectional {
+            ModelKind::Attention => Layers::BothWays(BothWays {
                 forward: Lstm::new(layout, (name, "l0"), dim, h, style),
                 backward: Lstm::new(layout, (name, "l0_reverse"), dim, h, style),
                 hidden: Linear::new(layout, "bridge.hidden", 2 * h, h, style),
                 cell: Linear::new(layout, "bridge.cell", 2 * h, h, style),
                 key: Projection::new(layout, "attention.key", 2 * h, h, style),
-            },
+            }),
         };
         Encoder { embedding, layers }
     }
@@ -120,44 +124,33 @@ impl Encoder {
                     memory: Memory::None,
                 })
             }
-            Layers::Bidirectional { .. } => self.both_ways(tape, params, &x, source),
+            Layers::BothWays(layers) => layers.encode(tape, params, &x, source),
         }
     }
+}
 
-    /// A bidirectional LSTM (Schuster & Paliwal 1997). Read from its end, a packed batch is packed,
-    /// too: so the backward layer is a forward one over other rows.
-    fn both_ways(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        x: &Var,
-        source: &Source,
-    ) -> Result<Encoded> {
-        let Layers::Bidirectional {
-            forward,
-            backward,
-            hidden,
-            cell,
-            key,
-        } = &self.layers
-        else {
-            let message = "this encoder reads one way";
-            return Err(crate::error::Error::op("seq2seq", message));
-        };
+impl BothWays {
+    /// Schuster & Paliwal 1997. Read from its end, a packed batch is packed, too: so the backward
+    /// layer is a forward one over other rows.
+    fn encode(&self, tape: &mut Tape, params: &Bound, x: &Var, source: &Source) -> Result<Encoded> {
         let packing = &source.packing;
         let reversed = ops::gather(tape, x, &source.reversed)?;
-        let ahead = forward.forward_packed(tape, params, x, None, packing)?;
-        let back = backward.forward_packed(tape, params, &reversed, None, packing)?;
+        let ahead = self
+            .forward
+            .forward_packed(tape, params, x, None, packing)?;
+        let back = self
+            .backward
+            .forward_packed(tape, params, &reversed, None, packing)?;
         let ys = [
             &ops::gather(tape, &ahead.y, &source.positions)?,
             &ops::gather(tape, &back.y, &source.reversed_positions)?,
         ];
         let values = ops::concat(tape, &ys)?;
-        let keys = key.forward(tape, params, &values)?;
+        let keys = self.key.forward(tape, params, &values)?;
         let h = [&ahead.h_n, &back.h_n];
-        let h = bridge(tape, params, hidden, h, source)?;
+        let h = bridge(tape, params, &self.hidden, h, source)?;
         let c = [&ahead.c_n, &back.c_n];
-        let c = bridge(tape, params, cell, c, source)?;
+        let c = bridge(tape, params, &self.cell, c, source)?;
         // The cell state is f32 on a GPU, whatever the layer's data type.
         let c = match c.value().gpu() {
             Some(_) => ops::cast(tape, &c, DType::F32)?,

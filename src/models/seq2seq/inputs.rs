@@ -39,7 +39,10 @@ pub(super) fn place(ids: &[u32], limit: usize, gpu: Option<&Arc<Gpu>>) -> Result
         return Err(Error::op("seq2seq", message));
     }
     let tensor = Tensor::from_slice(ids, [ids.len()])?;
-    gpu.map_or(Ok(tensor.clone()), |gpu| tensor.to_gpu(gpu))
+    match gpu {
+        Some(gpu) => tensor.to_gpu(gpu),
+        None => Ok(tensor),
+    }
 }
 
 impl Source {
