@@ -10,9 +10,9 @@
 //! | F3 | [`autograd`] |
 //! | F4 | [`ops`] |
 //! | F5 | [`nn`], [`optim`] |
-//! | F6 | [`models`] |
-//! | F7 | [`train`] |
-//! | F8 | [`report`], [`selftest`] |
+//! | F6 | [`train`], [`report`] |
+//! | F7 | [`programs`] |
+//! | F8 | [`selftest`] |
 //! | F9 | [`cli`] |
 
 pub mod autograd;
@@ -24,10 +24,10 @@ pub mod error;
 pub mod eval;
 pub mod files;
 pub mod log;
-pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod programs;
 pub mod report;
 pub mod rng;
 pub mod selftest;

@@ -5,11 +5,12 @@ use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use rnnx::device::emulated::Emulated;
 use rnnx::error::{Error, Result};
 use rnnx::files::state::LossScaler;
-use rnnx::models::char_lstm::{CharLstm, CharLstmSizes};
 use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::programs::charlm::gpu_loop::{GpuLoop, SLOTS};
+use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes};
+use rnnx::programs::charlm::step::{CharLmStep, StepConfig};
 use rnnx::tensor::Tensor;
-use rnnx::train::gpu_loop::{GpuLoop, SLOTS};
-use rnnx::train::step::{CharLmStep, Scores, StepConfig};
+use rnnx::train::scores::Scores;
 use std::sync::Arc;
 
 const SIZES: CharLstmSizes = CharLstmSizes {

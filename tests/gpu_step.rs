@@ -5,11 +5,11 @@ use rnnx::device::Gpu;
 use rnnx::device::emulated::Emulated;
 use rnnx::files::state::LossScaler;
 use rnnx::files::tensors::TensorFile;
-use rnnx::models::char_lstm::{CharLstm, CharLstmSizes, DropoutPlan};
 use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes, DropoutPlan};
+use rnnx::programs::charlm::step::{CharLmStep, Scores, StepConfig};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
-use rnnx::train::step::{CharLmStep, Scores, StepConfig};
 use std::sync::Arc;
 
 /// f32 on both sides: other orders of sums, and activations of other polynomials.

@@ -2,8 +2,8 @@
 //! logits, loss, gradients and clipped Adam steps (`tests/golden/charlm.py`).
 
 use rnnx::autograd::Tape;
-use rnnx::models::char_lstm::{CharLstm, CharLstmSizes, DropoutPlan};
 use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes, DropoutPlan};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
 use serde_json::Value;

@@ -3,14 +3,14 @@
 use half::f16;
 use rnnx::Result;
 use rnnx::autograd::Tape;
-use rnnx::data::batch::CharData;
 use rnnx::data::corpus::{Corpus, CorpusSpec};
-use rnnx::models::char_lstm::{CharLstm, CharLstmSizes, State};
-use rnnx::models::generator::Generator;
 use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::programs::charlm::data::CharData;
+use rnnx::programs::charlm::generate::generator::Generator;
+use rnnx::programs::charlm::generate::sample;
+use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes, State};
+use rnnx::programs::charlm::step::{CharLmStep, StepConfig};
 use rnnx::tensor::Tensor;
-use rnnx::train::sample;
-use rnnx::train::step::{CharLmStep, StepConfig};
 
 const SIZES: CharLstmSizes = CharLstmSizes {
     vocab: 31,

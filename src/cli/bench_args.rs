@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::args::DeviceArgs;
 use super::values::{key_size, real_in};
-use crate::models::seq2seq::ModelKind;
+use crate::programs::seq2seq::model::ModelKind;
 use crate::train::keys::Allowed;
 
 /// Arguments of `rnnx bench`.

@@ -6,11 +6,11 @@ use crate::device::Gpu;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::gpu::{GpuMat, gemm};
+use crate::programs::charlm::config::DeviceChoice;
+use crate::programs::charlm::gpu_loop::GpuLoop;
+use crate::programs::charlm::step::CharLmStep;
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
-use crate::train::config::DeviceChoice;
-use crate::train::gpu_loop::GpuLoop;
-use crate::train::step::CharLmStep;
 use std::sync::Arc;
 
 /// Products, or training steps, between two looks at the clock.

@@ -5,17 +5,17 @@
 
 use super::args::BenchArgs;
 use super::bench::{Times, peak_rss_mb};
-use crate::data::seq2seq::{SeqBatch, SeqData, Split};
 use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::log::thousands;
-use crate::models::seq2seq::{ModelKind, Seq2SeqSizes};
 use crate::optim::{Adam, AdamConfig};
+use crate::programs::seq2seq::config::Seq2SeqConfig;
+use crate::programs::seq2seq::data::{SeqBatch, SeqData, Split};
+use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
+use crate::programs::seq2seq::step::{Seq2SeqStep, Seq2SeqStepConfig};
+use crate::programs::seq2seq::train::{make_data, make_model};
 use crate::train::device::Chosen;
 use crate::train::memory;
-use crate::train::seq2seq::{make_data, make_model};
-use crate::train::seq2seq_config::Seq2SeqConfig;
-use crate::train::seq2seq_step::{Seq2SeqStep, Seq2SeqStepConfig};
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -314,7 +314,7 @@ impl Seq2SeqResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::seq2seq::Seq2Seq;
+    use crate::programs::seq2seq::model::Seq2Seq;
 
     const SIZES: Seq2SeqSizes = Seq2SeqSizes {
         source_vocab: 7,

@@ -7,11 +7,11 @@ use serde_json::json;
 use super::args::DataStatsArgs;
 use super::{data_pairs, emit};
 use crate::Result;
-use crate::data::batch::Split;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_license};
 use crate::data::vocab::CharVocab;
 use crate::log::thousands;
-use crate::train::config::CharLmConfig;
+use crate::programs::charlm::config::CharLmConfig;
+use crate::programs::charlm::data::Split;
 use crate::train::settings::Config;
 
 /// How many of the most and of the least frequent characters are shown.

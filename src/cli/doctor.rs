@@ -11,7 +11,7 @@ use crate::data::corpus::embedded_files;
 use crate::device::Level;
 use crate::device::cuda;
 use crate::device::driver::Driver;
-use crate::models::gemv::Kernel;
+use crate::programs::charlm::generate::gemv::Kernel;
 
 /// One line of the table, and one key of the JSON object.
 struct Fact {

@@ -13,12 +13,13 @@ use crate::data::corpus::Corpus;
 use crate::files::run::{MODEL, RunFolder, STATE};
 use crate::files::state::{LossScaler, TrainState};
 use crate::optim::{Adam, AdamConfig, Clip};
-use crate::train::config::{CharLmConfig, DeviceChoice};
+use crate::programs::charlm::config::{CharLmConfig, DeviceChoice};
+use crate::programs::charlm::step::{CharLmStep, StepConfig};
+use crate::programs::charlm::train as charlm;
 use crate::train::device::Chosen;
 use crate::train::job::Valid;
 use crate::train::progress::{Progress, thousands};
-use crate::train::step::{CharLmStep, StepConfig};
-use crate::train::{charlm, start};
+use crate::train::start;
 use crate::{Error, Result};
 
 /// Arguments of `rnnx eval`.

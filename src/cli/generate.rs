@@ -9,11 +9,11 @@ use super::args::{GenerateArgs, Oov};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
-use crate::models::char_weights::CharLmWeights;
-use crate::models::generator::Generator;
-use crate::models::sampling::{Sampler, SamplingOptions};
-use crate::train::config::DeviceChoice;
-use crate::train::{charlm, sample};
+use crate::programs::charlm::config::DeviceChoice;
+use crate::programs::charlm::generate::generator::Generator;
+use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
+use crate::programs::charlm::generate::weights::CharLmWeights;
+use crate::programs::charlm::{generate::sample, train as charlm};
 use crate::{Error, Result};
 
 /// Text waits at most about this long before it is shown.

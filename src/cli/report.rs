@@ -8,7 +8,8 @@ use toml::{Table, Value};
 use super::args::ReportArgs;
 use super::emit;
 use crate::files::atomic::write_atomic;
-use crate::report::{Metrics, RunData, read_metrics, read_pairs, read_vocabulary, render};
+use crate::programs::render;
+use crate::report::{Metrics, RunData, read_metrics, read_pairs, read_vocabulary};
 use crate::{Error, Result, log};
 
 /// The order in which the models of one training stand on the page.

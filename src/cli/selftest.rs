@@ -3,8 +3,8 @@
 use super::args::SelftestArgs;
 use super::emit;
 use crate::log;
+use crate::programs::charlm::config::{DeviceChoice, Precision};
 use crate::selftest::{self, CaseResult};
-use crate::train::config::{DeviceChoice, Precision};
 use crate::train::device;
 use crate::{Error, Result};
 use serde_json::{Value, json};

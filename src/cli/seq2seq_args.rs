@@ -9,9 +9,9 @@ use toml::{Table, Value};
 use super::args::DeviceArgs;
 use super::train_args::{RunArgs, TrainArgs};
 use super::values::{real_of, whole_of};
-use crate::models::seq2seq::ModelKind;
+use crate::programs::seq2seq::config::Seq2SeqConfig;
+use crate::programs::seq2seq::model::ModelKind;
 use crate::train::keys::SEQ2SEQ_KEYS;
-use crate::train::seq2seq_config::Seq2SeqConfig;
 use crate::train::settings::set_keys;
 
 /// Flags of `rnnx train-seq2seq`. What is left out comes from the configuration file or the default,

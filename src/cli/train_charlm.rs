@@ -5,10 +5,11 @@ use super::{config_file, emit, report, use_threads};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
+use crate::programs::charlm::{generate::sample, train as charlm};
+use crate::train::interrupt;
 use crate::train::job::Request;
 use crate::train::progress::{clock, thousands};
 use crate::train::session::Summary;
-use crate::train::{charlm, interrupt, sample};
 use crate::{Error, Result};
 use std::path::Path;
 

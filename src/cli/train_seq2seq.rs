@@ -7,12 +7,12 @@ use crate::data::pairs::Splits;
 use crate::files::atomic::write_atomic;
 use crate::files::run::RunFolder;
 use crate::log::{self, thousands};
-use crate::models::seq2seq::ModelKind;
+use crate::programs::seq2seq::config::Seq2SeqConfig;
+use crate::programs::seq2seq::model::ModelKind;
+use crate::programs::seq2seq::run::{self, Done};
 use crate::train::interrupt;
 use crate::train::job::{Begin, Request};
 use crate::train::progress::clock;
-use crate::train::seq2seq_config::Seq2SeqConfig;
-use crate::train::seq2seq_run::{self, Done};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ const COMPARISON: &str = "comparison.json";
 /// Trains one model or all, tests them, writes the report and prints the results.
 ///
 /// # Errors
-/// As [`seq2seq_run::run`], and for flags that contradict each other.
+/// As [`run::run`], and for flags that contradict each other.
 pub fn run(args: &TrainSeq2seqArgs) -> Result<()> {
     match models(args)? {
         Models::One(kind) => one(args, kind),
@@ -79,7 +79,7 @@ fn one(args: &TrainSeq2seqArgs, kind: ModelKind) -> Result<()> {
         begin: args.run.begin(),
         quiet: args.run.quiet,
     };
-    let done = seq2seq_run::run(request, &splits)?;
+    let done = run::run(request, &splits)?;
     let page = report::write_page(&out)?;
     if !args.run.quiet {
         tell(&done);
@@ -156,7 +156,7 @@ fn all(args: &TrainSeq2seqArgs) -> Result<()> {
             log::line(&format!("\n{kind}: {out}"));
         }
         let folder = request.out.clone();
-        let done = seq2seq_run::run(request, &splits)?;
+        let done = run::run(request, &splits)?;
         report::write_page(&folder)?;
         if !args.run.quiet {
             tell(&done);

@@ -14,11 +14,11 @@ use crate::data::pairs::source_tokens;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
 use crate::log;
-use crate::models::decode::{DecodeOptions, Hypothesis, Search, decode};
-use crate::models::seq2seq::ModelKind;
+use crate::programs::charlm::config::DeviceChoice;
+use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
+use crate::programs::seq2seq::model::ModelKind;
+use crate::programs::seq2seq::score::rounded;
 use crate::report::attention_svg;
-use crate::train::config::DeviceChoice;
-use crate::train::seq2seq_eval::rounded;
 use crate::{Error, Result};
 
 /// The widest beam.

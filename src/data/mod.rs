@@ -7,7 +7,6 @@
 //! -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`] (tokens to ids) -> [`seq2seq`]
 //! (batches, laid out by [`packing`]).
 
-pub mod batch;
 pub mod corpus;
 pub mod jsonl;
 pub mod near;
@@ -16,7 +15,6 @@ pub mod packing;
 pub mod pairs;
 pub mod prepare;
 pub mod python;
-pub mod seq2seq;
 pub mod spans;
 pub mod text;
 pub mod vocab;

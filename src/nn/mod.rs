@@ -3,6 +3,7 @@
 pub mod init;
 pub mod layers;
 pub mod params;
+pub mod torch_names;
 
 pub use init::Init;
 pub use layers::{Embedding, Linear, Lstm, Projection, Rnn, Style};

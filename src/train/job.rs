@@ -3,8 +3,8 @@
 use super::checkpoint::import_adam;
 use super::device::Chosen;
 use super::progress::Progress;
+use super::scores::Scores;
 use super::settings::Config;
-use super::step::Scores;
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::{LossScaler, TrainState};

@@ -1,8 +1,8 @@
 //! How much memory a training step takes, asked before it is taken.
 
 use crate::error::{Error, Result};
-use crate::models::char_lstm::CharLstmSizes;
-use crate::models::seq2seq::{ModelKind, Seq2SeqSizes};
+use crate::programs::charlm::model::CharLstmSizes;
+use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
 
 /// Bytes of a training step of the character LM in f32.
 ///

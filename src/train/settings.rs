@@ -121,7 +121,7 @@ pub(crate) fn set_keys<const N: usize>(pairs: [(&str, Option<Value>); N]) -> Tab
 }
 
 /// A whole number as TOML holds it, at most the largest.
-pub(super) fn whole<T: TryInto<i64>>(n: T) -> Value {
+pub(crate) fn whole<T: TryInto<i64>>(n: T) -> Value {
     Value::Integer(n.try_into().unwrap_or(i64::MAX))
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// The optimizer and the flat gradient of a model, on one device.
 #[derive(Debug)]
-pub(super) struct Updater {
+pub(crate) struct Updater {
     optimizer: Optimizer,
     clip: Clip,
     gradient: Option<Tensor>,
@@ -28,7 +28,7 @@ enum Optimizer {
 
 impl Updater {
     /// On the CPU, in f32.
-    pub(super) fn new(adam: Adam, clip: Clip) -> Self {
+    pub(crate) fn new(adam: Adam, clip: Clip) -> Self {
         Updater {
             optimizer: Optimizer::Cpu(adam),
             clip,
@@ -38,7 +38,7 @@ impl Updater {
 
     /// Moves parameters and optimizer to a GPU. With a scaler, products and activations are f16.
     /// `l2` is the factor of each parameter's sum of squares in the loss, by name.
-    pub(super) fn move_to_gpu(
+    pub(crate) fn move_to_gpu(
         &mut self,
         params: &mut Params,
         gpu: &Arc<Gpu>,
@@ -55,7 +55,7 @@ impl Updater {
     }
 
     /// A tape for a training step. The gradient's memory is used again.
-    pub(super) fn tape(&mut self, params: &Params) -> Result<Tape> {
+    pub(crate) fn tape(&mut self, params: &Params) -> Result<Tape> {
         let flat = match self.gradient.take() {
             Some(flat) => flat,
             None => self.place(&Tensor::zeros::<f32>([params.layout().len()]))?,
@@ -66,7 +66,7 @@ impl Updater {
     /// Runs the tape backward from the loss and updates the parameters, none of which may be bound
     /// any more. Returns the gradient's norm before clipping; on a GPU it is in the optimizer's
     /// state, and this is zero.
-    pub(super) fn update(&mut self, tape: Tape, loss: &Var, params: &mut Params) -> Result<f64> {
+    pub(crate) fn update(&mut self, tape: Tape, loss: &Var, params: &mut Params) -> Result<f64> {
         let seed = match &self.optimizer {
             Optimizer::Cpu(_) => Tensor::scalar(1.0f32),
             Optimizer::Gpu(_, adam) => adam.scale()?,
@@ -84,7 +84,7 @@ impl Updater {
     }
 
     /// The GPU and its optimizer, if the model is on one.
-    pub(super) fn gpu(&self) -> Option<(&Arc<Gpu>, &GpuAdam)> {
+    pub(crate) fn gpu(&self) -> Option<(&Arc<Gpu>, &GpuAdam)> {
         match &self.optimizer {
             Optimizer::Cpu(_) => None,
             Optimizer::Gpu(gpu, adam) => Some((gpu, adam)),
@@ -92,7 +92,7 @@ impl Updater {
     }
 
     /// A tensor where the model is.
-    pub(super) fn place(&self, t: &Tensor) -> Result<Tensor> {
+    pub(crate) fn place(&self, t: &Tensor) -> Result<Tensor> {
         match &self.optimizer {
             Optimizer::Cpu(_) => Ok(t.clone()),
             Optimizer::Gpu(gpu, _) => t.to_gpu(gpu),
@@ -100,7 +100,7 @@ impl Updater {
     }
 
     /// The optimizer's moments under the parameters' names.
-    pub(super) fn moments(&self, params: &Params) -> Result<TensorFile> {
+    pub(crate) fn moments(&self, params: &Params) -> Result<TensorFile> {
         let layout = params.layout();
         match &self.optimizer {
             Optimizer::Cpu(adam) => export_moments(&adam.m, &adam.v, layout),

@@ -10,7 +10,7 @@ use clap::{CommandFactory, Parser};
 use rnnx::Error;
 use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs, TrainCharlmArgs};
 use rnnx::cli::config_file::{parse, read, resolve, to_toml};
-use rnnx::train::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
+use rnnx::programs::charlm::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
 use rnnx::train::keys::KEYS;
 use rnnx::train::settings::Config;
 

@@ -1,7 +1,7 @@
 use rnnx::Result;
-use rnnx::data::batch::{CharData, Split};
 use rnnx::data::corpus::Corpus;
 use rnnx::data::vocab::CharVocab;
+use rnnx::programs::charlm::data::{CharData, Split};
 use rnnx::rng::{Purpose, Stream};
 
 use super::{assert_fails, folder, spec};

@@ -3,7 +3,7 @@
 use std::io::{self, Cursor, Write};
 
 use rnnx::cli::generate::{GenerateRequest, ask, run};
-use rnnx::models::char_weights::CharLmWeights;
+use rnnx::programs::charlm::generate::weights::CharLmWeights;
 
 use super::support::{Sizes, weights};
 

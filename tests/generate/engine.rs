@@ -1,7 +1,7 @@
 //! Logits of the streaming engine against a plain f64 LSTM, and its bits against its own.
 
-use rnnx::models::gemv::Kernel;
-use rnnx::models::generator::{Generator, MAX_STREAMS};
+use rnnx::programs::charlm::generate::gemv::Kernel;
+use rnnx::programs::charlm::generate::generator::{Generator, MAX_STREAMS};
 use rnnx::rng::{Purpose, Stream};
 
 use super::support::{Sizes, Tensors, load, tensors, weights};

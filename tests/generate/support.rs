@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use half::f16;
-use rnnx::models::char_weights::CharLmWeights;
+use rnnx::programs::charlm::generate::weights::CharLmWeights;
 use rnnx::rng::{Purpose, Stream};
 use rnnx::{Error, Result};
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use rnnx::report::{EpochPoint, RunData, StepPoint, read_metrics, render};
+use rnnx::programs::render;
+use rnnx::report::{EpochPoint, RunData, StepPoint, read_metrics};
 
 use super::support::{assert_xml, count, message, pictures, report};
 

@@ -1,6 +1,6 @@
 //! Sample predictions and alignments on the page of seq2seq runs.
 
-use rnnx::report::render;
+use rnnx::programs::render;
 
 use super::support::{attention, between, count, seq2seq, words};
 

@@ -1,6 +1,7 @@
 //! Results, curves, BLEU by length and configuration on the page of seq2seq runs.
 
-use rnnx::report::{RunData, StepPoint, render};
+use rnnx::programs::render;
+use rnnx::report::{RunData, StepPoint};
 
 use super::support::{assert_xml, attention, between, count, epoch, pictures, seq2seq};
 

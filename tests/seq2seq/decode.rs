@@ -2,10 +2,10 @@
 
 use super::{for_each_kind, random_pairs};
 use rnnx::autograd::Tape;
-use rnnx::data::seq2seq::SourceBatch;
 use rnnx::data::words::{EOS, PAD, SOS, UNK};
-use rnnx::models::decode::{DecodeOptions, Hypothesis, Search, decode};
-use rnnx::models::seq2seq::{ModelKind, Seq2Seq, Seq2SeqSizes, Source};
+use rnnx::programs::seq2seq::data::SourceBatch;
+use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
+use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes, Source};
 
 const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     source_vocab: 12,

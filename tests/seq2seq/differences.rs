@@ -2,7 +2,7 @@
 //! the decoder's own predictions among its inputs.
 
 use super::{Noise, batch, for_each_kind, pass, random_pairs};
-use rnnx::models::seq2seq::{Seq2Seq, Seq2SeqSizes};
+use rnnx::programs::seq2seq::model::{Seq2Seq, Seq2SeqSizes};
 use rnnx::rng::{Purpose, Stream};
 
 /// Central differences with step 1e-5: truncation 1e-10, rounding 1e-11, relative to 1.

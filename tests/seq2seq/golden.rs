@@ -3,10 +3,10 @@
 
 use super::{Noise, Number, Pairs, batch, close, for_each_kind, pass};
 use rnnx::autograd::Tape;
-use rnnx::data::seq2seq::SeqBatch;
-use rnnx::models::decode::{DecodeOptions, Search, decode};
-use rnnx::models::seq2seq::{Inputs, ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::programs::seq2seq::data::SeqBatch;
+use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
+use rnnx::programs::seq2seq::model::{Inputs, ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::tensor::Tensor;
 use serde_json::Value;
 

@@ -5,11 +5,11 @@ use rnnx::device::Gpu;
 use rnnx::device::emulated::Emulated;
 use rnnx::files::state::LossScaler;
 use rnnx::files::tensors::TensorFile;
-use rnnx::models::decode::{DecodeOptions, Search, decode};
-use rnnx::models::seq2seq::{ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::optim::{Adam, AdamConfig, Clip};
-use rnnx::train::seq2seq_step::{Seq2SeqStep, Seq2SeqStepConfig};
-use rnnx::train::step::Scores;
+use rnnx::programs::charlm::step::Scores;
+use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
+use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
+use rnnx::programs::seq2seq::step::{Seq2SeqStep, Seq2SeqStepConfig};
 use std::sync::Arc;
 
 /// f32 on both sides: other orders of sums, and activations of other polynomials.

@@ -1,10 +1,10 @@
 //! Each model learns 32 pairs by heart.
 
 use super::{Pairs, batch, for_each_kind, random_pairs};
-use rnnx::models::decode::{DecodeOptions, Search, decode};
-use rnnx::models::seq2seq::{Seq2Seq, Seq2SeqSizes};
 use rnnx::optim::{Adam, AdamConfig, Clip};
-use rnnx::train::seq2seq_step::{Seq2SeqStep, Seq2SeqStepConfig, evaluate};
+use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
+use rnnx::programs::seq2seq::model::{Seq2Seq, Seq2SeqSizes};
+use rnnx::programs::seq2seq::step::{Seq2SeqStep, Seq2SeqStepConfig, evaluate};
 
 const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     source_vocab: 40,

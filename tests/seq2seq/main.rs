@@ -8,8 +8,10 @@ mod gpu;
 mod learn;
 
 use rnnx::autograd::Tape;
-use rnnx::data::seq2seq::SeqBatch;
-use rnnx::models::seq2seq::{Dropout, Inputs, ModelKind, Seq2Seq, Seq2SeqSizes, TeacherForcing};
+use rnnx::programs::seq2seq::data::SeqBatch;
+use rnnx::programs::seq2seq::model::{
+    Dropout, Inputs, ModelKind, Seq2Seq, Seq2SeqSizes, TeacherForcing,
+};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
 

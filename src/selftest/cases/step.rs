@@ -6,17 +6,17 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::files::tensors::TensorFile;
-use crate::models::char_lstm::{CharLstm, CharLstmSizes, DropoutPlan};
 use crate::nn::Layout;
 use crate::ops::cast::convert;
 use crate::optim::{Adam, AdamConfig, Clip};
+use crate::programs::charlm::model::{CharLstm, CharLstmSizes, DropoutPlan};
+use crate::programs::charlm::step::{CharLmStep, StepConfig};
 use crate::rng::{Purpose, Stream};
 use crate::selftest::Case;
 use crate::selftest::bounds::STEP;
 use crate::selftest::probe::Output;
 use crate::selftest::side::{Side, ids, numbers};
 use crate::tensor::Tensor;
-use crate::train::step::{CharLmStep, StepConfig};
 
 /// The second step depends on the first one's update and moments.
 const STEPS: u64 = 2;

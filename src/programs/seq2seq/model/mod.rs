@@ -24,7 +24,7 @@ use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
 use crate::files::tensors::TensorFile;
-use crate::models::torch_names;
+use crate::nn::torch_names;
 use crate::nn::{Bound, Layout, Params};
 use crate::ops;
 use crate::ops::softmax_xent::SoftmaxXent;

@@ -7,10 +7,10 @@ mod maps;
 mod pairs;
 mod results;
 
-use super::RunData;
-use super::shell::{Shell, wrap};
-use super::text::escape;
 use crate::log::thousands;
+use crate::report::RunData;
+use crate::report::shell::{Shell, wrap};
+use crate::report::text::escape;
 
 /// As many runs are named in the heading; the table names all.
 const NAMED: usize = 4;

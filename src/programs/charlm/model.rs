@@ -7,7 +7,7 @@ use crate::autograd::{Tape, Var};
 use crate::device::cpu::simd::Dispatch;
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
-use crate::models::torch_names;
+use crate::nn::torch_names;
 use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Params, Style};
 use crate::ops;
 use crate::rng::Stream;

@@ -1,17 +1,17 @@
 //! One training step of a seq2seq model: forward, backward, clip, update.
 
-use super::step::Scores;
-use super::updater::Updater;
 use crate::autograd::Tape;
-use crate::data::seq2seq::SeqBatch;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::files::tensors::TensorFile;
-use crate::models::seq2seq::{Dropout, Inputs, Seq2Seq, TeacherForcing};
 use crate::ops::softmax_xent::SoftmaxXent;
 use crate::optim::{Adam, Clip};
+use crate::programs::seq2seq::data::SeqBatch;
+use crate::programs::seq2seq::model::{Dropout, Inputs, Seq2Seq, TeacherForcing};
 use crate::rng::{Purpose, Stream};
+use crate::train::scores::Scores;
+use crate::train::updater::Updater;
 use std::sync::Arc;
 
 /// What a training step needs to know besides the model and the batch.

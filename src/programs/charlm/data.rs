@@ -4,8 +4,8 @@
 //! T + 1 characters that do not overlap: window w starts at w * (T + 1), its first T characters
 //! are the input, its last T the target. An incomplete last window is dropped.
 
-use super::corpus::Corpus;
-use super::vocab::CharVocab;
+use crate::data::corpus::Corpus;
+use crate::data::vocab::CharVocab;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 

@@ -1,12 +1,12 @@
 //! The figures of a seq2seq model on a split: loss, and the scores of what it writes.
 
-use super::seq2seq_step::evaluate;
+use super::step::evaluate;
 use crate::data::python;
-use crate::data::seq2seq::{Example, SeqData, Split};
 use crate::error::Result;
 use crate::eval::scores::TextScores;
-use crate::models::decode::{DecodeOptions, Hypothesis, Search, decode};
-use crate::models::seq2seq::Seq2Seq;
+use crate::programs::seq2seq::data::{Example, SeqData, Split};
+use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
+use crate::programs::seq2seq::model::Seq2Seq;
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 

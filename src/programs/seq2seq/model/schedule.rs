@@ -10,9 +10,9 @@ use crate::autograd::{Tape, Var};
 use crate::data::spans::Spans;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::models::decode::best_tokens;
 use crate::ops;
 use crate::ops::cast::convert;
+use crate::programs::seq2seq::decode::best_tokens;
 use crate::tensor::Tensor;
 
 impl Seq2Seq {

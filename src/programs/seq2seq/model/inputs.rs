@@ -1,10 +1,10 @@
 //! A batch where the model is: in host memory, or on a GPU.
 
 use crate::data::packing::Packing;
-use crate::data::seq2seq::{SeqBatch, SourceBatch};
 use crate::data::spans::Spans;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::programs::seq2seq::data::{SeqBatch, SourceBatch};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

@@ -1,16 +1,17 @@
 //! One training step of the character LM: forward, backward, clip, update.
 
-use super::updater::Updater;
 use crate::autograd::Tape;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::files::tensors::TensorFile;
-use crate::models::char_lstm::{CharLstm, DropoutPlan, Loss};
-use crate::optim::adam_gpu::{GpuAdam, GpuAdamStep};
+use crate::optim::adam_gpu::GpuAdam;
 use crate::optim::{Adam, Clip};
+use crate::programs::charlm::model::{CharLstm, DropoutPlan, Loss};
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
+use crate::train::scores::Scores;
+use crate::train::updater::Updater;
 use std::sync::Arc;
 
 /// What a training step needs to know besides the model and the batch.
@@ -32,26 +33,6 @@ pub struct CharLmStep {
     model: CharLstm,
     updater: Updater,
     config: StepConfig,
-}
-
-/// The figures of one batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Scores {
-    /// Loss in nats a token, L2 included.
-    pub loss: f64,
-    /// Cross-entropy in nats a token.
-    pub ce: f64,
-    /// Tokens predicted right.
-    pub correct: usize,
-    /// Tokens that the figures are of.
-    pub tokens: f64,
-    /// Norm of the gradient over all tensors, before clipping; not finite after a bad step, which
-    /// then changed nothing. Zero where there was no backward pass.
-    pub grad_norm: f64,
-    /// The loss scale of the next step and its counters, in mixed precision.
-    pub scaler: Option<LossScaler>,
-    /// The step changed nothing but the loss scale, for an overflow of f16.
-    pub skipped: bool,
 }
 
 impl CharLmStep {
@@ -189,17 +170,6 @@ pub(super) struct Issued {
     pub(super) penalty: Option<Tensor>,
     /// Norm of the gradient; on a GPU it is in the optimizer's state.
     grad_norm: f64,
-}
-
-impl Scores {
-    /// Takes over what the optimizer of a GPU left.
-    pub(super) fn add_optimizer(&mut self, left: GpuAdamStep, mixed: bool) {
-        self.grad_norm = left.norm;
-        if mixed {
-            self.scaler = Some(left.scaler);
-            self.skipped = left.skipped;
-        }
-    }
 }
 
 fn scores_of(loss: &Loss, targets: &Tensor) -> Result<Scores> {

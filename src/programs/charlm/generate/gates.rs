@@ -1,7 +1,7 @@
 //! The pointwise half of an LSTM step, written so that the compiler can vectorise it.
 //!
 //! Every function is generic over `FMA`: with it `a * b + c` is one fused operation, and the wide
-//! kernels of [`crate::models::gemv`] inline these functions where the hardware has it. Without it
+//! kernels of [`crate::programs::charlm::generate::gemv`] inline these functions where the hardware has it. Without it
 //! a product and a sum are rounded apart (a fused operation in software would be a slow call).
 //!
 //! Maximum absolute error of `sigmoid` and `tanh` against f64: below 2e-7 (see the test).

@@ -6,13 +6,13 @@
 mod beam;
 
 use crate::autograd::{Tape, Var};
-use crate::data::seq2seq::SourceBatch;
 use crate::data::words::{EOS, PAD, SOS, UNK};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::models::seq2seq::{Decoded, Encoded, Seq2Seq, Source};
 use crate::nn::Bound;
 use crate::ops::cast::convert;
+use crate::programs::seq2seq::data::SourceBatch;
+use crate::programs::seq2seq::model::{Decoded, Encoded, Seq2Seq, Source};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 

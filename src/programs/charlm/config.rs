@@ -9,10 +9,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::keys::{KEYS, Key};
-use super::settings::{Common, Config, set_keys, whole};
+use crate::train::keys::{KEYS, Key};
+use crate::train::settings::{Common, Config, set_keys, whole};
 
-pub use super::settings::{DeviceChoice, Precision};
+pub use crate::train::settings::{DeviceChoice, Precision};
 
 /// Everything that decides what `rnnx train-charlm` computes, and how often it reports.
 ///

@@ -3,9 +3,9 @@
 use crate::data::vocab::CharVocab;
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
-use crate::models::char_weights::CharLmWeights;
-use crate::models::generator::Generator;
-use crate::models::sampling::{Sampler, SamplingOptions};
+use crate::programs::charlm::generate::generator::Generator;
+use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
+use crate::programs::charlm::generate::weights::CharLmWeights;
 
 /// Sampling temperature of the texts that are kept beside the curves.
 pub const TEMPERATURE: f64 = 0.7;

@@ -3,10 +3,10 @@
 //! A source is the first tokens of a docstring, a target those of its code. The decoder reads
 //! `<SOS> tokens` and is asked for `tokens <EOS>`.
 
-use super::packing::Packing;
-use super::pairs::{Pair, Splits, source_tokens, target_tokens};
-use super::spans::Spans;
-use super::words::{EOS, SOS, WordVocab};
+use crate::data::packing::Packing;
+use crate::data::pairs::{Pair, Splits, source_tokens, target_tokens};
+use crate::data::spans::Spans;
+use crate::data::words::{EOS, SOS, WordVocab};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 

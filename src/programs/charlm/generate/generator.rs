@@ -2,9 +2,9 @@
 
 use half::f16;
 
-use super::char_weights::{CharLmWeights, LstmWeights};
 use super::gates::UNITS;
 use super::gemv::{Kernel, LANES, Matrix, Row};
+use super::weights::{CharLmWeights, LstmWeights};
 use crate::{Error, Result};
 
 /// The most streams a [`Generator`] takes (at H = 256 and two layers each needs about 20 KB).

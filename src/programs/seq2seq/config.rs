@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, de};
 use toml::{Table, Value};
 
-use super::keys::{Key, SEQ2SEQ_KEYS};
-use super::settings::{Common, Config, DeviceChoice, Precision, set_keys, whole};
 use crate::data::pairs::Splits;
-use crate::data::seq2seq::Limits;
-use crate::models::seq2seq::{ModelKind, Seq2SeqSizes};
 use crate::optim::Clip;
+use crate::programs::seq2seq::data::Limits;
+use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
+use crate::train::keys::{Key, SEQ2SEQ_KEYS};
+use crate::train::settings::{Common, Config, DeviceChoice, Precision, set_keys, whole};
 use crate::{Error, Result};
 
 /// Everything that decides what a run of `rnnx train-seq2seq` computes, and how often it reports.

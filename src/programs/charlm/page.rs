@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::charts::{accuracy_chart, loss_chart, small_charts};
-use super::marks::{Mark, legend_entry};
-use super::shell::{Shell, run_key, wrap};
-use super::svg::{COLOURS, Chart, Stroke, draw};
-use super::text::{Unit, duration, escape, value};
-use super::{EpochPoint, RunData};
 use crate::log::thousands;
+use crate::report::charts::{accuracy_chart, loss_chart, small_charts};
+use crate::report::marks::{Mark, legend_entry};
+use crate::report::shell::{Shell, run_key, wrap};
+use crate::report::svg::{COLOURS, Chart, Stroke, draw};
+use crate::report::text::{Unit, duration, escape, value};
+use crate::report::{EpochPoint, RunData};
 
 /// Draws runs of the character LM on one page.
 pub fn render(runs: &[RunData]) -> String {

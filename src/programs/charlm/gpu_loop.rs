@@ -1,7 +1,7 @@
 //! Training steps on a GPU without the host: the text, the order of windows and the counters are in
 //! device memory, a step is one captured graph, and its figures wait in a ring until they are read.
 
-use super::step::{CharLmStep, Scores};
+use super::step::CharLmStep;
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Graph, Launch};
 use crate::device::gpu::Pool;
@@ -11,6 +11,7 @@ use crate::ops::gpu::pointers;
 use crate::optim::adam_gpu::GpuAdamStep;
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
+use crate::train::scores::Scores;
 use std::sync::Arc;
 
 /// Steps whose figures the ring holds.

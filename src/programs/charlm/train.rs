@@ -1,24 +1,25 @@
 //! `rnnx train-charlm`: the character LM as a job of a training session.
 
 use super::config::{CharLmConfig, ClipMode};
+use super::generate::sample;
 use super::gpu_loop::{GpuLoop, SLOTS};
-use super::job::{Job, Parts, Plan, Request, Sample, Valid};
-use super::memory;
-use super::progress::{Progress, thousands};
-use super::sample;
-use super::session::{self, Summary};
-use super::start::vocab_json;
-use super::step::{CharLmStep, Scores, StepConfig};
-use crate::data::batch::CharData;
+use super::step::{CharLmStep, StepConfig};
 use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::vocab::CharVocab;
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
-use crate::models::char_lstm::{CharLstm, CharLstmSizes};
 use crate::optim::{Adam, AdamConfig, Clip};
+use crate::programs::charlm::data::CharData;
+use crate::programs::charlm::model::{CharLstm, CharLstmSizes};
 use crate::tensor::Tensor;
+use crate::train::job::{Job, Parts, Plan, Request, Sample, Valid};
+use crate::train::memory;
+use crate::train::progress::{Progress, thousands};
+use crate::train::scores::Scores;
+use crate::train::session::{self, Summary};
+use crate::train::start::vocab_json;
 
 /// Trains. Ctrl-C (see [`interrupt`](super::interrupt)) saves and returns
 /// [`Error::Interrupted`](crate::Error::Interrupted).

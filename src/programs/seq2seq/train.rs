@@ -1,24 +1,24 @@
 //! `rnnx train-seq2seq`: a docstring-to-code model as a job of a training session.
 
-use super::job::{Job, Parts, Plan, Sample, Valid};
-use super::memory;
-use super::progress::thousands;
-use super::seq2seq_config::Seq2SeqConfig;
-use super::seq2seq_eval::forced;
-use super::seq2seq_step::{Seq2SeqStep, Seq2SeqStepConfig};
-use super::start::vocab_json;
-use super::step::Scores;
+use super::config::Seq2SeqConfig;
+use super::score::forced;
+use super::step::{Seq2SeqStep, Seq2SeqStepConfig};
 use crate::data::pairs::Splits;
-use crate::data::seq2seq::{Example, SeqData, Split};
 use crate::data::words::{WordVocab, words_from_json, words_to_json};
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::log;
-use crate::models::decode::{DecodeOptions, Search, decode};
-use crate::models::seq2seq::Seq2Seq;
 use crate::optim::{Adam, AdamConfig};
+use crate::programs::seq2seq::data::{Example, SeqData, Split};
+use crate::programs::seq2seq::decode::{DecodeOptions, Search, decode};
+use crate::programs::seq2seq::model::Seq2Seq;
+use crate::train::job::{Job, Parts, Plan, Sample, Valid};
+use crate::train::memory;
+use crate::train::progress::thousands;
+use crate::train::scores::Scores;
+use crate::train::start::vocab_json;
 use std::fmt::Write as _;
 use std::sync::Arc;
 

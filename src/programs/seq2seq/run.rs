@@ -1,14 +1,10 @@
 //! A whole run of a docstring-to-code model: training, then the figures of its best checkpoint on the
 //! test pairs.
 
-use super::interrupt;
-use super::job::Request;
-use super::seq2seq::{Seq2SeqJob, make_model};
-use super::seq2seq_config::Seq2SeqConfig;
-use super::seq2seq_eval::{figures, forced, prediction, write};
-use super::session::{self, Summary};
+use super::config::Seq2SeqConfig;
+use super::score::{figures, forced, prediction, write};
+use super::train::{Seq2SeqJob, make_model};
 use crate::data::pairs::Splits;
-use crate::data::seq2seq::Split;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter};
@@ -16,8 +12,12 @@ use crate::files::run::{MODEL, RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::log;
-use crate::models::decode::{DecodeOptions, Search};
-use crate::models::seq2seq::Seq2Seq;
+use crate::programs::seq2seq::data::Split;
+use crate::programs::seq2seq::decode::{DecodeOptions, Search};
+use crate::programs::seq2seq::model::Seq2Seq;
+use crate::train::interrupt;
+use crate::train::job::Request;
+use crate::train::session::{self, Summary};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
