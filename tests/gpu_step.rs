@@ -7,9 +7,10 @@ use rnnx::files::state::LossScaler;
 use rnnx::files::tensors::TensorFile;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes, DropoutPlan};
-use rnnx::programs::charlm::step::{CharLmStep, Scores, StepConfig};
+use rnnx::programs::charlm::step::{CharLmStep, StepConfig};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
+use rnnx::train::scores::Scores;
 use std::sync::Arc;
 
 /// f32 on both sides: other orders of sums, and activations of other polynomials.
