@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use toml::{Table, Value};
 
-pub use super::bench_args::{BenchArgs, BenchKind};
+pub use super::bench_args::BenchArgs;
 use super::data_pairs::PairStatsArgs;
 use super::train_args::{RunArgs, TrainArgs};
 use super::values::{between, real, real_in, whole, words};

@@ -3,18 +3,14 @@
 pub mod args;
 pub mod bench;
 pub mod bench_args;
-mod bench_gpu;
-mod bench_seq2seq;
 mod comparison;
 pub mod completions;
-pub mod config_file;
 pub mod data;
 pub mod data_fetch;
 pub mod data_pairs;
 pub mod data_prepare;
 pub mod doctor;
 pub mod eval;
-mod eval_seq2seq;
 pub mod generate;
 pub mod inspect;
 pub mod report;

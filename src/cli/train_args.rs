@@ -6,6 +6,8 @@ use clap::Args;
 use toml::Table;
 
 use super::values::whole;
+use crate::Result;
+use crate::train::config_file;
 use crate::train::job::Begin;
 use crate::train::settings::Config;
 
@@ -70,4 +72,26 @@ impl RunArgs {
             },
         }
     }
+}
+
+/// The configuration of a run: each key from its flag, else the file of `--config`, else the
+/// preset, else the default. With `--resume` the saved run's values stand in the default's place.
+///
+/// # Errors
+/// [`Error::Usage`] for a file that cannot be used, a value out of range, or a key that
+/// contradicts the saved run; [`Error::Io`] for a file that cannot be read.
+pub fn resolve<A: TrainArgs>(args: &A, saved: Option<&A::Config>) -> Result<A::Config> {
+    let mut config = saved.cloned().unwrap_or_default();
+    if let Some(table) = args.preset()? {
+        config = config.with(&table)?;
+    }
+    if let Some(path) = &args.run().config {
+        config = config.with(&config_file::read_table::<A::Config>(path)?)?;
+    }
+    config = config.with(&args.table())?;
+    config.validate()?;
+    if let Some(saved) = saved {
+        config.check_resume(saved)?;
+    }
+    Ok(config)
 }

@@ -1,11 +1,13 @@
 //! `rnnx train-charlm`: flags to a run, and what is said when it has ended.
 
 use super::args::TrainCharlmArgs;
-use super::{config_file, emit, report, use_threads};
+use super::train_args::resolve;
+use super::{emit, report, use_threads};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
 use crate::programs::charlm::{generate::sample, train as charlm};
+use crate::train::config_file;
 use crate::train::interrupt;
 use crate::train::job::Request;
 use crate::train::progress::{clock, thousands};
@@ -26,7 +28,7 @@ pub fn run(args: &TrainCharlmArgs) -> Result<()> {
         true => Some(config_file::saved(out)?),
         false => None,
     };
-    let config = config_file::resolve(args, saved.as_ref())?;
+    let config = resolve(args, saved.as_ref())?;
     use_threads(config.threads)?;
     interrupt::install()?;
     let summary = charlm::run(Request {

@@ -2,7 +2,8 @@
 
 use super::comparison::{row, table};
 use super::seq2seq_args::{Models, TrainSeq2seqArgs};
-use super::{config_file, emit, report, use_threads};
+use super::train_args::resolve;
+use super::{emit, report, use_threads};
 use crate::data::pairs::Splits;
 use crate::files::atomic::write_atomic;
 use crate::files::run::RunFolder;
@@ -10,6 +11,7 @@ use crate::log::{self, thousands};
 use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::run::{self, Done};
+use crate::train::config_file;
 use crate::train::interrupt;
 use crate::train::job::{Begin, Request};
 use crate::train::progress::clock;
@@ -69,7 +71,7 @@ fn one(args: &TrainSeq2seqArgs, kind: ModelKind) -> Result<()> {
         true => Some(config_file::saved(&out)?),
         false => None,
     };
-    let config = config_file::resolve(&args.for_model(kind), saved.as_ref())?;
+    let config = resolve(&args.for_model(kind), saved.as_ref())?;
     let splits = prepare(args, &config)?;
     let request = Request {
         config_text: config_file::to_toml(&config),
@@ -209,7 +211,7 @@ fn requests(args: &TrainSeq2seqArgs, out: &Path) -> Result<Vec<Request<Seq2SeqCo
             let model = kind;
             saved.first().map(|c| Seq2SeqConfig { model, ..c.clone() })
         });
-        let config = config_file::resolve(&args.for_model(kind), base.as_ref())?;
+        let config = resolve(&args.for_model(kind), base.as_ref())?;
         let begin = begin(args, &folder)?;
         Ok(Request {
             config_text: config_file::to_toml(&config),

@@ -142,9 +142,9 @@ impl Linear {
         self.projection.weight(params)
     }
 
-    /// The weight in full precision.
-    pub fn master<'a>(&self, params: &'a Bound) -> &'a Var {
-        params.master(self.projection.weight)
+    /// Names the weight.
+    pub fn weight_id(&self) -> ParamId {
+        self.projection.weight
     }
 
     /// The bias `[outputs]`.

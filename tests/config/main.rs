@@ -9,8 +9,9 @@ use std::process::Command;
 use clap::{CommandFactory, Parser};
 use rnnx::Error;
 use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs, TrainCharlmArgs};
-use rnnx::cli::config_file::{parse, read, resolve, to_toml};
+use rnnx::cli::train_args::resolve;
 use rnnx::programs::charlm::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
+use rnnx::train::config_file::{parse, read, to_toml};
 use rnnx::train::keys::KEYS;
 use rnnx::train::settings::Config;
 

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
-use rnnx::cli::config_file::{parse, read, resolve, to_toml};
 use rnnx::cli::seq2seq_args::{Models, TrainSeq2seqArgs};
+use rnnx::cli::train_args::resolve;
 use rnnx::optim::Clip;
 use rnnx::programs::charlm::config::{CharLmConfig, DeviceChoice, Precision};
 use rnnx::programs::seq2seq::config::Seq2SeqConfig;
 use rnnx::programs::seq2seq::model::ModelKind;
+use rnnx::train::config_file::{parse, read, to_toml};
 use rnnx::train::keys::{KEYS, SEQ2SEQ_KEYS};
 use rnnx::train::settings::Config;
 

@@ -6,6 +6,7 @@ use rnnx::data::words::{EOS, PAD, SOS, UNK};
 use rnnx::programs::seq2seq::data::SourceBatch;
 use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes, Source};
+use rnnx::train::model::Model;
 
 const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     source_vocab: 12,

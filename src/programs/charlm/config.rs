@@ -9,6 +9,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::model::CharLstmSizes;
+use crate::optim::Clip;
+
 use crate::train::keys::{KEYS, Key};
 use crate::train::settings::{Common, Config, set_keys, whole};
 
@@ -91,6 +94,28 @@ impl Default for CharLmConfig {
             device: DeviceChoice::Auto,
             precision: Precision::Auto,
             threads: None,
+        }
+    }
+}
+
+impl CharLmConfig {
+    /// The sizes of the model for a vocabulary of this size.
+    pub fn sizes(&self, vocab: usize) -> CharLstmSizes {
+        CharLstmSizes {
+            vocab,
+            embedding: self.embedding_dim,
+            hidden: self.hidden_size,
+            layers: self.num_layers,
+        }
+    }
+
+    /// Gradient clipping.
+    pub fn clip(&self) -> Clip {
+        let max = self.clip_norm;
+        match self.clip_mode {
+            _ if max == 0.0 => Clip::Off,
+            ClipMode::PerTensor => Clip::PerTensor { max },
+            ClipMode::Global => Clip::Global { max, epsilon: 0.0 },
         }
     }
 }

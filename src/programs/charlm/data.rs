@@ -6,8 +6,11 @@
 
 use crate::data::corpus::Corpus;
 use crate::data::vocab::CharVocab;
+use crate::device::Gpu;
 use crate::rng::{Purpose, Stream};
+use crate::tensor::Tensor;
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// How many characters, windows and batches a text gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,16 +152,45 @@ impl CharData {
         self.batch_size
     }
 
-    /// Fills `inputs` and `targets`, [T, B] with index t * B + b, from B training windows. The
-    /// buffers are resized and can be used again for the next batch. Panics for a window that is
-    /// not there.
-    pub fn train_batch(&self, windows: &[u32], inputs: &mut Vec<u32>, targets: &mut Vec<u32>) {
-        fill(self.train_ids(), self.seq_length, windows, inputs, targets);
+    /// A batch of training windows. Panics for a window that is not there.
+    ///
+    /// # Errors
+    /// If there are no windows.
+    pub fn train_batch(&self, windows: &[u32]) -> Result<CharBatch> {
+        gather(self.train_ids(), self.seq_length, windows)
     }
 
-    /// As [`Self::train_batch`], from validation windows.
-    pub fn valid_batch(&self, windows: &[u32], inputs: &mut Vec<u32>, targets: &mut Vec<u32>) {
-        fill(self.valid_ids(), self.seq_length, windows, inputs, targets);
+    /// As [`Self::train_batch`], of validation windows.
+    ///
+    /// # Errors
+    /// If there are no windows.
+    pub fn valid_batch(&self, windows: &[u32]) -> Result<CharBatch> {
+        gather(self.valid_ids(), self.seq_length, windows)
+    }
+}
+
+/// A batch of windows.
+#[derive(Clone, Debug)]
+pub struct CharBatch {
+    /// Characters that are read `[T, B]`.
+    pub ids: Tensor,
+    /// The character after each of them `[T, B]`.
+    pub targets: Tensor,
+}
+
+impl CharBatch {
+    /// The batch in a GPU's memory, or where it is.
+    ///
+    /// # Errors
+    /// If the device fails or has not enough memory.
+    pub fn to_device(self, gpu: Option<&Arc<Gpu>>) -> Result<Self> {
+        match gpu {
+            None => Ok(self),
+            Some(gpu) => Ok(CharBatch {
+                ids: self.ids.to_gpu(gpu)?,
+                targets: self.targets.to_gpu(gpu)?,
+            }),
+        }
     }
 }
 
@@ -201,11 +233,9 @@ fn check(split: &Split, valid_fraction: f64, seq_length: usize, batch_size: usiz
 }
 
 /// Windows of `ids` as two time-major matrices [T, B].
-fn fill(ids: &[u8], t: usize, windows: &[u32], inputs: &mut Vec<u32>, targets: &mut Vec<u32>) {
+fn gather(ids: &[u8], t: usize, windows: &[u32]) -> Result<CharBatch> {
     let b = windows.len();
-    for buffer in [&mut *inputs, &mut *targets] {
-        buffer.resize(t * b, 0);
-    }
+    let (mut inputs, mut targets) = (vec![0; t * b], vec![0; t * b]);
     // Step by step: the writes are then in order, and the bytes read stay in the cache.
     let rows = inputs.chunks_exact_mut(b.max(1));
     for (step, (xs, ys)) in rows.zip(targets.chunks_exact_mut(b.max(1))).enumerate() {
@@ -214,4 +244,8 @@ fn fill(ids: &[u8], t: usize, windows: &[u32], inputs: &mut Vec<u32>, targets: &
             (*x, *y) = (u32::from(ids[at]), u32::from(ids[at + 1]));
         }
     }
+    Ok(CharBatch {
+        ids: Tensor::from_slice(&inputs, [t, b])?,
+        targets: Tensor::from_slice(&targets, [t, b])?,
+    })
 }

@@ -14,6 +14,7 @@ use crate::ops::cast::convert;
 use crate::programs::seq2seq::data::SourceBatch;
 use crate::programs::seq2seq::model::{Decoded, Encoded, Seq2Seq, Source};
 use crate::tensor::Tensor;
+use crate::train::model::Model;
 use rayon::prelude::*;
 
 /// How a sequence of tokens is looked for.

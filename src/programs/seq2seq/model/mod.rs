@@ -23,13 +23,12 @@ use crate::data::packing::Packing;
 use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
-use crate::files::tensors::TensorFile;
-use crate::nn::torch_names;
 use crate::nn::{Bound, Layout, Params};
 use crate::ops;
-use crate::ops::softmax_xent::SoftmaxXent;
-use crate::rng::Stream;
+use crate::programs::seq2seq::data::SeqBatch;
+use crate::rng::{Purpose, Stream};
 use crate::tensor::Stored;
+use crate::train::model::{Draws, Loss, Model};
 use decoder::Decoder;
 use encoder::Encoder;
 use std::fmt;
@@ -118,6 +117,8 @@ pub struct Seq2Seq {
     params: Params,
     encoder: Encoder,
     decoder: Decoder,
+    dropout: f64,
+    teacher_forcing: f64,
 }
 
 impl Seq2Seq {
@@ -139,7 +140,22 @@ impl Seq2Seq {
             params: Params::new::<T>(layout, seed)?,
             encoder,
             decoder,
+            dropout: 0.0,
+            teacher_forcing: 1.0,
         })
+    }
+
+    /// With dropout in training: the probability of dropping an element of an embedding, in [0, 1).
+    pub fn with_dropout(self, dropout: f64) -> Self {
+        Seq2Seq { dropout, ..self }
+    }
+
+    /// With a probability below one that the decoder reads the true previous token in training.
+    pub fn with_teacher_forcing(self, teacher_forcing: f64) -> Self {
+        Seq2Seq {
+            teacher_forcing,
+            ..self
+        }
     }
 
     /// Which model it is.
@@ -157,19 +173,17 @@ impl Seq2Seq {
         (self.sizes.source_vocab, self.sizes.target_vocab)
     }
 
-    /// The parameters.
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// The parameters, to be changed. No tape that holds them may be alive.
-    pub fn params_mut(&mut self) -> &mut Params {
-        &mut self.params
-    }
-
     /// The GPU that holds the parameters.
     pub fn gpu(&self) -> Option<&Arc<Gpu>> {
         self.params.values().gpu()
+    }
+
+    /// A batch where the model is.
+    ///
+    /// # Errors
+    /// For an id outside its vocabulary, or if the device fails.
+    pub fn inputs(&self, batch: &SeqBatch) -> Result<Inputs> {
+        Inputs::new(batch, self.vocab(), self.gpu())
     }
 
     /// Reads sources: what the decoder starts from.
@@ -247,37 +261,42 @@ impl Seq2Seq {
         self.decoder
             .run(tape, params, &encoded, input, &batch.packing)
     }
+}
+
+impl Model for Seq2Seq {
+    type Batch = Inputs;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
 
     /// Mean cross-entropy over the real target tokens, in nats.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn loss(
+    fn loss(
         &self,
         tape: &mut Tape,
         params: &Bound,
         batch: &Inputs,
-        dropout: Option<&Dropout>,
-        teacher: Option<&TeacherForcing>,
-    ) -> Result<SoftmaxXent> {
-        let logits = self.logits(tape, params, batch, dropout, teacher)?.logits;
-        ops::softmax_xent(tape, logits, &batch.targets)
-    }
-
-    /// The weights under torch's names.
-    ///
-    /// # Errors
-    /// If the parameters are not f32, or the device fails.
-    pub fn export(&self) -> Result<TensorFile> {
-        torch_names::export(&self.params)
-    }
-
-    /// Takes weights under torch's names.
-    ///
-    /// # Errors
-    /// If a tensor is missing, unexpected, or of another shape.
-    pub fn import(&mut self, file: &TensorFile) -> Result<()> {
-        torch_names::import(&mut self.params, file)
+        draws: Option<&Draws>,
+    ) -> Result<Loss> {
+        let dropout = draws.filter(|_| self.dropout > 0.0).map(|draws| Dropout {
+            p: self.dropout,
+            stream: draws.stream(Purpose::Dropout),
+        });
+        let teacher = draws.map(|draws| TeacherForcing {
+            ratio: self.teacher_forcing,
+            stream: draws.stream(Purpose::TeacherForcing),
+        });
+        let decoded = self.logits(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
+        let scored = ops::softmax_xent(tape, decoded.logits, &batch.targets)?;
+        Ok(Loss {
+            ce: scored.loss,
+            correct: scored.correct,
+            tokens: batch.target_tokens(),
+        })
     }
 }
 

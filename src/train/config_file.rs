@@ -6,33 +6,10 @@ use std::path::Path;
 
 use toml::{Spanned, Table, Value};
 
-use super::train_args::TrainArgs;
+use super::keys::{self, Key};
+use super::settings::Config;
 use crate::files::run::RunFolder;
-use crate::train::keys::{self, Key};
-use crate::train::settings::Config;
 use crate::{Error, Result};
-
-/// The configuration of a run: each key from its flag, else the file of `--config`, else the
-/// preset, else the default. With `--resume` the saved run's values stand in the default's place.
-///
-/// # Errors
-/// [`Error::Usage`] for a file that cannot be used, a value out of range, or a key that
-/// contradicts the saved run; [`Error::Io`] for a file that cannot be read.
-pub fn resolve<A: TrainArgs>(args: &A, saved: Option<&A::Config>) -> Result<A::Config> {
-    let mut config = saved.cloned().unwrap_or_default();
-    if let Some(table) = args.preset()? {
-        config = config.with(&table)?;
-    }
-    if let Some(path) = &args.run().config {
-        config = config.with(&read_table::<A::Config>(path)?)?;
-    }
-    config = config.with(&args.table())?;
-    config.validate()?;
-    if let Some(saved) = saved {
-        config.check_resume(saved)?;
-    }
-    Ok(config)
-}
 
 /// The configuration of the run in `folder`.
 ///

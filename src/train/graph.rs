@@ -1,7 +1,9 @@
-//! Training steps on a GPU without the host: the text, the order of windows and the counters are in
-//! device memory, a step is one captured graph, and its figures wait in a ring until they are read.
+//! Training steps on a GPU without the host: batches and counters are in device memory, a step is one
+//! captured graph, and its figures wait in a ring until they are read.
 
-use super::step::CharLmStep;
+use super::model::{Draws, Model};
+use super::scores::Scores;
+use super::step::Step;
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Graph, Launch};
 use crate::device::gpu::Pool;
@@ -9,9 +11,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::gpu::pointers;
 use crate::optim::adam_gpu::GpuAdamStep;
-use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
-use crate::train::scores::Scores;
 use std::sync::Arc;
 
 /// Steps whose figures the ring holds.
@@ -21,21 +21,32 @@ const SLOT_WORDS: usize = 16;
 /// First word of the optimizer's state in a slot.
 const STATE: usize = 8;
 
-/// The feed of a training run, and its captured step.
+/// Where batches come from without the host.
+pub trait Feed {
+    /// What the model trains on.
+    type Batch;
+
+    /// Issues what brings the next batch into the memory of [`Feed::batch`]. `counter` is `[2]` u32
+    /// in device memory: step in the epoch, step of the run.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn issue(&self, gpu: &Gpu, counter: &Tensor) -> Result<()>;
+
+    /// The batch: the same memory for every step.
+    fn batch(&self) -> &Self::Batch;
+}
+
+/// A feed on a GPU, and the captured step that trains on it.
 #[derive(Debug)]
-pub struct GpuLoop {
+pub struct GpuLoop<F> {
     gpu: Arc<Gpu>,
-    seq_length: usize,
-    batch_size: usize,
-    /// Ids of the training text, one a byte.
-    text: Tensor,
-    /// Windows in the epoch's order.
-    order: Tensor,
+    feed: F,
     /// Step in the epoch, step of the run.
     counter: Tensor,
-    inputs: Tensor,
-    targets: Tensor,
     ring: Tensor,
+    /// Tokens of a step.
+    tokens: usize,
     /// Memory of the step; the graph's once it is captured.
     pool: Pool,
     step: Captured,
@@ -51,41 +62,27 @@ enum Captured {
     Never(String),
 }
 
-impl GpuLoop {
-    /// Copies the training text `text` (an id a byte), of `windows` windows, to the model's GPU.
-    /// None if the model is on the CPU.
+impl<F: Feed> GpuLoop<F> {
+    /// A loop over `feed`, whose batches are in the memory of `gpu`.
     ///
     /// # Errors
     /// If the device fails or has not enough memory.
-    pub fn new(
-        step: &CharLmStep,
-        text: &[u8],
-        windows: usize,
-        seq_length: usize,
-        batch_size: usize,
-    ) -> Result<Option<Self>> {
-        let Some((gpu, _)) = step.gpu() else {
-            return Ok(None);
-        };
-        let words = |n: usize| Tensor::on_gpu(gpu, DType::U32, [n]);
-        let mut padded = text.to_vec();
-        padded.resize(text.len().next_multiple_of(4), 0);
-        let on_gpu = words(padded.len() / 4)?;
-        gpu.driver().upload(on_gpu.ptr()?, &padded)?;
-        Ok(Some(GpuLoop {
+    pub fn new(gpu: &Arc<Gpu>, feed: F) -> Result<Self> {
+        Ok(GpuLoop {
             gpu: gpu.clone(),
-            seq_length,
-            batch_size,
-            text: on_gpu,
-            order: words(windows)?,
-            counter: words(2)?,
-            inputs: Tensor::on_gpu(gpu, DType::U32, [seq_length, batch_size])?,
-            targets: Tensor::on_gpu(gpu, DType::U32, [seq_length, batch_size])?,
+            feed,
+            counter: Tensor::on_gpu(gpu, DType::U32, [2])?,
             ring: Tensor::on_gpu(gpu, DType::F32, [SLOTS, SLOT_WORDS])?,
+            tokens: 0,
             pool: Pool::default(),
             step: Captured::NotYet(0),
             told: false,
-        }))
+        })
+    }
+
+    /// The feed.
+    pub fn feed(&self) -> &F {
+        &self.feed
     }
 
     /// Whether a step is one captured graph; none before the third step, which settles it.
@@ -107,18 +104,13 @@ impl GpuLoop {
         (!std::mem::replace(&mut self.told, true)).then_some(line)
     }
 
-    /// Sets the order of the epoch's windows and the counters.
+    /// Sets the counters.
     ///
     /// # Errors
-    /// If the order has more windows than the text, or the device fails.
-    pub fn begin(&mut self, order: &[u32], step_in_epoch: u64, step: u64) -> Result<()> {
-        if order.len() > self.order.numel() {
-            let message = format!("{} windows of {}", order.len(), self.order.numel());
-            return Err(Error::op("epoch", message));
-        }
-        let driver = self.gpu.driver();
-        driver.upload(self.order.ptr()?, bytemuck::cast_slice(order))?;
+    /// If the device fails.
+    pub fn begin(&mut self, step_in_epoch: u64, step: u64) -> Result<()> {
         let counter = [step_in_epoch as u32, step as u32];
+        let driver = self.gpu.driver();
         driver.upload(self.counter.ptr()?, bytemuck::cast_slice(&counter))
     }
 
@@ -127,7 +119,10 @@ impl GpuLoop {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn run(&mut self, step: &mut CharLmStep, first: u64, n: usize) -> Result<Vec<Scores>> {
+    pub fn run<M>(&mut self, step: &mut Step<M>, first: u64, n: usize) -> Result<Vec<Scores>>
+    where
+        M: Model<Batch = F::Batch>,
+    {
         for _ in 0..n.min(SLOTS) {
             self.one(step)?;
         }
@@ -142,7 +137,7 @@ impl GpuLoop {
                     loss: ce + penalty,
                     ce,
                     correct: correct as usize,
-                    tokens: (self.seq_length * self.batch_size) as f64,
+                    tokens: self.tokens as f64,
                     grad_norm: 0.0,
                     scaler: None,
                     skipped: false,
@@ -153,16 +148,24 @@ impl GpuLoop {
             .collect())
     }
 
-    fn one(&mut self, step: &mut CharLmStep) -> Result<()> {
+    fn one<M: Model<Batch = F::Batch>>(&mut self, step: &mut Step<M>) -> Result<()> {
         let gpu = self.gpu.clone();
         if let Captured::Graph(graph) = &self.step {
             return gpu.driver().replay(graph);
         }
         let mut pool = std::mem::take(&mut self.pool);
-        let result = gpu.with_pool(&mut pool, || match self.step {
-            Captured::NotYet(2) => gpu.driver().capture(&mut || self.issue(step)).map(Some),
-            _ => self.issue(step).map(|()| None),
+        let mut tokens = 0;
+        let result = gpu.with_pool(&mut pool, || {
+            let mut issue = || {
+                tokens = self.issue(step)?;
+                Ok(())
+            };
+            match self.step {
+                Captured::NotYet(2) => gpu.driver().capture(&mut issue).map(Some),
+                _ => issue().map(|()| None),
+            }
         });
+        self.tokens = tokens;
         self.pool = pool;
         match (result, &mut self.step) {
             (Ok(None), Captured::NotYet(n)) => *n += 1,
@@ -181,25 +184,11 @@ impl GpuLoop {
         Ok(())
     }
 
-    /// Issues one step, from the batch to the record of its figures.
-    fn issue(&self, step: &mut CharLmStep) -> Result<()> {
-        let positions = (self.seq_length * self.batch_size).div_ceil(256) as u32;
-        let tensors = [
-            &self.text,
-            &self.order,
-            &self.counter,
-            &self.inputs,
-            &self.targets,
-        ];
-        let mut args = pointers(&tensors)?;
-        args.extend([self.seq_length, self.batch_size].map(|n| Arg::from(n as u32)));
-        self.gpu
-            .launch(&Launch::new("batch_char", positions, 256), &args)?;
-
-        let stream = Stream::new(step.seed(), Purpose::Dropout, 0);
-        let counter = self.counter.slice(1, [1])?;
-        let issued = step.issue(&self.inputs, &self.targets, stream, Some(counter))?;
-
+    /// Issues one step, from the batch to the record of its figures, and returns its tokens.
+    fn issue<M: Model<Batch = F::Batch>>(&self, step: &mut Step<M>) -> Result<usize> {
+        self.feed.issue(&self.gpu, &self.counter)?;
+        let draws = Draws::counted(step.seed(), self.counter.slice(1, [1])?);
+        let issued = step.issue(self.feed.batch(), &draws)?;
         let (_, adam) = step
             .gpu()
             .ok_or_else(|| Error::op("train", "the model left its GPU"))?;
@@ -211,6 +200,8 @@ impl GpuLoop {
         let mut args = [ce, penalty, correct].map(Arg::from).to_vec();
         args.extend(pointers(&[adam.state(), &self.ring, &self.counter])?);
         args.push((SLOTS as u32).into());
-        self.gpu.launch(&Launch::new("batch_record", 1, 32), &args)
+        self.gpu
+            .launch(&Launch::new("batch_record", 1, 32), &args)?;
+        Ok(issued.loss.tokens)
     }
 }
