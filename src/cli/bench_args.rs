@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::args::DeviceArgs;
-use super::values::{key_size, real_in};
+use super::flags::{real_in, size};
 use crate::programs::seq2seq::model::ModelKind;
 use crate::train::keys::Allowed;
 
@@ -17,19 +17,19 @@ pub struct BenchArgs {
     #[arg(value_enum, default_values_t = [BenchKind::All])]
     pub kinds: Vec<BenchKind>,
     /// Windows or pairs a step [default: 512, of seq2seq 128]
-    #[arg(long, value_name = "N", value_parser = key_size("batch-size"), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = size("batch-size"), allow_hyphen_values = true)]
     pub batch_size: Option<usize>,
     /// Characters predicted in a window
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = key_size("seq-length"), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = size("seq-length"), allow_hyphen_values = true)]
     pub seq_length: usize,
     /// Numbers that stand for a character or token [default: 64, of seq2seq 256]
-    #[arg(long, value_name = "N", value_parser = key_size("embedding-dim"), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = size("embedding-dim"), allow_hyphen_values = true)]
     pub embedding_dim: Option<usize>,
     /// Units of each layer
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = key_size("hidden-size"), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = size("hidden-size"), allow_hyphen_values = true)]
     pub hidden_size: usize,
     /// LSTM layers of the character LM
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = key_size("num-layers"), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = size("num-layers"), allow_hyphen_values = true)]
     pub num_layers: usize,
     /// Seconds that each measurement lasts
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = real_in(Allowed::Real(0.01, 3600.0)), allow_hyphen_values = true)]

@@ -6,9 +6,9 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::args::DeviceArgs;
+use super::flags::{between, size};
 use super::translate::MAX_BEAM;
-use super::values::{between, key_size};
-use super::{config_file, emit, eval_seq2seq};
+use super::{emit, eval_seq2seq};
 use crate::data::corpus::Corpus;
 use crate::files::run::{MODEL, RunFolder, STATE};
 use crate::files::state::{LossScaler, TrainState};
@@ -16,6 +16,7 @@ use crate::optim::{Adam, AdamConfig, Clip};
 use crate::programs::charlm::config::{CharLmConfig, DeviceChoice};
 use crate::programs::charlm::step::{CharLmStep, StepConfig};
 use crate::programs::charlm::train as charlm;
+use crate::train::config_file;
 use crate::train::device::Chosen;
 use crate::train::job::Valid;
 use crate::train::progress::{Progress, thousands};
@@ -46,7 +47,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "PATH")]
     pub corpus: Vec<PathBuf>,
     /// Windows or pairs scored at a time [default: the run's own]
-    #[arg(long, value_name = "N", value_parser = key_size("batch-size"), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = size("batch-size"), allow_hyphen_values = true)]
     pub batch_size: Option<usize>,
     /// Print JSON
     #[arg(long)]

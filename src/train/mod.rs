@@ -1,6 +1,7 @@
 //! Training: the configuration of a run, and the loop that carries it out.
 
 pub mod checkpoint;
+pub mod config_file;
 pub mod device;
 pub mod interrupt;
 pub mod job;

@@ -32,12 +32,14 @@ use crate::rng::Stream;
 use crate::tensor::Stored;
 use decoder::Decoder;
 use encoder::Encoder;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// Which of the three models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ModelKind {
     /// tanh RNN.
     Rnn,
