@@ -24,12 +24,11 @@ const PER_ROW: usize = 32;
 /// # Errors
 /// As [`stats`] and [`data_pairs::run`].
 pub fn command(args: &DataStatsArgs) -> Result<()> {
-    let given = args.table();
+    let given = &args.text.0;
     if args.pairs.are_meant(!given.is_empty())? {
         return data_pairs::run(&args.pairs, args.json);
     }
-    let config = CharLmConfig::default().with(&given)?;
-    config.validate()?;
+    let config = CharLmConfig::from_table(given.clone())?;
     let spec = CorpusSpec {
         paths: config.corpus,
         max_chars: config.max_chars,

@@ -8,16 +8,17 @@ use serde_json::Value;
 
 use super::args::DeviceArgs;
 use super::emit;
+use super::flags::{between, size};
 use super::translate::MAX_BEAM;
-use super::values::{between, key_size};
+
 use crate::files::run::{RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::programs;
 use crate::programs::orders::EvalOrder;
 use crate::programs::seq2seq::data::Split;
 use crate::train::device::Chosen;
+use crate::train::device::DeviceChoice;
 use crate::train::progress::Progress;
-use crate::train::settings::DeviceChoice;
 use crate::{Error, Result};
 
 /// Arguments of `rnnx eval`.
@@ -44,7 +45,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "PATH")]
     pub corpus: Vec<PathBuf>,
     /// Windows or pairs scored at a time [default: the run's own]
-    #[arg(long, value_name = "N", value_parser = key_size("batch-size"), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = size("batch-size"), allow_hyphen_values = true)]
     pub batch_size: Option<usize>,
     /// Print JSON
     #[arg(long)]

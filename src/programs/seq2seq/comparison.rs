@@ -31,7 +31,7 @@ const KEYS: [(&str, &str); 20] = [
 ];
 
 /// The result of a run from its `test` event.
-pub(super) fn row(test: &Map<String, Value>) -> Value {
+pub fn row(test: &Map<String, Value>) -> Value {
     let value = |name: &str| test.get(name).cloned().unwrap_or_default();
     let pairs = KEYS.map(|(key, name)| (key.to_owned(), value(name)));
     Value::Object(pairs.into_iter().collect())
@@ -68,7 +68,7 @@ const LINES: [(&str, &str, Shown); 16] = [
 ];
 
 /// A table with a column for each result. Losses are nats a token.
-pub(super) fn table(rows: &[Value]) -> String {
+pub fn table(rows: &[&Value]) -> String {
     let width = LINES.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
     let mut text = " ".repeat(width);
     for row in rows {
