@@ -6,7 +6,7 @@
 //! over a grid of 4 million arguments: exp 2e-7 relative, sigmoid 2.5e-7 relative, tanh 4e-7
 //! relative.
 
-use super::simd::Simd;
+use super::set::Simd;
 
 /// What the approximations need beyond [`Simd`].
 ///
@@ -84,96 +84,5 @@ pub unsafe fn tanh<S: SimdF32>(x: S::V) -> S::V {
         let (s, q) = reduce::<S>(S::add(x, x));
         let e = S::fma(s, q, S::sub(s, S::splat(1.0)));
         S::div(e, S::add(e, S::splat(2.0)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::device::cpu::simd::{Dispatch, Simd, Task};
-
-    struct Sweep {
-        which: fn(f64) -> f64,
-        vector: Which,
-        limit: f32,
-    }
-    #[derive(Clone, Copy)]
-    enum Which {
-        Exp,
-        Sigmoid,
-        Tanh,
-    }
-
-    impl Task<f32> for Sweep {
-        type Output = f64;
-        /// The largest relative error over 4 million arguments in -limit..limit.
-        unsafe fn run<S: Simd<E = f32>>(self) -> f64 {
-            let n = 4_000_000 / S::LANES;
-            let mut worst = 0.0f64;
-            let mut x = vec![0.0f32; S::LANES];
-            let mut y = x.clone();
-            for i in 0..n {
-                for (l, x) in x.iter_mut().enumerate() {
-                    let u = (i * S::LANES + l) as f32 / (n * S::LANES) as f32;
-                    *x = (2.0 * u - 1.0) * self.limit;
-                }
-                // SAFETY: both vectors hold LANES elements; dispatch chose the set.
-                unsafe {
-                    let v = S::load(x.as_ptr());
-                    let v = match self.vector {
-                        Which::Exp => S::exp(v),
-                        Which::Sigmoid => S::sigmoid(v),
-                        Which::Tanh => S::tanh(v),
-                    };
-                    S::store(y.as_mut_ptr(), v);
-                }
-                for (&x, &y) in x.iter().zip(&y) {
-                    let want = (self.which)(f64::from(x));
-                    let error = (f64::from(y) - want).abs() / want.abs().max(1e-37);
-                    worst = worst.max(error);
-                }
-            }
-            worst
-        }
-    }
-
-    fn worst(vector: Which, which: fn(f64) -> f64, limit: f32) -> f64 {
-        f32::dispatch(Sweep {
-            which,
-            vector,
-            limit,
-        })
-    }
-
-    #[test]
-    fn relative_errors_are_as_stated() {
-        let e = worst(Which::Exp, f64::exp, 87.0);
-        assert!(e < 2e-7, "exp {e:e}");
-        let e = worst(Which::Sigmoid, |x| 1.0 / (1.0 + (-x).exp()), 87.0);
-        assert!(e < 2.5e-7, "sigmoid {e:e}");
-        let e = worst(Which::Tanh, f64::tanh, 12.0);
-        assert!(e < 4e-7, "tanh {e:e}");
-        let e = worst(Which::Tanh, f64::tanh, 1e-3);
-        assert!(e < 4e-7, "tanh near zero {e:e}");
-    }
-
-    struct Nan;
-    impl Task<f32> for Nan {
-        type Output = bool;
-        unsafe fn run<S: Simd<E = f32>>(self) -> bool {
-            let mut y = vec![0.0f32; 3 * S::LANES];
-            // SAFETY: the vector holds 3 * LANES elements; dispatch chose the set.
-            unsafe {
-                let nan = S::splat(f32::NAN);
-                S::store(y.as_mut_ptr(), S::exp(nan));
-                S::store(y.as_mut_ptr().add(S::LANES), S::sigmoid(nan));
-                S::store(y.as_mut_ptr().add(2 * S::LANES), S::tanh(nan));
-            }
-            y.iter().all(|x| x.is_nan())
-        }
-    }
-
-    #[test]
-    fn nan_stays_nan() {
-        assert!(f32::dispatch(Nan));
     }
 }

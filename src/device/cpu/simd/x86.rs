@@ -1,62 +1,46 @@
 //! AVX2 and AVX-512 behind [`Simd`], and the functions that switch them on.
 
-use super::simd::{Level, Portable, Task};
-#[cfg(target_arch = "x86_64")]
-use super::{
-    simd::Simd,
-    vecmath::{self, SimdF32},
-};
-#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-/// Runs the task at `level`, which must not be above what [`Level::detect`] found.
-#[inline]
-pub fn dispatch_f32<K: Task<f32>>(level: Level, task: K) -> K::Output {
-    match level {
-        // SAFETY: Portable needs no instruction set.
-        Level::Portable => unsafe { task.run::<Portable<f32>>() },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: detected.
-        Level::Avx2 => unsafe { run_avx2(task) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: detected.
-        Level::Avx512 => unsafe { run_avx512(task) },
-        #[cfg(not(target_arch = "x86_64"))]
-        // SAFETY: Portable needs no instruction set.
-        Level::Avx2 | Level::Avx512 => unsafe { task.run::<Portable<f32>>() },
-    }
-}
+use half::f16;
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2<K: Task<f32>>(task: K) -> K::Output {
+use super::set::{Simd, Task};
+use super::vecmath::{self, SimdF32};
+
+/// Runs the task with AVX2.
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn run_avx2<K: Task<f32>>(task: K) -> K::Output {
     // SAFETY: the features are on here.
     unsafe { task.run::<Avx2>() }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,avx512f")]
-unsafe fn run_avx512<K: Task<f32>>(task: K) -> K::Output {
+/// Runs the task with AVX-512.
+///
+/// # Safety
+/// The processor has AVX2, FMA, F16C and AVX-512F.
+#[target_feature(enable = "avx2,fma,f16c,avx512f")]
+pub unsafe fn run_avx512<K: Task<f32>>(task: K) -> K::Output {
     // SAFETY: the features are on here.
     unsafe { task.run::<Avx512>() }
 }
 
 /// 8 lanes, 16 registers.
-#[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2;
 
 /// 16 lanes, 32 registers.
-#[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512;
 
 /// The methods that differ between the two sets in the prefix of the intrinsic alone. Each is
 /// register arithmetic, or a load or store whose pointer the caller vouches for.
-#[cfg(target_arch = "x86_64")]
 macro_rules! simd {
     ($set:ty, $v:ty, $lanes:literal, $rows:literal, $set1:ident, $loadu:ident, $storeu:ident,
-     $add:ident, $sub:ident, $mul:ident, $max:ident, $fma:ident, $load_part:expr, $store_part:expr) => {
+     $add:ident, $sub:ident, $mul:ident, $max:ident, $fma:ident, $widen:ident,
+     $loadu_half:ident, $load_part:expr, $store_part:expr) => {
         impl Simd for $set {
             type E = f32;
             type V = $v;
@@ -74,6 +58,10 @@ macro_rules! simd {
             #[inline(always)]
             unsafe fn load_part(p: *const f32, n: usize) -> $v {
                 unsafe { $load_part(p, n) }
+            }
+            #[inline(always)]
+            unsafe fn load_half(p: *const f16) -> $v {
+                unsafe { $widen($loadu_half(p.cast())) }
             }
             #[inline(always)]
             unsafe fn store(p: *mut f32, v: $v) {
@@ -119,7 +107,6 @@ macro_rules! simd {
     };
 }
 
-#[cfg(target_arch = "x86_64")]
 simd!(
     Avx512,
     __m512,
@@ -133,11 +120,12 @@ simd!(
     _mm512_mul_ps,
     _mm512_max_ps,
     _mm512_fmadd_ps,
+    _mm512_cvtph_ps,
+    _mm256_loadu_si256,
     |p, n| _mm512_maskz_loadu_ps(mask16(n), p),
     |p, v, n| _mm512_mask_storeu_ps(p, mask16(n), v)
 );
 
-#[cfg(target_arch = "x86_64")]
 simd!(
     Avx2,
     __m256,
@@ -151,19 +139,19 @@ simd!(
     _mm256_mul_ps,
     _mm256_max_ps,
     _mm256_fmadd_ps,
+    _mm256_cvtph_ps,
+    _mm_loadu_si128,
     |p, n| _mm256_maskload_ps(p, mask8(n)),
     |p, v, n| _mm256_maskstore_ps(p, mask8(n), v)
 );
 
 /// A mask of the first n < 16 lanes.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn mask16(n: usize) -> __mmask16 {
     (1u32 << n).wrapping_sub(1) as __mmask16
 }
 
 /// A mask of the first n < 8 lanes.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn mask8(n: usize) -> __m256i {
     // SAFETY: register arithmetic with AVX2, which the caller has switched on.
@@ -175,7 +163,6 @@ unsafe fn mask8(n: usize) -> __m256i {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 impl SimdF32 for Avx512 {
     #[inline(always)]
     unsafe fn round(a: __m512) -> __m512 {
@@ -195,7 +182,6 @@ impl SimdF32 for Avx512 {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 impl SimdF32 for Avx2 {
     #[inline(always)]
     unsafe fn round(a: __m256) -> __m256 {
