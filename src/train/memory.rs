@@ -52,7 +52,7 @@ pub fn seq2seq_step(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target:
 /// # Errors
 /// [`Error::Usage`] with both figures and the flags to lower.
 pub fn check(needed: u128) -> Result<()> {
-    check_with(needed, "--batch-size, --seq-length or --hidden-size")
+    check_with(needed, "batch-size, seq-length or hidden-size")
 }
 
 /// As [`check`], with the flags that lower what this step needs.
@@ -131,7 +131,7 @@ mod tests {
         let message = check(charlm_step(sizes, 65_536, 65_536))
             .unwrap_err()
             .to_string();
-        assert!(message.contains("--batch-size"), "{message}");
+        assert!(message.contains("batch-size"), "{message}");
         assert!(check(1).is_ok());
     }
 }

@@ -69,7 +69,7 @@ impl Job for CharLmJob {
     fn foreign(corpus: &Corpus) -> String {
         format!(
             "the text of {} is not the one that the run began with (its SHA-256 is another): \
-             restore it, name it with --corpus if it has moved",
+             restore it, give its new place as corpus if it has moved",
             corpus.report.source
         )
     }

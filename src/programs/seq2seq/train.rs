@@ -57,7 +57,7 @@ impl Job for Seq2SeqJob {
     fn foreign(splits: &Arc<Splits>) -> String {
         format!(
             "the pairs of {} are not those that the run began with (their SHA-256 is another): \
-             restore them, name them with --train, --valid and --test if they have moved",
+             restore them, give their new places as train, valid and test if they have moved",
             splits.source
         )
     }
@@ -241,6 +241,6 @@ fn check_memory(config: &Seq2SeqConfig, data: &SeqData) -> Result<()> {
     let sizes = config.sizes(data.source.len(), data.target.len());
     memory::check_with(
         memory::seq2seq_step(config.model, sizes, source, target),
-        "--batch-size, --max-target, --embedding-dim or --hidden-size",
+        "batch-size, max-target, embedding-dim or hidden-size",
     )
 }

@@ -69,7 +69,7 @@ impl Generator {
     ) -> Result<Generator> {
         if streams == 0 || streams > MAX_STREAMS {
             return Err(Error::Usage(format!(
-                "--streams {streams}: give a number from 1 to {MAX_STREAMS}"
+                "streams {streams}: give a number from 1 to {MAX_STREAMS}"
             )));
         }
         let (vocab, hidden) = (weights.vocab(), weights.hidden());
