@@ -123,7 +123,7 @@ pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
             }
         },
         DeviceChoice::Cuda(number) => {
-            let asked = |e| Error::Device(format!("--device {device}: {e}"));
+            let asked = |e| Error::Device(format!("device {device}: {e}"));
             Gpu::new(Cuda::open(number).map_err(asked)?)
         }
         DeviceChoice::Emulated => emulated()?,
@@ -140,7 +140,7 @@ pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
 fn cpu(precision: Precision, why: &str) -> Result<Chosen> {
     if precision == Precision::Fp16 {
         return Err(Error::Usage(
-            "--precision fp16 is for GPUs: the CPU computes in fp32, leave the flag out".into(),
+            "precision fp16 is for GPUs: the CPU computes in fp32, leave it out".into(),
         ));
     }
     let threads = rayon::current_num_threads();
@@ -160,8 +160,8 @@ fn emulated() -> Result<Arc<Gpu>> {
 #[cfg(not(feature = "emulator"))]
 fn emulated() -> Result<Arc<Gpu>> {
     Err(Error::Device(
-        "--device emulated: this build has no emulated device, which is a test instrument: build \
-         with --features emulator (needs a C++ compiler), or use --device cpu"
+        "device emulated: this build has no emulated device, which is a test instrument: build \
+         with --features emulator (needs a C++ compiler), or use device cpu"
             .into(),
     ))
 }

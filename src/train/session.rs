@@ -216,7 +216,7 @@ impl<J: Job> Session<J> {
         };
         Err(Error::Diverged(format!(
             "training diverged: the {what} of step {} is not a finite number; {kept}. Start again \
-             with a lower --learning-rate (now {}) or a lower --clip-norm (now {})",
+             with a lower learning-rate (now {}) or a lower clip-norm (now {})",
             self.state.step + 1,
             self.plan.learning_rate,
             self.plan.clip_norm
@@ -300,8 +300,8 @@ impl<J: Job> Session<J> {
 
     fn nothing_left(&self) -> String {
         let flag = match self.plan.max_steps {
-            Some(n) if self.state.step >= n => format!("--max-steps {n}"),
-            _ => format!("--epochs {}", self.plan.epochs),
+            Some(n) if self.state.step >= n => format!("max-steps {n}"),
+            _ => format!("epochs {}", self.plan.epochs),
         };
         format!("nothing is left to do: the run has reached {flag}; raise it to go on")
     }

@@ -122,8 +122,8 @@ fn keep_precision(precision: Precision, state: &TrainState, chosen: &mut Chosen)
     };
     if precision == wrong {
         return Err(Error::Usage(format!(
-            "--resume: --precision {wrong} contradicts the saved run, which has {has}. Leave the \
-             flag out to continue that run, or start a new one from its weights: --init-from FILE \
+            "--resume: precision = {wrong:?} contradicts the saved run, which has {has:?}. Leave \
+             it out to continue that run, or start a new one from its weights: --init-from FILE \
              with another --out"
         )));
     }

@@ -86,7 +86,7 @@ impl Matrix {
 struct Multiply<'a> {
     matrix: &'a Matrix,
     streams: usize,
-    x: Rows<f32>, // [streams, depth]
+    x: Rows<f32>,     // [streams, depth]
     y: &'a mut [f32], // [streams, rows]
     reversed: bool,
 }

@@ -55,7 +55,7 @@ pub(super) struct CharLmJob {
 
 impl Job for CharLmJob {
     const PROGRAM: &'static str = "charlm";
-    const MEMORY_SETTINGS: &'static str = "--batch-size, --seq-length or --hidden-size";
+    const MEMORY_SETTINGS: &'static str = "batch-size, seq-length or hidden-size";
     type Config = CharLmConfig;
     type Source = Corpus;
     type Vocab = CharVocab;
@@ -71,7 +71,7 @@ impl Job for CharLmJob {
     fn foreign(corpus: &Corpus) -> String {
         format!(
             "the text of {} is not the one that the run began with (its SHA-256 is another): \
-             restore it, name it with --corpus if it has moved",
+             restore it, give its new place as corpus if it has moved",
             corpus.report.source
         )
     }

@@ -43,8 +43,7 @@ pub struct Seq2SeqJob {
 
 impl Job for Seq2SeqJob {
     const PROGRAM: &'static str = "seq2seq";
-    const MEMORY_SETTINGS: &'static str =
-        "--batch-size, --max-target, --embedding-dim or --hidden-size";
+    const MEMORY_SETTINGS: &'static str = "batch-size, max-target, embedding-dim or hidden-size";
     type Config = Seq2SeqConfig;
     type Source = Arc<Splits>;
     type Vocab = (WordVocab, WordVocab);
@@ -60,7 +59,7 @@ impl Job for Seq2SeqJob {
     fn foreign(splits: &Arc<Splits>) -> String {
         format!(
             "the pairs of {} are not those that the run began with (their SHA-256 is another): \
-             restore them, name them with --train, --valid and --test if they have moved",
+             restore them, give their new places as train, valid and test if they have moved",
             splits.source
         )
     }

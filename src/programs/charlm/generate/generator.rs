@@ -68,7 +68,7 @@ impl Generator {
     pub fn with_level(weights: &CharLmWeights, streams: usize, level: Level) -> Result<Generator> {
         if streams == 0 || streams > MAX_STREAMS {
             return Err(Error::Usage(format!(
-                "--streams {streams}: give a number from 1 to {MAX_STREAMS}"
+                "streams {streams}: give a number from 1 to {MAX_STREAMS}"
             )));
         }
         let (vocab, hidden) = (weights.vocab(), weights.hidden());
@@ -174,13 +174,7 @@ impl Generator {
 }
 
 impl Layer {
-    fn new(
-        weights: &CharLmWeights,
-        l: usize,
-        streams: usize,
-        level: Level,
-        order: Order,
-    ) -> Layer {
+    fn new(weights: &CharLmWeights, l: usize, streams: usize, level: Level, order: Order) -> Layer {
         let (own, upper) = (&weights.layers()[l], weights.layers().get(l + 1));
         let (hidden, width, sums) = (order.hidden, order.width(), order.sums());
         let rows = sums * if upper.is_some() { 2 } else { 1 };
