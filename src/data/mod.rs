@@ -5,7 +5,8 @@
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
 //! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
-//! (tokens to ids). [`packing`] and [`spans`] lay sequences of different lengths out.
+//! (tokens to ids). A [`split`] is a part of the
+//! data. [`packing`] and [`spans`] lay sequences of different lengths out.
 
 pub mod corpus;
 pub mod jsonl;
@@ -16,6 +17,7 @@ pub mod pairs;
 pub mod prepare;
 pub mod python;
 pub mod spans;
+pub mod split;
 pub mod text;
 pub mod vocab;
 pub mod wheels;
