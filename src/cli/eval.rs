@@ -10,12 +10,12 @@ use super::args::DeviceArgs;
 use super::emit;
 use super::flags::{between, size};
 use super::translate::MAX_BEAM;
+use crate::data::split::Split;
 
 use crate::files::run::{RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::programs;
 use crate::programs::orders::EvalOrder;
-use crate::programs::seq2seq::data::Split;
 use crate::train::device::Chosen;
 use crate::train::device::DeviceChoice;
 use crate::train::progress::Progress;
@@ -27,7 +27,7 @@ pub struct EvalArgs {
     /// The run's folder (its best checkpoint), or one checkpoint's folder
     pub run: PathBuf,
     /// The part of the data [default: valid for a character LM, test for a seq2seq model]
-    #[arg(long, value_name = "SPLIT", value_parser = PossibleValuesParser::new(["valid", "test"]).map(|s| if s == "valid" { Split::Valid } else { Split::Test }))]
+    #[arg(long, value_name = "SPLIT", value_parser = PossibleValuesParser::new(["valid", "test"]).try_map(|name| name.parse::<Split>()))]
     pub split: Option<Split>,
     /// Write the predictions of a seq2seq model to this file, one JSON object a pair
     #[arg(long, value_name = "FILE.jsonl")]

@@ -1,9 +1,9 @@
 //! What commands ask of a program, and what they get.
 
+use crate::data::split::Split;
 use crate::error::{Error, Result};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::state::TrainState;
-use crate::programs::seq2seq::data::Split;
 use crate::train::device::Chosen;
 use crate::train::job::{Job, trained};
 use crate::train::progress::Progress;

@@ -171,8 +171,7 @@ impl<J: Job> Session<J> {
         self.tokens += tokens;
         let sums = &mut self.state.epoch_sums;
         sums.loss += scores.loss * weight;
-        sums.ce += scores.ce * weight;
-        sums.accuracy += scores.correct as f64;
+        sums.correct += scores.correct as f64;
         sums.tokens += tokens;
         self.state.step += 1;
         self.state.step_in_epoch += 1;
@@ -310,7 +309,7 @@ impl<J: Job> Session<J> {
     fn means(&self) -> (f64, f64) {
         let sums = &self.state.epoch_sums;
         let weight = sums.tokens / self.plan.unit;
-        (sums.loss / weight, sums.accuracy / sums.tokens)
+        (sums.loss / weight, sums.correct / sums.tokens)
     }
 
     fn elapsed(&self) -> f64 {

@@ -1,4 +1,4 @@
-//! Split, windows and batches of a character corpus.
+//! Training and validation part, windows and batches of a character corpus.
 //!
 //! The first part of the text trains, the rest validates. Each part is cut into windows of
 //! T + 1 characters that do not overlap: window w starts at w * (T + 1), its first T characters
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// How many characters, windows and batches a text gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Split {
+pub struct Division {
     /// Characters that train: floor(len * (1 - valid_fraction)) in f64, which is Python's
     /// `int(len * (1 - valid_fraction))`.
     pub train_chars: usize,
@@ -28,7 +28,7 @@ pub struct Split {
     pub steps_per_epoch: usize,
 }
 
-impl Split {
+impl Division {
     /// The split of `chars` characters for windows of `seq_length` + 1.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Split {
         let train_chars = (chars as f64 * (1.0 - valid_fraction)).floor() as usize;
         let valid_chars = chars - train_chars;
         let window = seq_length.saturating_add(1);
-        Ok(Split {
+        Ok(Division {
             train_chars,
             valid_chars,
             train_windows: train_chars / window,
@@ -68,7 +68,7 @@ pub struct CharData {
     /// Which character an id stands for.
     pub vocab: CharVocab,
     /// How the text is divided.
-    pub split: Split,
+    pub split: Division,
     ids: Vec<u8>,
     seq_length: usize,
     batch_size: usize,
@@ -80,7 +80,7 @@ impl CharData {
     /// # Errors
     /// [`Error::Data`] where the text is too short for one window, one training batch, or one
     /// validation window (a `valid_fraction` of 0 asks for none): it says which flag to lower.
-    /// [`Error::Usage`] as [`Split::new`].
+    /// [`Error::Usage`] as [`Division::new`].
     pub fn new(
         corpus: &Corpus,
         valid_fraction: f64,
@@ -103,7 +103,7 @@ impl CharData {
         batch_size: usize,
     ) -> Result<Self> {
         let chars = corpus.text.len();
-        let split = Split::new(chars, valid_fraction, seq_length, batch_size)?;
+        let split = Division::new(chars, valid_fraction, seq_length, batch_size)?;
         check(&split, valid_fraction, seq_length, batch_size)?;
         Ok(CharData {
             ids: vocab.encode_all(&corpus.text)?,
@@ -195,8 +195,13 @@ impl CharBatch {
 }
 
 /// Whether there is a window and a batch to train on and a window to validate on.
-fn check(split: &Split, valid_fraction: f64, seq_length: usize, batch_size: usize) -> Result<()> {
-    let Split {
+fn check(
+    split: &Division,
+    valid_fraction: f64,
+    seq_length: usize,
+    batch_size: usize,
+) -> Result<()> {
+    let Division {
         train_chars,
         valid_chars,
         train_windows,

@@ -3,10 +3,10 @@
 use super::config::CharLmConfig;
 use super::train::{CharLmJob, load_corpus, read_vocab, validate};
 use crate::data::corpus::Corpus;
+use crate::data::split::Split;
 use crate::error::{Error, Result};
 use crate::files::state::TrainState;
 use crate::programs::orders::{EvalOrder, Evaluated, figures};
-use crate::programs::seq2seq::data::Split;
 use crate::train::config_file::read;
 use crate::train::job::Job;
 use crate::train::progress::thousands;

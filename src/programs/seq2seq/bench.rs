@@ -5,9 +5,10 @@
 
 use super::config::Seq2SeqConfig;
 use super::cost::{self, Work};
-use super::data::{SeqBatch, SeqData, Split};
+use super::data::{SeqBatch, SeqData};
 use super::model::ModelKind;
 use super::train::Seq2SeqJob;
+use crate::data::split::Split;
 use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::log::thousands;

@@ -1,12 +1,13 @@
 //! `rnnx eval` of a seq2seq model: loss, and the scores of what it writes.
 
 use super::config::Seq2SeqConfig;
-use super::data::{SeqData, Split};
+use super::data::SeqData;
 use super::decode::{DecodeOptions, Search};
 use super::score::{Written, figures, forced, prediction, write};
 use super::train::{Seq2SeqJob, read_vocab};
 use crate::data::jsonl::read_jsonl;
 use crate::data::pairs::Splits;
+use crate::data::split::Split;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::programs::orders::{self, EvalOrder, Evaluated};
@@ -85,10 +86,9 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
 }
 
 fn name(order: &EvalOrder, split: Split) -> String {
-    match (&order.pairs, split) {
-        (Some(path), _) => path.display().to_string(),
-        (None, Split::Valid) => "valid".into(),
-        (None, _) => "test".into(),
+    match &order.pairs {
+        Some(path) => path.display().to_string(),
+        None => split.to_string(),
     }
 }
 

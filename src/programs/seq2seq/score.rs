@@ -1,9 +1,10 @@
 //! The figures of a seq2seq model on a split: loss, and the scores of what it writes.
 
 use crate::data::python;
+use crate::data::split::Split;
 use crate::error::Result;
 use crate::eval::scores::TextScores;
-use crate::programs::seq2seq::data::{Example, SeqData, Split};
+use crate::programs::seq2seq::data::{Example, SeqData};
 use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::train::scores::Means;

@@ -2,11 +2,12 @@
 
 use super::config::Seq2SeqConfig;
 use super::cost;
-use super::data::{Example, SeqData, Split};
+use super::data::{Example, SeqData};
 use super::decode::{DecodeOptions, Search, decode};
 use super::model::Seq2Seq;
 use super::score::forced;
 use crate::data::pairs::Splits;
+use crate::data::split::Split;
 use crate::data::words::words_to_json;
 use crate::data::words::{WordVocab, words_from_json};
 use crate::error::Result;

@@ -12,102 +12,28 @@
 mod decoder;
 mod encoder;
 mod inputs;
+mod kind;
+mod likeliest;
 mod schedule;
 
-pub use decoder::Decoded;
-pub use encoder::{Encoded, Memory, State};
+pub use decoder::{Annotations, Attending, Decoded, DecoderState};
 pub use inputs::{Inputs, Source};
+pub use kind::{Dropout, ModelKind, Seq2SeqSizes, TeacherForcing};
+pub(crate) use likeliest::{allowed, best_tokens, in_f32};
 
-use crate::autograd::{Tape, Var};
-use crate::data::packing::Packing;
+use crate::autograd::Tape;
 use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
 use crate::nn::{Bound, Layout, Params};
 use crate::ops;
 use crate::programs::seq2seq::data::SeqBatch;
-use crate::rng::{Purpose, Stream};
+use crate::rng::Purpose;
 use crate::tensor::Stored;
 use crate::train::model::{Draws, Loss, Model};
 use decoder::Decoder;
 use encoder::Encoder;
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
-
-/// Which of the three models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelKind {
-    /// tanh RNN.
-    Rnn,
-    /// LSTM.
-    Lstm,
-    /// Bidirectional LSTM with additive attention.
-    Attention,
-}
-
-impl ModelKind {
-    /// All of them, the simplest first.
-    pub const ALL: [ModelKind; 3] = [ModelKind::Rnn, ModelKind::Lstm, ModelKind::Attention];
-    /// Their names, in the same order.
-    pub const NAMES: [&str; 3] = ["rnn", "lstm", "attention"];
-}
-
-impl fmt::Display for ModelKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ModelKind::NAMES[*self as usize])
-    }
-}
-
-impl FromStr for ModelKind {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        let named = ModelKind::ALL
-            .into_iter()
-            .find(|kind| kind.to_string() == s);
-        named.ok_or_else(|| format!("give {}", ModelKind::NAMES.join(" or ")))
-    }
-}
-
-/// Sizes of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seq2SeqSizes {
-    /// Tokens of the source vocabulary, the special ones included.
-    pub source_vocab: usize,
-    /// Tokens of the target vocabulary, the special ones included.
-    pub target_vocab: usize,
-    /// E, numbers that stand for a token.
-    pub embedding: usize,
-    /// H, units of a layer, each way; also A, the width of the attention.
-    pub hidden: usize,
-}
-
-/// Dropout in a training step, on the embeddings of both sides.
-#[derive(Clone, Copy, Debug)]
-pub struct Dropout {
-    /// Probability of dropping, in [0, 1).
-    pub p: f64,
-    /// Random words of this step.
-    pub stream: Stream,
-}
-
-impl Dropout {
-    /// The stream's lane of the source.
-    const SOURCE: u32 = 0;
-    /// The stream's lane of the target.
-    const TARGET: u32 = 1;
-}
-
-/// How often the decoder reads the true previous token in training.
-#[derive(Clone, Copy, Debug)]
-pub struct TeacherForcing {
-    /// Probability for each token, in [0, 1]; else it reads its own prediction.
-    pub ratio: f64,
-    /// Random words of this step.
-    pub stream: Stream,
-}
 
 /// A model and its parameters.
 #[derive(Clone, Debug)]
@@ -132,8 +58,7 @@ impl Seq2Seq {
         seed: u64,
     ) -> Result<Self> {
         let mut layout = Layout::default();
-        let encoder = Encoder::new(&mut layout, kind, sizes);
-        let decoder = Decoder::new(&mut layout, kind, sizes);
+        let (encoder, decoder) = Encoder::new(&mut layout, kind, sizes);
         Ok(Seq2Seq {
             kind,
             sizes,
@@ -196,7 +121,7 @@ impl Seq2Seq {
         params: &Bound,
         source: &Source,
         dropout: Option<&Dropout>,
-    ) -> Result<Encoded> {
+    ) -> Result<DecoderState> {
         self.encoder.encode(tape, params, source, dropout)
     }
 
@@ -208,28 +133,11 @@ impl Seq2Seq {
         &self,
         tape: &mut Tape,
         params: &Bound,
-        from: &Encoded,
+        from: &DecoderState,
         tokens: &[u32],
     ) -> Result<Decoded> {
-        let (batch, gpu) = (tokens.len(), self.gpu());
-        let tokens = inputs::place(tokens, self.sizes.target_vocab, gpu)?;
-        let x = self.decoder.embed(tape, params, &tokens)?;
-        self.step_from(tape, params, from, &x, batch)
-    }
-
-    /// One step from the embeddings x `[B, E]` of the previous tokens.
-    fn step_from(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        from: &Encoded,
-        x: &Var,
-        batch: usize,
-    ) -> Result<Decoded> {
-        let rows: Vec<u32> = (0..batch as u32).collect();
-        let rows = inputs::place(&rows, batch, self.gpu())?;
-        let packing = Packing::uniform(1, batch)?;
-        self.decoder.run(tape, params, from, (x, &rows), &packing)
+        let x = self.decoder.embed(tape, params, tokens, self.gpu())?;
+        self.decoder.step(tape, params, from, &x)
     }
 
     /// Logits `[N, V]` at every real position of the targets.
@@ -246,13 +154,17 @@ impl Seq2Seq {
     ) -> Result<Decoded> {
         let encoded = self.encode(tape, params, &batch.source, dropout)?;
         let tokens = match teacher {
-            Some(teacher) if teacher.ratio < 1.0 => {
-                self.scheduled(&encoded, batch, dropout, teacher)?
-            }
+            Some(teacher) if teacher.ratio < 1.0 => schedule::inputs(
+                &self.decoder,
+                &self.params,
+                &encoded,
+                batch,
+                dropout,
+                teacher,
+            )?,
             _ => batch.tokens.clone(),
         };
-        let tokens = inputs::place(&tokens, self.sizes.target_vocab, batch.gpu())?;
-        let x = self.decoder.embed(tape, params, &tokens)?;
+        let x = self.decoder.embed(tape, params, &tokens, batch.gpu())?;
         let x = match dropout {
             Some(d) => ops::dropout(tape, &x, d.p, d.stream.lane(Dropout::TARGET))?,
             None => x,
@@ -297,29 +209,5 @@ impl Model for Seq2Seq {
             correct: scored.correct,
             tokens: batch.target_tokens(),
         })
-    }
-}
-
-/// The values as constants, for a pass without gradients.
-fn detached(encoded: &Encoded) -> Encoded {
-    let constant = |v: &Var| Var::constant(v.value().clone());
-    Encoded {
-        state: State {
-            h: constant(&encoded.state.h),
-            c: encoded.state.c.as_ref().map(constant),
-        },
-        memory: match &encoded.memory {
-            Memory::None => Memory::None,
-            Memory::Context(context) => Memory::Context(constant(context)),
-            Memory::Positions {
-                keys,
-                values,
-                spans,
-            } => Memory::Positions {
-                keys: constant(keys),
-                values: constant(values),
-                spans: spans.clone(),
-            },
-        },
     }
 }
