@@ -20,6 +20,20 @@ pub struct GpuTarget {
     pub accumulate: bool,
 }
 
+impl GpuTarget {
+    /// A whole tensor, to be overwritten.
+    ///
+    /// # Errors
+    /// If the tensor is in host memory.
+    pub fn of(t: &Tensor) -> Result<Self> {
+        Ok(GpuTarget {
+            ptr: t.ptr()?,
+            dtype: t.dtype(),
+            accumulate: false,
+        })
+    }
+}
+
 impl Grads {
     /// As [`Grads::write`] for a value on a GPU. The gradient of a parameter has the data type of
     /// the flat gradients, any other one `dtype`.
