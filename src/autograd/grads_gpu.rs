@@ -39,7 +39,7 @@ impl Grads {
     /// the flat gradients, any other one `dtype`.
     ///
     /// # Errors
-    /// What `f` returns; or a size that does not fit.
+    /// What `f` returns; or a size that does not fit, or a value of another tape.
     pub fn write_gpu(
         &mut self,
         slot: Option<Slot>,
@@ -48,10 +48,9 @@ impl Grads {
         shape: &Shape,
         f: impl FnOnce(GpuTarget) -> Result<()>,
     ) -> Result<()> {
-        let Some(Slot(index)) = slot else {
+        let Some(index) = self.index(slot, shape)? else {
             return Ok(());
         };
-        self.fits(index, shape)?;
         let target = match &mut self.slots[index] {
             Content::Segment {
                 offset,
