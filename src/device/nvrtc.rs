@@ -22,6 +22,7 @@ macro_rules! sources {
 }
 sources!(
     "adam.cu",
+    "add_bias.cu",
     "attention.cu",
     "batch.cu",
     "cast.cu",
