@@ -8,7 +8,7 @@ use crate::device::cpu::simd::Dispatch;
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::nn::torch_names;
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Params, Style};
+use crate::nn::{self, Bound, CellKind, Embedding, Layout, Linear, Params, Recurrent, Style};
 use crate::ops;
 use crate::rng::Stream;
 use crate::tensor::{Stored, Tensor};
@@ -32,7 +32,7 @@ pub struct CharLstm {
     sizes: CharLstmSizes,
     params: Params,
     embedding: Embedding,
-    lstm: Vec<Lstm>,
+    lstm: Vec<Recurrent>,
     out: Linear,
 }
 
@@ -47,8 +47,8 @@ pub struct DropoutPlan {
     pub step: Option<Tensor>,
 }
 
-/// The (h, c) of each layer, `[B, H]`.
-pub type State = Vec<(Var, Var)>;
+/// The state of each layer.
+pub type State = Vec<nn::State>;
 
 /// The loss of a batch.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl CharLstm {
                 sizes.hidden
             };
             let suffix = format!("l{k}");
-            Lstm::new(&mut layout, ("lstm", &suffix), inputs, sizes.hidden, style)
+            let (name, hidden) = (("lstm", &suffix[..]), sizes.hidden);
+            Recurrent::new(&mut layout, CellKind::Lstm, name, inputs, hidden, style)
         });
         let lstm = lstm.collect();
         let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab, style);
@@ -125,12 +126,12 @@ impl CharLstm {
         let mut new_state = Vec::with_capacity(self.lstm.len());
         let mut x: Option<Var> = None;
         for (k, layer) in self.lstm.iter().enumerate() {
-            let state = state.and_then(|s| s.get(k)).map(|(h, c)| (h, c));
+            let state = state.and_then(|s| s.get(k));
             let output = match &x {
                 None => layer.forward_ids(tape, params, &self.embedding, ids, state)?,
                 Some(x) => layer.forward(tape, params, x, state)?,
             };
-            new_state.push((output.h_n, output.c_n));
+            new_state.push(output.state);
             x = Some(match &dropout {
                 Some(d) => {
                     let stream = d.stream.lane(k as u32);

@@ -5,8 +5,7 @@
 mod adam;
 mod attention;
 mod elements;
-mod lstm;
-mod packed;
+mod recurrent;
 mod rows;
 mod step;
 
@@ -24,9 +23,8 @@ pub(super) fn table() -> Vec<Case> {
     let mut table = Vec::new();
     elements::cases(&mut table);
     rows::cases(&mut table);
-    lstm::cases(&mut table);
+    recurrent::cases(&mut table);
     attention::cases(&mut table);
-    packed::cases(&mut table);
     adam::cases(&mut table);
     step::cases(&mut table);
     table

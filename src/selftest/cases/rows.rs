@@ -4,9 +4,12 @@ use super::add;
 use crate::autograd::Var;
 use crate::ops;
 use crate::selftest::Case;
-use crate::selftest::bounds::{EXACT, PRODUCT, ROUNDED, SOFTMAX, SOFTMAX_GRADIENT, SUM, TWICE};
+use crate::selftest::bounds::{
+    EXACT, PRODUCT, ROUNDED, ROUNDED_SUM, SOFTMAX, SOFTMAX_GRADIENT, SUM, TWICE,
+};
 use crate::selftest::probe::{Input, probe};
 use crate::selftest::side::ids;
+use crate::tensor::Tensor;
 
 /// The table's cases of this file.
 pub(super) fn cases(table: &mut Vec<Case>) {
@@ -14,6 +17,8 @@ pub(super) fn cases(table: &mut Vec<Case>) {
     biases(table);
     embeddings(table);
     losses(table);
+    concats(table);
+    gathers(table);
 }
 
 fn products(table: &mut Vec<Case>) {
@@ -159,4 +164,79 @@ fn losses(table: &mut Vec<Case>) {
             })
         });
     }
+}
+
+// ---- concat --------------------------------------------------------------------------------
+
+/// Rows and the widths of the parts; a block has at most 256 threads for the columns.
+const PARTS: [(usize, &[usize]); 5] = [
+    (1, &[1]),
+    (7, &[33, 7]),
+    (33, &[257, 1, 33]),
+    (257, &[7, 7]),
+    (7, &[1, 600, 32]),
+];
+
+fn concats(table: &mut Vec<Case>) {
+    for (rows, widths) in PARTS {
+        let name = format!("{rows} rows of {widths:?}");
+        add(table, "concat", name, move |side| {
+            let names = ["a", "b", "c"].into_iter().zip(widths);
+            let parts = names.map(|(name, &w)| Input::leaf(name, [rows, w], EXACT));
+            probe(side, &parts.collect::<Vec<_>>(), |tape, v| {
+                let y = ops::concat(tape, &v.iter().collect::<Vec<_>>())?;
+                Ok(vec![("y", y, EXACT)])
+            })
+        });
+    }
+    add(table, "concat", "7 rows, one part twice", |side| {
+        let parts = [
+            Input::leaf("a", [7, 33], ROUNDED),
+            Input::leaf("b", [7, 5], EXACT),
+        ];
+        probe(side, &parts, |tape, v| {
+            Ok(vec![(
+                "y",
+                ops::concat(tape, &[&v[0], &v[1], &v[0]])?,
+                EXACT,
+            )])
+        })
+    });
+}
+
+// ---- gather --------------------------------------------------------------------------------
+
+/// Rows, width and rows picked: more columns than a block has threads, more picked rows than a
+/// block looks at in one go (256), and more than a chunk of 4096.
+const PICKED: [[usize; 3]; 5] = [
+    [1, 1, 1],
+    [33, 7, 33],
+    [257, 33, 100],
+    [7, 257, 300],
+    [5, 3, 5000],
+];
+
+fn gathers(table: &mut Vec<Case>) {
+    for [rows, width, picked] in PICKED {
+        let name = format!("{picked} of {rows}x{width}");
+        add(table, "gather", name, move |side| {
+            let picked = side.place(&ids(4, [picked], rows)?)?;
+            let inputs = [Input::leaf("x", [rows, width], ROUNDED_SUM)];
+            probe(side, &inputs, |tape, v| {
+                Ok(vec![("y", ops::gather(tape, &v[0], &picked)?, EXACT)])
+            })
+        });
+    }
+    // All rows in reverse, next to themselves: two gradients are added.
+    add(table, "gather", "33x7, used twice", |side| {
+        let order: Vec<u32> = (0..33).collect();
+        let reverse: Vec<u32> = (0..33).rev().collect();
+        let [order, reverse] = [order, reverse].map(|rows| Tensor::from_slice(&rows, [33]));
+        let [order, reverse] = [side.place(&order?)?, side.place(&reverse?)?];
+        probe(side, &[Input::leaf("x", [33, 7], ROUNDED)], |tape, v| {
+            let same = ops::gather(tape, &v[0], &order)?;
+            let turned = ops::gather(tape, &v[0], &reverse)?;
+            Ok(vec![("same", same, EXACT), ("turned", turned, EXACT)])
+        })
+    });
 }

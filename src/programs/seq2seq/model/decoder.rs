@@ -5,7 +5,7 @@ use super::{ModelKind, Seq2SeqSizes};
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::error::{Error, Result};
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Projection, Rnn, Style};
+use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, Style};
 use crate::ops;
 use crate::ops::attention;
 use crate::tensor::Tensor;
@@ -31,10 +31,10 @@ pub(super) struct Decoder {
 
 #[derive(Clone, Debug)]
 enum Layers {
-    Rnn(Rnn),
-    Lstm(Lstm),
+    Rnn(Recurrent),
+    Lstm(Recurrent),
     Attention {
-        lstm: Lstm,
+        lstm: Recurrent,
         query: Linear,
         energy: Projection,
     },
@@ -45,13 +45,15 @@ impl Decoder {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
         let vocab = sizes.target_vocab;
         let embedding = Embedding::new(layout, "decoder.embedding", vocab, dim, style);
-        let name = ("decoder.rnn", "l0");
+        let layer = |layout: &mut Layout, cell, inputs| {
+            Recurrent::new(layout, cell, ("decoder.rnn", "l0"), inputs, h, style)
+        };
         let (layers, features) = match kind {
-            ModelKind::Rnn => (Layers::Rnn(Rnn::new(layout, name, dim + h, h, style)), h),
-            ModelKind::Lstm => (Layers::Lstm(Lstm::new(layout, name, dim, h, style)), h),
+            ModelKind::Rnn => (Layers::Rnn(layer(layout, CellKind::Rnn, dim + h)), h),
+            ModelKind::Lstm => (Layers::Lstm(layer(layout, CellKind::Lstm, dim)), h),
             ModelKind::Attention => {
                 let layers = Layers::Attention {
-                    lstm: Lstm::new(layout, name, dim + 2 * h, h, style),
+                    lstm: layer(layout, CellKind::Lstm, dim + 2 * h),
                     query: Linear::new(layout, "attention.query", h, h, style),
                     energy: Projection::new(layout, "attention.energy", h, 1, style),
                 };
@@ -85,20 +87,12 @@ impl Decoder {
             (Layers::Rnn(rnn), None, Memory::Context(context)) => {
                 let context = ops::gather(tape, context, rows)?;
                 let input = ops::concat(tape, &[x, &context])?;
-                let out = rnn.forward_packed(tape, params, &input, Some(h), packing)?;
-                let state = State {
-                    h: out.h_n,
-                    c: None,
-                };
-                (out.y, state, None)
+                let out = rnn.forward_packed(tape, params, &input, Some(&from.state), packing)?;
+                (out.y, out.state, None)
             }
-            (Layers::Lstm(lstm), Some(c), Memory::None) => {
-                let out = lstm.forward_packed(tape, params, x, Some((h, c)), packing)?;
-                let state = State {
-                    h: out.h_n,
-                    c: Some(out.c_n),
-                };
-                (out.y, state, None)
+            (Layers::Lstm(lstm), Some(_), Memory::None) => {
+                let out = lstm.forward_packed(tape, params, x, Some(&from.state), packing)?;
+                (out.y, out.state, None)
             }
             (
                 Layers::Attention {
@@ -123,8 +117,8 @@ impl Decoder {
                     values,
                     spans,
                 };
-                let cell = lstm.cell(params);
-                let out = ops::attention_lstm(tape, x, cell, (h, c), query, memory, packing)?;
+                let weights = lstm.weights(params);
+                let out = ops::attention_lstm(tape, x, weights, (h, c), query, memory, packing)?;
                 let features = ops::concat(tape, &[&out.y, &out.context, x])?;
                 let state = State {
                     h: out.h_n,

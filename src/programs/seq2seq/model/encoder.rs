@@ -6,7 +6,8 @@ use crate::autograd::{Tape, Var};
 use crate::data::spans::Spans;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Projection, Rnn, Style};
+pub use crate::nn::State;
+use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, Style};
 use crate::ops;
 
 /// What the decoder starts from. Rows are the decoder's.
@@ -16,15 +17,6 @@ pub struct Encoded {
     pub state: State,
     /// What the decoder reads besides its state.
     pub memory: Memory,
-}
-
-/// A decoder's state.
-#[derive(Clone, Debug)]
-pub struct State {
-    /// Hidden state `[B, H]`.
-    pub h: Var,
-    /// Cell state `[B, H]` of an LSTM; f32 on a GPU.
-    pub c: Option<Var>,
 }
 
 /// What the decoder reads at each step besides its state.
@@ -54,16 +46,16 @@ pub(super) struct Encoder {
 
 #[derive(Clone, Debug)]
 enum Layers {
-    Rnn(Rnn),
-    Lstm(Lstm),
+    Rnn(Recurrent),
+    Lstm(Recurrent),
     BothWays(BothWays),
 }
 
 /// A bidirectional LSTM, the bridges to the decoder's state, and the projection to keys.
 #[derive(Clone, Debug)]
 struct BothWays {
-    forward: Lstm,
-    backward: Lstm,
+    forward: Recurrent,
+    backward: Recurrent,
     hidden: Linear,
     cell: Linear,
     key: Projection,
@@ -74,13 +66,14 @@ impl Encoder {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
         let vocab = sizes.source_vocab;
         let embedding = Embedding::new(layout, "encoder.embedding", vocab, dim, style);
-        let name = "encoder.rnn";
+        let mut layer =
+            |cell, suffix| Recurrent::new(layout, cell, ("encoder.rnn", suffix), dim, h, style);
         let layers = match kind {
-            ModelKind::Rnn => Layers::Rnn(Rnn::new(layout, (name, "l0"), dim, h, style)),
-            ModelKind::Lstm => Layers::Lstm(Lstm::new(layout, (name, "l0"), dim, h, style)),
+            ModelKind::Rnn => Layers::Rnn(layer(CellKind::Rnn, "l0")),
+            ModelKind::Lstm => Layers::Lstm(layer(CellKind::Lstm, "l0")),
             ModelKind::Attention => Layers::BothWays(BothWays {
-                forward: Lstm::new(layout, (name, "l0"), dim, h, style),
-                backward: Lstm::new(layout, (name, "l0_reverse"), dim, h, style),
+                forward: layer(CellKind::Lstm, "l0"),
+                backward: layer(CellKind::Lstm, "l0_reverse"),
                 hidden: Linear::new(layout, "bridge.hidden", 2 * h, h, style),
                 cell: Linear::new(layout, "bridge.cell", 2 * h, h, style),
                 key: Projection::new(layout, "attention.key", 2 * h, h, style),
@@ -106,7 +99,7 @@ impl Encoder {
         match &self.layers {
             Layers::Rnn(rnn) => {
                 let out = rnn.forward_packed(tape, params, &x, None, packing)?;
-                let h = ops::gather(tape, &out.h_n, &source.rows)?;
+                let h = ops::gather(tape, &out.state.h, &source.rows)?;
                 Ok(Encoded {
                     state: State {
                         h: h.clone(),
@@ -117,8 +110,9 @@ impl Encoder {
             }
             Layers::Lstm(lstm) => {
                 let out = lstm.forward_packed(tape, params, &x, None, packing)?;
-                let h = ops::gather(tape, &out.h_n, &source.rows)?;
-                let c = Some(ops::gather(tape, &out.c_n, &source.rows)?);
+                let h = ops::gather(tape, &out.state.h, &source.rows)?;
+                let c = out.state.c.as_ref();
+                let c = c.map(|c| ops::gather(tape, c, &source.rows)).transpose()?;
                 Ok(Encoded {
                     state: State { h, c },
                     memory: Memory::None,
@@ -147,17 +141,21 @@ impl BothWays {
         ];
         let values = ops::concat(tape, &ys)?;
         let keys = self.key.forward(tape, params, &values)?;
-        let h = [&ahead.h_n, &back.h_n];
-        let h = bridge(tape, params, &self.hidden, h, source)?;
-        let c = [&ahead.c_n, &back.c_n];
-        let c = bridge(tape, params, &self.cell, c, source)?;
-        // The cell state is f32 on a GPU, whatever the layer's data type.
-        let c = match c.value().gpu() {
-            Some(_) => ops::cast(tape, &c, DType::F32)?,
-            None => c,
+        let (ahead, back) = (ahead.state, back.state);
+        let h = bridge(tape, params, &self.hidden, [&ahead.h, &back.h], source)?;
+        let c = match ahead.c.zip(back.c) {
+            Some((ahead, back)) => {
+                let c = bridge(tape, params, &self.cell, [&ahead, &back], source)?;
+                // The cell state is f32 on a GPU, whatever the layer's data type.
+                Some(match c.value().gpu() {
+                    Some(_) => ops::cast(tape, &c, DType::F32)?,
+                    None => c,
+                })
+            }
+            None => None,
         };
         Ok(Encoded {
-            state: State { h, c: Some(c) },
+            state: State { h, c },
             memory: Memory::Positions {
                 keys,
                 values,
