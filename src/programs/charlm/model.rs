@@ -7,7 +7,9 @@ use super::data::CharBatch;
 use crate::autograd::{Tape, Var};
 use crate::device::cpu::simd::Dispatch;
 use crate::error::{Error, Result};
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, ParamId, Params, Style};
+use crate::nn::{
+    self, Bound, CellKind, Embedding, Layout, Linear, ParamId, Params, Recurrent, Style,
+};
 use crate::ops;
 use crate::rng::Purpose;
 use crate::tensor::{Stored, Tensor};
@@ -60,14 +62,14 @@ pub struct CharLstm {
     sizes: CharLstmSizes,
     params: Params,
     embedding: Embedding,
-    lstm: Vec<Lstm>,
+    lstm: Vec<Recurrent>,
     out: Linear,
     dropout: f64,
     l2: f64,
 }
 
-/// The (h, c) of each layer, `[B, H]`.
-pub type State = Vec<(Var, Var)>;
+/// The state of each layer.
+pub type State = Vec<nn::State>;
 
 impl CharLstm {
     /// A model with initial values from the seed.
@@ -86,7 +88,8 @@ impl CharLstm {
                 sizes.hidden
             };
             let suffix = format!("l{k}");
-            Lstm::new(&mut layout, ("lstm", &suffix), inputs, sizes.hidden, style)
+            let (name, hidden) = (("lstm", &suffix[..]), sizes.hidden);
+            Recurrent::new(&mut layout, CellKind::Lstm, name, inputs, hidden, style)
         });
         let lstm = lstm.collect();
         let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab, style);
@@ -132,12 +135,12 @@ impl CharLstm {
         let mut new_state = Vec::with_capacity(self.lstm.len());
         let mut x: Option<Var> = None;
         for (k, layer) in self.lstm.iter().enumerate() {
-            let state = state.and_then(|s| s.get(k)).map(|(h, c)| (h, c));
+            let state = state.and_then(|s| s.get(k));
             let output = match &x {
                 None => layer.forward_ids(tape, params, &self.embedding, ids, state)?,
                 Some(x) => layer.forward(tape, params, x, state)?,
             };
-            new_state.push((output.h_n, output.c_n));
+            new_state.push(output.state);
             x = Some(match draws.filter(|_| self.dropout > 0.0) {
                 Some(draws) => {
                     let stream = draws.stream(Purpose::Dropout).lane(k as u32);

@@ -1,11 +1,7 @@
-//! The LSTM's backward pass for one slab of batch rows, all time steps in reverse.
-//!
-//! With the activated gates i, f, g, o and q = tanh(c_t), from the paper's forward equations:
+//! The backward pass of one slab of batch rows, all time steps in reverse. The cell gives dz; from it
+//! come
 //!
 //! ```text
-//! dc  += dh o (1 - q^2)          do_z = dh q o (1 - o)
-//! di_z = dc g i (1 - i)          df_z = dc c_{t-1} f (1 - f)
-//! dg_z = dc i (1 - g^2)          dc_{t-1} = dc f
 //! dh_{t-1} = dz W_hh             dx_t = dz W_ih
 //! dW_hh = sum_t dz^T h_{t-1}     dW_ih = sum_t dz^T x_t     db = sum_t dz
 //! ```
@@ -13,13 +9,16 @@
 //! dz stays in cache: it is kept for a chunk of steps, from which dx and the slab's share of the
 //! weight gradients are multiplied, and never written to memory as a whole.
 
-use super::forward::{Slab, Start, for_units};
+use super::cell::{Cell, States};
+use super::forward::{Start, load_units};
+use super::pack::Side;
+use super::slab::Slab;
 use crate::device::cpu::buffer::{Buffer, SharedMut};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::device::cpu::tile::{
-    Rows, WIDTH, for_row_tiles, load_columns, load_row, multiply, store_columns, store_row,
+    Rows, WIDTH, for_row_tiles, load_row, multiply, store_columns, store_row,
 };
-use crate::dtype::Float;
+use std::marker::PhantomData;
 
 /// Rows of dz (steps times batch rows) in a chunk. With AVX-512 one panel of them is 48 KiB, which
 /// every tile of columns reads again from the nearest caches.
@@ -74,16 +73,18 @@ impl<T> ContextGradient<T> for () {
 }
 
 /// One slab's backward pass.
-pub struct Backward<'a, T, C> {
+pub struct Backward<'a, T, C, X> {
+    /// The cell.
+    pub cell: PhantomData<C>,
     /// The slab.
     pub slab: Slab<'a>,
     /// What the gates started from.
     pub start: Start<'a, T>,
     /// What was computed between the steps.
-    pub context: C,
-    /// W_hh `[4H, H]` packed for dz W.
+    pub context: X,
+    /// W_hh `[G H, H]` packed for dz W.
     pub w_hh: &'a [T],
-    /// W_ih `[4H, I]` packed for dz W, and dx `[N, I]` to be written, if it is wanted.
+    /// W_ih `[G H, I]` packed for dz W, and dx `[N, I]` to be written, if it is wanted.
     pub dx: Option<(&'a [T], SharedMut<T>)>,
     /// Initial hidden state `[B, H]`.
     pub h0: Option<&'a [T]>,
@@ -91,9 +92,9 @@ pub struct Backward<'a, T, C> {
     pub c0: Option<&'a [T]>,
     /// Packed output `[N, H]` of the forward pass.
     pub y: &'a [T],
-    /// Saved activated gates of all slabs.
-    pub gates: &'a [T],
-    /// Saved cell states of all slabs.
+    /// The panels that all slabs have saved.
+    pub saved: &'a [T],
+    /// Saved cell states of all slabs, of a cell that has them.
     pub cells: &'a [T],
     /// Gradient of y.
     pub dy: Option<&'a [T]>,
@@ -111,7 +112,7 @@ pub struct Backward<'a, T, C> {
 pub struct Partial<T: Dispatch> {
     /// `[panels][I + D + H][4L]`; panels beyond the gates have a gradient for H alone.
     pub weights: Buffer<T>,
-    /// Of the bias `[panels * 4L]`, or of the gate table `[V, gates]`.
+    /// Of the bias `[panels * 4L]`, or of the gate table `[V, panels * 4L]`.
     pub start: Buffer<T>,
 }
 
@@ -119,7 +120,7 @@ pub struct Partial<T: Dispatch> {
 pub(super) struct Scratch<T: Dispatch> {
     /// dh of the step before `[rows][4L panels]`.
     dh: Buffer<T>,
-    /// dc `[units][rows][L]`.
+    /// dc `[panels][rows][L]`, of a cell that has one.
     dc: Buffer<T>,
     /// dz of a chunk `[steps][panels][rows][4L]`.
     pub(super) dz: Buffer<T>,
@@ -128,16 +129,16 @@ pub(super) struct Scratch<T: Dispatch> {
     pub(super) partial: Partial<T>,
 }
 
-impl<T: Dispatch, C: ContextGradient<T>> Task<T> for Backward<'_, T, C> {
-    type Output = (Partial<T>, C);
+impl<T: Dispatch, C: Cell, X: ContextGradient<T>> Task<T> for Backward<'_, T, C, X> {
+    type Output = (Partial<T>, X);
 
     #[inline(always)]
-    unsafe fn run<S: Simd<E = T>>(mut self) -> (Partial<T>, C) {
+    unsafe fn run<S: Simd<E = T>>(mut self) -> (Partial<T>, X) {
         let chunk = (CHUNK_ROWS / self.slab.rows).clamp(1, self.slab.steps);
         let mut scratch = self.scratch(chunk);
         // SAFETY: offsets follow the documented layouts; slabs write disjoint rows.
         unsafe {
-            self.start_state::<S>(&mut scratch);
+            self.start_state(&mut scratch);
             let mut end = self.slab.steps;
             while end > 0 {
                 let begin = end.saturating_sub(chunk);
@@ -156,14 +157,14 @@ impl<T: Dispatch, C: ContextGradient<T>> Task<T> for Backward<'_, T, C> {
                 self.start_gradient::<S>(begin, end, &mut scratch);
                 end = begin;
             }
-            self.store_state::<S>(&scratch);
+            self.store_state(&scratch);
             self.context.finish::<S>(self.slab);
         }
         (scratch.partial, self.context)
     }
 }
 
-impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
+impl<T: Dispatch, C: Cell, X: ContextGradient<T>> Backward<'_, T, C, X> {
     /// Columns of [x | context | h].
     pub(super) fn columns(&self) -> usize {
         self.start.inputs() + self.context.columns() + self.slab.blocks.hidden
@@ -172,7 +173,7 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
     /// Panels of a row of dz.
     #[inline(always)]
     pub(super) fn panels(&self) -> usize {
-        self.slab.blocks.units() + self.context.panels()
+        self.slab.blocks.panels() + self.context.panels()
     }
 
     fn scratch(&self, chunk: usize) -> Scratch<T> {
@@ -183,9 +184,10 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
             Start::Dense { .. } => gates,
             Start::Table { table, .. } => table.len(),
         };
+        let cells = if C::HAS_C { blocks.panels() } else { 0 };
         Scratch {
-            dh: Buffer::zeros(rows * blocks.panels_of(blocks.hidden) * blocks.panel()),
-            dc: Buffer::zeros(blocks.units() * rows * blocks.lanes),
+            dh: Buffer::zeros(rows * self.dh_width()),
+            dc: Buffer::zeros(cells * rows * blocks.lanes),
             dz: Buffer::uninit(chunk * rows * gates),
             inputs: Buffer::uninit(tiles * blocks.tile_rows * chunk * rows),
             partial: Partial {
@@ -202,63 +204,97 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
     }
 
     /// Brings the gradients of the final states into the scratch layouts.
-    #[inline(always)]
-    fn start_state<S: Simd<E = T>>(&self, s: &mut Scratch<T>) {
-        let (rows, width) = (self.slab.rows, self.dh_width());
-        for_units(self.slab, S::LANES, |at, to, n| {
-            if let Some(dc_n) = self.dc_n {
-                s.dc[to..to + n].copy_from_slice(&dc_n[at..at + n]);
+    fn start_state(&self, s: &mut Scratch<T>) {
+        let (first, hidden) = (self.slab.first, self.slab.blocks.hidden);
+        if let Some(dc_n) = self.dc_n {
+            self.slab.read_cells(dc_n, &mut s.dc);
+        }
+        if let Some(dh_n) = self.dh_n {
+            let rows = dh_n[first * hidden..].chunks(hidden);
+            for (to, from) in s.dh.chunks_mut(self.dh_width()).zip(rows) {
+                to[..hidden].copy_from_slice(from);
             }
-            if let Some(dh_n) = self.dh_n {
-                let (u, row) = (to / S::LANES / rows, to / S::LANES % rows);
-                let to = row * width + u * S::LANES;
-                s.dh[to..to + n].copy_from_slice(&dh_n[at..at + n]);
-            }
-        });
+        }
     }
 
-    /// dz of one step from dh and dc; dc moves on to the step before.
+    /// dz of one step from dh and dc; what does not go through dz moves on to the step before.
     #[inline(always)]
     unsafe fn gates<S: Simd<E = T>>(&self, t: usize, in_chunk: usize, s: &mut Scratch<T>) {
-        let Slab {
-            first,
-            rows,
-            blocks,
-            ..
-        } = self.slab;
-        let (lanes, hidden, dh_width) = (S::LANES, blocks.hidden, self.dh_width());
+        let Slab { rows, blocks, .. } = self.slab;
+        let (hidden, dh_width) = (blocks.hidden, self.dh_width());
         let (active, packed) = (self.slab.active(t), self.slab.packed(t));
         // SAFETY: all offsets lie in this slab's parts of the saved tensors and of the scratch.
         unsafe {
-            let one = S::splat(T::ONE);
-            for u in 0..blocks.units() {
+            let zero = States::splat(S::splat(T::ZERO));
+            for u in 0..blocks.panels() {
                 for row in 0..active {
-                    let gates = self.gates.as_ptr().add(self.slab.gates_at(t, u, row));
-                    let [i, f, g, o] = load_row::<S, WIDTH>(gates);
-                    let c = S::load(self.cells.as_ptr().add(self.slab.cell_at(t, u, row)));
-                    let c_prev = match (t, self.c0) {
-                        (0, None) => S::splat(T::ZERO),
-                        (0, Some(c0)) => units_of::<S>(c0, first + row, u, hidden),
-                        _ => S::load(self.cells.as_ptr().add(self.slab.cell_at(t - 1, u, row))),
-                    };
-                    let mut dh = S::load(s.dh.as_ptr().add(row * dh_width + u * lanes));
-                    if let Some(dy) = self.dy {
-                        dh = S::add(dh, units_of::<S>(dy, packed + row, u, hidden));
+                    let at = self.slab.panel_at(t, u, row);
+                    let saved = load_row::<S, WIDTH>(self.saved.as_ptr().add(at));
+                    let (mut before, mut c, mut d) = (zero, zero.c, zero);
+                    let dc_at = s.dc.as_mut_ptr().add((u * rows + row) * S::LANES);
+                    if C::HAS_C {
+                        d.c = S::load(dc_at);
+                        c = S::load(self.cells.as_ptr().add(self.slab.cell_at(t, u, row)));
+                        before.c = self.c_before::<S>(t, u, row);
                     }
-                    let dc_at = s.dc.as_mut_ptr().add((u * rows + row) * lanes);
-                    let q = S::tanh(c);
-                    let dho = S::mul(dh, o);
-                    let dc = S::add(S::load(dc_at), S::sub(dho, S::mul(dho, S::mul(q, q))));
-                    S::store(dc_at, S::mul(dc, f));
-                    // sigmoid' = y (1 - y), tanh' = 1 - y^2, in terms of their values
-                    let di = S::mul(S::mul(dc, g), S::mul(i, S::sub(one, i)));
-                    let df = S::mul(S::mul(dc, c_prev), S::mul(f, S::sub(one, f)));
-                    let dg = S::mul(S::mul(dc, i), S::sub(one, S::mul(g, g)));
-                    let do_ = S::mul(S::mul(dh, q), S::mul(o, S::sub(one, o)));
-                    let dz = s.dz.as_mut_ptr().add(self.dz_at(in_chunk, u, row));
-                    store_row::<S, WIDTH>(dz, &[di, df, dg, do_]);
+                    if C::READS_H
+                        && let Some(h) = self.h_before(t, row)
+                    {
+                        before.h = load_units::<S, C>(h.as_ptr(), u, hidden);
+                    }
+                    let dh_at = s.dh.as_mut_ptr();
+                    let dh_at = dh_at.add(row * dh_width + u * C::GATES.units * S::LANES);
+                    for k in 0..C::GATES.units {
+                        d.h[k] = S::load(dh_at.add(k * S::LANES));
+                    }
+                    if let Some(dy) = self.dy {
+                        let dy = dy.as_ptr().add((packed + row) * hidden);
+                        let dy = load_units::<S, C>(dy, u, hidden);
+                        for k in 0..C::GATES.units {
+                            d.h[k] = S::add(d.h[k], dy[k]);
+                        }
+                    }
+                    let (dz, d) = C::backward::<S>(saved, before, c, d);
+                    if C::HAS_C {
+                        S::store(dc_at, d.c);
+                    }
+                    if C::READS_H {
+                        for k in 0..C::GATES.units {
+                            S::store(dh_at.add(k * S::LANES), d.h[k]);
+                        }
+                    }
+                    let to = s.dz.as_mut_ptr().add(self.dz_at(in_chunk, u, row));
+                    store_row::<S, WIDTH>(to, &dz);
                 }
             }
+        }
+    }
+
+    /// A block of the cell states before step t.
+    #[inline(always)]
+    unsafe fn c_before<S: Simd<E = T>>(&self, t: usize, u: usize, row: usize) -> S::V {
+        let hidden = self.slab.blocks.hidden;
+        // SAFETY: the row lies in this slab, which had it at the step before.
+        unsafe {
+            match (t, self.c0) {
+                (0, None) => S::splat(T::ZERO),
+                (0, Some(c0)) => {
+                    let c0 = c0.as_ptr().add((self.slab.first + row) * hidden);
+                    load_units::<S, C>(c0, u, hidden)[0]
+                }
+                _ => S::load(self.cells.as_ptr().add(self.slab.cell_at(t - 1, u, row))),
+            }
+        }
+    }
+
+    /// A row of this slab in h_{t-1}; none at the start from a zero state.
+    #[inline(always)]
+    pub(super) fn h_before(&self, t: usize, row: usize) -> Option<&[T]> {
+        let hidden = self.slab.blocks.hidden;
+        match (t, self.h0) {
+            (0, None) => None,
+            (0, Some(h0)) => Some(&h0[(self.slab.first + row) * hidden..][..hidden]),
+            _ => Some(&self.y[(self.slab.packed(t - 1) + row) * hidden..][..hidden]),
         }
     }
 
@@ -269,22 +305,31 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
         ((step * self.panels() + u) * rows + row) * blocks.panel()
     }
 
-    /// dh of the step before t = dz W_hh; that of rows without an element t stays.
+    /// dh of the step before t = dz W_hh, and what is there if the units read h themselves; that of
+    /// rows without an element t stays.
     #[inline(always)]
     unsafe fn hidden<S: Simd<E = T>>(&self, t: usize, step: usize, s: &mut Scratch<T>) {
         let Slab { rows, blocks, .. } = self.slab;
-        let active = self.slab.active(t);
+        let (active, panels) = (self.slab.active(t), self.panels());
         let (width, dh_width) = (blocks.panel(), self.dh_width());
+        let panel_len = panels * C::GATES.registers() * S::LANES * width;
         for p in 0..blocks.panels_of(blocks.hidden) {
             for_row_tiles!(S, active, |row, M| {
                 // SAFETY: panel p and rows row..row + M exist; dh rows are padded to whole panels.
                 unsafe {
-                    let panel = self.w_hh.as_ptr().add(p * self.panels() * width * width);
+                    let panel = self.w_hh.as_ptr().add(p * panel_len);
                     let dz = s.dz.as_ptr().add(self.dz_at(step, 0, row));
-                    let acc = dz_times::<S, M>(dz, rows, self.panels(), panel);
+                    let dh = s.dh.as_mut_ptr().add(row * dh_width + p * width);
+                    let mut acc = [[S::splat(T::ZERO); WIDTH]; M];
+                    if C::READS_H {
+                        for (m, acc) in acc.iter_mut().enumerate() {
+                            *acc = load_row::<S, WIDTH>(dh.add(m * dh_width));
+                        }
+                    }
+                    let side = C::GATES.hidden;
+                    let acc = dz_times::<S, C, M>(acc, side, (dz, rows, panels), panel);
                     for (m, acc) in acc.iter().enumerate() {
-                        let at = (row + m) * dh_width + p * width;
-                        store_row::<S, WIDTH>(s.dh.as_mut_ptr().add(at), acc);
+                        store_row::<S, WIDTH>(dh.add(m * dh_width), acc);
                     }
                 }
             });
@@ -303,15 +348,18 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
     ) {
         let Slab { rows, blocks, .. } = self.slab;
         let (inputs, width) = (self.start.inputs(), blocks.panel());
+        let (panels, side) = (blocks.panels(), C::GATES.input);
+        let panel_len = panels * C::GATES.registers() * S::LANES * width;
         for p in 0..blocks.panels_of(inputs) {
             for t in begin..end {
                 let (active, packed) = (self.slab.active(t), self.slab.packed(t));
                 for_row_tiles!(S, active, |row, M| {
                     // SAFETY: panel p exists; the rows of dx belong to this slab.
                     unsafe {
-                        let panel = w_ih.as_ptr().add(p * blocks.gates() * width);
+                        let panel = w_ih.as_ptr().add(p * panel_len);
                         let dz = s.dz.as_ptr().add(self.dz_at(t - begin, 0, row));
-                        let acc = dz_times::<S, M>(dz, rows, blocks.units(), panel);
+                        let acc = [[S::splat(T::ZERO); WIDTH]; M];
+                        let acc = dz_times::<S, C, M>(acc, side, (dz, rows, panels), panel);
                         for (m, acc) in acc.iter().enumerate() {
                             let to = dx.at((packed + row + m) * inputs);
                             store_columns::<S, WIDTH>(to, p * width, inputs, acc);
@@ -323,58 +371,46 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
     }
 
     /// Writes the gradients of the initial states.
-    #[inline(always)]
-    unsafe fn store_state<S: Simd<E = T>>(&self, s: &Scratch<T>) {
-        let (rows, width) = (self.slab.rows, self.dh_width());
-        for_units(self.slab, S::LANES, |to, from, n| {
-            let copy = |to: *mut T, from: &[T]| {
-                // SAFETY: the range lies in this slab's rows.
-                unsafe { std::slice::from_raw_parts_mut(to, n) }.copy_from_slice(from);
-            };
-            // SAFETY: `to` is within [B, H].
-            unsafe {
-                if let Some(dc0) = self.dc0 {
-                    copy(dc0.at(to), &s.dc[from..from + n]);
-                }
-                if let Some(dh0) = self.dh0 {
-                    let (u, row) = (from / S::LANES / rows, from / S::LANES % rows);
-                    copy(dh0.at(to), &s.dh[row * width + u * S::LANES..][..n]);
-                }
+    fn store_state(&self, s: &Scratch<T>) {
+        let Slab { first, blocks, .. } = self.slab;
+        let copy = |to: SharedMut<T>, at: usize, from: &[T]| {
+            // SAFETY: the range lies in this slab's rows of [B, H].
+            unsafe { std::slice::from_raw_parts_mut(to.at(at), from.len()) }.copy_from_slice(from);
+        };
+        if let Some(dc0) = self.dc0 {
+            let cells = |to, from, n| copy(dc0, to, &s.dc[from..from + n]);
+            self.slab.for_cells(cells);
+        }
+        if let Some(dh0) = self.dh0 {
+            for (row, from) in s.dh.chunks(self.dh_width()).enumerate() {
+                copy(dh0, (first + row) * blocks.hidden, &from[..blocks.hidden]);
             }
-        });
+        }
     }
 }
 
-/// The units of block u in a row of `[.., H]`, zero behind the last one.
-#[inline(always)]
-unsafe fn units_of<S: Simd>(data: &[S::E], row: usize, u: usize, hidden: usize) -> S::V {
-    // SAFETY: the caller's row lies in `data`.
-    unsafe { load_columns::<S, 1>(data.as_ptr().add(row * hidden), u * S::LANES, hidden)[0] }
-}
-
-/// dz of M rows times one panel of packed weights. dz is `[panels][rows][4L]` from the first of the M
-/// rows on.
+/// Adds dz W for M rows and one panel of packed weights: the registers of one side of each panel of
+/// dz, which is `[panels][rows][4L]` from the first of the M rows on.
 ///
 /// # Safety
-/// `dz` is valid for M rows of each panel, `weights` for `panels * 4L` rows of 4L; S is available.
+/// `dz` is valid for M rows of each panel, `weights` for the side's rows of 4L; S is available.
 #[inline(always)]
-pub unsafe fn dz_times<S: Simd, const M: usize>(
-    dz: *const S::E,
-    rows: usize,
-    panels: usize,
+pub unsafe fn dz_times<S: Simd, C: Cell, const M: usize>(
+    mut acc: [[S::V; WIDTH]; M],
+    side: Side,
+    (dz, rows, panels): (*const S::E, usize, usize),
     weights: *const S::E,
 ) -> [[S::V; WIDTH]; M] {
-    let width = WIDTH * S::LANES;
+    let (width, k) = (WIDTH * S::LANES, C::GATES.registers() * S::LANES);
     // SAFETY: as the caller vouches.
     unsafe {
-        let mut acc = [[S::splat(S::E::ZERO); WIDTH]; M];
         for u in 0..panels {
             let dz = Rows {
-                ptr: dz.add(u * rows * width),
+                ptr: dz.add(u * rows * width + side.first() * S::LANES),
                 row: width,
                 step: 1,
             };
-            acc = multiply::<S, M, WIDTH>(acc, width, dz, weights.add(u * width * width));
+            acc = multiply::<S, M, WIDTH>(acc, k, dz, weights.add(u * k * width));
         }
         acc
     }

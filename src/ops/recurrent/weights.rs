@@ -1,11 +1,13 @@
 //! The gradients that a slab sums over its rows: of the weights, and of the bias or the gate table.
 
 use super::backward::{Backward, ContextGradient, Scratch};
-use super::forward::{Slab, Start};
+use super::cell::Cell;
+use super::forward::Start;
+use super::slab::Slab;
 use crate::device::cpu::simd::{Dispatch, Simd};
 use crate::device::cpu::tile::{Rows, WIDTH, for_row_tiles, load_row, multiply, store_row};
 
-impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
+impl<T: Dispatch, C: Cell, X: ContextGradient<T>> Backward<'_, T, C, X> {
     /// Adds a chunk's dz^T [x | context | h_{t-1}] to the slab's weight gradient.
     #[inline(always)]
     pub(super) unsafe fn weights<S: Simd<E = T>>(
@@ -23,7 +25,7 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
             self.transpose_inputs::<S>(t, (t - begin) * rows, chunk_rows, &mut s.inputs);
         }
         for u in 0..self.panels() {
-            let first = if u < blocks.units() { 0 } else { h_tile };
+            let first = if u < blocks.panels() { 0 } else { h_tile };
             for_row_tiles!(S, columns - first, |row, M| {
                 let k = first + row;
                 // SAFETY: tile k / ROWS, rows k..k + M and all steps of the chunk exist.
@@ -65,10 +67,8 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
         chunk_rows: usize,
         tiles: &mut [T],
     ) {
-        let Slab { first, blocks, .. } = self.slab;
         let (inputs, context) = (self.start.inputs(), self.context.columns());
         let (active, packed) = (self.slab.active(t), self.slab.packed(t));
-        let before = if t > 0 { self.slab.packed(t - 1) } else { 0 };
         for row in 0..active {
             let mut put = |column: usize, values: &[T]| {
                 for (k, &v) in values.iter().enumerate() {
@@ -80,14 +80,10 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
                 put(0, &x[(packed + row) * inputs..][..inputs]);
             }
             put(inputs, &self.context.row(packed + row)[..context]);
-            let to = inputs + context;
-            match (t, self.h0) {
-                (0, None) => (0..blocks.hidden).for_each(|k| put(to + k, &[T::ZERO])),
-                (0, Some(h0)) => put(to, &h0[(first + row) * blocks.hidden..][..blocks.hidden]),
-                _ => put(
-                    to,
-                    &self.y[(before + row) * blocks.hidden..][..blocks.hidden],
-                ),
+            let h = inputs + context;
+            match self.h_before(t, row) {
+                Some(before) => put(h, before),
+                None => (0..self.slab.blocks.hidden).for_each(|k| put(h + k, &[T::ZERO])),
             }
         }
     }
@@ -112,7 +108,7 @@ impl<T: Dispatch, C: ContextGradient<T>> Backward<'_, T, C> {
                     // SAFETY: ids were checked to be below the table's rows.
                     unsafe {
                         let dz = s.dz.as_ptr().add(self.dz_at(t - begin, u, row));
-                        let at = to_row * blocks.gates() + u * blocks.panel();
+                        let at = to_row * blocks.row() + u * blocks.panel();
                         let to = s.partial.start.as_mut_ptr().add(at);
                         for k in 0..WIDTH {
                             let to = to.add(k * S::LANES);

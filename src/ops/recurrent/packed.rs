@@ -2,13 +2,13 @@
 //!
 //! The active rows of a step are contiguous, so a step is one product over them and one kernel.
 
-use super::gpu::GpuMat;
 use crate::data::packing::Packing;
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::cast::convert;
+use crate::ops::gpu::GpuMat;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// If the tensor is in host memory.
-pub(super) fn row_at(t: &Tensor, packing: &Packing, row: usize) -> Result<DevicePtr> {
+pub fn row_at(t: &Tensor, packing: &Packing, row: usize) -> Result<DevicePtr> {
     let bytes = t.numel() / packing.rows() * t.dtype().size();
     Ok(t.ptr()?.offset(row * bytes))
 }
 
 /// A matrix of whole rows.
-pub(super) fn matrix(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) -> GpuMat {
+pub fn matrix(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) -> GpuMat {
     GpuMat {
         ptr,
         dtype,
@@ -36,7 +36,7 @@ pub(super) fn matrix(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) 
 ///
 /// # Errors
 /// If the device fails.
-pub(super) fn launch_units(
+pub fn launch_units(
     gpu: &Gpu,
     kernel: &str,
     pointers: &[DevicePtr],
@@ -57,7 +57,7 @@ pub(super) fn launch_units(
 ///
 /// # Errors
 /// If the device fails.
-pub(super) fn state_gradient(
+pub fn state_gradient(
     gpu: &Arc<Gpu>,
     arrived: Option<Tensor>,
     shape: [usize; 2],
