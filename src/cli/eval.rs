@@ -10,6 +10,7 @@ use super::translate::MAX_BEAM;
 use super::values::{between, key_size};
 use super::{config_file, emit, eval_seq2seq};
 use crate::data::corpus::Corpus;
+use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder, STATE};
 use crate::files::state::{LossScaler, TrainState};
 use crate::optim::{Adam, AdamConfig, Clip};
@@ -75,9 +76,9 @@ pub enum Split {
 /// [`Error::Device`].
 pub fn run(args: &EvalArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
-    match folder.vocab_kind()?.as_str() {
-        "words" => eval_seq2seq::run(args, &checkpoint),
-        _ => char_lm(args, &folder, &checkpoint),
+    match Vocab::read(&folder)? {
+        Vocab::Words { .. } => eval_seq2seq::run(args, &checkpoint),
+        Vocab::Char { .. } => char_lm(args, &folder, &checkpoint),
     }
 }
 
@@ -86,7 +87,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 /// Loss, accuracy, bits per character and perplexity over every window of the validation part,
 /// divided and batched as in training.
 fn char_lm(args: &EvalArgs, folder: &RunFolder, checkpoint: &Path) -> Result<()> {
-    let vocab = charlm::read_vocab(folder)?;
+    let vocab = Vocab::read_chars(folder)?;
     refuse_flags_of_seq2seq(args)?;
     let progress = Progress::new(args.quiet);
     let path = checkpoint.join(STATE);

@@ -5,7 +5,6 @@ pub mod bench;
 pub mod bench_args;
 mod bench_gpu;
 mod bench_seq2seq;
-mod comparison;
 pub mod completions;
 pub mod config_file;
 pub mod data;

@@ -2,6 +2,7 @@
 
 use super::args::TrainCharlmArgs;
 use super::{config_file, emit, report, use_threads};
+use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
@@ -70,7 +71,7 @@ fn tell(summary: &Summary, out: &Path, page: &str) {
 /// A text of the best model on stdout.
 fn print_sample(out: &Path, quiet: bool) -> Result<()> {
     let (run, checkpoint) = RunFolder::find(out)?;
-    let vocab = charlm::read_vocab(&run)?;
+    let vocab = Vocab::read_chars(&run)?;
     let file = TensorFile::load(&checkpoint.join(MODEL))?;
     let text = sample::weights(&file).and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1));
     let text = match text {

@@ -1,12 +1,12 @@
 //! `rnnx train-seq2seq`: flags to one run or three, and what is said when they have ended.
 
-use super::comparison::{row, table};
 use super::seq2seq_args::{Models, TrainSeq2seqArgs};
 use super::{config_file, emit, report, use_threads};
 use crate::data::pairs::Splits;
 use crate::files::atomic::write_atomic;
 use crate::files::run::RunFolder;
 use crate::log::{self, thousands};
+use crate::programs::seq2seq::comparison::{self, row, table};
 use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::run::{self, Done};
@@ -20,8 +20,6 @@ use std::sync::Arc;
 
 /// Where runs go unless `--out` says so.
 const OUT: &str = "runs/seq2seq";
-/// The results of all three models.
-const COMPARISON: &str = "comparison.json";
 
 /// Trains one model or all, tests them, writes the report and prints the results.
 ///
@@ -88,10 +86,9 @@ fn one(args: &TrainSeq2seqArgs, kind: ModelKind) -> Result<()> {
             "run: {out}; report: {page}\ntranslate: rnnx translate {out} \"Return the sum.\""
         ));
     }
-    let row = row(&done.test);
     match args.json {
-        true => emit(&format!("{row:#}\n")),
-        false => emit(&table(&[row])),
+        true => emit(&format!("{:#}\n", row(&done.test))),
+        false => emit(&table(&[done.test])),
     }
 }
 
@@ -149,7 +146,7 @@ fn all(args: &TrainSeq2seqArgs) -> Result<()> {
         return Ok(());
     };
     let splits = prepare(args, &first.config)?;
-    let mut rows = Vec::new();
+    let mut tests = Vec::new();
     for request in requests {
         if !args.run.quiet {
             let (kind, out) = (request.config.model, request.out.display());
@@ -161,10 +158,10 @@ fn all(args: &TrainSeq2seqArgs) -> Result<()> {
         if !args.run.quiet {
             tell(&done);
         }
-        rows.push(row(&done.test));
+        tests.push(done.test);
     }
-    let array = Value::Array(rows.clone());
-    let path = out.join(COMPARISON);
+    let array = Value::Array(tests.iter().map(row).collect());
+    let path = out.join(comparison::FILE);
     write_atomic(&path, |w| writeln!(w, "{array:#}"))?;
     let page = report::write_page(out)?;
     if !args.run.quiet {
@@ -173,7 +170,7 @@ fn all(args: &TrainSeq2seqArgs) -> Result<()> {
     }
     match args.json {
         true => emit(&format!("{array:#}\n")),
-        false => emit(&table(&rows)),
+        false => emit(&table(&tests)),
     }
 }
 

@@ -5,7 +5,7 @@ use super::generate::sample;
 use super::gpu_loop::{GpuLoop, SLOTS};
 use super::step::{CharLmStep, StepConfig};
 use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::vocab::CharVocab;
+use crate::data::vocab::{CharVocab, Vocab};
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
@@ -19,7 +19,6 @@ use crate::train::memory;
 use crate::train::progress::{Progress, thousands};
 use crate::train::scores::Scores;
 use crate::train::session::{self, Summary};
-use crate::train::start::vocab_json;
 
 /// Trains. Ctrl-C (see [`interrupt`](super::interrupt)) saves and returns
 /// [`Error::Interrupted`](crate::Error::Interrupted).
@@ -30,14 +29,6 @@ pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let config = request.config.clone();
     let trained = session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress));
     trained.map(|(summary, _)| summary)
-}
-
-/// The vocabulary of a run.
-///
-/// # Errors
-/// If it is missing, damaged, or of another kind of model.
-pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-    CharVocab::from_json(&vocab_json(folder, "char")?, &folder.vocab_path())
 }
 
 /// Characters of the sample written after each epoch.
@@ -75,7 +66,7 @@ impl Job for CharLmJob {
     }
 
     fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-        read_vocab(folder)
+        Vocab::read_chars(folder)
     }
 
     fn make(parts: Parts<Self>) -> Result<Self> {
@@ -121,7 +112,7 @@ impl Job for CharLmJob {
     }
 
     fn vocab_text(&self) -> String {
-        format!("{:#}\n", self.data.vocab.to_json())
+        self.data.vocab.to_file().to_text()
     }
 
     fn plan(&self) -> Plan {

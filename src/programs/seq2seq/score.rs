@@ -2,6 +2,7 @@
 
 use super::step::evaluate;
 use crate::data::python;
+use crate::data::words::{SPECIALS, UNK};
 use crate::error::Result;
 use crate::eval::scores::TextScores;
 use crate::programs::seq2seq::data::{Example, SeqData, Split};
@@ -76,7 +77,7 @@ pub fn write(
     let began = Instant::now();
     let examples = data.examples(split);
     let mut outputs = Vec::with_capacity(examples.len());
-    let mut scores = TextScores::new(python::parses);
+    let mut scores = TextScores::new(python::parses, SPECIALS[UNK as usize]);
     // Each hypothesis of a beam takes the memory of a pair.
     let width = match options.search {
         Search::Greedy => 1,
@@ -134,7 +135,7 @@ pub fn figures(forced: Option<Forced>, written: &Written) -> Map<String, Value> 
     let mut figures = Map::new();
     figures.insert("loss".into(), json!(forced.map(|f| f.loss)));
     figures.insert("accuracy".into(), json!(forced.map(|f| f.accuracy)));
-    if let Value::Object(scores) = written.scores.to_json() {
+    if let Value::Object(scores) = json!(written.scores.figures()) {
         figures.extend(scores);
     }
     figures.insert("decode_seconds".into(), json!(written.seconds));
