@@ -232,7 +232,7 @@ impl<J: Job> Session<J> {
         self.epochs_took += seconds;
         let event = EpochEvent {
             epoch: self.state.epoch,
-            step: self.state.step,
+            step: Some(self.state.step),
             train_loss,
             train_accuracy,
             valid_loss: valid.map(|v| v.loss),

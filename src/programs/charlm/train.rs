@@ -6,7 +6,7 @@ use super::feed::TextFeed;
 use super::generate::sample;
 use super::model::CharLstm;
 use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::vocab::CharVocab;
+use crate::data::vocab::{CharVocab, Vocab};
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
@@ -17,7 +17,6 @@ use crate::train::model::Model;
 use crate::train::progress::{Progress, thousands};
 use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
-use crate::train::start::vocab_json;
 use crate::train::step::{Step, score};
 
 /// Trains. Ctrl-C (see [`interrupt`](super::interrupt)) saves and returns
@@ -29,14 +28,6 @@ pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let config = request.config.clone();
     let trained = session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress));
     trained.map(|(summary, _)| summary)
-}
-
-/// The vocabulary of a run.
-///
-/// # Errors
-/// If it is missing, damaged, or of another kind of model.
-pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-    CharVocab::from_json(&vocab_json(folder, "char")?, &folder.vocab_path())
 }
 
 /// Characters of the sample written after each epoch.
@@ -77,7 +68,7 @@ impl Job for CharLmJob {
     }
 
     fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-        read_vocab(folder)
+        Vocab::read_chars(folder)
     }
 
     fn data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
@@ -141,7 +132,7 @@ impl Job for CharLmJob {
     }
 
     fn vocab_text(&self) -> String {
-        format!("{:#}\n", self.data.vocab.to_json())
+        self.data.vocab.to_file().to_text()
     }
 
     fn plan(&self) -> Plan {
