@@ -7,7 +7,7 @@ use crate::{assert_refused, check_op, f64s, ids, narrow};
 use rnnx::Result;
 use rnnx::autograd::{Tape, Var};
 use rnnx::data::packing::Packing;
-use rnnx::ops::recurrent::{CellKind, Output};
+use rnnx::ops::recurrent::Output;
 use rnnx::ops::{add, mul, sum};
 use rnnx::tensor::Tensor;
 
