@@ -1,7 +1,7 @@
 //! Which curves the pages show.
 
-use super::RunData;
 use super::marks::Mark;
+use super::run::RunData;
 use super::svg::{Chart, Series, Stroke};
 use super::text::Unit;
 use crate::files::{EpochEvent, StepEvent};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::RunData;
+use super::run::RunData;
 use super::svg::COLOURS;
 use super::text::escape;
 
