@@ -30,7 +30,6 @@ const VOCAB: &str = "vocab.json";
 const METRICS: &str = "metrics.jsonl";
 const REPORT: &str = "report.html";
 const SAMPLES: &str = "samples";
-const PREDICTIONS: &str = "test.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 const LAST: &str = "last";
@@ -72,17 +71,14 @@ impl RunFolder {
     /// [`Error::Io`].
     pub fn create(path: &Path, force: bool) -> Result<Self> {
         Self::check_new(path, force)?;
-        let run = Self::at(path);
-        if !is_in_use(path)? {
-            fs::create_dir_all(path).map_err(Error::io("create", path))?;
-            return Ok(run);
+        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        if is_in_use(path)? {
+            clean_leftovers(path)?;
+            for own in OWN_FILES.map(|name| path.join(name)) {
+                remove_any(&own).map_err(Error::io("remove", &own))?;
+            }
         }
-        clean_leftovers(path)?;
-        for name in OWN_FILES {
-            let own = path.join(name);
-            remove_any(&own).map_err(Error::io("remove", &own))?;
-        }
-        Ok(run)
+        Ok(Self::at(path))
     }
 
     /// Checks that [`RunFolder::create`] may make or replace the folder, and changes nothing.
@@ -220,7 +216,7 @@ impl RunFolder {
     /// `samples/test.jsonl`: the test pairs and what the model made of them, where it has been
     /// tested on any.
     pub fn predictions_path(&self) -> PathBuf {
-        self.samples_path().join(PREDICTIONS)
+        self.samples_path().join("test.jsonl")
     }
 
     /// `report.html`.
@@ -305,9 +301,7 @@ impl RunFolder {
         if target.is_dir() {
             return Ok(Some(target));
         }
-        let mut steps = self.steps()?;
-        steps.sort_unstable();
-        let there = match steps.as_slice() {
+        let there = match self.steps()?.as_slice() {
             [] => "there is no checkpoint left".to_string(),
             steps => {
                 let names: Vec<String> = steps.iter().map(|s| format!("step-{s}")).collect();
@@ -377,13 +371,13 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The steps of all checkpoints, in no order.
+    /// The steps of all checkpoints, by rising step.
     fn steps(&self) -> Result<Vec<u64>> {
-        let names = names(&self.path.join(CHECKPOINTS))?;
-        let steps = names
-            .iter()
-            .filter_map(|name| name.strip_prefix("step-")?.parse().ok());
-        Ok(steps.collect())
+        let names = names(&self.path.join(CHECKPOINTS))?.into_iter();
+        let steps = names.filter_map(|name| name.strip_prefix("step-")?.parse().ok());
+        let mut steps: Vec<u64> = steps.collect();
+        steps.sort_unstable();
+        Ok(steps)
     }
 }
 

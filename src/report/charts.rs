@@ -1,7 +1,7 @@
 //! Which curves the pages show.
 
-use super::RunData;
 use super::marks::{Mark, Series, Stroke};
+use super::run::RunData;
 use super::svg::Chart;
 use super::text::Unit;
 use crate::files::{EpochEvent, StepEvent};

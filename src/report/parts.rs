@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::RunData;
 use super::charts::{Curve, curves, small_charts};
 use super::marks::{COLOURS, Mark, Stroke, legend_entry};
+use super::run::RunData;
 use super::shell::run_key;
 use super::svg::draw;
 use super::text::{Unit, duration, escape, value};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::PairSample;
+use super::run::PairSample;
 use crate::files::metrics::{self, EpochEvent, Event, StepEvent, TestEvent};
 use crate::{Error, Result};
 

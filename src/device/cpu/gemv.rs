@@ -148,7 +148,11 @@ impl Task<f32> for Multiply<'_> {
 impl Multiply<'_> {
     /// Panel p times M streams from s on, N registers of each at a time.
     #[inline(always)]
-    unsafe fn panel<S: Simd<E = f32>, const M: usize, const N: usize>(&mut self, p: usize, s: usize) {
+    unsafe fn panel<S: Simd<E = f32>, const M: usize, const N: usize>(
+        &mut self,
+        p: usize,
+        s: usize,
+    ) {
         let &Matrix { rows, depth, .. } = self.matrix;
         let width = PANEL * S::LANES;
         for part in 0..PANEL / N {
