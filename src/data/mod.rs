@@ -1,11 +1,11 @@
 //! Text and its way into batches: corpora, pairs, vocabularies, windows.
 //!
 //! bytes -> [`text`] (the text rule) -> [`corpus`] (files, order, cut) -> [`vocab`] (characters to
-//! ids) -> [`batch`] (split, windows, batches).
+//! ids) -> a program's own split, windows and batches.
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`] (filters, split)
-//! -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`] (tokens to ids) -> [`seq2seq`]
-//! (batches, laid out by [`packing`]).
+//! -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`] (tokens to ids) -> a
+//! program's own batches, laid out by [`packing`].
 
 pub mod corpus;
 pub mod jsonl;

@@ -1,6 +1,6 @@
 //! A whole-sequence LSTM decoder with additive attention as one node.
 //!
-//! **op** (Bahdanau, Cho & Bengio 2015; s is the hidden state h of [`super::lstm`]):
+//! **op** (Bahdanau, Cho & Bengio 2015; s is the hidden state h of [`super::lstm()`]):
 //!
 //! ```text
 //! q_t  = W_q s_{t-1} + b_q                     [A]
