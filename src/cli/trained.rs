@@ -1,12 +1,13 @@
 //! A trained seq2seq model, from its run's folder.
 
-use super::config_file;
 use crate::data::words::WordVocab;
 use crate::device::Gpu;
 use crate::files::run::{MODEL, RunFolder};
 use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::programs::seq2seq::train::read_vocab;
+use crate::train::config_file;
+use crate::train::model::Model;
 use crate::train::start::load_weights;
 use crate::{Error, Result};
 use std::path::Path;

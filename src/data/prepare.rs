@@ -102,7 +102,7 @@ pub fn prepare(
         return Err(Error::Data(format!(
             "{source}: {} pairs are left for three splits: of {} files {} are not UTF-8 and {} do \
              not parse; of {} functions with a docstring {} are longer than {} and {} tokens; \
-             give more Python files, or raise --max-source and --max-target",
+             give more Python files, or raise max-source and max-target",
             pairs.len(),
             report.files,
             report.not_utf8.len(),
@@ -124,6 +124,20 @@ pub fn prepare(
         splits: Splits::new(pairs, valid, test, source.to_owned()),
         report,
     })
+}
+
+impl Splits {
+    /// The pairs of the embedded corpus: what `rnnx data prepare` writes where no path and no
+    /// option is given. They do not depend on the seed of a training run, so runs with different
+    /// seeds can be compared.
+    ///
+    /// # Errors
+    /// The archive in this binary is damaged.
+    pub fn embedded() -> Result<Self> {
+        let files = corpus::embedded_files()?;
+        let options = PrepareOptions::default();
+        Ok(prepare(&files, corpus::EMBEDDED_SOURCE, &options)?.splits)
+    }
 }
 
 /// The functions of the files as pairs, without what is too long or there already.

@@ -46,7 +46,7 @@ impl WordVocab {
         if counts.is_empty() {
             return Err(Error::Data(format!(
                 "the vocabulary would hold nothing but its special tokens: of {different} \
-                 different tokens none occurs {min_frequency} times; lower --min-frequency or give \
+                 different tokens none occurs {min_frequency} times; lower min-frequency or give \
                  more training pairs"
             )));
         }

@@ -30,6 +30,7 @@ sources!(
     "dropout.cu",
     "elementwise.cu",
     "embedding.cu",
+    "gru.cu",
     "lstm.cu",
     "reduce.cu",
     "rnn.cu",

@@ -111,24 +111,17 @@ pub fn gemm_columns(
             format!("cannot multiply [{m}, {k}] by [{k2}, {n}]"),
         ));
     }
-    let matrix = |ptr, dtype, ld| Matrix {
-        ptr,
-        dtype,
-        ld,
-        stride: 0,
-    };
+    let matrix = |ptr, dtype, ld| Matrix { ptr, dtype, ld };
     gpu.gemm(&Gemm {
         trans_a: b.mat.transposed,
         trans_b: a.mat.transposed,
         m: n,
         n: m,
         k,
-        alpha: 1.0,
         a: matrix(b.mat.ptr, b.mat.dtype, b.width),
         b: matrix(a.mat.ptr, a.mat.dtype, a.width),
         beta: f32::from(u8::from(accumulate)),
         c: matrix(c.0, c_dtype, c.1),
-        batch: 1,
     })
 }
 

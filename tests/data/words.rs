@@ -46,7 +46,7 @@ fn a_vocabulary_of_nothing_but_specials_is_refused() {
         3,
         &[
             "3 different tokens none occurs 2 times",
-            "lower --min-frequency",
+            "lower min-frequency",
         ],
     );
     assert_fails(WordVocab::from_tokens([], 1), 3, &["0 different tokens"]);

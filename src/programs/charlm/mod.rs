@@ -1,10 +1,113 @@
 //! The character language model.
 
+pub mod bench;
 pub mod config;
 pub mod data;
+pub mod eval;
+pub mod feed;
 pub mod generate;
-pub mod gpu_loop;
 pub mod model;
 pub mod page;
-pub mod step;
 pub mod train;
+
+use std::path::Path;
+
+use serde_json::Value;
+use toml::Table;
+
+use crate::files::run::{MODEL, RunFolder};
+use crate::files::tensors::TensorFile;
+use crate::programs::orders::{Bench, EvalOrder, Evaluated};
+use crate::programs::program::{Ended, Program, Trainer, typed};
+use crate::report::RunData;
+use crate::train::settings::{Config, Settings};
+use crate::{Result, log};
+use generate::sample;
+
+/// Characters of the text that is printed after training.
+const SAMPLE_LENGTH: usize = 500;
+
+/// The character language model as a program.
+#[derive(Clone, Copy, Debug)]
+pub struct CharLmProgram;
+
+impl Program for CharLmProgram {
+    fn about(&self) -> &'static str {
+        "Train the character language model"
+    }
+
+    fn settings(&self) -> &'static Settings {
+        config::CharLmConfig::settings()
+    }
+
+    fn token(&self) -> &'static str {
+        "character"
+    }
+
+    fn next(&self, out: &Path) -> String {
+        format!("generate more: rnnx generate {}", out.display())
+    }
+
+    fn trainer(&self, _: &Table, _: bool) -> Result<Trainer> {
+        Ok(Box::new(|request| {
+            Ok(Ended {
+                out: request.out.clone(),
+                summary: train::run(typed(request)?)?,
+                figures: Value::Null,
+            })
+        }))
+    }
+
+    /// A text of each run's best model.
+    fn show(&self, runs: &[Ended], quiet: bool) -> Result<String> {
+        let mut shown = String::new();
+        for run in runs {
+            match written(&run.out)? {
+                Ok(text) => {
+                    if !quiet {
+                        log::line(&format!("a sample at temperature {}:", sample::TEMPERATURE));
+                    }
+                    shown += &format!("{text}\n");
+                }
+                // The training itself is done and saved.
+                Err(e) if !quiet => log::line(&format!("note: no sample: {e}")),
+                Err(_) => {}
+            }
+        }
+        Ok(shown)
+    }
+
+    fn page(&self, runs: &[RunData]) -> String {
+        page::render(runs)
+    }
+
+    fn vocab_kind(&self) -> &'static str {
+        "char"
+    }
+
+    fn benches(&self) -> &'static [Bench] {
+        &[
+            Bench {
+                name: "charlm",
+                run: bench::step,
+            },
+            Bench {
+                name: "generate",
+                run: bench::generate,
+            },
+        ]
+    }
+
+    fn eval(&self, order: &EvalOrder) -> Result<Evaluated> {
+        eval::run(order)
+    }
+}
+
+/// A text of the best model; weights that it cannot be made of are the inner error.
+fn written(out: &Path) -> Result<Result<String>> {
+    let (run, checkpoint) = RunFolder::find(out)?;
+    let vocab = train::read_vocab(&run)?;
+    let file = TensorFile::load(&checkpoint.join(MODEL))?;
+    let weights = sample::weights(&file);
+    Ok(weights.and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1)))
+}

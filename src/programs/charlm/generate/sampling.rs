@@ -25,18 +25,18 @@ impl SamplingOptions {
     pub fn validate(&self) -> Result<()> {
         if !self.temperature.is_finite() || self.temperature < 0.0 {
             return Err(Error::Usage(format!(
-                "--temperature {}: give 0 (always the most likely character) or a positive number",
+                "temperature {}: give 0 (always the most likely character) or a positive number",
                 self.temperature
             )));
         }
         if self.top_k == Some(0) {
             return Err(Error::Usage(
-                "--top-k 0: give at least 1, or leave the flag out to keep every character".into(),
+                "top-k 0: give at least 1, or leave it out to keep every character".into(),
             ));
         }
         match self.top_p {
             Some(p) if !(p > 0.0 && p <= 1.0) => Err(Error::Usage(format!(
-                "--top-p {p}: give a number above 0 and at most 1"
+                "top-p {p}: give a number above 0 and at most 1"
             ))),
             _ => Ok(()),
         }

@@ -1,0 +1,191 @@
+//! Configuration files: how they are read, checked and written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use toml::{Spanned, Table, Value};
+
+use super::settings::{Config, Settings};
+use crate::files::run::RunFolder;
+use crate::{Error, Result};
+
+/// The settings of layers, the later ones over the earlier; below them are those of the run that goes
+/// on, or the defaults.
+///
+/// # Errors
+/// [`Error::Usage`] for a value out of range, or one that contradicts the saved run.
+pub fn resolve<const N: usize>(
+    settings: &Settings,
+    saved: Option<&Table>,
+    layers: [&Table; N],
+) -> Result<Table> {
+    let mut table = saved.cloned().unwrap_or_default();
+    for layer in layers {
+        table.extend(layer.clone());
+    }
+    let table = (settings.fill)(table)?;
+    settings.check(&table)?;
+    if let Some(saved) = saved {
+        settings.check_resume(&table, saved)?;
+    }
+    Ok(table)
+}
+
+/// The settings of the run in `folder`.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if there is no run, or one of another kind; else as [`read_table`].
+pub fn saved(settings: &Settings, folder: &Path) -> Result<Table> {
+    let path = RunFolder::open(folder)?.config_path();
+    if let Some((_, kind)) = kind_of(&read_text(&path)?)
+        && kind.as_str() != Some(settings.kind)
+    {
+        let message = format!(
+            "is a run of kind {kind}, and {} continues only its own ({:?}): give another --out, or \
+             use the command that trained it",
+            settings.command(),
+            settings.kind
+        );
+        return Err(Error::checkpoint(folder, message));
+    }
+    (settings.fill)(read_table(settings, &path)?)
+}
+
+/// Reads a run's `config.toml`, or another file of the same keys, over the defaults.
+///
+/// # Errors
+/// As [`read_table`].
+pub fn read<C: Config>(path: &Path) -> Result<C> {
+    C::from_table(read_table(C::settings(), path)?)
+}
+
+/// Reads the keys that a configuration file sets.
+///
+/// # Errors
+/// [`Error::Usage`] with file and line for bad TOML, an unknown key (with the nearest known one),
+/// or a value that the key may not hold; without a line for a file that cannot be read.
+pub fn read_table(settings: &Settings, path: &Path) -> Result<Table> {
+    parse(settings, &read_text(path)?, &path.display().to_string())
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let unreadable = |e| {
+        let shown = path.display();
+        Error::Usage(format!(
+            "cannot read the configuration {shown}: {e}; check the path"
+        ))
+    };
+    let bytes = fs::read(path).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|e| {
+        let line = line_of(e.as_bytes(), e.utf8_error().valid_up_to());
+        let message = "not UTF-8 text; is this a TOML file?";
+        Error::Usage(format!("{}:{line}: {message}", path.display()))
+    })
+}
+
+type Entries = BTreeMap<Spanned<String>, Spanned<Value>>;
+
+/// The `kind` of a configuration file, and where it stands.
+fn kind_of(text: &str) -> Option<(usize, Value)> {
+    let entries: Entries = toml::from_str(text).ok()?;
+    let (key, value) = entries.into_iter().find(|(k, _)| k.get_ref() == "kind")?;
+    Some((key.span().start, value.into_inner()))
+}
+
+/// Reads the keys that `text` sets; `name` is the file that messages speak of.
+///
+/// # Errors
+/// As [`read_table`].
+pub fn parse(settings: &Settings, text: &str, name: &str) -> Result<Table> {
+    let at = |offset: usize, message: String| {
+        let line = line_of(text.as_bytes(), offset);
+        Error::Usage(format!("{name}:{line}: {message}"))
+    };
+    let entries: Entries = toml::from_str(text)
+        .map_err(|e| at(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
+    // The keys of another kind of file need not be known here.
+    if let Some((start, kind)) = kind_of(text).filter(|(_, k)| k.as_str() != Some(settings.kind)) {
+        let message = format!(
+            "kind = {kind} is not {}'s: {} takes {:?}",
+            settings.model,
+            settings.command(),
+            settings.kind
+        );
+        return Err(at(start, message));
+    }
+    let mut table = Table::new();
+    for (key, value) in entries {
+        let (start, key) = (key.span().start, key.into_inner());
+        let value = value.into_inner();
+        match settings.find(&key) {
+            None if key == "kind" || key == "rnnx-version" => {}
+            None => return Err(at(start, unknown(settings, &key))),
+            Some(known) if !known.allowed.accepts(&value) => {
+                return Err(at(start, known.refused(&value)));
+            }
+            Some(_) => {
+                table.insert(key, value);
+            }
+        }
+    }
+    Ok(table)
+}
+
+fn unknown(settings: &Settings, key: &str) -> String {
+    let wanted = key.replace('_', "-").to_lowercase();
+    let names = settings.keys.iter().map(|k| k.name);
+    let nearest = names.clone().min_by_key(|name| distance(&wanted, name));
+    match nearest.filter(|name| distance(&wanted, name) <= (wanted.len() / 3).max(2)) {
+        Some(name) => format!("unknown key {key:?}: did you mean {name:?}?"),
+        None => {
+            let names = names.collect::<Vec<_>>().join(", ");
+            format!("unknown key {key:?}; the keys are {names}")
+        }
+    }
+}
+
+/// Letters to insert, delete or replace to turn `a` into `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn line_of(text: &[u8], offset: usize) -> usize {
+    let before = &text[..offset.min(text.len())];
+    1 + before.iter().filter(|b| **b == b'\n').count()
+}
+
+/// Settings as a commented TOML file, as it stands in a run's folder. Reading it gives the same.
+pub fn to_toml(settings: &Settings, table: &Table) -> String {
+    let (command, kind) = (settings.command(), settings.kind);
+    let version = env!("CARGO_PKG_VERSION");
+    let mut out = format!(
+        "# Configuration of an rnnx run. `rnnx {command} --config FILE` reads it; flags win over \
+         it.\nkind = \"{kind}\"\nrnnx-version = \"{version}\"\n"
+    );
+    let mut group = "";
+    for key in settings.keys {
+        if group != key.group {
+            group = key.group;
+            out += &format!("\n# {group}\n");
+        }
+        let (name, about, allowed) = (key.name, key.about, key.allowed);
+        out += &format!("\n# {about}: {allowed}\n");
+        match table.get(name) {
+            Some(value) => out += &format!("{name} = {value}\n"),
+            None => out += &format!("# {name} is not set\n"),
+        }
+    }
+    out
+}
