@@ -90,11 +90,11 @@ pub fn gemm(
     gemm_columns(gpu, a, b, (c, n), c_dtype, accumulate)
 }
 
-/// As [`gemm`], where each matrix may be some columns of a wider one: `c` is its first element and
+/// As [`gemm()`], where each matrix may be some columns of a wider one: `c` is its first element and
 /// the elements from one row to the next.
 ///
 /// # Errors
-/// As [`gemm`].
+/// As [`gemm()`].
 pub fn gemm_columns(
     gpu: &Gpu,
     a: impl Into<Columns>,

@@ -42,10 +42,15 @@ impl Stroke {
 pub enum Mark {
     /// The only one where all lines belong to one run.
     Circle,
+    /// On its side.
     Square,
+    /// Point up.
     Triangle,
+    /// A square on its corner.
     Diamond,
+    /// A triangle, point down.
     Down,
+    /// Two bars.
     Cross,
 }
 
