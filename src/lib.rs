@@ -13,9 +13,10 @@
 //! | F6 | [`train`], [`report`] |
 //! | F7 | [`programs`] |
 //! | F8 | [`selftest`] |
-//! | F9 | [`cli`] |
+//! | F9 | `cli` |
 
 pub mod autograd;
+#[doc(hidden)]
 pub mod cli;
 pub mod data;
 pub mod device;

@@ -51,7 +51,7 @@ pub struct BenchArgs {
 #[command(next_help_heading = "Seq2seq")]
 pub struct BenchPairsArgs {
     /// Only this model [default: all three, one after the other]
-    #[arg(long, value_name = "MODEL", value_parser = PossibleValuesParser::new(["rnn", "lstm", "attention"]).try_map(|name| name.parse::<ModelKind>()))]
+    #[arg(long, value_name = "MODEL", value_parser = PossibleValuesParser::new(ModelKind::ALL.map(|kind| kind.to_string())).try_map(|name| name.parse::<ModelKind>()))]
     pub model: Option<ModelKind>,
     /// Pairs that the batches are made of: JSONL, .gz too [default: pairs of the embedded corpus]
     #[arg(long, value_name = "FILE.jsonl")]

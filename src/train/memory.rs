@@ -50,20 +50,20 @@ pub fn seq2seq_step(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target:
 /// Fails if a step needs more memory than the machine has free.
 ///
 /// # Errors
-/// [`Error::Usage`] with both figures and the flags to lower.
+/// [`Error::Usage`] with both figures and the settings to lower.
 pub fn check(needed: u128) -> Result<()> {
     check_with(needed, "batch-size, seq-length or hidden-size")
 }
 
-/// As [`check`], with the flags that lower what this step needs.
+/// As [`check`], with the settings that lower what this step needs.
 ///
 /// # Errors
-/// [`Error::Usage`] with both figures and the flags.
-pub fn check_with(needed: u128, flags: &str) -> Result<()> {
+/// [`Error::Usage`] with both figures and the settings.
+pub fn check_with(needed: u128, settings: &str) -> Result<()> {
     match available() {
         Some(free) if needed > u128::from(free) => Err(Error::Usage(format!(
             "a training step of this size needs about {:.1} GB of memory, and {:.1} GB are free: \
-             lower {flags}",
+             lower {settings}",
             needed as f64 / 1e9,
             free as f64 / 1e9
         ))),
