@@ -6,11 +6,14 @@ use rnnx::device::emulated::Emulated;
 use rnnx::error::{Error, Result};
 use rnnx::files::state::LossScaler;
 use rnnx::optim::{Adam, AdamConfig, Clip};
-use rnnx::programs::charlm::gpu_loop::{GpuLoop, SLOTS};
+use rnnx::programs::charlm::data::CharBatch;
+use rnnx::programs::charlm::feed::TextFeed;
 use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes};
-use rnnx::programs::charlm::step::{CharLmStep, StepConfig};
 use rnnx::tensor::Tensor;
+use rnnx::train::graph::{GpuLoop, SLOTS};
+use rnnx::train::model::Model;
 use rnnx::train::scores::Scores;
+use rnnx::train::step::{Step, score};
 use std::sync::Arc;
 
 const SIZES: CharLstmSizes = CharLstmSizes {
@@ -29,23 +32,18 @@ fn text() -> Vec<u8> {
         .collect()
 }
 
-fn step_on(gpu: &Arc<Gpu>) -> CharLmStep {
+fn step_on(gpu: &Arc<Gpu>) -> Step<CharLstm> {
     let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
     let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
-    let config = StepConfig {
-        dropout: 0.3,
-        l2: 1e-2,
-        clip: Clip::PerTensor { max: 0.05 },
-        seed: 5,
-    };
-    CharLmStep::new(model, adam, config)
+    let model = model.with_dropout(0.3).with_l2(1e-2);
+    Step::new(model, adam, Clip::PerTensor { max: 0.05 }, 5)
         .to_gpu(gpu, Some(LossScaler::FIRST))
         .unwrap()
 }
 
 /// The batch of a step, made on the host.
-fn batch(order: &[u32], step_in_epoch: usize) -> (Tensor, Tensor) {
+fn batch(order: &[u32], step_in_epoch: usize, gpu: &Arc<Gpu>) -> CharBatch {
     let text = text();
     let pick = |offset: usize| {
         let at = |i: usize| {
@@ -56,26 +54,33 @@ fn batch(order: &[u32], step_in_epoch: usize) -> (Tensor, Tensor) {
         let ids: Vec<u32> = (0..T * B).map(at).collect();
         Tensor::from_slice(&ids, [T, B]).unwrap()
     };
-    (pick(0), pick(1))
+    let batch = CharBatch {
+        ids: pick(0),
+        targets: pick(1),
+    };
+    batch.to_device(Some(gpu)).unwrap()
 }
 
 const ORDERS: [[u32; 6]; 3] = [[5, 1, 7, 0, 2, 6], [0, 1, 2, 3, 4, 5], [7, 6, 5, 4, 3, 2]];
 
+fn feed(gpu: &Arc<Gpu>) -> GpuLoop<TextFeed> {
+    let feed = TextFeed::new(gpu, &text(), WINDOWS, [T, B]).unwrap();
+    GpuLoop::new(gpu, feed).unwrap()
+}
+
 /// Three epochs of two steps, by the loop, in bursts of one or two steps.
-fn by_loop(gpu: Arc<Gpu>, burst: usize) -> (Vec<Scores>, CharLmStep, GpuLoop) {
+fn by_loop(gpu: Arc<Gpu>, burst: usize) -> (Vec<Scores>, Step<CharLstm>, GpuLoop<TextFeed>) {
     let mut step = step_on(&gpu);
-    let mut feed = GpuLoop::new(&step, &text(), WINDOWS, T, B)
-        .unwrap()
-        .unwrap();
+    let mut feed = feed(&gpu);
     let mut scores = Vec::new();
     for (epoch, order) in ORDERS.iter().enumerate() {
-        feed.begin(order, 0, 2 * epoch as u64).unwrap();
+        feed.feed().set_order(&gpu, order).unwrap();
+        feed.begin(0, 2 * epoch as u64).unwrap();
         for _ in 0..2 / burst {
             let first = scores.len() as u64;
             scores.extend(feed.run(&mut step, first, burst).unwrap());
             // Between bursts a validation uses the device's memory.
-            let (ids, targets) = batch(order, 0);
-            step.evaluate(&ids, &targets).unwrap();
+            score(step.model(), &batch(order, 0, &gpu)).unwrap();
         }
     }
     (scores, step, feed)
@@ -105,8 +110,8 @@ fn the_captured_step_gives_the_same_bits_as_single_steps() {
     let mut want = Vec::new();
     for order in &ORDERS {
         for i in 0..2 {
-            let (ids, targets) = batch(order, i);
-            want.push(single.train(&ids, &targets, want.len() as u64).unwrap());
+            let batch = batch(order, i, &gpu);
+            want.push(single.train(&batch, want.len() as u64).unwrap());
         }
     }
     for burst in [1, 2] {
@@ -115,7 +120,10 @@ fn the_captured_step_gives_the_same_bits_as_single_steps() {
         assert_eq!(feed.news().unwrap(), "step: one captured graph");
         assert!(feed.news().is_none(), "told once");
         assert_same(&want, &got);
-        let (a, b) = (single.weights().unwrap(), step.weights().unwrap());
+        let (a, b) = (
+            single.model().export().unwrap(),
+            step.model().export().unwrap(),
+        );
         for (name, tensor) in &a.tensors {
             assert_eq!(tensor.data, b.tensors[name].data, "{name}");
         }
@@ -127,14 +135,13 @@ fn the_captured_step_gives_the_same_bits_as_single_steps() {
 fn the_ring_goes_round() {
     let gpu = Gpu::new(Emulated::new(0));
     let mut step = step_on(&gpu);
-    let mut feed = GpuLoop::new(&step, &text(), WINDOWS, T, B)
-        .unwrap()
-        .unwrap();
+    let mut feed = feed(&gpu);
+    feed.feed().set_order(&gpu, &ORDERS[0]).unwrap();
     // Steps 60 .. 68 of the run lie on both sides of the ring's end.
     let first = SLOTS as u64 - 4;
     let mut all = Vec::new();
     for n in 0..4 {
-        feed.begin(&ORDERS[0], 0, first + 2 * n).unwrap();
+        feed.begin(0, first + 2 * n).unwrap();
         all.extend(feed.run(&mut step, first + 2 * n, 2).unwrap());
     }
     assert_eq!(all.len(), 8);
@@ -199,23 +206,4 @@ fn a_driver_without_graphs_trains_the_same() {
     assert_eq!(feed.is_captured(), Some(false));
     assert!(feed.news().unwrap().contains("no graphs here"));
     assert_same(&want, &got);
-}
-
-#[test]
-fn a_model_on_the_cpu_has_no_loop() {
-    let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
-    let config = AdamConfig::keras(1e-2);
-    let adam = Adam::new::<f32>(config, model.params().layout());
-    let config = StepConfig {
-        dropout: 0.0,
-        l2: 0.0,
-        clip: Clip::Off,
-        seed: 1,
-    };
-    let step = CharLmStep::new(model, adam, config);
-    assert!(
-        GpuLoop::new(&step, &text(), WINDOWS, T, B)
-            .unwrap()
-            .is_none()
-    );
 }

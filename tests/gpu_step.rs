@@ -6,11 +6,13 @@ use rnnx::device::emulated::Emulated;
 use rnnx::files::state::LossScaler;
 use rnnx::files::tensors::TensorFile;
 use rnnx::optim::{Adam, AdamConfig, Clip};
-use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes, DropoutPlan};
-use rnnx::programs::charlm::step::{CharLmStep, StepConfig};
+use rnnx::programs::charlm::data::CharBatch;
+use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
+use rnnx::train::model::{Draws, Model};
 use rnnx::train::scores::Scores;
+use rnnx::train::step::Step;
 use std::sync::Arc;
 
 /// f32 on both sides: other orders of sums, and activations of other polynomials.
@@ -25,12 +27,7 @@ const SIZES: CharLstmSizes = CharLstmSizes {
     layers: 2,
 };
 
-struct Batch {
-    ids: Tensor,
-    targets: Tensor,
-}
-
-fn batch(steps: usize, rows: usize) -> Batch {
+fn batch(steps: usize, rows: usize) -> CharBatch {
     let mut random = Stream::new(4, Purpose::Sample, 0).reader();
     let mut ids = || {
         let ids: Vec<u32> = (0..steps * rows)
@@ -38,7 +35,7 @@ fn batch(steps: usize, rows: usize) -> Batch {
             .collect();
         Tensor::from_slice(&ids, [steps, rows]).unwrap()
     };
-    Batch {
+    CharBatch {
         ids: ids(),
         targets: ids(),
     }
@@ -47,7 +44,7 @@ fn batch(steps: usize, rows: usize) -> Batch {
 /// Loss, number of hits, and the flat gradient over `scale`.
 fn pass(
     model: &CharLstm,
-    batch: &Batch,
+    batch: &CharBatch,
     gpu: Option<&Arc<Gpu>>,
     scale: f32,
 ) -> (f64, f64, Vec<f32>) {
@@ -58,25 +55,16 @@ fn pass(
     let flat = place(Tensor::zeros::<f32>([model.params().layout().len()]));
     let mut tape = Tape::with_flat_gradients(flat);
     let params = model.params().bind(&mut tape).unwrap();
-    let dropout = Some(DropoutPlan {
-        p: 0.2,
-        stream: Stream::new(3, Purpose::Dropout, 7),
-        step: None,
-    });
-    let (ids, targets) = (place(batch.ids.clone()), place(batch.targets.clone()));
+    let batch = batch.clone().to_device(gpu).unwrap();
     let loss = model
-        .loss(&mut tape, &params, &ids, &targets, 0.0, dropout)
+        .loss(&mut tape, &params, &batch, Some(&Draws::new(3, 7)))
         .unwrap();
     let figures = (
         loss.ce.value().item().unwrap(),
         loss.correct.item().unwrap(),
     );
     let seed = place(Tensor::scalar(scale));
-    let flat = tape
-        .backward(&loss.total, seed)
-        .unwrap()
-        .into_flat()
-        .unwrap();
+    let flat = tape.backward(&loss.ce, seed).unwrap().into_flat().unwrap();
     let flat = flat.to_cpu().unwrap();
     let gradient = flat
         .data::<f32>()
@@ -88,7 +76,7 @@ fn pass(
 }
 
 fn compare(mixed: bool, steps: usize, rows: usize, tolerance: f64) {
-    let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
+    let model = CharLstm::new::<f32>(SIZES, 3).unwrap().with_dropout(0.2);
     let batch = batch(steps, rows);
     let (ce, _, gradient) = pass(&model, &batch, None, 1.0);
     let mut bits: Option<Vec<u32>> = None;
@@ -129,21 +117,15 @@ fn train(device: Option<(Arc<Gpu>, Option<LossScaler>)>, steps: u64) -> (Vec<Sco
     let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
     let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
-    let config = StepConfig {
-        dropout: 0.2,
-        l2: 1e-2,
-        clip: Clip::PerTensor { max: 0.02 },
-        seed: 5,
-    };
-    let mut step = CharLmStep::new(model, adam, config);
-    if let Some((gpu, scaler)) = device {
-        step = step.to_gpu(&gpu, scaler).unwrap();
+    let model = model.with_dropout(0.2).with_l2(1e-2);
+    let mut step = Step::new(model, adam, Clip::PerTensor { max: 0.02 }, 5);
+    if let Some((gpu, scaler)) = &device {
+        step = step.to_gpu(gpu, *scaler).unwrap();
     }
-    let batch = batch(6, 4);
-    let scores = (0..steps)
-        .map(|n| step.train(&batch.ids, &batch.targets, n).unwrap())
-        .collect();
-    (scores, step.weights().unwrap())
+    let gpu = device.as_ref().map(|(gpu, _)| gpu);
+    let batch = batch(6, 4).to_device(gpu).unwrap();
+    let scores = (0..steps).map(|n| step.train(&batch, n).unwrap()).collect();
+    (scores, step.model().export().unwrap())
 }
 
 fn same_training(scaler: Option<LossScaler>, tolerance: f64) {

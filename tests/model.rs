@@ -3,9 +3,12 @@
 
 use rnnx::autograd::Tape;
 use rnnx::optim::{Adam, AdamConfig, Clip};
-use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes, DropoutPlan};
+use rnnx::programs::charlm::data::CharBatch;
+use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
+use rnnx::train::model::{Draws, Model};
+use rnnx::train::step::{objective, score};
 use serde_json::Value;
 
 /// f64 against PyTorch's f64: only the order of sums differs.
@@ -87,28 +90,23 @@ struct Pass {
     gradient: Tensor,
 }
 
-fn pass<T: Number>(
-    model: &CharLstm,
-    ids: &Tensor,
-    targets: &Tensor,
-    l2: f64,
-    dropout: Option<DropoutPlan>,
-) -> Pass {
+fn pass<T: Number>(model: &CharLstm, ids: &Tensor, targets: &Tensor, l2: f64, seed: u64) -> Pass {
+    let model = model.clone().with_l2(l2);
+    let batch = CharBatch {
+        ids: ids.clone(),
+        targets: targets.clone(),
+    };
     let mut tape = Tape::with_flat_gradients(Tensor::zeros::<T>([model.params().layout().len()]));
     let params = model.params().bind(&mut tape).unwrap();
-    let loss = model
-        .loss(&mut tape, &params, ids, targets, l2, dropout)
-        .unwrap();
+    let draws = Draws::new(seed, 0);
+    let total = objective(&model, &mut tape, &params, &batch, &draws).unwrap();
+    let scores = score(&model, &batch).unwrap();
     let seed = Tensor::scalar(T::ONE);
     Pass {
-        loss: loss.total.value().item().unwrap(),
-        ce: loss.ce.value().item().unwrap(),
-        correct: loss.correct.item().unwrap() as usize,
-        gradient: tape
-            .backward(&loss.total, seed)
-            .unwrap()
-            .into_flat()
-            .unwrap(),
+        loss: total.value().item().unwrap(),
+        ce: scores.ce,
+        correct: scores.correct,
+        gradient: tape.backward(&total, seed).unwrap().into_flat().unwrap(),
     }
 }
 
@@ -137,7 +135,7 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
         .collect();
     close("logits", &logits, &numbers(&want["logits"]), value);
 
-    let got = pass::<T>(&model, &ids, &targets, golden["l2"].as_f64().unwrap(), None);
+    let got = pass::<T>(&model, &ids, &targets, golden["l2"].as_f64().unwrap(), 0);
     close(
         "loss",
         &[got.loss],
@@ -177,7 +175,7 @@ fn adam_matches(key: &str, clip: Clip) {
     let mut adam = Adam::new::<f64>(config, model.params().layout());
     let l2 = golden["l2"].as_f64().unwrap();
     for (step, wanted) in numbers(&want["losses"]).into_iter().enumerate() {
-        let got = pass::<f64>(&model, &ids, &targets, l2, None);
+        let got = pass::<f64>(&model, &ids, &targets, l2, 0);
         close(
             &format!("loss before step {step}"),
             &[got.loss],
@@ -207,7 +205,7 @@ fn adam_matches(key: &str, clip: Clip) {
             );
         }
     }
-    let last = pass::<f64>(&model, &ids, &targets, l2, None).loss;
+    let last = pass::<f64>(&model, &ids, &targets, l2, 0).loss;
     close(
         "loss after",
         &[last],
@@ -247,7 +245,7 @@ fn five_adam_steps_with_global_clipping_match_pytorch() {
 /// Every parameter of the whole model, dropout included. `seq` below the vocabulary takes the
 /// embedding's path, above it the gate table's.
 fn gradient_check(sizes: CharLstmSizes, seq: usize, rows: usize) {
-    let mut model = CharLstm::new::<f64>(sizes, 3).unwrap();
+    let mut model = CharLstm::new::<f64>(sizes, 3).unwrap().with_dropout(0.3);
     let mut random = Stream::new(5, Purpose::Sample, 0).reader();
     // Larger weights than at the start of training, so that the gates leave their linear part.
     let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
@@ -261,13 +259,8 @@ fn gradient_check(sizes: CharLstmSizes, seq: usize, rows: usize) {
         Tensor::from_slice(&ids, [seq, rows]).unwrap()
     };
     let (ids, targets) = (ids(), ids());
-    let dropout = Some(DropoutPlan {
-        p: 0.3,
-        stream: Stream::new(9, Purpose::Dropout, 0),
-        step: None,
-    });
-    let l2 = 1e-2;
-    let gradient = pass::<f64>(&model, &ids, &targets, l2, dropout.clone()).gradient;
+    let (l2, seed) = (1e-2, 9);
+    let gradient = pass::<f64>(&model, &ids, &targets, l2, seed).gradient;
     let layout = model.params().layout().clone();
     let step = 1e-5;
     for s in layout.segments() {
@@ -277,7 +270,7 @@ fn gradient_check(sizes: CharLstmSizes, seq: usize, rows: usize) {
                 let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
                 let before = values[i];
                 values[i] = before + delta;
-                let loss = pass::<f64>(&model, &ids, &targets, l2, dropout.clone()).loss;
+                let loss = pass::<f64>(&model, &ids, &targets, l2, seed).loss;
                 model.params_mut().values_mut().data_mut::<f64>().unwrap()[i] = before;
                 loss
             };

@@ -5,12 +5,14 @@ use rnnx::Result;
 use rnnx::autograd::Tape;
 use rnnx::data::corpus::{Corpus, CorpusSpec};
 use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::programs::charlm::data::CharBatch;
 use rnnx::programs::charlm::data::CharData;
 use rnnx::programs::charlm::generate::generator::Generator;
 use rnnx::programs::charlm::generate::sample;
 use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes, State};
-use rnnx::programs::charlm::step::{CharLmStep, StepConfig};
 use rnnx::tensor::Tensor;
+use rnnx::train::model::Model;
+use rnnx::train::step::{Step, score};
 
 const SIZES: CharLstmSizes = CharLstmSizes {
     vocab: 31,
@@ -104,7 +106,7 @@ fn the_streaming_engine_gives_the_logits_of_the_model() -> Result<()> {
 
 // ---- training ------------------------------------------------------------------------------
 
-fn trainer(sizes: CharLstmSizes, learning_rate: f64, dropout: f64) -> Result<CharLmStep> {
+fn trainer(sizes: CharLstmSizes, learning_rate: f64, dropout: f64) -> Result<Step<CharLstm>> {
     let model = CharLstm::new::<f32>(sizes, 1)?;
     let adam = AdamConfig {
         learning_rate,
@@ -113,25 +115,22 @@ fn trainer(sizes: CharLstmSizes, learning_rate: f64, dropout: f64) -> Result<Cha
         epsilon: 1e-7,
     };
     let adam = Adam::new::<f32>(adam, model.params().layout());
-    let config = StepConfig {
-        dropout,
-        l2: 1e-4,
-        clip: Clip::PerTensor { max: 1.0 },
-        seed: 1,
-    };
-    Ok(CharLmStep::new(model, adam, config))
+    let model = model.with_dropout(dropout).with_l2(1e-4);
+    Ok(Step::new(model, adam, Clip::PerTensor { max: 1.0 }, 1))
 }
 
 #[test]
 fn training_and_evaluation_score_alike_without_dropout() -> Result<()> {
     let ids = ids(17, 4);
-    let batch = Tensor::from_slice(&ids[..64], [16, 4])?;
-    let targets = Tensor::from_slice(&ids[4..], [16, 4])?;
+    let batch = CharBatch {
+        ids: Tensor::from_slice(&ids[..64], [16, 4])?,
+        targets: Tensor::from_slice(&ids[4..], [16, 4])?,
+    };
     let mut step = trainer(SIZES, 1e-2, 0.0)?;
     let mut before = f64::INFINITY;
     for _ in 0..5 {
-        let evaluated = step.evaluate(&batch, &targets)?;
-        let trained = step.train(&batch, &targets, 0)?;
+        let evaluated = score(step.model(), &batch)?;
+        let trained = step.train(&batch, 0)?;
         // The same bits: evaluation is the forward pass of training.
         assert_eq!(evaluated.ce.to_bits(), trained.ce.to_bits());
         assert_eq!(evaluated.correct, trained.correct);
@@ -141,9 +140,9 @@ fn training_and_evaluation_score_alike_without_dropout() -> Result<()> {
     }
     // With dropout they differ, and evaluation stays as it is.
     let mut dropping = trainer(SIZES, 1e-2, 0.5)?;
-    let evaluated = dropping.evaluate(&batch, &targets)?;
-    assert_eq!(evaluated.ce, dropping.evaluate(&batch, &targets)?.ce);
-    assert_ne!(dropping.train(&batch, &targets, 0)?.ce, evaluated.ce);
+    let evaluated = score(dropping.model(), &batch)?;
+    assert_eq!(evaluated.ce, score(dropping.model(), &batch)?.ce);
+    assert_ne!(dropping.train(&batch, 0)?.ce, evaluated.ce);
     Ok(())
 }
 
@@ -163,10 +162,7 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
     })?;
     let length = text.len() - 1;
     let data = CharData::new(&corpus, 0.0, length, 1)?;
-    let (mut ids, mut targets) = (Vec::new(), Vec::new());
-    data.train_batch(&[0], &mut ids, &mut targets);
-    let ids = Tensor::from_slice(&ids, [length, 1])?;
-    let targets = Tensor::from_slice(&targets, [length, 1])?;
+    let batch = data.train_batch(&[0])?;
 
     let sizes = CharLstmSizes {
         vocab: data.vocab.len(),
@@ -178,7 +174,7 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
     let steps = 400;
     let mut learned = None;
     for n in 1..=steps {
-        let scores = step.train(&ids, &targets, 0)?;
+        let scores = step.train(&batch, 0)?;
         if n == 1 {
             let chance = (sizes.vocab as f64).ln();
             assert!((scores.ce - chance).abs() < 0.1, "{}", scores.ce);
@@ -192,7 +188,7 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
     assert!(learned > 20, "{learned} steps are too few to be true");
 
     // What it learned it can say: the likeliest characters after the first are the text.
-    let weights = sample::weights(&step.weights()?)?;
+    let weights = sample::weights(&step.model().export()?)?;
     let mut generator = Generator::new(&weights, 1)?;
     let known = data.train_ids();
     let right = known.windows(2).filter(|pair| {

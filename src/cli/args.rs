@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use clap_complete::Shell;
 use toml::Table;
 
-pub use super::bench_args::{BenchArgs, BenchKind};
+pub use super::bench_args::BenchArgs;
 use super::data_pairs::PairStatsArgs;
 use super::flags::{self, between, real_in, size, words};
 use crate::programs::charlm::config::CharLmConfig;

@@ -11,7 +11,7 @@ use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_license}
 use crate::data::vocab::CharVocab;
 use crate::log::thousands;
 use crate::programs::charlm::config::CharLmConfig;
-use crate::programs::charlm::data::Split;
+use crate::programs::charlm::data::Division;
 use crate::train::settings::Config;
 
 /// How many of the most and of the least frequent characters are shown.
@@ -42,7 +42,7 @@ pub fn command(args: &DataStatsArgs) -> Result<()> {
 /// object with `json`.
 ///
 /// # Errors
-/// As [`Corpus::load`] and [`Split::new`]. A corpus too short to train on is no error.
+/// As [`Corpus::load`] and [`Division::new`]. A corpus too short to train on is no error.
 pub fn stats(
     spec: &CorpusSpec,
     seq_length: usize,
@@ -50,7 +50,7 @@ pub fn stats(
     valid_fraction: f64,
     json: bool,
 ) -> Result<()> {
-    let split_of = |chars| Split::new(chars, valid_fraction, seq_length, batch_size);
+    let split_of = |chars| Division::new(chars, valid_fraction, seq_length, batch_size);
     split_of(0)?; // a wrong flag is told before the text is read
     let corpus = Corpus::load(spec)?;
     let split = split_of(corpus.text.len())?;
@@ -106,7 +106,7 @@ impl TextStats {
         self.entropy / std::f64::consts::LN_2
     }
 
-    fn table(&self, corpus: &Corpus, split: &Split, seq_length: usize, batch: usize) -> String {
+    fn table(&self, corpus: &Corpus, split: &Division, seq_length: usize, batch: usize) -> String {
         let report = &corpus.report;
         let mut out = String::new();
         let mut row = |name: &str, value: String| {
@@ -192,7 +192,7 @@ impl TextStats {
         join(counts, |n| n.to_string())
     }
 
-    fn json(&self, corpus: &Corpus, split: &Split) -> Result<String> {
+    fn json(&self, corpus: &Corpus, split: &Division) -> Result<String> {
         let mut object = json!(corpus.report);
         let counts: serde_json::Map<String, serde_json::Value> = self
             .counts
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn table_of_a_small_text() -> Result<()> {
         let corpus = example();
-        let split = Split::new(10, 0.4, 2, 1)?;
+        let split = Division::new(10, 0.4, 2, 1)?;
         let table = TextStats::new(&corpus)?.table(&corpus, &split, 2, 1);
         // p = 0.4, 0.3, 0.2, 0.1: H = 1.2799 nats = 1.8464 bits.
         let expected = "\
@@ -293,7 +293,7 @@ steps an epoch   2 of 1 windows
     #[test]
     fn json_of_a_small_text_and_the_licence_of_the_embedded_one() -> Result<()> {
         let mut corpus = example();
-        let split = Split::new(10, 0.4, 2, 1)?;
+        let split = Division::new(10, 0.4, 2, 1)?;
         let stats = TextStats::new(&corpus)?;
         let parse = |text: String| -> serde_json::Value {
             serde_json::from_str(&text).expect("JSON that was just written")

@@ -315,7 +315,7 @@ impl<'a> Session<'a> {
                 "{gap}{} characters in {seconds:.3} s: {:.0} characters/s ({} kernel, {} stream(s))",
                 self.generated,
                 self.generated as f64 / seconds,
-                self.generator.kernel().name(),
+                self.generator.level().name(),
                 self.next.len(),
             ));
         }

@@ -3,8 +3,6 @@
 pub mod args;
 pub mod bench;
 pub mod bench_args;
-mod bench_gpu;
-mod bench_seq2seq;
 pub mod completions;
 pub mod data;
 pub mod data_fetch;
@@ -12,7 +10,6 @@ pub mod data_pairs;
 pub mod data_prepare;
 pub mod doctor;
 pub mod eval;
-mod eval_seq2seq;
 pub mod flags;
 pub mod generate;
 pub mod inspect;

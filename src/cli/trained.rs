@@ -7,6 +7,7 @@ use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::programs::seq2seq::train::read_vocab;
 use crate::train::config_file;
+use crate::train::model::Model;
 use crate::train::start::load_weights;
 use crate::{Error, Result};
 use std::path::Path;

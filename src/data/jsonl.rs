@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::{Compression, GzBuilder, bufread::MultiGzDecoder};
 use serde_json::{Value, json};
 
-use super::pairs::{Pair, source_tokens, target_tokens};
+use super::pairs::{Pair, Splits, source_tokens, target_tokens};
 use super::python;
 use crate::files::atomic::write_atomic;
 use crate::{Error, Result};
@@ -69,6 +69,22 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
         )));
     }
     Ok(pairs)
+}
+
+impl Splits {
+    /// Reads three files as [`read_jsonl`] does.
+    ///
+    /// # Errors
+    /// As [`read_jsonl`]; each split needs a pair.
+    pub fn read(train: &Path, valid: &Path, test: &Path) -> Result<Self> {
+        let names = [train, valid, test].map(|path| path.display().to_string());
+        Ok(Splits::new(
+            read_jsonl(train)?,
+            read_jsonl(valid)?,
+            read_jsonl(test)?,
+            names.join(", "),
+        ))
+    }
 }
 
 /// The pair of a line, `None` for a blank one, or what is wrong with it.

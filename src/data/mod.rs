@@ -1,11 +1,12 @@
-//! Text and its way into batches: corpora, pairs, vocabularies, windows.
+//! Text and pairs of texts: where they come from, and what counts as a token.
 //!
 //! bytes -> [`text`] (the text rule) -> [`corpus`] (files, order, cut) -> [`vocab`] (characters to
-//! ids) -> [`batch`] (split, windows, batches).
+//! ids).
 //!
-//! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`] (filters, split)
-//! -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`] (tokens to ids) -> [`seq2seq`]
-//! (batches, laid out by [`packing`]).
+//! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
+//! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
+//! (tokens to ids). A [`split`] is a part of the
+//! data. [`packing`] and [`spans`] lay sequences of different lengths out.
 
 pub mod corpus;
 pub mod jsonl;
@@ -16,6 +17,7 @@ pub mod pairs;
 pub mod prepare;
 pub mod python;
 pub mod spans;
+pub mod split;
 pub mod text;
 pub mod vocab;
 pub mod wheels;

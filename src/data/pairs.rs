@@ -1,17 +1,10 @@
 //! Docstring/code pairs: what the seq2seq models read and write.
 //!
-//! files -> [`super::python`] (functions) -> [`super::prepare`] (filters, split) ->
-//! [`super::jsonl`] (files of pairs) -> here (tokens) -> [`super::words`] (ids).
+//! Where they come from is said in [`super::jsonl`] (files) and [`super::prepare`] (Python code).
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
-
-use super::corpus::{EMBEDDED_SOURCE, embedded_files};
-use super::jsonl::read_jsonl;
-use super::prepare::{PrepareOptions, prepare};
-use crate::Result;
 
 /// A docstring and the code that it describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,32 +86,6 @@ impl Splits {
             test,
             source,
         }
-    }
-
-    /// Reads three files as [`read_jsonl`] does.
-    ///
-    /// # Errors
-    /// As [`read_jsonl`]; each split needs a pair.
-    pub fn read(train: &Path, valid: &Path, test: &Path) -> Result<Self> {
-        let names = [train, valid, test].map(|path| path.display().to_string());
-        Ok(Splits::new(
-            read_jsonl(train)?,
-            read_jsonl(valid)?,
-            read_jsonl(test)?,
-            names.join(", "),
-        ))
-    }
-
-    /// The pairs of the embedded corpus: what `rnnx data prepare` writes where no path and no
-    /// option is given. They do not depend on the seed of a training run, so runs with different
-    /// seeds can be compared.
-    ///
-    /// # Errors
-    /// The archive in this binary is damaged.
-    pub fn embedded() -> Result<Self> {
-        let files = embedded_files()?;
-        let options = PrepareOptions::default();
-        Ok(prepare(&files, EMBEDDED_SOURCE, &options)?.splits)
     }
 
     /// How many test pairs stand in the training split, too: same source tokens, same target

@@ -126,6 +126,20 @@ pub fn prepare(
     })
 }
 
+impl Splits {
+    /// The pairs of the embedded corpus: what `rnnx data prepare` writes where no path and no
+    /// option is given. They do not depend on the seed of a training run, so runs with different
+    /// seeds can be compared.
+    ///
+    /// # Errors
+    /// The archive in this binary is damaged.
+    pub fn embedded() -> Result<Self> {
+        let files = corpus::embedded_files()?;
+        let options = PrepareOptions::default();
+        Ok(prepare(&files, corpus::EMBEDDED_SOURCE, &options)?.splits)
+    }
+}
+
 /// The functions of the files as pairs, without what is too long or there already.
 fn distinct_pairs(
     files: &[(String, Vec<u8>)],

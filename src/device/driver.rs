@@ -104,7 +104,7 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// A column-major matrix, or a batch of them, in device memory.
+/// A column-major matrix in device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matrix {
     /// First element.
@@ -113,11 +113,9 @@ pub struct Matrix {
     pub dtype: DType,
     /// Leading dimension: elements from one column to the next.
     pub ld: usize,
-    /// Elements from one matrix of the batch to the next.
-    pub stride: usize,
 }
 
-/// C = alpha op(A) op(B) + beta C in the conventions of cuBLAS: column-major, op(A) is `m x k`,
+/// C = op(A) op(B) + beta C in the conventions of cuBLAS: column-major, op(A) is `m x k`,
 /// op(B) is `k x n`, C is `m x n`, sums in f32. With beta = 0 C is not read.
 ///
 /// A row-major `[r, c]` tensor is a column-major `c x r` matrix with `ld = c`.
@@ -133,8 +131,6 @@ pub struct Gemm {
     pub n: usize,
     /// Length of the sums.
     pub k: usize,
-    /// Factor of the product.
-    pub alpha: f32,
     /// A.
     pub a: Matrix,
     /// B, of A's data type.
@@ -143,8 +139,6 @@ pub struct Gemm {
     pub beta: f32,
     /// C; f32, or A's data type.
     pub c: Matrix,
-    /// Number of products; 1 for a single one.
-    pub batch: usize,
 }
 
 /// A point in the order of work, with its time. Belongs to the driver that made it.

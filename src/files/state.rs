@@ -49,19 +49,15 @@ pub struct TrainState {
     pub streams: BTreeMap<String, u64>,
 }
 
-/// Running sums of an unfinished epoch, kept to the bit.
+/// Running sums of an unfinished epoch, kept to the bit. Older files hold more of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EpochSums {
-    /// Loss with regularisation.
+    /// Loss with regularisation, in nats, each step's weighted by its tokens.
     #[serde(with = "exact")]
     pub loss: f64,
-    /// Cross-entropy.
-    #[serde(with = "exact")]
-    pub ce: f64,
-    /// Accuracy.
-    #[serde(with = "exact")]
-    pub accuracy: f64,
+    /// Tokens predicted right.
+    #[serde(rename = "accuracy", with = "exact")]
+    pub correct: f64,
     /// Tokens.
     #[serde(with = "exact")]
     pub tokens: f64,
@@ -104,14 +100,12 @@ pub struct Best {
     pub step: u64,
 }
 
-/// Which of two scores is better.
+/// Which of two scores is better. Every score so far is a loss; a file says so in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// The lower one, as for a loss.
+    /// The lower one.
     Min,
-    /// The higher one, as for BLEU.
-    Max,
 }
 
 impl Direction {
@@ -119,7 +113,6 @@ impl Direction {
     pub fn name(self) -> &'static str {
         match self {
             Direction::Min => "min",
-            Direction::Max => "max",
         }
     }
 }

@@ -63,6 +63,11 @@ impl Layout {
         &self.segments
     }
 
+    /// One parameter's place.
+    pub fn segment(&self, id: ParamId) -> &Segment {
+        &self.segments[id.0]
+    }
+
     /// Elements of the flat tensors, the gaps between segments included.
     pub fn len(&self) -> usize {
         self.len

@@ -111,24 +111,17 @@ pub fn gemm_columns(
             format!("cannot multiply [{m}, {k}] by [{k2}, {n}]"),
         ));
     }
-    let matrix = |ptr, dtype, ld| Matrix {
-        ptr,
-        dtype,
-        ld,
-        stride: 0,
-    };
+    let matrix = |ptr, dtype, ld| Matrix { ptr, dtype, ld };
     gpu.gemm(&Gemm {
         trans_a: b.mat.transposed,
         trans_b: a.mat.transposed,
         m: n,
         n: m,
         k,
-        alpha: 1.0,
         a: matrix(b.mat.ptr, b.mat.dtype, b.width),
         b: matrix(a.mat.ptr, a.mat.dtype, a.width),
         beta: f32::from(u8::from(accumulate)),
         c: matrix(c.0, c_dtype, c.1),
-        batch: 1,
     })
 }
 
@@ -235,20 +228,16 @@ pub fn sum_all(gpu: &Arc<Gpu>, kernel: &str, x: &Tensor, factor: f32) -> Result<
     if blocks > 1 {
         return sum_all(gpu, "sum", &sums, factor);
     }
-    scaled(gpu, &sums, factor)
+    scaled(gpu, &sums, factor)?.reshape(Shape::default())
 }
 
-/// An f32 scalar times a constant.
+/// A tensor times a constant.
 ///
 /// # Errors
 /// If the device fails.
 pub fn scaled(gpu: &Arc<Gpu>, x: &Tensor, factor: f32) -> Result<Tensor> {
-    let y = Tensor::on_gpu(gpu, DType::F32, Shape::default())?;
-    let args = [
-        x.ptr()?.into(),
-        gpu.constant(factor)?.into(),
-        y.ptr()?.into(),
-    ];
-    per_element(gpu, "mul", DType::F32, &args, 1)?;
+    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
+    let args = [x.ptr()?.into(), y.ptr()?.into(), factor.into()];
+    per_element(gpu, "scale", x.dtype(), &args, x.numel())?;
     Ok(y)
 }

@@ -1,7 +1,7 @@
 //! Which curves the page shows.
 
-use super::marks::Mark;
-use super::svg::{Chart, Series, Stroke};
+use super::marks::{Mark, Series, Stroke};
+use super::svg::Chart;
 use super::text::Unit;
 use super::{EpochPoint, RunData, StepPoint};
 

@@ -1,9 +1,41 @@
-//! Shapes of the points on a line, so that runs differ without their colours, and legend entries.
+//! Lines of charts: their strokes, the shapes of their points (so that runs differ without their
+//! colours), and legend entries.
 
 use std::fmt::Write;
 
-use super::svg::{COLOURS, Stroke};
 use super::text::escape;
+
+/// Colours that the style sheet has.
+pub const COLOURS: usize = 6;
+
+/// The look of a line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stroke {
+    /// Noisy values of steps, in the background.
+    Thin,
+    /// Values of steps, alone in their chart.
+    Fine,
+    /// Training means.
+    Dashed,
+    /// What matters most.
+    Bold,
+}
+
+impl Stroke {
+    /// Whether the line joins values of whole epochs.
+    pub fn is_epochs(self) -> bool {
+        matches!(self, Stroke::Dashed | Stroke::Bold)
+    }
+
+    pub fn class(self) -> &'static str {
+        match self {
+            Stroke::Thin => "thin",
+            Stroke::Fine => "fine",
+            Stroke::Dashed => "dashed",
+            Stroke::Bold => "bold",
+        }
+    }
+}
 
 /// The shape of a marker.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,6 +117,20 @@ impl Mark {
             ),
         }
     }
+}
+
+/// One line of a chart.
+#[derive(Clone, Debug)]
+pub struct Series {
+    pub name: String,
+    pub colour: usize,
+    /// The shape of its markers; a line without markers is dashed by it.
+    pub mark: Mark,
+    pub stroke: Stroke,
+    /// (x, y) by rising x; a NaN or infinite y is a gap.
+    pub points: Vec<(f64, f64)>,
+    /// Text beside the line's end, before its last value.
+    pub label: Option<String>,
 }
 
 /// An entry of a legend: a piece of the line with its marker, and a text.

@@ -1,6 +1,6 @@
 //! The range of an axis and its round ticks.
 
-use super::svg::Series;
+use super::marks::Series;
 
 /// Values leave the scale where they would stretch it to this many times what 96 % of them need.
 const FAR: f64 = 3.0;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::RunData;
-use super::svg::COLOURS;
+use super::marks::COLOURS;
 use super::text::escape;
 
 const STYLE: &str = include_str!("page.css");

@@ -5,52 +5,9 @@
 
 use std::fmt::Write;
 
-use super::marks::Mark;
+use super::marks::{COLOURS, Series, Stroke};
 use super::scale::{limits, ticks};
 use super::text::{Unit, escape, tick, value};
-
-/// The look of a line.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stroke {
-    /// Noisy values of steps, in the background.
-    Thin,
-    /// Values of steps, alone in their chart.
-    Fine,
-    /// Training means.
-    Dashed,
-    /// What matters most.
-    Bold,
-}
-
-impl Stroke {
-    /// Whether the line joins values of whole epochs.
-    pub fn is_epochs(self) -> bool {
-        matches!(self, Stroke::Dashed | Stroke::Bold)
-    }
-
-    pub fn class(self) -> &'static str {
-        match self {
-            Stroke::Thin => "thin",
-            Stroke::Fine => "fine",
-            Stroke::Dashed => "dashed",
-            Stroke::Bold => "bold",
-        }
-    }
-}
-
-/// One line of a chart.
-#[derive(Clone, Debug)]
-pub struct Series {
-    pub name: String,
-    pub colour: usize,
-    /// The shape of its markers; a line without markers is dashed by it.
-    pub mark: Mark,
-    pub stroke: Stroke,
-    /// (x, y) by rising x; a NaN or infinite y is a gap.
-    pub points: Vec<(f64, f64)>,
-    /// Text beside the line's end, before its last value.
-    pub label: Option<String>,
-}
 
 /// A line chart over steps or epochs.
 #[derive(Clone, Debug)]
@@ -66,8 +23,6 @@ pub struct Chart {
     pub size: (f64, f64),
 }
 
-/// Colours that the style sheet has.
-pub const COLOURS: usize = 6;
 /// Up to this many points of an epoch line get a marker each; the last one always does.
 const MARKERS: usize = 60;
 /// Height of a direct label.

@@ -1,16 +1,18 @@
 //! What a training session asks of the model that it trains.
 
-use super::checkpoint::import_adam;
 use super::device::Chosen;
+use super::memory;
+use super::model::Model;
 use super::progress::Progress;
-use super::scores::Scores;
+use super::scores::{Means, Scores};
 use super::settings::Config;
+use super::step::Step;
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
-use crate::nn::Layout;
-use crate::optim::Adam;
+use crate::optim::{Adam, AdamConfig, Clip};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Where a run's weights come from.
@@ -97,47 +99,17 @@ impl Weights {
             Weights::Given(model) | Weights::Saved { model, .. } => Some(model),
         }
     }
+}
 
-    /// Puts saved moments into an optimizer.
-    ///
-    /// # Errors
-    /// If a moment is missing or has another shape.
-    pub fn restore(&self, adam: &mut Adam, layout: &Layout) -> Result<()> {
-        match self {
-            Weights::Saved {
-                moments, adam_step, ..
-            } => import_adam(adam, layout, moments, *adam_step),
-            _ => Ok(()),
-        }
+impl Plan {
+    /// The counter of every random stream of a run that stands at `state`.
+    pub fn streams(&self, state: &TrainState) -> BTreeMap<String, u64> {
+        let by_step = self.step_streams.iter().map(|&name| (name, state.step));
+        by_step
+            .chain([("shuffle", state.epoch)])
+            .map(|(name, n)| (name.to_owned(), n))
+            .collect()
     }
-}
-
-/// What a job is made of.
-#[derive(Debug)]
-pub struct Parts<'a, J: Job> {
-    /// The resolved configuration.
-    pub config: &'a J::Config,
-    /// The data as it was read.
-    pub source: J::Source,
-    /// The vocabulary of the run that goes on or that lends its weights.
-    pub vocab: Option<J::Vocab>,
-    /// What the run starts from.
-    pub weights: Weights,
-    /// The device.
-    pub chosen: &'a Chosen,
-    /// The loss scale, in mixed precision.
-    pub scaler: Option<LossScaler>,
-    /// Where to tell of the model's size.
-    pub progress: &'a Progress,
-}
-
-/// Mean figures over the validation data.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Valid {
-    /// Loss in nats a token.
-    pub loss: f64,
-    /// Share of tokens predicted right.
-    pub accuracy: f64,
 }
 
 /// A text that an epoch leaves beside the curves.
@@ -153,6 +125,8 @@ pub struct Sample {
 pub trait Job: Sized {
     /// What `state.json` calls it, and the second half of the command's name.
     const PROGRAM: &'static str;
+    /// The settings that lower the memory of a step.
+    const MEMORY_SETTINGS: &'static str;
 
     /// The configuration.
     type Config: Config;
@@ -160,6 +134,10 @@ pub trait Job: Sized {
     type Source;
     /// The vocabulary.
     type Vocab;
+    /// The data as the model takes it.
+    type Data;
+    /// The model.
+    type Model: Model;
 
     // ---- starting ----------------------------------------------------------------------------
 
@@ -175,11 +153,39 @@ pub trait Job: Sized {
     /// If it is missing, damaged, or of another kind of model.
     fn read_vocab(folder: &RunFolder) -> Result<Self::Vocab>;
 
-    /// Makes data, model and optimizer, on their device, and tells of their sizes.
+    /// Makes the data, with the vocabulary of a saved model or of the data itself.
     ///
     /// # Errors
-    /// If the data does not suffice, the weights are another model's, or the device fails.
-    fn make(parts: Parts<Self>) -> Result<Self>;
+    /// If the data does not suffice.
+    fn data(
+        config: &Self::Config,
+        source: &Self::Source,
+        vocab: Option<Self::Vocab>,
+    ) -> Result<Self::Data>;
+
+    /// Bytes of a training step in f32.
+    fn step_bytes(config: &Self::Config, data: &Self::Data) -> u128;
+
+    /// A model with initial values.
+    ///
+    /// # Errors
+    /// For sizes that make no model.
+    fn model(config: &Self::Config, data: &Self::Data) -> Result<Self::Model>;
+
+    /// The optimizer's constants, and its clipping.
+    fn optimizer(config: &Self::Config) -> (AdamConfig, Clip);
+
+    /// What the log says of data, model and epochs.
+    fn describe(config: &Self::Config, data: &Self::Data, parameters: usize) -> String;
+
+    /// Joins the parts.
+    ///
+    /// # Errors
+    /// If the device fails or has not enough memory.
+    fn new(config: Self::Config, data: Self::Data, step: Step<Self::Model>) -> Result<Self>;
+
+    /// The model and its optimizer.
+    fn step(&self) -> &Step<Self::Model>;
 
     /// The text of `vocab.json`.
     fn vocab_text(&self) -> String;
@@ -210,19 +216,7 @@ pub trait Job: Sized {
     ///
     /// # Errors
     /// If the device fails.
-    fn validate(&self) -> Result<Option<Valid>>;
-
-    /// The weights under torch's names.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn weights(&self) -> Result<TensorFile>;
-
-    /// The optimizer's moments under the parameters' names.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn moments(&self) -> Result<TensorFile>;
+    fn validate(&self) -> Result<Option<Means>>;
 
     /// Something to look at of the model after `epoch` epochs. Weights that it cannot be made of
     /// are no reason to stop training: the inner error becomes a note.
@@ -230,4 +224,82 @@ pub trait Job: Sized {
     /// # Errors
     /// If the device fails.
     fn sample(&self, epoch: u64) -> Result<Result<Sample>>;
+}
+
+/// Makes data, model and optimizer of a run, on their device, and tells of their sizes.
+///
+/// # Errors
+/// If the data does not suffice, the weights are another model's, a step needs more memory than there
+/// is, or the device fails.
+pub fn make<J: Job>(
+    config: &J::Config,
+    source: &J::Source,
+    vocab: Option<J::Vocab>,
+    weights: &Weights,
+    device: (&Chosen, Option<LossScaler>),
+    progress: &Progress,
+) -> Result<J> {
+    let data = J::data(config, source, vocab)?;
+    let step = step::<J>(config, &data, weights, device)?;
+    let parameters = step.model().params().layout().parameters();
+    progress.line(&J::describe(config, &data, parameters));
+    J::new(config.clone(), data, step)
+}
+
+/// A model and its optimizer on their device.
+///
+/// # Errors
+/// As [`make`].
+pub fn step<J: Job>(
+    config: &J::Config,
+    data: &J::Data,
+    weights: &Weights,
+    (chosen, scaler): (&Chosen, Option<LossScaler>),
+) -> Result<Step<J::Model>> {
+    let mut model = initial::<J>(config, data, chosen)?;
+    if let Some(file) = weights.model() {
+        model.import(file)?;
+    }
+    let layout = model.params().layout();
+    let (constants, clip) = J::optimizer(config);
+    let mut adam = Adam::new::<f32>(constants, layout);
+    if let Weights::Saved {
+        moments, adam_step, ..
+    } = weights
+    {
+        layout.import(moments, "m.", &mut adam.m)?;
+        layout.import(moments, "v.", &mut adam.v)?;
+        adam.step = *adam_step;
+    }
+    let step = Step::new(model, adam, clip, config.common().seed);
+    match &chosen.gpu {
+        Some(gpu) => step.to_gpu(gpu, scaler),
+        None => Ok(step),
+    }
+}
+
+/// A model with initial values, once it is known that a step has the memory it needs.
+fn initial<J: Job>(config: &J::Config, data: &J::Data, chosen: &Chosen) -> Result<J::Model> {
+    if chosen.gpu.is_none() {
+        memory::check(J::step_bytes(config, data), J::MEMORY_SETTINGS)?;
+    }
+    J::model(config, data)
+}
+
+/// A model with the weights of a checkpoint, on the device where it will be scored.
+///
+/// # Errors
+/// As [`make`].
+pub fn trained<J: Job>(
+    config: &J::Config,
+    data: &J::Data,
+    weights: &TensorFile,
+    chosen: &Chosen,
+) -> Result<J::Model> {
+    let mut model = initial::<J>(config, data, chosen)?;
+    model.import(weights)?;
+    if let Some(gpu) = &chosen.gpu {
+        model.params_mut().to_gpu(gpu, chosen.mixed)?;
+    }
+    Ok(model)
 }

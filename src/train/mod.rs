@@ -1,15 +1,17 @@
 //! Training: the configuration of a run, and the loop that carries it out.
 
-pub mod checkpoint;
 pub mod config_file;
 pub mod device;
+pub mod graph;
 pub mod interrupt;
 pub mod job;
 pub mod keys;
 pub mod memory;
+pub mod model;
 pub mod progress;
 pub mod scores;
 pub mod session;
 pub mod settings;
 pub mod start;
-pub mod updater;
+pub mod step;
+pub mod timing;

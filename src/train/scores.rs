@@ -1,5 +1,7 @@
 //! The figures of a batch.
 
+use super::model::Loss;
+use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::optim::adam_gpu::GpuAdamStep;
 
@@ -24,6 +26,23 @@ pub struct Scores {
 }
 
 impl Scores {
+    /// The figures of a loss, once it is computed.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn of(loss: &Loss) -> Result<Self> {
+        let ce = loss.ce.value().item()?;
+        Ok(Scores {
+            loss: ce,
+            ce,
+            correct: loss.correct.item()? as usize,
+            tokens: loss.tokens as f64,
+            grad_norm: 0.0,
+            scaler: None,
+            skipped: false,
+        })
+    }
+
     /// Takes over what the optimizer of a GPU left.
     pub(crate) fn add_optimizer(&mut self, left: GpuAdamStep, mixed: bool) {
         self.grad_norm = left.norm;
@@ -31,5 +50,37 @@ impl Scores {
             self.scaler = Some(left.scaler);
             self.skipped = left.skipped;
         }
+    }
+}
+
+/// Mean figures over many batches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Means {
+    /// Cross-entropy in nats a token.
+    pub loss: f64,
+    /// Share of tokens predicted right.
+    pub accuracy: f64,
+}
+
+impl Means {
+    /// Scores batch after batch; none without a token.
+    ///
+    /// # Errors
+    /// Those of `score`.
+    pub fn over<B>(
+        batches: impl IntoIterator<Item = B>,
+        mut score: impl FnMut(B) -> Result<Scores>,
+    ) -> Result<Option<Self>> {
+        let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
+        for batch in batches {
+            let scores = score(batch)?;
+            loss += scores.ce * scores.tokens;
+            correct += scores.correct as f64;
+            tokens += scores.tokens;
+        }
+        Ok((tokens > 0.0).then(|| Means {
+            loss: loss / tokens,
+            accuracy: correct / tokens,
+        }))
     }
 }

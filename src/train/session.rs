@@ -4,16 +4,16 @@
 use super::device;
 use super::interrupt;
 use super::job::{Begin, Job, Plan, Request};
+use super::model::Model;
 use super::progress::{Progress, Shown, clock};
 use super::scores::Scores;
 use super::settings::{Config, Precision};
-use super::start;
+use super::start::{self, Started};
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::files::metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
 use crate::files::run::RunFolder;
 use crate::files::state::{Best, Direction, EpochSums, TrainState};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,8 @@ pub fn run<J: Job>(
         Begin::Resume => Precision::Auto,
     };
     let chosen = device::choose(common.device, precision)?;
-    let mut session = start::start::<J>(request, progress, chosen, load)?;
+    let started = start::start::<J>(&request, &progress, chosen, load)?;
+    let mut session = Session::new(started, request.resume_out, progress);
     let ended = session.train();
     session.progress.finish();
     ended?;
@@ -59,28 +60,45 @@ pub fn run<J: Job>(
 }
 
 /// A run under way.
-pub(super) struct Session<J> {
-    pub(super) job: J,
-    pub(super) plan: Plan,
-    pub(super) folder: RunFolder,
+struct Session<J> {
+    job: J,
+    plan: Plan,
+    folder: RunFolder,
     /// What `--out` has to name for `--resume`.
-    pub(super) resume_out: PathBuf,
-    pub(super) state: TrainState,
-    pub(super) metrics: MetricsWriter,
-    pub(super) progress: Progress,
+    resume_out: PathBuf,
+    state: TrainState,
+    metrics: MetricsWriter,
+    progress: Progress,
     /// When this process began to train.
-    pub(super) started: Instant,
+    started: Instant,
     /// Training time of earlier processes.
-    pub(super) earlier: f64,
+    earlier: f64,
     /// Training time of the finished epochs.
-    pub(super) epochs_took: f64,
+    epochs_took: f64,
     /// Steps of earlier processes.
-    pub(super) first_step: u64,
+    first_step: u64,
     /// Tokens that this process has trained on.
-    pub(super) tokens: f64,
+    tokens: f64,
 }
 
 impl<J: Job> Session<J> {
+    fn new(started: Started<J>, resume_out: PathBuf, progress: Progress) -> Self {
+        Session {
+            job: started.job,
+            plan: started.plan,
+            folder: started.folder,
+            resume_out,
+            earlier: started.state.elapsed_seconds,
+            first_step: started.state.step,
+            state: started.state,
+            metrics: started.metrics,
+            progress,
+            started: Instant::now(),
+            epochs_took: started.epochs_took,
+            tokens: 0.0,
+        }
+    }
+
     // ---- the loop --------------------------------------------------------------------------
 
     fn train(&mut self) -> Result<()> {
@@ -153,8 +171,7 @@ impl<J: Job> Session<J> {
         self.tokens += tokens;
         let sums = &mut self.state.epoch_sums;
         sums.loss += scores.loss * weight;
-        sums.ce += scores.ce * weight;
-        sums.accuracy += scores.correct as f64;
+        sums.correct += scores.correct as f64;
         sums.tokens += tokens;
         self.state.step += 1;
         self.state.step_in_epoch += 1;
@@ -246,8 +263,9 @@ impl<J: Job> Session<J> {
 
     fn save(&mut self) -> Result<()> {
         self.state.elapsed_seconds = self.elapsed();
-        self.state.streams = streams(&self.plan, &self.state);
-        let (weights, moments) = (self.job.weights()?, self.job.moments()?);
+        self.state.streams = self.plan.streams(&self.state);
+        let step = self.job.step();
+        let (weights, moments) = (step.model().export()?, step.moments()?);
         self.folder
             .save_checkpoint(&weights, &moments, &self.state)?;
         Ok(())
@@ -291,7 +309,7 @@ impl<J: Job> Session<J> {
     fn means(&self) -> (f64, f64) {
         let sums = &self.state.epoch_sums;
         let weight = sums.tokens / self.plan.unit;
-        (sums.loss / weight, sums.accuracy / sums.tokens)
+        (sums.loss / weight, sums.correct / sums.tokens)
     }
 
     fn elapsed(&self) -> f64 {
@@ -353,15 +371,6 @@ impl<J: Job> Session<J> {
             rate: self.rate(),
         }
     }
-}
-
-/// The counter of every random stream: some are numbered by step, orders of the data by epoch.
-pub(super) fn streams(plan: &Plan, state: &TrainState) -> BTreeMap<String, u64> {
-    let by_step = plan.step_streams.iter().map(|&name| (name, state.step));
-    by_step
-        .chain([("shuffle", state.epoch)])
-        .map(|(name, n)| (name.to_owned(), n))
-        .collect()
 }
 
 /// A duration for people; what no clock can show is the longest.

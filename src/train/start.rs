@@ -1,9 +1,8 @@
 //! How a run starts, whatever the model: data, weights, saved state, and only then its folder.
 
 use super::device::Chosen;
-use super::job::{Begin, Job, Parts, Request, Weights};
+use super::job::{Begin, Job, Plan, Request, Weights, make};
 use super::progress::Progress;
-use super::session::{Session, streams};
 use super::settings::{Config, Precision};
 use crate::error::{Error, Result};
 use crate::files::metrics::{self, Event, MetricsWriter};
@@ -12,22 +11,32 @@ use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
 use serde_json::Value;
 use std::path::Path;
-use std::time::Instant;
+
+/// A run whose data, model and folder are there.
+pub(super) struct Started<J> {
+    pub(super) job: J,
+    pub(super) plan: Plan,
+    pub(super) folder: RunFolder,
+    pub(super) state: TrainState,
+    pub(super) metrics: MetricsWriter,
+    /// Training time of the finished epochs.
+    pub(super) epochs_took: f64,
+}
 
 /// Reads and checks everything, takes the device's memory, and only then makes or changes the run's
 /// folder.
 pub(super) fn start<J: Job>(
-    request: Request<J::Config>,
-    progress: Progress,
+    request: &Request<J::Config>,
+    progress: &Progress,
     chosen: Chosen,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
-) -> Result<Session<J>> {
+) -> Result<Started<J>> {
     match &request.begin {
         Begin::New { force, init_from } => {
             let init = init_from.as_deref();
-            new_run(&request, *force, init, progress, &chosen, load)
+            new_run(request, *force, init, progress, &chosen, load)
         }
-        Begin::Resume => resumed_run(&request, progress, chosen, load),
+        Begin::Resume => resumed_run(request, progress, chosen, load),
     }
 }
 
@@ -35,12 +44,12 @@ fn new_run<J: Job>(
     request: &Request<J::Config>,
     force: bool,
     init_from: Option<&Path>,
-    progress: Progress,
+    progress: &Progress,
     chosen: &Chosen,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
-) -> Result<Session<J>> {
+) -> Result<Started<J>> {
     progress.line(&chosen.line());
-    let source = load(&progress)?;
+    let source = load(progress)?;
     let (weights, vocab) = match init_from {
         Some(path) => init::<J>(path)?,
         None => (Weights::Fresh, None),
@@ -48,46 +57,34 @@ fn new_run<J: Job>(
     let seed = request.config.common().seed;
     let mut state = TrainState::new(J::PROGRAM, seed, J::sha256(&source).to_owned());
     state.loss_scaler = chosen.mixed.then_some(LossScaler::FIRST);
-    let job = J::make(Parts {
-        config: &request.config,
-        source,
-        vocab,
-        weights,
-        chosen,
-        scaler: state.loss_scaler,
-        progress: &progress,
-    })?;
+    let device = (chosen, state.loss_scaler);
+    let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
     let folder = RunFolder::create(&request.out, force)?;
     folder.write_config(&request.config_text)?;
     folder.write_vocab(&job.vocab_text())?;
-    join(job, request, folder, state, progress)
+    join(job, folder, state)
 }
 
 fn resumed_run<J: Job>(
     request: &Request<J::Config>,
-    progress: Progress,
+    progress: &Progress,
     mut chosen: Chosen,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
-) -> Result<Session<J>> {
-    let source = load(&progress)?;
+) -> Result<Started<J>> {
+    let source = load(progress)?;
     let folder = RunFolder::resume(&request.out)?;
     let last = folder.last()?;
     let state = load_state::<J>(&last, &source)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
-    let job = J::make(Parts {
-        config: &request.config,
-        source,
-        vocab: Some(J::read_vocab(&folder)?),
-        weights: Weights::Saved {
-            model: load_weights(&last.join(MODEL))?,
-            moments: TensorFile::load(&last.join(OPTIMIZER))?,
-            adam_step: state.adam_step,
-        },
-        chosen: &chosen,
-        scaler: state.loss_scaler.filter(|_| chosen.mixed),
-        progress: &progress,
-    })?;
+    let vocab = Some(J::read_vocab(&folder)?);
+    let weights = Weights::Saved {
+        model: load_weights(&last.join(MODEL))?,
+        moments: TensorFile::load(&last.join(OPTIMIZER))?,
+        adam_step: state.adam_step,
+    };
+    let device = (&chosen, state.loss_scaler.filter(|_| chosen.mixed));
+    let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
     check_state(&last, &state, &job)?;
     // All is read and fits: only now the folder changes.
     folder.write_config(&request.config_text)?;
@@ -101,29 +98,17 @@ fn resumed_run<J: Job>(
     progress.line(&format!(
         "resuming {out} at step {step} ({epoch} epochs done)"
     ));
-    join(job, request, folder, state, progress)
+    join(job, folder, state)
 }
 
-fn join<J: Job>(
-    job: J,
-    request: &Request<J::Config>,
-    folder: RunFolder,
-    state: TrainState,
-    progress: Progress,
-) -> Result<Session<J>> {
-    Ok(Session {
+fn join<J: Job>(job: J, folder: RunFolder, state: TrainState) -> Result<Started<J>> {
+    Ok(Started {
         plan: job.plan(),
         job,
         metrics: MetricsWriter::append(&folder.metrics_path())?,
-        resume_out: request.resume_out.clone(),
-        earlier: state.elapsed_seconds,
         epochs_took: epochs_took(&folder)?,
-        started: Instant::now(),
-        first_step: state.step,
-        tokens: 0.0,
         folder,
         state,
-        progress,
     })
 }
 
@@ -204,7 +189,7 @@ fn check_state<J: Job>(checkpoint: &Path, state: &TrainState, job: &J) -> Result
         && state.adam_step.checked_add(skipped) == Some(state.step)
         && state.seed == plan.seed
         && (0.0..1e12).contains(&state.elapsed_seconds)
-        && state.streams == streams(&plan, state);
+        && state.streams == plan.streams(state);
     if fits {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 use rnnx::Result;
 use rnnx::data::corpus::Corpus;
 use rnnx::data::vocab::CharVocab;
-use rnnx::programs::charlm::data::{CharData, Split};
+use rnnx::programs::charlm::data::{CharBatch, CharData, Division};
 use rnnx::rng::{Purpose, Stream};
 
 use super::{assert_fails, folder, spec};
@@ -24,7 +24,7 @@ fn counting(chars: usize) -> Corpus {
 fn windows_and_batches_by_hand() -> Result<()> {
     // 50 characters, 0.3 validate: 35 train, 8 windows of 4 (3 left over); 15 validate, 3 windows.
     let data = CharData::new(&counting(50), 0.3, 3, 3)?;
-    let split = Split {
+    let split = Division {
         train_chars: 35,
         valid_chars: 15,
         train_windows: 8,
@@ -38,35 +38,36 @@ fn windows_and_batches_by_hand() -> Result<()> {
     assert_eq!(data.epoch_order(1, 0, false), (0..8).collect::<Vec<u32>>());
     assert_eq!(data.valid_order(), [0, 1, 2]);
 
-    let (mut inputs, mut targets) = (Vec::new(), Vec::new());
-    data.train_batch(&[7, 0, 2], &mut inputs, &mut targets);
+    let ids = |batch: CharBatch| -> Result<[Vec<u32>; 2]> {
+        Ok([batch.ids.data()?.to_vec(), batch.targets.data()?.to_vec()])
+    };
     // Windows start at 28, 0 and 8; rows are time steps.
+    let batch = data.train_batch(&[7, 0, 2])?;
+    assert_eq!(batch.ids.dims(), [3, 3]);
+    let [inputs, targets] = ids(batch)?;
     assert_eq!(inputs, [8, 0, 8, 9, 1, 9, 0, 2, 0]);
     assert_eq!(targets, [9, 1, 9, 0, 2, 0, 1, 3, 1]);
-    // The buffers serve again, for a smaller batch too, and are not allocated anew.
-    let at = (inputs.as_ptr(), targets.as_ptr());
-    data.valid_batch(&[1, 2], &mut inputs, &mut targets);
+    let [inputs, targets] = ids(data.valid_batch(&[1, 2])?)?;
     assert_eq!(inputs, [9, 3, 0, 4, 1, 5]);
     assert_eq!(targets, [0, 4, 1, 5, 2, 6]);
-    data.train_batch(&[1, 1, 1], &mut inputs, &mut targets);
+    let [inputs, _] = ids(data.train_batch(&[1, 1, 1])?)?;
     assert_eq!(inputs, [4, 4, 4, 5, 5, 5, 6, 6, 6]);
-    assert_eq!((inputs.as_ptr(), targets.as_ptr()), at);
     Ok(())
 }
 
 #[test]
 fn the_default_split_of_the_embedded_corpus() -> Result<()> {
-    let split = Split {
+    let split = Division {
         train_chars: 5_700_000,
         valid_chars: 300_000,
         train_windows: 22_178, // 5_700_000 / 257
         valid_windows: 1_167,
         steps_per_epoch: 43,
     };
-    assert_eq!(Split::new(6_000_000, 0.05, 256, 512)?, split);
+    assert_eq!(Division::new(6_000_000, 0.05, 256, 512)?, split);
     // floor in f64, as Python's int(10 * (1 - 0.9)): 1 - 0.9 is a little less than 0.1.
-    assert_eq!(Split::new(10, 0.9, 1, 1)?.train_chars, 0);
-    assert_eq!(Split::new(1001, 0.05, 1, 1)?.train_chars, 950);
+    assert_eq!(Division::new(10, 0.9, 1, 1)?.train_chars, 0);
+    assert_eq!(Division::new(1001, 0.05, 1, 1)?.train_chars, 950);
     Ok(())
 }
 

@@ -1,16 +1,19 @@
 //! The emulated device: what it catches, its primitives, and every kernel under several schedules.
 
 mod adam;
+mod add_bias;
 mod attention;
-mod cast_dropout;
+mod cast;
 mod concat;
 mod device;
+mod dropout;
 mod elementwise;
+mod embedding;
 mod faults;
 mod gemm;
 mod packed;
 mod primitives;
 mod recurrent;
+mod reduce;
 mod softmax_xent;
-mod sums;
 mod support;

@@ -12,8 +12,7 @@ fn full() -> TrainState {
     let mut full = state(u64::MAX);
     full.epoch_sums = EpochSums {
         loss: 0.1 + 0.2,
-        ce: f64::from_bits(1),
-        accuracy: 123_456.789_012_345_67,
+        correct: 123_456.789_012_345_67,
         tokens: 1e300 / 3.0,
     };
     full.adam_step = 3;
@@ -98,7 +97,7 @@ fn each_missing_or_unknown_field_is_named() {
         check(&value, &format!("missing field `{field}`"));
     }
     for (part, field) in [
-        ("epoch_sums", "ce"),
+        ("epoch_sums", "accuracy"),
         ("loss_scaler", "scale"),
         ("best", "direction"),
     ] {
@@ -115,6 +114,19 @@ fn each_missing_or_unknown_field_is_named() {
     let mut value = whole.clone();
     value["best"]["direction"] = json!("up");
     check(&value, "unknown variant `up`");
+    value["best"]["direction"] = json!("max");
+    check(&value, "unknown variant `max`, expected `min`");
+}
+
+#[test]
+fn a_sum_that_only_older_files_have_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    full().save(&path).unwrap();
+    let mut old: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    old["epoch_sums"]["ce"] = json!("1.5");
+    fs::write(&path, old.to_string()).unwrap();
+    assert_eq!(TrainState::load(&path).unwrap(), full());
 }
 
 #[test]

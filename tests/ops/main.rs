@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod add_bias;
 mod attention;
 mod cast;
 mod concat;
@@ -16,6 +17,7 @@ mod lstm;
 mod matmul;
 mod reduce;
 mod rnn;
+mod slice;
 mod softmax_xent;
 mod tape;
 

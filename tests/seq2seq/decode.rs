@@ -6,6 +6,7 @@ use rnnx::data::words::{EOS, PAD, SOS, UNK};
 use rnnx::programs::seq2seq::data::SourceBatch;
 use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes, Source};
+use rnnx::train::model::Model;
 
 const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     source_vocab: 12,
@@ -49,7 +50,7 @@ fn score(model: &Seq2Seq, source: &[u32], tokens: &[u32], ended: bool) -> f64 {
     let (mut last, mut sum, mut steps) = (SOS, 0.0, 0.0);
     for &token in tokens.iter().chain(ended.then_some(&EOS)) {
         let out = model.step(&mut tape, &params, &from, &[last]).unwrap();
-        from.state = out.state;
+        from = out.state;
         let logits = out.logits.value().data::<f32>().unwrap();
         let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
         sum += f64::from(logits[token as usize]) - total.ln();

@@ -4,6 +4,7 @@
 use super::{Noise, batch, for_each_kind, pass, random_pairs};
 use rnnx::programs::seq2seq::model::{Seq2Seq, Seq2SeqSizes};
 use rnnx::rng::{Purpose, Stream};
+use rnnx::train::model::Model;
 
 /// Central differences with step 1e-5: truncation 1e-10, rounding 1e-11, relative to 1.
 const DIFFERENCE: f64 = 1e-8;

@@ -8,6 +8,7 @@ use rnnx::programs::seq2seq::data::SeqBatch;
 use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
 use rnnx::programs::seq2seq::model::{Inputs, ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::tensor::Tensor;
+use rnnx::train::model::Model;
 use serde_json::Value;
 
 /// f64 against PyTorch's f64: only the order of sums differs.

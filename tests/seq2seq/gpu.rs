@@ -6,10 +6,11 @@ use rnnx::device::emulated::Emulated;
 use rnnx::files::state::LossScaler;
 use rnnx::files::tensors::TensorFile;
 use rnnx::optim::{Adam, AdamConfig, Clip};
-use rnnx::programs::charlm::step::Scores;
 use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
-use rnnx::programs::seq2seq::step::{Seq2SeqStep, Seq2SeqStepConfig};
+use rnnx::train::model::Model;
+use rnnx::train::scores::Scores;
+use rnnx::train::step::Step;
 use std::sync::Arc;
 
 /// f32 on both sides: other orders of sums, and activations of other polynomials.
@@ -28,7 +29,7 @@ fn gpu() -> Arc<Gpu> {
     Gpu::new(Emulated::new(0))
 }
 
-fn step(kind: ModelKind, teacher_forcing: f64) -> Seq2SeqStep {
+fn step(kind: ModelKind, teacher_forcing: f64) -> Step<Seq2Seq> {
     let model = Seq2Seq::new::<f32>(kind, SIZES, 5).unwrap();
     // A large epsilon keeps an update proportional to the gradient's moments, so that it shows the
     // gradient's own error.
@@ -41,23 +42,19 @@ fn step(kind: ModelKind, teacher_forcing: f64) -> Seq2SeqStep {
         max: 0.5,
         epsilon: 1e-6,
     };
-    let config = Seq2SeqStepConfig {
-        dropout: 0.3,
-        clip,
-        seed: 2,
-        teacher_forcing,
-    };
-    Seq2SeqStep::new(model, adam, config)
+    let model = model.with_dropout(0.3);
+    Step::new(model.with_teacher_forcing(teacher_forcing), adam, clip, 2)
 }
 
 /// Two training steps: their scores, and the weights after them.
-fn two_steps(mut step: Seq2SeqStep) -> (Vec<Scores>, TensorFile) {
+fn two_steps(mut step: Step<Seq2Seq>) -> (Vec<Scores>, TensorFile) {
     let pairs = random_pairs(SIZES, 10, 6);
     let scores = (0..2).map(|n| {
         let pairs = &pairs[5 * n..][..5];
-        step.train(&batch(pairs), n as u64).unwrap()
+        let inputs = step.model().inputs(&batch(pairs)).unwrap();
+        step.train(&inputs, n as u64).unwrap()
     });
-    (scores.collect(), step.weights().unwrap())
+    (scores.collect(), step.model().export().unwrap())
 }
 
 fn compare(kind: ModelKind, teacher: f64, scaler: Option<LossScaler>, tolerance: f64) {

@@ -4,7 +4,8 @@ use super::{Pairs, batch, for_each_kind, random_pairs};
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
 use rnnx::programs::seq2seq::model::{Seq2Seq, Seq2SeqSizes};
-use rnnx::programs::seq2seq::step::{Seq2SeqStep, Seq2SeqStepConfig, evaluate};
+use rnnx::train::model::Model;
+use rnnx::train::step::{Step, score};
 
 const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     source_vocab: 40,
@@ -24,20 +25,16 @@ fn each_model_learns_32_pairs_by_heart() {
     for_each_kind(|kind| {
         let model = Seq2Seq::new::<f32>(kind, SIZES, 1).unwrap();
         let adam = Adam::new::<f32>(AdamConfig::torch(5e-3), model.params().layout());
-        let config = Seq2SeqStepConfig {
-            dropout: 0.0,
-            clip: Clip::Global {
-                max: 5.0,
-                epsilon: 1e-6,
-            },
-            seed: 1,
-            teacher_forcing: 1.0,
+        let clip = Clip::Global {
+            max: 5.0,
+            epsilon: 1e-6,
         };
-        let mut step = Seq2SeqStep::new(model, adam, config);
+        let batch = model.inputs(&batch).unwrap();
+        let mut step = Step::new(model, adam, clip, 1);
         for n in 0..STEPS {
             step.train(&batch, n).unwrap();
         }
-        let scores = evaluate(step.model(), &batch).unwrap();
+        let scores = score(step.model(), &batch).unwrap();
         assert_eq!(
             scores.correct as f64, scores.tokens,
             "{kind}: loss {}",

@@ -9,11 +9,10 @@ mod learn;
 
 use rnnx::autograd::Tape;
 use rnnx::programs::seq2seq::data::SeqBatch;
-use rnnx::programs::seq2seq::model::{
-    Dropout, Inputs, ModelKind, Seq2Seq, Seq2SeqSizes, TeacherForcing,
-};
+use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
+use rnnx::train::model::{Draws, Model};
 
 /// A number type the models are run in.
 trait Number: rnnx::tensor::Stored + rnnx::device::Dispatch {}
@@ -54,30 +53,15 @@ struct Noise {
     teacher: Option<f64>,
 }
 
-impl Noise {
-    fn plans(self) -> (Option<Dropout>, Option<TeacherForcing>) {
-        let stream = |purpose| Stream::new(9, purpose, 3);
-        let dropout = self.dropout.map(|p| Dropout {
-            p,
-            stream: stream(Purpose::Dropout),
-        });
-        let teacher = self.teacher.map(|ratio| TeacherForcing {
-            ratio,
-            stream: stream(Purpose::TeacherForcing),
-        });
-        (dropout, teacher)
-    }
-}
-
 fn pass<T: Number>(model: &Seq2Seq, batch: &SeqBatch, noise: Noise) -> Pass {
     let flat = Tensor::zeros::<T>([model.params().layout().len()]);
     let mut tape = Tape::with_flat_gradients(flat);
     let params = model.params().bind(&mut tape).unwrap();
-    let inputs = Inputs::new(batch, model.vocab(), None).unwrap();
-    let (dropout, teacher) = noise.plans();
-    let (dropout, teacher) = (dropout.as_ref(), teacher.as_ref());
-    let loss = model.loss(&mut tape, &params, &inputs, dropout, teacher);
-    let loss = loss.unwrap().loss;
+    let inputs = model.inputs(batch).unwrap();
+    let model = model.clone().with_dropout(noise.dropout.unwrap_or(0.0));
+    let model = model.with_teacher_forcing(noise.teacher.unwrap_or(1.0));
+    let loss = model.loss(&mut tape, &params, &inputs, Some(&Draws::new(9, 3)));
+    let loss = loss.unwrap().ce;
     let seed = Tensor::scalar(T::ONE);
     Pass {
         loss: loss.value().item().unwrap(),

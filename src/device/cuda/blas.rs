@@ -82,8 +82,10 @@ impl Blas {
         let Some(c) = Call::new(gemm)? else {
             return Ok(());
         };
-        let (alpha, beta) = (ptr::from_ref(&gemm.alpha), ptr::from_ref(&gemm.beta));
-        let (alpha, beta) = (alpha.cast(), beta.cast());
+        let (alpha, beta) = (
+            ptr::from_ref(&1.0f32).cast(),
+            ptr::from_ref(&gemm.beta).cast(),
+        );
         let [a, b, out] = [gemm.a, gemm.b, gemm.c].map(|x| x.ptr.address() as *mut c_void);
         let (compute, algorithm) = (Compute::CUBLAS_COMPUTE_32F, Algorithm::CUBLAS_GEMM_DFALT);
         let f = &self.functions;
@@ -93,29 +95,17 @@ impl Blas {
         // and read before the call returns; the matrices are the caller's affair, as a kernel's
         // memory is.
         let result = unsafe {
-            if c.batch == 1 {
-                blas!(
-                    f,
-                    cublasGemmEx(
-                        handle, c.op_a, c.op_b, c.m, c.n, c.k, alpha, a, c.a.kind, c.a.ld, b,
-                        c.b.kind, c.b.ld, beta, out, c.c.kind, c.c.ld, compute, algorithm,
-                    )
+            blas!(
+                f,
+                cublasGemmEx(
+                    handle, c.op_a, c.op_b, c.m, c.n, c.k, alpha, a, c.a.kind, c.a.ld, b, c.b.kind,
+                    c.b.ld, beta, out, c.c.kind, c.c.ld, compute, algorithm,
                 )
-            } else {
-                blas!(
-                    f,
-                    cublasGemmStridedBatchedEx(
-                        handle, c.op_a, c.op_b, c.m, c.n, c.k, alpha, a, c.a.kind, c.a.ld,
-                        c.a.stride, b, c.b.kind, c.b.ld, c.b.stride, beta, out, c.c.kind, c.c.ld,
-                        c.c.stride, c.batch, compute, algorithm,
-                    )
-                )
-            }
+            )
         };
         result.map_err(|e| match e {
             Error::Op { op, message } => {
-                let (m, n, k, batch) = (c.m, c.n, c.k, c.batch);
-                let sizes = format!("m {m}, n {n}, k {k}, batch {batch}");
+                let sizes = format!("m {}, n {}, k {}", c.m, c.n, c.k);
                 Error::op("gemm", format!("{sizes}: {op}: {message}"))
             }
             other => other,
@@ -151,7 +141,6 @@ struct Call {
     a: Operand,
     b: Operand,
     c: Operand,
-    batch: i32,
 }
 
 /// The numbers of a matrix.
@@ -159,19 +148,14 @@ struct Call {
 struct Operand {
     kind: Type,
     ld: i32,
-    stride: i64,
 }
 
 impl Call {
     /// `None` if there is nothing to compute.
     fn new(g: &Gemm) -> Result<Option<Self>> {
-        if g.batch == 0
-            || g.a.dtype != g.b.dtype
-            || (g.c.dtype != DType::F32 && g.c.dtype != g.a.dtype)
-        {
+        if g.a.dtype != g.b.dtype || (g.c.dtype != DType::F32 && g.c.dtype != g.a.dtype) {
             let types = [g.a.dtype, g.b.dtype, g.c.dtype];
-            let message = format!("batch {}, data types {types:?}", g.batch);
-            return Err(Error::op("gemm", message));
+            return Err(Error::op("gemm", format!("data types {types:?}")));
         }
         let op = |trans| match trans {
             true => Operation::CUBLAS_OP_T,
@@ -187,7 +171,6 @@ impl Call {
             a: Operand::new("A", &g.a, stored(g.trans_a, g.m, g.k))?,
             b: Operand::new("B", &g.b, stored(g.trans_b, g.k, g.n))?,
             c: Operand::new("C", &g.c, g.m)?,
-            batch: int("batch", g.batch)?,
         };
         Ok((g.m > 0 && g.n > 0).then_some(call))
     }
@@ -211,10 +194,6 @@ impl Operand {
         Ok(Operand {
             kind,
             ld: int("leading dimension", matrix.ld)?,
-            stride: i64::try_from(matrix.stride).map_err(|_| {
-                let message = format!("{name} has a stride of {}", matrix.stride);
-                Error::op("gemm", message)
-            })?,
         })
     }
 }

@@ -13,45 +13,32 @@ pub fn gemm(memory: &mut Memory, g: &Gemm) -> Result<()> {
         Operand::new("B", g.b, g.trans_b, g.k, g.n)?,
     ];
     let c = Operand::new("C", g.c, false, g.m, g.n)?;
-    if g.batch == 0 || g.a.dtype != g.b.dtype || (g.c.dtype != DType::F32 && g.c.dtype != g.a.dtype)
-    {
+    if g.a.dtype != g.b.dtype || (g.c.dtype != DType::F32 && g.c.dtype != g.a.dtype) {
         let types = [g.a.dtype, g.b.dtype, g.c.dtype];
-        return Err(fail(format!("batch {}, data types {types:?}", g.batch)));
+        return Err(fail(format!("data types {types:?}")));
     }
-    c.check_apart(&a, g.batch)?;
-    c.check_apart(&b, g.batch)?;
-    if g.batch > 1 && g.c.stride < c.elements() {
-        return Err(fail(format!(
-            "C's stride {} makes its matrices overlap",
-            g.c.stride
-        )));
-    }
-    for i in 0..g.batch {
-        // op(A) by rows and op(B) by columns: a sum runs along both.
-        let rows = a.read(memory, i, true)?;
-        let columns = b.read(memory, i, false)?;
-        // With beta = 0 whatever C holds, NaN too, is not read.
-        let old = (g.beta != 0.0)
-            .then(|| c.read(memory, i, false))
-            .transpose()?;
-        let mut out = vec![0.0f32; g.m * g.n];
-        for (j, out) in out.chunks_mut(g.m.max(1)).enumerate() {
-            let column = &columns[j * g.k..][..g.k];
-            for (r, out) in out.iter_mut().enumerate() {
-                let row = &rows[r * g.k..][..g.k];
-                let sum = row
-                    .iter()
-                    .zip(column)
-                    .fold(0.0f32, |sum, (x, y)| sum + x * y);
-                *out = g.alpha * sum;
-                if let Some(old) = &old {
-                    *out += g.beta * old[j * g.m + r];
-                }
+    c.check_apart(&a)?;
+    c.check_apart(&b)?;
+    // op(A) by rows and op(B) by columns: a sum runs along both.
+    let rows = a.read(memory, true)?;
+    let columns = b.read(memory, false)?;
+    // With beta = 0 whatever C holds, NaN too, is not read.
+    let old = (g.beta != 0.0).then(|| c.read(memory, false)).transpose()?;
+    let mut out = vec![0.0f32; g.m * g.n];
+    for (j, out) in out.chunks_mut(g.m.max(1)).enumerate() {
+        let column = &columns[j * g.k..][..g.k];
+        for (r, out) in out.iter_mut().enumerate() {
+            let row = &rows[r * g.k..][..g.k];
+            *out = row
+                .iter()
+                .zip(column)
+                .fold(0.0f32, |sum, (x, y)| sum + x * y);
+            if let Some(old) = &old {
+                *out += g.beta * old[j * g.m + r];
             }
         }
-        c.write(memory, i, &out)?;
     }
-    Ok(())
+    c.write(memory, &out)
 }
 
 fn fail(message: String) -> Error {
@@ -101,7 +88,7 @@ impl Operand {
         })
     }
 
-    /// Elements from the first to the last of one matrix of the batch.
+    /// Elements from the first to the last.
     fn elements(&self) -> usize {
         let (height, width) = if self.trans {
             (self.columns, self.rows)
@@ -114,11 +101,10 @@ impl Operand {
         (width - 1) * self.matrix.ld + height
     }
 
-    fn check_apart(&self, other: &Operand, batch: usize) -> Result<()> {
+    fn check_apart(&self, other: &Operand) -> Result<()> {
         let range = |o: &Operand| {
             let first = o.matrix.ptr.address();
-            let elements = (batch - 1) * o.matrix.stride + o.elements();
-            first..first + (elements * o.size) as u64
+            first..first + (o.elements() * o.size) as u64
         };
         let (x, y) = (range(self), range(other));
         if x.start < y.end && y.start < x.end {
@@ -137,19 +123,10 @@ impl Operand {
         }
     }
 
-    fn place(&self, index: usize) -> (crate::device::driver::DevicePtr, usize) {
-        let first = self
-            .matrix
-            .ptr
-            .offset(index * self.matrix.stride * self.size);
-        (first, self.elements() * self.size)
-    }
-
-    /// op(X) of one matrix of the batch as f32, packed by rows or by columns.
-    fn read(&self, memory: &Memory, index: usize, by_rows: bool) -> Result<Vec<f32>> {
-        let (first, bytes) = self.place(index);
+    /// op(X) as f32, row by row or column by column.
+    fn read(&self, memory: &Memory, by_rows: bool) -> Result<Vec<f32>> {
         let stored = memory
-            .bytes("gemm", first, bytes)
+            .bytes("gemm", self.matrix.ptr, self.elements() * self.size)
             .map_err(|e| fail(format!("{}: {e}", self.name)))?;
         let element = |row, column| {
             let at = self.at(row, column);
@@ -176,11 +153,10 @@ impl Operand {
         Ok(out)
     }
 
-    /// Writes op(X), packed by columns; elements between the columns are left alone.
-    fn write(&self, memory: &mut Memory, index: usize, values: &[f32]) -> Result<()> {
-        let (first, bytes) = self.place(index);
+    /// Writes op(X), column by column; elements between the columns are left alone.
+    fn write(&self, memory: &mut Memory, values: &[f32]) -> Result<()> {
         let stored = memory
-            .bytes_mut("gemm", first, bytes)
+            .bytes_mut("gemm", self.matrix.ptr, self.elements() * self.size)
             .map_err(|e| fail(format!("{}: {e}", self.name)))?;
         for (i, &x) in values.iter().enumerate() {
             let at = self.at(i % self.rows, i / self.rows) * self.size;

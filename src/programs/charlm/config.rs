@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::model::CharLstmSizes;
+use crate::optim::Clip;
+
 pub use crate::train::device::{DeviceChoice, Precision};
 
 crate::settings! {
@@ -43,6 +46,28 @@ crate::settings! {
         clip_norm: f64 = 1.0, CLIP_NORM, fixed, "largest gradient norm that is not scaled down; 0 is no clipping";
         clip_mode: ClipMode = ClipMode::PerTensor, OneOf(&["per-tensor", "global"]), fixed, "what that norm is taken over: each tensor by itself, or all together";
         l2: f64 = 1e-4, Real(0.0, 1e3), fixed, "factor of the output kernel's sum of squares in the loss";
+    }
+}
+
+impl CharLmConfig {
+    /// The sizes of the model for a vocabulary of this size.
+    pub fn sizes(&self, vocab: usize) -> CharLstmSizes {
+        CharLstmSizes {
+            vocab,
+            embedding: self.embedding_dim,
+            hidden: self.hidden_size,
+            layers: self.num_layers,
+        }
+    }
+
+    /// Gradient clipping.
+    pub fn clip(&self) -> Clip {
+        let max = self.clip_norm;
+        match self.clip_mode {
+            _ if max == 0.0 => Clip::Off,
+            ClipMode::PerTensor => Clip::PerTensor { max },
+            ClipMode::Global => Clip::Global { max, epsilon: 0.0 },
+        }
     }
 }
 

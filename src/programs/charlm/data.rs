@@ -1,4 +1,4 @@
-//! Split, windows and batches of a character corpus.
+//! Training and validation part, windows and batches of a character corpus.
 //!
 //! The first part of the text trains, the rest validates. Each part is cut into windows of
 //! T + 1 characters that do not overlap: window w starts at w * (T + 1), its first T characters
@@ -6,12 +6,15 @@
 
 use crate::data::corpus::Corpus;
 use crate::data::vocab::CharVocab;
+use crate::device::Gpu;
 use crate::rng::{Purpose, Stream};
+use crate::tensor::Tensor;
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// How many characters, windows and batches a text gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Split {
+pub struct Division {
     /// Characters that train: floor(len * (1 - valid_fraction)) in f64, which is Python's
     /// `int(len * (1 - valid_fraction))`.
     pub train_chars: usize,
@@ -25,7 +28,7 @@ pub struct Split {
     pub steps_per_epoch: usize,
 }
 
-impl Split {
+impl Division {
     /// The split of `chars` characters for windows of `seq_length` + 1.
     ///
     /// # Errors
@@ -49,7 +52,7 @@ impl Split {
         let train_chars = (chars as f64 * (1.0 - valid_fraction)).floor() as usize;
         let valid_chars = chars - train_chars;
         let window = seq_length.saturating_add(1);
-        Ok(Split {
+        Ok(Division {
             train_chars,
             valid_chars,
             train_windows: train_chars / window,
@@ -65,7 +68,7 @@ pub struct CharData {
     /// Which character an id stands for.
     pub vocab: CharVocab,
     /// How the text is divided.
-    pub split: Split,
+    pub split: Division,
     ids: Vec<u8>,
     seq_length: usize,
     batch_size: usize,
@@ -77,7 +80,7 @@ impl CharData {
     /// # Errors
     /// [`Error::Data`] where the text is too short for one window, one training batch, or one
     /// validation window (a `valid_fraction` of 0 asks for none): it says which setting to lower.
-    /// [`Error::Usage`] as [`Split::new`].
+    /// [`Error::Usage`] as [`Division::new`].
     pub fn new(
         corpus: &Corpus,
         valid_fraction: f64,
@@ -100,7 +103,7 @@ impl CharData {
         batch_size: usize,
     ) -> Result<Self> {
         let chars = corpus.text.len();
-        let split = Split::new(chars, valid_fraction, seq_length, batch_size)?;
+        let split = Division::new(chars, valid_fraction, seq_length, batch_size)?;
         check(&split, valid_fraction, seq_length, batch_size)?;
         Ok(CharData {
             ids: vocab.encode_all(&corpus.text)?,
@@ -149,22 +152,56 @@ impl CharData {
         self.batch_size
     }
 
-    /// Fills `inputs` and `targets`, [T, B] with index t * B + b, from B training windows. The
-    /// buffers are resized and can be used again for the next batch. Panics for a window that is
-    /// not there.
-    pub fn train_batch(&self, windows: &[u32], inputs: &mut Vec<u32>, targets: &mut Vec<u32>) {
-        fill(self.train_ids(), self.seq_length, windows, inputs, targets);
+    /// A batch of training windows. Panics for a window that is not there.
+    ///
+    /// # Errors
+    /// If there are no windows.
+    pub fn train_batch(&self, windows: &[u32]) -> Result<CharBatch> {
+        gather(self.train_ids(), self.seq_length, windows)
     }
 
-    /// As [`Self::train_batch`], from validation windows.
-    pub fn valid_batch(&self, windows: &[u32], inputs: &mut Vec<u32>, targets: &mut Vec<u32>) {
-        fill(self.valid_ids(), self.seq_length, windows, inputs, targets);
+    /// As [`Self::train_batch`], of validation windows.
+    ///
+    /// # Errors
+    /// If there are no windows.
+    pub fn valid_batch(&self, windows: &[u32]) -> Result<CharBatch> {
+        gather(self.valid_ids(), self.seq_length, windows)
+    }
+}
+
+/// A batch of windows.
+#[derive(Clone, Debug)]
+pub struct CharBatch {
+    /// Characters that are read `[T, B]`.
+    pub ids: Tensor,
+    /// The character after each of them `[T, B]`.
+    pub targets: Tensor,
+}
+
+impl CharBatch {
+    /// The batch in a GPU's memory, or where it is.
+    ///
+    /// # Errors
+    /// If the device fails or has not enough memory.
+    pub fn to_device(self, gpu: Option<&Arc<Gpu>>) -> Result<Self> {
+        match gpu {
+            None => Ok(self),
+            Some(gpu) => Ok(CharBatch {
+                ids: self.ids.to_gpu(gpu)?,
+                targets: self.targets.to_gpu(gpu)?,
+            }),
+        }
     }
 }
 
 /// Whether there is a window and a batch to train on and a window to validate on.
-fn check(split: &Split, valid_fraction: f64, seq_length: usize, batch_size: usize) -> Result<()> {
-    let Split {
+fn check(
+    split: &Division,
+    valid_fraction: f64,
+    seq_length: usize,
+    batch_size: usize,
+) -> Result<()> {
+    let Division {
         train_chars,
         valid_chars,
         train_windows,
@@ -201,11 +238,9 @@ fn check(split: &Split, valid_fraction: f64, seq_length: usize, batch_size: usiz
 }
 
 /// Windows of `ids` as two time-major matrices [T, B].
-fn fill(ids: &[u8], t: usize, windows: &[u32], inputs: &mut Vec<u32>, targets: &mut Vec<u32>) {
+fn gather(ids: &[u8], t: usize, windows: &[u32]) -> Result<CharBatch> {
     let b = windows.len();
-    for buffer in [&mut *inputs, &mut *targets] {
-        buffer.resize(t * b, 0);
-    }
+    let (mut inputs, mut targets) = (vec![0; t * b], vec![0; t * b]);
     // Step by step: the writes are then in order, and the bytes read stay in the cache.
     let rows = inputs.chunks_exact_mut(b.max(1));
     for (step, (xs, ys)) in rows.zip(targets.chunks_exact_mut(b.max(1))).enumerate() {
@@ -214,4 +249,8 @@ fn fill(ids: &[u8], t: usize, windows: &[u32], inputs: &mut Vec<u32>, targets: &
             (*x, *y) = (u32::from(ids[at]), u32::from(ids[at + 1]));
         }
     }
+    Ok(CharBatch {
+        ids: Tensor::from_slice(&inputs, [t, b])?,
+        targets: Tensor::from_slice(&targets, [t, b])?,
+    })
 }

@@ -1,12 +1,13 @@
 //! The character language model.
 
+pub mod bench;
 pub mod config;
 pub mod data;
+pub mod eval;
+pub mod feed;
 pub mod generate;
-pub mod gpu_loop;
 pub mod model;
 pub mod page;
-pub mod step;
 pub mod train;
 
 use std::path::Path;
@@ -14,9 +15,10 @@ use std::path::Path;
 use serde_json::Value;
 use toml::Table;
 
-use super::{Ended, Program, Trainer, typed};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
+use crate::programs::orders::{Bench, EvalOrder, Evaluated};
+use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::report::RunData;
 use crate::train::settings::{Config, Settings};
 use crate::{Result, log};
@@ -77,6 +79,27 @@ impl Program for CharLmProgram {
 
     fn page(&self, runs: &[RunData]) -> String {
         page::render(runs)
+    }
+
+    fn vocab_kind(&self) -> &'static str {
+        "char"
+    }
+
+    fn benches(&self) -> &'static [Bench] {
+        &[
+            Bench {
+                name: "charlm",
+                run: bench::step,
+            },
+            Bench {
+                name: "generate",
+                run: bench::generate,
+            },
+        ]
+    }
+
+    fn eval(&self, order: &EvalOrder) -> Result<Evaluated> {
+        eval::run(order)
     }
 }
 

@@ -3,15 +3,17 @@
 //! Dropout (Zaremba et al. 2014) is on the output of every LSTM layer, so on the connections
 //! between layers and before the projection, never on the recurrent ones.
 
+use super::data::CharBatch;
 use crate::autograd::{Tape, Var};
 use crate::device::cpu::simd::Dispatch;
 use crate::error::{Error, Result};
-use crate::files::tensors::TensorFile;
-use crate::nn::torch_names;
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Params, Style};
+use crate::nn::{
+    self, Bound, CellKind, Embedding, Layout, Linear, ParamId, Params, Recurrent, Style,
+};
 use crate::ops;
-use crate::rng::Stream;
+use crate::rng::Purpose;
 use crate::tensor::{Stored, Tensor};
+use crate::train::model::{Draws, Loss, Model};
 
 /// Sizes of a character LM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,45 +28,50 @@ pub struct CharLstmSizes {
     pub layers: usize,
 }
 
+impl CharLstmSizes {
+    /// Bytes of a training step in f32.
+    ///
+    /// A position keeps, for each layer, 4H gates, the cell state, the output and the dropped output;
+    /// besides, the logits, and two gradients `[H]` that are alive at once. Parameters come five times:
+    /// values, gradient, two moments, and the packed copies.
+    pub fn step_bytes(self, batch: usize, seq_length: usize) -> u128 {
+        let CharLstmSizes {
+            vocab,
+            embedding,
+            hidden,
+            layers,
+        } = self;
+        let [v, e, h, l] = [vocab, embedding, hidden, layers].map(|n| n as u128);
+        let position = l * (4 * h + h + h + h) + v + 2 * h;
+        let first = 4 * h * (e + h + 1);
+        let parameters = v * e + first + (l - 1) * 4 * h * (2 * h + 1) + v * (h + 1);
+        4 * (position * batch as u128 * seq_length as u128 + 5 * parameters)
+    }
+
+    /// FLOP of a training step for each character: 6 for each weight that is multiplied at it, 2
+    /// forward and 4 backward. The embedding is only looked up.
+    pub fn flop_per_char(self) -> f64 {
+        let [e, h, l, v] = [self.embedding, self.hidden, self.layers, self.vocab].map(|n| n as f64);
+        6.0 * (4.0 * h * (e + h) + (l - 1.0) * 4.0 * h * 2.0 * h + h * v)
+    }
+}
+
 /// The model and its parameters.
 #[derive(Clone, Debug)]
 pub struct CharLstm {
     sizes: CharLstmSizes,
     params: Params,
     embedding: Embedding,
-    lstm: Vec<Lstm>,
+    lstm: Vec<Recurrent>,
     out: Linear,
+    dropout: f64,
+    l2: f64,
 }
 
-/// Dropout in a training step.
-#[derive(Clone, Debug)]
-pub struct DropoutPlan {
-    /// Probability of dropping, in [0, 1).
-    pub p: f64,
-    /// Random words of this step; layer k uses lane k.
-    pub stream: Stream,
-    /// In place of the stream's step, where a GPU counts the steps itself: `[1]` u32.
-    pub step: Option<Tensor>,
-}
-
-/// The (h, c) of each layer, `[B, H]`.
-pub type State = Vec<(Var, Var)>;
-
-/// The loss of a batch.
-#[derive(Debug)]
-pub struct Loss {
-    /// Cross-entropy in nats a character, and the L2 term.
-    pub total: Var,
-    /// Cross-entropy in nats a character.
-    pub ce: Var,
-    /// Number of characters predicted right, a u32 scalar.
-    pub correct: Tensor,
-}
+/// The state of each layer.
+pub type State = Vec<nn::State>;
 
 impl CharLstm {
-    /// The parameter whose sum of squares the L2 term takes.
-    pub const L2_WEIGHT: &str = "out.weight";
-
     /// A model with initial values from the seed.
     ///
     /// # Errors
@@ -81,7 +88,8 @@ impl CharLstm {
                 sizes.hidden
             };
             let suffix = format!("l{k}");
-            Lstm::new(&mut layout, ("lstm", &suffix), inputs, sizes.hidden, style)
+            let (name, hidden) = (("lstm", &suffix[..]), sizes.hidden);
+            Recurrent::new(&mut layout, CellKind::Lstm, name, inputs, hidden, style)
         });
         let lstm = lstm.collect();
         let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab, style);
@@ -91,7 +99,19 @@ impl CharLstm {
             embedding,
             lstm,
             out,
+            dropout: 0.0,
+            l2: 0.0,
         })
+    }
+
+    /// With dropout in training: the probability of dropping, in [0, 1).
+    pub fn with_dropout(self, dropout: f64) -> Self {
+        CharLstm { dropout, ..self }
+    }
+
+    /// With l2 * sum(W_out^2) in the loss of training.
+    pub fn with_l2(self, l2: f64) -> Self {
+        CharLstm { l2, ..self }
     }
 
     /// The sizes.
@@ -99,18 +119,8 @@ impl CharLstm {
         self.sizes
     }
 
-    /// The parameters.
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// The parameters, to be changed. No tape that holds them may be alive.
-    pub fn params_mut(&mut self) -> &mut Params {
-        &mut self.params
-    }
-
     /// Logits `[T * B, V]` of ids `[T, B]`, and the state after them. The state before is zero if
-    /// absent.
+    /// absent; without draws nothing is dropped.
     ///
     /// # Errors
     /// If an id is outside the vocabulary or the state does not fit.
@@ -120,21 +130,21 @@ impl CharLstm {
         params: &Bound,
         ids: &Tensor,
         state: Option<&State>,
-        dropout: Option<DropoutPlan>,
+        draws: Option<&Draws>,
     ) -> Result<(Var, State)> {
         let mut new_state = Vec::with_capacity(self.lstm.len());
         let mut x: Option<Var> = None;
         for (k, layer) in self.lstm.iter().enumerate() {
-            let state = state.and_then(|s| s.get(k)).map(|(h, c)| (h, c));
+            let state = state.and_then(|s| s.get(k));
             let output = match &x {
                 None => layer.forward_ids(tape, params, &self.embedding, ids, state)?,
                 Some(x) => layer.forward(tape, params, x, state)?,
             };
-            new_state.push((output.h_n, output.c_n));
-            x = Some(match &dropout {
-                Some(d) => {
-                    let stream = d.stream.lane(k as u32);
-                    ops::dropout_at(tape, &output.y, d.p, stream, d.step.as_ref())?
+            new_state.push(output.state);
+            x = Some(match draws.filter(|_| self.dropout > 0.0) {
+                Some(draws) => {
+                    let stream = draws.stream(Purpose::Dropout).lane(k as u32);
+                    ops::dropout_at(tape, &output.y, self.dropout, stream, draws.counter())?
                 }
                 None => output.y,
             });
@@ -142,57 +152,54 @@ impl CharLstm {
         let top = x.ok_or_else(|| Error::op("char_lstm", "a model without LSTM layers"))?;
         Ok((self.out.forward(tape, params, &top)?, new_state))
     }
+}
 
-    /// Cross-entropy of `targets` `[T, B]` plus l2 * sum(W_out^2).
-    ///
-    /// # Errors
-    /// As [`CharLstm::forward`], or for targets outside the vocabulary.
-    pub fn loss(
+impl Model for CharLstm {
+    type Batch = CharBatch;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    fn loss(
         &self,
         tape: &mut Tape,
         params: &Bound,
-        ids: &Tensor,
-        targets: &Tensor,
-        l2: f64,
-        dropout: Option<DropoutPlan>,
+        batch: &CharBatch,
+        draws: Option<&Draws>,
     ) -> Result<Loss> {
-        let (logits, _) = self.forward(tape, params, ids, None, dropout)?;
-        let scored = ops::softmax_xent(tape, logits, targets)?;
-        let total = if l2 == 0.0 {
-            scored.loss.clone()
-        } else {
-            let penalty = ops::sum_squares(tape, self.out.weight(params), l2)?;
-            ops::add(tape, &scored.loss, &penalty)?
-        };
+        let (logits, _) = self.forward(tape, params, &batch.ids, None, draws)?;
+        let scored = ops::softmax_xent(tape, logits, &batch.targets)?;
         Ok(Loss {
-            total,
             ce: scored.loss,
             correct: scored.correct,
+            tokens: batch.targets.numel(),
         })
     }
 
-    /// l2 * sum(W_out^2), a scalar, without a gradient.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn l2_penalty(&self, params: &Bound, l2: f64) -> Result<Tensor> {
-        let weight = Var::constant(self.out.master(params).value().clone());
-        Ok(ops::sum_squares(&mut Tape::inference(), &weight, l2)?.into_value())
+    fn l2(&self) -> Vec<(ParamId, f64)> {
+        let weight = (self.l2 > 0.0).then(|| (self.out.weight_id(), self.l2));
+        weight.into_iter().collect()
     }
+}
 
-    /// The weights under torch's names.
-    ///
-    /// # Errors
-    /// If the parameters are not f32, or the device fails.
-    pub fn export(&self) -> Result<TensorFile> {
-        torch_names::export(&self.params)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Takes weights under torch's names.
-    ///
-    /// # Errors
-    /// If a tensor is missing, unexpected, or of another shape.
-    pub fn import(&mut self, file: &TensorFile) -> Result<()> {
-        torch_names::import(&mut self.params, file)
+    #[test]
+    fn the_published_step_fits_three_gigabytes() {
+        let sizes = CharLstmSizes {
+            vocab: 95,
+            embedding: 64,
+            hidden: 256,
+            layers: 2,
+        };
+        let bytes = sizes.step_bytes(512, 256);
+        assert!((2_000_000_000..3_000_000_000).contains(&bytes), "{bytes}");
     }
 }

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use crate::log::thousands;
 use crate::report::charts::{accuracy_chart, loss_chart, small_charts};
-use crate::report::marks::{Mark, legend_entry};
+use crate::report::marks::{COLOURS, Mark, Stroke, legend_entry};
 use crate::report::shell::{Shell, run_key, wrap};
-use crate::report::svg::{COLOURS, Chart, Stroke, draw};
+use crate::report::svg::{Chart, draw};
 use crate::report::text::{Unit, duration, escape, value};
 use crate::report::{EpochPoint, RunData};
 

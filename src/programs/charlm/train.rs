@@ -1,25 +1,24 @@
 //! `rnnx train-charlm`: the character LM as a job of a training session.
 
-use super::config::{CharLmConfig, ClipMode};
+use super::config::CharLmConfig;
+use super::data::CharData;
+use super::feed::TextFeed;
 use super::generate::sample;
-use super::gpu_loop::{GpuLoop, SLOTS};
-use super::step::{CharLmStep, StepConfig};
+use super::model::CharLstm;
 use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::vocab::CharVocab;
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
-use crate::files::tensors::TensorFile;
-use crate::optim::{Adam, AdamConfig, Clip};
-use crate::programs::charlm::data::CharData;
-use crate::programs::charlm::model::{CharLstm, CharLstmSizes};
-use crate::tensor::Tensor;
-use crate::train::job::{Job, Parts, Plan, Request, Sample, Valid};
-use crate::train::memory;
+use crate::optim::{AdamConfig, Clip};
+use crate::train::graph::{GpuLoop, SLOTS};
+use crate::train::job::{Job, Plan, Request, Sample};
+use crate::train::model::Model;
 use crate::train::progress::{Progress, thousands};
-use crate::train::scores::Scores;
+use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
 use crate::train::start::vocab_json;
+use crate::train::step::{Step, score};
 
 /// Trains. Ctrl-C (see [`interrupt`](super::interrupt)) saves and returns
 /// [`Error::Interrupted`](crate::Error::Interrupted).
@@ -44,21 +43,24 @@ pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
 const SAMPLE_LENGTH: usize = 600;
 
 /// A character LM in training.
-struct CharLmJob {
+pub(super) struct CharLmJob {
     config: CharLmConfig,
     data: CharData,
-    step: CharLmStep,
+    step: Step<CharLstm>,
     /// On a GPU, the text and the captured step.
-    feed: Option<GpuLoop>,
+    feed: Option<GpuLoop<TextFeed>>,
     /// Windows in the order of the epoch.
     order: Vec<u32>,
 }
 
 impl Job for CharLmJob {
     const PROGRAM: &'static str = "charlm";
+    const MEMORY_SETTINGS: &'static str = "batch-size, seq-length or hidden-size";
     type Config = CharLmConfig;
     type Source = Corpus;
     type Vocab = CharVocab;
+    type Data = CharData;
+    type Model = CharLstm;
 
     // ---- starting ----------------------------------------------------------------------------
 
@@ -78,46 +80,64 @@ impl Job for CharLmJob {
         read_vocab(folder)
     }
 
-    fn make(parts: Parts<Self>) -> Result<Self> {
-        let (config, chosen) = (parts.config, parts.chosen);
-        let data = make_data(config, &parts.source, parts.vocab, chosen.gpu.is_none())?;
-        let mut model = make_model(config, data.vocab.len())?;
-        if let Some(file) = parts.weights.model() {
-            model.import(file)?;
+    fn data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
+        let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
+        match vocab {
+            Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
+            None => CharData::new(corpus, valid, length, batch),
         }
-        let layout = model.params().layout();
-        let mut adam = Adam::new::<f32>(AdamConfig::keras(config.learning_rate), layout);
-        parts.weights.restore(&mut adam, layout)?;
-        parts.progress.line(&format!(
+    }
+
+    fn step_bytes(config: &CharLmConfig, data: &CharData) -> u128 {
+        let sizes = config.sizes(data.vocab.len());
+        sizes.step_bytes(config.batch_size, config.seq_length)
+    }
+
+    fn model(config: &CharLmConfig, data: &CharData) -> Result<CharLstm> {
+        let model = CharLstm::new::<f32>(config.sizes(data.vocab.len()), config.seed)?;
+        Ok(model.with_dropout(config.dropout).with_l2(config.l2))
+    }
+
+    fn optimizer(config: &CharLmConfig) -> (AdamConfig, Clip) {
+        (AdamConfig::keras(config.learning_rate), config.clip())
+    }
+
+    fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {
+        format!(
             "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
              characters",
             config.num_layers,
             config.hidden_size,
-            thousands(layout.parameters() as f64),
+            thousands(parameters as f64),
             data.vocab.len(),
             data.steps_per_epoch(),
             config.batch_size * config.seq_length
-        ));
-        let step = StepConfig {
-            dropout: config.dropout,
-            l2: config.l2,
-            clip: clip(config),
-            seed: config.seed,
+        )
+    }
+
+    fn new(config: CharLmConfig, data: CharData, step: Step<CharLstm>) -> Result<Self> {
+        let feed = match step.gpu() {
+            Some((gpu, _)) => {
+                let (windows, shape) = (
+                    data.split.train_windows,
+                    [config.seq_length, config.batch_size],
+                );
+                let feed = TextFeed::new(gpu, data.train_ids(), windows, shape)?;
+                Some(GpuLoop::new(gpu, feed)?)
+            }
+            None => None,
         };
-        let mut step = CharLmStep::new(model, adam, step);
-        if let Some(gpu) = &chosen.gpu {
-            step = step.to_gpu(gpu, parts.scaler)?;
-        }
-        let (length, batch) = (config.seq_length, config.batch_size);
-        let windows = data.split.train_windows;
-        let feed = GpuLoop::new(&step, data.train_ids(), windows, length, batch)?;
         Ok(CharLmJob {
-            config: config.clone(),
+            config,
             data,
             step,
             feed,
             order: Vec::new(),
         })
+    }
+
+    fn step(&self) -> &Step<CharLstm> {
+        &self.step
     }
 
     fn vocab_text(&self) -> String {
@@ -145,10 +165,11 @@ impl Job for CharLmJob {
     fn begin_epoch(&mut self, state: &TrainState) -> Result<()> {
         let (seed, shuffle) = (self.config.seed, self.config.shuffle);
         self.order = self.data.epoch_order(seed, state.epoch as u32, shuffle);
-        match &mut self.feed {
-            Some(feed) => feed.begin(&self.order, state.step_in_epoch, state.step),
-            None => Ok(()),
+        if let (Some(feed), Some((gpu, _))) = (&mut self.feed, self.step.gpu()) {
+            feed.feed().set_order(gpu, &self.order)?;
+            feed.begin(state.step_in_epoch, state.step)?;
         }
+        Ok(())
     }
 
     /// One step on the CPU; on a GPU as many as the ring keeps the figures of.
@@ -159,33 +180,21 @@ impl Job for CharLmJob {
         }
         let first = state.step_in_epoch as usize * self.config.batch_size;
         let windows = &self.order[first..first + self.config.batch_size];
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
-        self.data.train_batch(windows, &mut ids, &mut targets);
-        let shape = [self.config.seq_length, windows.len()];
-        let ids = Tensor::from_slice(&ids, shape)?;
-        let targets = Tensor::from_slice(&targets, shape)?;
-        Ok(vec![self.step.train(&ids, &targets, state.step)?])
+        let batch = self.data.train_batch(windows)?;
+        Ok(vec![self.step.train(&batch, state.step)?])
     }
 
     fn news(&mut self) -> Option<String> {
         self.feed.as_mut().and_then(GpuLoop::news)
     }
 
-    fn validate(&self) -> Result<Option<Valid>> {
-        validate(&self.step, &self.data, &self.config)
-    }
-
-    fn weights(&self) -> Result<TensorFile> {
-        self.step.weights()
-    }
-
-    fn moments(&self) -> Result<TensorFile> {
-        self.step.moments()
+    fn validate(&self) -> Result<Option<Means>> {
+        validate(self.step.model(), &self.data, self.config.batch_size)
     }
 
     /// A short text. Generation cannot take weights beyond f16.
     fn sample(&self, epoch: u64) -> Result<Result<Sample>> {
-        let file = self.step.weights()?;
+        let file = self.step.model().export()?;
         let text = sample::weights(&file).and_then(|weights| {
             sample::text(&weights, &self.data.vocab, SAMPLE_LENGTH, self.config.seed)
         });
@@ -194,36 +203,17 @@ impl Job for CharLmJob {
     }
 }
 
-/// Mean loss and accuracy over every validation window; none where nothing validates.
+/// Mean loss and accuracy over every validation window, `batch` at a time; none where nothing
+/// validates.
 ///
 /// # Errors
 /// If the data does not fit the model, or the device fails.
-pub fn validate(
-    step: &CharLmStep,
-    data: &CharData,
-    config: &CharLmConfig,
-) -> Result<Option<Valid>> {
+pub fn validate(model: &CharLstm, data: &CharData, batch: usize) -> Result<Option<Means>> {
     let order = data.valid_order();
-    if order.is_empty() {
-        return Ok(None);
-    }
-    let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
-    let (mut ids, mut targets) = (Vec::new(), Vec::new());
-    for windows in order.chunks(config.batch_size) {
-        data.valid_batch(windows, &mut ids, &mut targets);
-        let shape = [config.seq_length, windows.len()];
-        let scores = step.evaluate(
-            &Tensor::from_slice(&ids, shape)?,
-            &Tensor::from_slice(&targets, shape)?,
-        )?;
-        loss += scores.ce * scores.tokens;
-        correct += scores.correct as f64;
-        tokens += scores.tokens;
-    }
-    Ok(Some(Valid {
-        loss: loss / tokens,
-        accuracy: correct / tokens,
-    }))
+    Means::over(order.chunks(batch), |windows| {
+        let batch = data.valid_batch(windows)?;
+        score(model, &batch.to_device(model.params().values().gpu())?)
+    })
 }
 
 // ---- parts of the start --------------------------------------------------------------------
@@ -243,52 +233,4 @@ pub fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus>
         progress.line(&format!("note: {note}"));
     }
     Ok(corpus)
-}
-
-/// The data of a configuration, with the vocabulary of a saved model or of the text itself.
-///
-/// # Errors
-/// As [`CharData::with_vocab`]; on the CPU also where a step needs more memory than is free.
-pub fn make_data(
-    config: &CharLmConfig,
-    corpus: &Corpus,
-    vocab: Option<CharVocab>,
-    on_cpu: bool,
-) -> Result<CharData> {
-    let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
-    let data = match vocab {
-        Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
-        None => CharData::new(corpus, valid, length, batch),
-    }?;
-    if on_cpu {
-        let sizes = sizes(config, data.vocab.len());
-        memory::check(memory::charlm_step(sizes, batch, length))?;
-    }
-    Ok(data)
-}
-
-fn sizes(config: &CharLmConfig, vocab: usize) -> CharLstmSizes {
-    CharLstmSizes {
-        vocab,
-        embedding: config.embedding_dim,
-        hidden: config.hidden_size,
-        layers: config.num_layers,
-    }
-}
-
-/// A model of a configuration's sizes with initial values.
-///
-/// # Errors
-/// As [`CharLstm::new`].
-pub fn make_model(config: &CharLmConfig, vocab: usize) -> Result<CharLstm> {
-    CharLstm::new::<f32>(sizes(config, vocab), config.seed)
-}
-
-fn clip(config: &CharLmConfig) -> Clip {
-    let max = config.clip_norm;
-    match config.clip_mode {
-        _ if max == 0.0 => Clip::Off,
-        ClipMode::PerTensor => Clip::PerTensor { max },
-        ClipMode::Global => Clip::Global { max, epsilon: 0.0 },
-    }
 }

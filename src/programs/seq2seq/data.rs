@@ -6,6 +6,7 @@
 use crate::data::packing::Packing;
 use crate::data::pairs::{Pair, Splits, source_tokens, target_tokens};
 use crate::data::spans::Spans;
+use crate::data::split::Split;
 use crate::data::words::{EOS, SOS, WordVocab};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
@@ -19,17 +20,6 @@ pub struct Limits {
     pub max_target: usize,
     /// Occurrences in the training split from which a token has an id of its own.
     pub min_frequency: usize,
-}
-
-/// A part of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// Trains.
-    Train,
-    /// Validates after each epoch.
-    Valid,
-    /// Gives the figures at the end.
-    Test,
 }
 
 /// A pair, cut to the limits.

@@ -1,14 +1,16 @@
 //! Docstring to code: three sequence-to-sequence models.
 
+pub mod bench;
 pub mod comparison;
 pub mod config;
+pub mod cost;
 pub mod data;
 pub mod decode;
+pub mod eval;
 pub mod model;
 pub mod page;
 pub mod run;
 pub mod score;
-pub mod step;
 pub mod train;
 
 use std::path::Path;
@@ -16,10 +18,11 @@ use std::sync::Arc;
 
 use toml::Table;
 
-use super::{Ended, Program, Trainer, typed};
 use crate::Result;
 use crate::data::pairs::Splits;
 use crate::log::{self, thousands};
+use crate::programs::orders::{Bench, EvalOrder, Evaluated};
+use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::report::RunData;
 use crate::train::settings::{Config, Settings};
 use config::Seq2SeqConfig;
@@ -72,6 +75,21 @@ impl Program for Seq2SeqProgram {
 
     fn page(&self, runs: &[RunData]) -> String {
         page::render(runs)
+    }
+
+    fn vocab_kind(&self) -> &'static str {
+        "words"
+    }
+
+    fn benches(&self) -> &'static [Bench] {
+        &[Bench {
+            name: "seq2seq",
+            run: bench::steps,
+        }]
+    }
+
+    fn eval(&self, order: &EvalOrder) -> Result<Evaluated> {
+        eval::run(order)
     }
 }
 

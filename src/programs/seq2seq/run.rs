@@ -3,8 +3,9 @@
 
 use super::config::Seq2SeqConfig;
 use super::score::{figures, forced, prediction, write};
-use super::train::{Seq2SeqJob, make_model};
+use super::train::Seq2SeqJob;
 use crate::data::pairs::Splits;
+use crate::data::split::Split;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter};
@@ -12,11 +13,11 @@ use crate::files::run::{MODEL, RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::log;
-use crate::programs::seq2seq::data::Split;
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::train::interrupt;
-use crate::train::job::Request;
+use crate::train::job::{Job, Request};
+use crate::train::model::Model;
 use crate::train::session::{self, Summary};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -108,12 +109,10 @@ fn tell(job: &Seq2SeqJob, checkpoint: &Path) {
 
 /// The model of a checkpoint, where the job's is.
 fn load(job: &Seq2SeqJob, checkpoint: &Path) -> Result<Seq2Seq> {
-    let mut model = make_model(&job.config, &job.data)?;
+    let mut model = Seq2SeqJob::model(&job.config, &job.data)?;
     model.import(&TensorFile::load(&checkpoint.join(MODEL))?)?;
-    let trained = job.step.model();
-    if let Some(gpu) = trained.gpu() {
-        let mixed = trained.params().half().is_some();
-        model.params_mut().to_gpu(gpu, mixed)?;
+    if let Some((gpu, _)) = job.step.gpu() {
+        model.params_mut().to_gpu(gpu, job.step.is_mixed())?;
     }
     Ok(model)
 }

@@ -1,25 +1,19 @@
 //! The figures of a seq2seq model on a split: loss, and the scores of what it writes.
 
-use super::step::evaluate;
 use crate::data::python;
+use crate::data::split::Split;
 use crate::error::Result;
 use crate::eval::scores::TextScores;
-use crate::programs::seq2seq::data::{Example, SeqData, Split};
+use crate::programs::seq2seq::data::{Example, SeqData};
 use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
 use crate::programs::seq2seq::model::Seq2Seq;
+use crate::train::scores::Means;
+use crate::train::step::score;
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 
-/// Loss and accuracy, teacher forced and without dropout.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Forced {
-    /// Mean over all real tokens, in nats.
-    pub loss: f64,
-    /// Share of tokens whose logit was the largest.
-    pub accuracy: f64,
-}
-
-/// Scores every pair of a split; none if it is empty.
+/// Loss and accuracy over every pair of a split, teacher forced and without dropout; none if it is
+/// empty.
 ///
 /// # Errors
 /// If the device fails.
@@ -28,18 +22,10 @@ pub fn forced(
     data: &SeqData,
     split: Split,
     batch: usize,
-) -> Result<Option<Forced>> {
-    let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
-    for pairs in data.batches(split, batch) {
-        let scores = evaluate(model, &data.batch(split, &pairs)?)?;
-        loss += scores.ce * scores.tokens;
-        correct += scores.correct as f64;
-        tokens += scores.tokens;
-    }
-    Ok((tokens > 0.0).then(|| Forced {
-        loss: loss / tokens,
-        accuracy: correct / tokens,
-    }))
+) -> Result<Option<Means>> {
+    Means::over(data.batches(split, batch), |pairs| {
+        score(model, &model.inputs(&data.batch(split, &pairs)?)?)
+    })
 }
 
 /// What a model writes for a split.
@@ -130,7 +116,7 @@ pub fn rounded(weights: &[Vec<f32>]) -> Value {
 }
 
 /// All figures under the names that `rnnx eval --json` prints.
-pub fn figures(forced: Option<Forced>, written: &Written) -> Map<String, Value> {
+pub fn figures(forced: Option<Means>, written: &Written) -> Map<String, Value> {
     let mut figures = Map::new();
     figures.insert("loss".into(), json!(forced.map(|f| f.loss)));
     figures.insert("accuracy".into(), json!(forced.map(|f| f.accuracy)));

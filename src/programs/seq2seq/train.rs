@@ -1,24 +1,24 @@
 //! `rnnx train-seq2seq`: a docstring-to-code model as a job of a training session.
 
 use super::config::Seq2SeqConfig;
+use super::cost;
+use super::data::{Example, SeqData};
+use super::decode::{DecodeOptions, Search, decode};
+use super::model::Seq2Seq;
 use super::score::forced;
-use super::step::{Seq2SeqStep, Seq2SeqStepConfig};
 use crate::data::pairs::Splits;
-use crate::data::words::{WordVocab, words_from_json, words_to_json};
+use crate::data::split::Split;
+use crate::data::words::words_to_json;
+use crate::data::words::{WordVocab, words_from_json};
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
-use crate::files::tensors::TensorFile;
 use crate::log;
-use crate::optim::{Adam, AdamConfig};
-use crate::programs::seq2seq::data::{Example, SeqData, Split};
-use crate::programs::seq2seq::decode::{DecodeOptions, Search, decode};
-use crate::programs::seq2seq::model::Seq2Seq;
-use crate::train::job::{Job, Parts, Plan, Sample, Valid};
-use crate::train::memory;
-use crate::train::progress::thousands;
-use crate::train::scores::Scores;
+use crate::optim::{AdamConfig, Clip};
+use crate::train::job::{Job, Plan, Sample};
+use crate::train::scores::{Means, Scores};
 use crate::train::start::vocab_json;
+use crate::train::step::Step;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -37,16 +37,19 @@ const SAMPLES: usize = 5;
 pub struct Seq2SeqJob {
     pub(super) config: Seq2SeqConfig,
     pub(super) data: SeqData,
-    pub(super) step: Seq2SeqStep,
+    pub(super) step: Step<Seq2Seq>,
     /// The batches of the epoch, as numbers of pairs.
     batches: Vec<Vec<u32>>,
 }
 
 impl Job for Seq2SeqJob {
     const PROGRAM: &'static str = "seq2seq";
+    const MEMORY_SETTINGS: &'static str = "batch-size, max-target, embedding-dim or hidden-size";
     type Config = Seq2SeqConfig;
     type Source = Arc<Splits>;
     type Vocab = (WordVocab, WordVocab);
+    type Data = SeqData;
+    type Model = Seq2Seq;
 
     // ---- starting ----------------------------------------------------------------------------
 
@@ -66,44 +69,72 @@ impl Job for Seq2SeqJob {
         read_vocab(folder)
     }
 
-    fn make(parts: Parts<Self>) -> Result<Self> {
-        let (config, chosen) = (parts.config, parts.chosen);
-        let data = make_data(config, &parts.source, parts.vocab)?;
-        parts.progress.line(&vocabulary_line(config, &data));
-        if chosen.gpu.is_none() {
-            check_memory(config, &data)?;
+    fn data(
+        config: &Seq2SeqConfig,
+        splits: &Arc<Splits>,
+        vocab: Option<(WordVocab, WordVocab)>,
+    ) -> Result<SeqData> {
+        match vocab {
+            Some((source, target)) => SeqData::with_vocab(splits, source, target, config.limits()),
+            None => SeqData::new(splits, config.limits()),
         }
-        let mut model = make_model(config, &data)?;
-        if let Some(file) = parts.weights.model() {
-            model.import(file)?;
-        }
-        let layout = model.params().layout();
-        let mut adam = Adam::new::<f32>(AdamConfig::torch(config.learning_rate), layout);
-        parts.weights.restore(&mut adam, layout)?;
-        parts.progress.line(&format!(
-            "model: {}, {} units, {} parameters; {} steps an epoch of {} pairs",
+    }
+
+    /// Of the largest batch that there can be.
+    fn step_bytes(config: &Seq2SeqConfig, data: &SeqData) -> u128 {
+        let pairs = data.examples(Split::Train);
+        let longest = |length: fn(&Example) -> usize| pairs.iter().map(length).max().unwrap_or(0);
+        let batch = config.batch_size.min(pairs.len());
+        let source = batch * longest(|e| e.source_ids.len());
+        let target = batch * longest(|e| e.target_ids.len() + 1);
+        let sizes = config.sizes(data.source.len(), data.target.len());
+        cost::step_bytes(config.model, sizes, source, target)
+    }
+
+    fn model(config: &Seq2SeqConfig, data: &SeqData) -> Result<Seq2Seq> {
+        let sizes = config.sizes(data.source.len(), data.target.len());
+        let model = Seq2Seq::new::<f32>(config.model, sizes, config.seed)?;
+        let model = model.with_dropout(config.dropout);
+        Ok(model.with_teacher_forcing(config.teacher_forcing))
+    }
+
+    fn optimizer(config: &Seq2SeqConfig) -> (AdamConfig, Clip) {
+        (AdamConfig::torch(config.learning_rate), config.clip())
+    }
+
+    fn describe(config: &Seq2SeqConfig, data: &SeqData, parameters: usize) -> String {
+        let [source, target, docstrings, codes, parameters, steps] = [
+            data.source.len(),
+            data.target.len(),
+            data.cut.sources,
+            data.cut.targets,
+            parameters,
+            data.steps_per_epoch(config.batch_size),
+        ]
+        .map(|n| log::thousands(n as u64));
+        format!(
+            "vocabulary: {source} tokens of docstrings, {target} of code; the limits cut \
+             {docstrings} docstrings to {} tokens and {codes} functions to {}\n\
+             model: {}, {} units, {parameters} parameters; {steps} steps an epoch of {} pairs",
+            config.max_source,
+            config.max_target,
             config.model,
             config.hidden_size,
-            thousands(layout.parameters() as f64),
-            thousands(data.steps_per_epoch(config.batch_size) as f64),
             config.batch_size
-        ));
-        let step = Seq2SeqStepConfig {
-            dropout: config.dropout,
-            clip: config.clip(),
-            seed: config.seed,
-            teacher_forcing: config.teacher_forcing,
-        };
-        let mut step = Seq2SeqStep::new(model, adam, step);
-        if let Some(gpu) = &chosen.gpu {
-            step = step.to_gpu(gpu, parts.scaler)?;
-        }
+        )
+    }
+
+    fn new(config: Seq2SeqConfig, data: SeqData, step: Step<Seq2Seq>) -> Result<Self> {
         Ok(Seq2SeqJob {
-            config: config.clone(),
+            config,
             data,
             step,
             batches: Vec::new(),
         })
+    }
+
+    fn step(&self) -> &Step<Seq2Seq> {
+        &self.step
     }
 
     fn vocab_text(&self) -> String {
@@ -141,25 +172,14 @@ impl Job for Seq2SeqJob {
     fn train(&mut self, state: &TrainState, _: u64) -> Result<Vec<Scores>> {
         let pairs = &self.batches[state.step_in_epoch as usize];
         let batch = self.data.batch(Split::Train, pairs)?;
-        Ok(vec![self.step.train(&batch, state.step)?])
+        let inputs = self.step.model().inputs(&batch)?;
+        Ok(vec![self.step.train(&inputs, state.step)?])
     }
 
     /// Mean over all real tokens of the validation pairs, teacher forced.
-    fn validate(&self) -> Result<Option<Valid>> {
+    fn validate(&self) -> Result<Option<Means>> {
         let (model, batch) = (self.step.model(), self.config.batch_size);
-        let scores = forced(model, &self.data, Split::Valid, batch)?;
-        Ok(scores.map(|f| Valid {
-            loss: f.loss,
-            accuracy: f.accuracy,
-        }))
-    }
-
-    fn weights(&self) -> Result<TensorFile> {
-        self.step.weights()
-    }
-
-    fn moments(&self) -> Result<TensorFile> {
-        self.step.moments()
+        forced(model, &self.data, Split::Valid, batch)
     }
 
     /// What the model writes for the first validation pairs.
@@ -187,60 +207,4 @@ impl Job for Seq2SeqJob {
         let file = format!("epoch-{epoch}.txt");
         Ok(Ok(Sample { file, text }))
     }
-}
-
-// ---- parts of the start --------------------------------------------------------------------
-
-/// The data of a configuration, with the vocabularies of a saved model or of the training pairs.
-///
-/// # Errors
-/// As [`SeqData::new`].
-pub fn make_data(
-    config: &Seq2SeqConfig,
-    splits: &Splits,
-    vocab: Option<(WordVocab, WordVocab)>,
-) -> Result<SeqData> {
-    match vocab {
-        Some((source, target)) => SeqData::with_vocab(splits, source, target, config.limits()),
-        None => SeqData::new(splits, config.limits()),
-    }
-}
-
-/// A model of a configuration's sizes with initial values.
-///
-/// # Errors
-/// As [`Seq2Seq::new`].
-pub fn make_model(config: &Seq2SeqConfig, data: &SeqData) -> Result<Seq2Seq> {
-    let sizes = config.sizes(data.source.len(), data.target.len());
-    Seq2Seq::new::<f32>(config.model, sizes, config.seed)
-}
-
-/// The sizes of the vocabularies, and what the limits cut.
-fn vocabulary_line(config: &Seq2SeqConfig, data: &SeqData) -> String {
-    let [source, target, docstrings, codes] = [
-        data.source.len(),
-        data.target.len(),
-        data.cut.sources,
-        data.cut.targets,
-    ]
-    .map(|n| log::thousands(n as u64));
-    format!(
-        "vocabulary: {source} tokens of docstrings, {target} of code; the limits cut {docstrings} \
-         docstrings to {} tokens and {codes} functions to {}",
-        config.max_source, config.max_target
-    )
-}
-
-/// Fails if the largest batch that there can be does not fit the memory.
-fn check_memory(config: &Seq2SeqConfig, data: &SeqData) -> Result<()> {
-    let pairs = data.examples(Split::Train);
-    let longest = |length: fn(&Example) -> usize| pairs.iter().map(length).max().unwrap_or(0);
-    let batch = config.batch_size.min(pairs.len());
-    let source = batch * longest(|e| e.source_ids.len());
-    let target = batch * longest(|e| e.target_ids.len() + 1);
-    let sizes = config.sizes(data.source.len(), data.target.len());
-    memory::check_with(
-        memory::seq2seq_step(config.model, sizes, source, target),
-        "batch-size, max-target, embedding-dim or hidden-size",
-    )
 }

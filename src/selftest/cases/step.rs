@@ -9,14 +9,15 @@ use crate::files::tensors::TensorFile;
 use crate::nn::Layout;
 use crate::ops::cast::convert;
 use crate::optim::{Adam, AdamConfig, Clip};
-use crate::programs::charlm::model::{CharLstm, CharLstmSizes, DropoutPlan};
-use crate::programs::charlm::step::{CharLmStep, StepConfig};
-use crate::rng::{Purpose, Stream};
+use crate::programs::charlm::data::CharBatch;
+use crate::programs::charlm::model::{CharLstm, CharLstmSizes};
 use crate::selftest::Case;
 use crate::selftest::bounds::STEP;
 use crate::selftest::probe::Output;
 use crate::selftest::side::{Side, ids, numbers};
 use crate::tensor::Tensor;
+use crate::train::model::{Draws, Model};
+use crate::train::step::{Step, objective};
 
 /// The second step depends on the first one's update and moments.
 const STEPS: u64 = 2;
@@ -29,12 +30,8 @@ const ADAM: AdamConfig = AdamConfig {
     epsilon: 1e-2,
 };
 
-const CONFIG: StepConfig = StepConfig {
-    dropout: 0.2,
-    l2: 1e-2,
-    clip: Clip::PerTensor { max: 0.05 },
-    seed: 5,
-};
+const CLIP: Clip = Clip::PerTensor { max: 0.05 };
+const SEED: u64 = 5;
 
 #[derive(Clone, Copy)]
 struct Plan {
@@ -63,16 +60,18 @@ impl Plan {
             hidden: 9,
             layers: 2,
         };
-        let mut model = CharLstm::new::<f32>(sizes, 3)?;
+        let model = CharLstm::new::<f32>(sizes, 3)?;
+        let mut model = model.with_dropout(0.2).with_l2(1e-2);
         let rounded = side.rounded(model.params().values())?;
         *model.params_mut().values_mut() = convert(&rounded, dtype)?;
         Ok(model)
     }
 
-    /// Ids and targets of a step.
-    fn batch(self, step: u64) -> Result<[Tensor; 2]> {
+    /// The batch of a step.
+    fn batch(self, step: u64, side: &Side) -> Result<CharBatch> {
         let draw = |k| ids(k, [self.steps, self.rows], self.vocab);
-        Ok([draw(10 + 2 * step as u32)?, draw(11 + 2 * step as u32)?])
+        let (ids, targets) = (draw(10 + 2 * step as u32)?, draw(11 + 2 * step as u32)?);
+        CharBatch { ids, targets }.to_device(side.gpu.as_ref())
     }
 
     fn run(self, side: &Side) -> Result<Vec<Output>> {
@@ -87,7 +86,7 @@ impl Plan {
         let model = self.model(side, DType::F32)?;
         let layout = model.params().layout().clone();
         let adam = Adam::new::<f32>(ADAM, &layout);
-        let mut step = CharLmStep::new(model, adam, CONFIG);
+        let mut step = Step::new(model, adam, CLIP, SEED);
         if let Some(gpu) = &side.gpu {
             let scaler = LossScaler {
                 scale: 1024.0,
@@ -97,15 +96,14 @@ impl Plan {
         }
         let mut figures = Vec::new();
         for n in 0..STEPS {
-            let [ids, targets] = self.batch(n)?;
-            let scores = step.train(&ids, &targets, n)?;
+            let scores = step.train(&self.batch(n, side)?, n)?;
             if scores.skipped {
                 let message = format!("step {n}: skipped for an overflow");
                 return Err(Error::op("step", message));
             }
             figures.push([scores.loss, scores.grad_norm]);
         }
-        let (weights, moments) = (step.weights()?, step.moments()?);
+        let (weights, moments) = (step.model().export()?, step.moments()?);
         let named = |file: &TensorFile, prefix: &str, name: &str, shape: &[usize]| {
             let tensor = file.get(&format!("{prefix}{name}"), shape)?;
             Ok(tensor.data.iter().map(|&x| x.into()).collect())
@@ -123,21 +121,15 @@ impl Plan {
         let mut adam = Adam::new::<f64>(ADAM, &layout);
         let mut figures = Vec::new();
         for n in 0..STEPS {
-            let [ids, targets] = self.batch(n)?;
             let mut tape = Tape::with_flat_gradients(Tensor::zeros::<f64>([layout.len()]));
             let bound = model.params().bind(&mut tape)?;
-            let dropout = Some(DropoutPlan {
-                p: CONFIG.dropout,
-                stream: Stream::new(CONFIG.seed, Purpose::Dropout, n as u32),
-                step: None,
-            });
-            let total = model
-                .loss(&mut tape, &bound, &ids, &targets, CONFIG.l2, dropout)?
-                .total;
+            let batch = self.batch(n, side)?;
+            let draws = Draws::new(SEED, n);
+            let total = objective(&model, &mut tape, &bound, &batch, &draws)?;
             drop(bound);
             let loss = total.value().item()?;
             let gradient = tape.backward(&total, Tensor::scalar(1.0f64))?.into_flat()?;
-            let clipping = adam.update(model.params_mut(), &gradient, CONFIG.clip)?;
+            let clipping = adam.update(model.params_mut(), &gradient, CLIP)?;
             figures.push([loss, clipping.norm]);
         }
         let weights = numbers(model.params().values())?;

@@ -4,7 +4,7 @@ use super::{functions, outside, submit, world};
 use crate::device::cuda::api::Status;
 use cudarc::cublas::sys as cublas;
 use half::f16;
-use std::ffi::{c_int, c_longlong, c_void};
+use std::ffi::{c_int, c_void};
 
 functions! {
     cublasCreate_v2(handle: *mut cublas::cublasHandle_t) {
@@ -34,24 +34,23 @@ functions! {
     }
 }
 
-/// A matrix of the BLAS manual: element (i, j) of batch b.
+/// A matrix of the BLAS manual: element (i, j).
 #[derive(Clone, Copy)]
 struct View {
     first: *mut c_void,
     kind: cublas::cudaDataType,
     ld: c_int,
-    stride: c_longlong,
     trans: bool,
 }
 
 impl View {
-    fn at(self, b: c_int, i: c_int, j: c_int) -> isize {
+    fn at(self, i: c_int, j: c_int) -> isize {
         let (i, j) = if self.trans { (j, i) } else { (i, j) };
-        (c_longlong::from(b) * self.stride) as isize + i as isize + j as isize * self.ld as isize
+        i as isize + j as isize * self.ld as isize
     }
 
-    unsafe fn get(self, b: c_int, i: c_int, j: c_int) -> f32 {
-        let at = self.at(b, i, j);
+    unsafe fn get(self, i: c_int, j: c_int) -> f32 {
+        let at = self.at(i, j);
         // SAFETY: the caller's matrix.
         unsafe {
             match self.kind as u32 {
@@ -62,8 +61,8 @@ impl View {
         }
     }
 
-    unsafe fn set(self, b: c_int, i: c_int, j: c_int, x: f32) {
-        let at = self.at(b, i, j);
+    unsafe fn set(self, i: c_int, j: c_int, x: f32) {
+        let at = self.at(i, j);
         // SAFETY: the caller's matrix.
         unsafe {
             match self.kind as u32 {
@@ -76,7 +75,7 @@ impl View {
 }
 
 #[allow(clippy::too_many_arguments)] // NVIDIA's signature
-pub unsafe extern "C" fn cublasGemmStridedBatchedEx(
+pub unsafe extern "C" fn cublasGemmEx(
     _handle: cublas::cublasHandle_t,
     op_a: cublas::cublasOperation_t,
     op_b: cublas::cublasOperation_t,
@@ -87,81 +86,39 @@ pub unsafe extern "C" fn cublasGemmStridedBatchedEx(
     a: *const c_void,
     a_kind: cublas::cudaDataType,
     lda: c_int,
-    stride_a: c_longlong,
     b: *const c_void,
     b_kind: cublas::cudaDataType,
     ldb: c_int,
-    stride_b: c_longlong,
     beta: *const c_void,
     c: *mut c_void,
     c_kind: cublas::cudaDataType,
     ldc: c_int,
-    stride_c: c_longlong,
-    batch: c_int,
     compute: cublas::cublasComputeType_t,
     algorithm: cublas::cublasGemmAlgo_t,
 ) -> Status {
     assert_eq!((compute as u32, algorithm as i32), (68, -1)); // 32F, default
-    let view = |first: *const c_void, kind, ld, stride, op: Option<cublas::cublasOperation_t>| {
+    let view = |first: *const c_void, kind, ld, op: Option<cublas::cublasOperation_t>| {
         let (first, trans) = (first.cast_mut(), op.is_some_and(|op| op as u32 == 1));
         View {
             first,
             kind,
             ld,
-            stride,
             trans,
         }
     };
-    let a = view(a, a_kind, lda, stride_a, Some(op_a));
-    let b = view(b, b_kind, ldb, stride_b, Some(op_b));
-    let c = view(c, c_kind, ldc, stride_c, None);
+    let a = view(a, a_kind, lda, Some(op_a));
+    let b = view(b, b_kind, ldb, Some(op_b));
+    let c = view(c, c_kind, ldc, None);
     // SAFETY: alpha and beta are f32 on the host, the matrices the caller's.
     let (alpha, beta) = unsafe { (*alpha.cast::<f32>(), *beta.cast::<f32>()) };
     submit("cublasGemm", move || {
-        for (x, i, j) in
-            (0..batch).flat_map(|x| (0..m).flat_map(move |i| (0..n).map(move |j| (x, i, j))))
-        {
+        for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
             // SAFETY: as above.
             unsafe {
-                let sum = (0..k).fold(0.0, |s, l| s + a.get(x, i, l) * b.get(x, l, j));
-                let old = if beta == 0.0 {
-                    0.0
-                } else {
-                    beta * c.get(x, i, j)
-                };
-                c.set(x, i, j, alpha * sum + old);
+                let sum = (0..k).fold(0.0, |s, l| s + a.get(i, l) * b.get(l, j));
+                let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
+                c.set(i, j, alpha * sum + old);
             }
         }
     })
-}
-
-#[allow(clippy::too_many_arguments)] // NVIDIA's signature
-pub unsafe extern "C" fn cublasGemmEx(
-    handle: cublas::cublasHandle_t,
-    op_a: cublas::cublasOperation_t,
-    op_b: cublas::cublasOperation_t,
-    m: c_int,
-    n: c_int,
-    k: c_int,
-    alpha: *const c_void,
-    a: *const c_void,
-    a_kind: cublas::cudaDataType,
-    lda: c_int,
-    b: *const c_void,
-    b_kind: cublas::cudaDataType,
-    ldb: c_int,
-    beta: *const c_void,
-    c: *mut c_void,
-    c_kind: cublas::cudaDataType,
-    ldc: c_int,
-    compute: cublas::cublasComputeType_t,
-    algorithm: cublas::cublasGemmAlgo_t,
-) -> Status {
-    // SAFETY: the caller's matrices, as a batch of one.
-    unsafe {
-        cublasGemmStridedBatchedEx(
-            handle, op_a, op_b, m, n, k, alpha, a, a_kind, lda, 0, b, b_kind, ldb, 0, beta, c,
-            c_kind, ldc, 0, 1, compute, algorithm,
-        )
-    }
 }

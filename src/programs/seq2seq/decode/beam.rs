@@ -6,9 +6,10 @@
 //! source ends with `beam` ended hypotheses of which one is better than all that go on, or at the
 //! largest length.
 
-use super::{Hypothesis, Partial, Run, allowed, in_f32, log_sum, row_of, weights};
+use super::run::{Hypothesis, Partial, Run, log_sum, row_of, weights};
 use crate::data::words::EOS;
 use crate::error::Result;
+use crate::programs::seq2seq::model::{allowed, in_f32};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::cmp::Ordering;

@@ -1,14 +1,62 @@
 //! The decoders: previous tokens and the encoder's states to logits of the next token.
 
-use super::encoder::{Encoded, Memory, State};
-use super::{ModelKind, Seq2SeqSizes};
+use super::inputs::place;
+use super::kind::Seq2SeqSizes;
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
-use crate::error::{Error, Result};
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Projection, Rnn, Style};
+use crate::data::spans::Spans;
+use crate::device::Gpu;
+use crate::error::Result;
+use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
 use crate::ops;
 use crate::ops::attention;
 use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// Where a decoder stands between two steps: its recurrent layers, their state, and what they read
+/// at each step besides the previous token. Rows are the decoder's.
+#[derive(Clone, Debug)]
+pub enum DecoderState {
+    /// A recurrent layer from the encoder's last state.
+    Plain {
+        /// Reads the embedding, and the context where there is one.
+        layer: Recurrent,
+        /// Its state.
+        state: State,
+        /// The encoder's last hidden state `[B, H]`, where it is read at each step.
+        context: Option<Var>,
+    },
+    /// LSTM with additive attention.
+    Attention {
+        /// Read [embedding; context].
+        layers: Attending,
+        /// Hidden state `[B, H]`.
+        h: Var,
+        /// Cell state `[B, H]`; f32 on a GPU.
+        c: Var,
+        /// What is attended to.
+        annotations: Annotations,
+    },
+}
+
+/// The layers of a decoder with attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Attending {
+    lstm: Recurrent,
+    query: Linear,
+    energy: Projection,
+}
+
+/// The source positions `[M, ..]` of each row: the annotations of Bahdanau et al. 2015.
+#[derive(Clone, Debug)]
+pub struct Annotations {
+    /// W_k h_j `[M, A]`.
+    pub keys: Var,
+    /// h_j `[M, 2H]`.
+    pub values: Var,
+    /// The positions of each row.
+    pub spans: Spans,
+}
 
 /// What a decoder gives for some steps.
 #[derive(Clone, Debug)]
@@ -16,131 +64,203 @@ pub struct Decoded {
     /// Logits of the next tokens `[N, V]`.
     pub logits: Var,
     /// State after each row's last step.
-    pub state: State,
+    pub state: DecoderState,
     /// Attention weights `[N, S]`, of the attention model.
     pub alpha: Option<Tensor>,
 }
 
-/// A decoder's layers.
-#[derive(Clone, Debug)]
-pub(super) struct Decoder {
-    embedding: Embedding,
-    layers: Layers,
-    out: Linear,
-}
-
-#[derive(Clone, Debug)]
-enum Layers {
-    Rnn(Rnn),
-    Lstm(Lstm),
-    Attention {
-        lstm: Lstm,
-        query: Linear,
-        energy: Projection,
-    },
-}
-
-impl Decoder {
-    pub(super) fn new(layout: &mut Layout, kind: ModelKind, sizes: Seq2SeqSizes) -> Self {
+impl Attending {
+    pub(super) fn new(layout: &mut Layout, name: (&str, &str), sizes: Seq2SeqSizes) -> Self {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
-        let vocab = sizes.target_vocab;
-        let embedding = Embedding::new(layout, "decoder.embedding", vocab, dim, style);
-        let name = ("decoder.rnn", "l0");
-        let (layers, features) = match kind {
-            ModelKind::Rnn => (Layers::Rnn(Rnn::new(layout, name, dim + h, h, style)), h),
-            ModelKind::Lstm => (Layers::Lstm(Lstm::new(layout, name, dim, h, style)), h),
-            ModelKind::Attention => {
-                let layers = Layers::Attention {
-                    lstm: Lstm::new(layout, name, dim + 2 * h, h, style),
-                    query: Linear::new(layout, "attention.query", h, h, style),
-                    energy: Projection::new(layout, "attention.energy", h, 1, style),
+        Attending {
+            lstm: Recurrent::new(layout, CellKind::Lstm, name, dim + 2 * h, h, style),
+            query: Linear::new(layout, "attention.query", h, h, style),
+            energy: Projection::new(layout, "attention.energy", h, 1, style),
+        }
+    }
+}
+
+impl DecoderState {
+    /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
+    /// that each belongs to. Gives what the logits are computed from, the state after each row's
+    /// last step, and attention weights.
+    fn run(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        (x, rows): (&Var, &Tensor),
+        packing: &Packing,
+    ) -> Result<(Var, Self, Option<Tensor>)> {
+        match self.clone() {
+            Self::Plain {
+                layer,
+                state,
+                context,
+            } => {
+                let input = match &context {
+                    Some(context) => {
+                        let context = ops::gather(tape, context, rows)?;
+                        ops::concat(tape, &[x, &context])?
+                    }
+                    None => x.clone(),
                 };
-                (layers, 3 * h + dim)
+                let out = layer.forward_packed(tape, params, &input, Some(&state), packing)?;
+                let state = Self::Plain {
+                    layer,
+                    state: out.state,
+                    context,
+                };
+                Ok((out.y, state, None))
             }
-        };
-        Decoder {
-            embedding,
-            layers,
-            out: Linear::new(layout, "out", features, vocab, style),
+            Self::Attention {
+                layers,
+                h,
+                c,
+                annotations,
+            } => {
+                let query = attention::Query {
+                    w_q: layers.query.weight(params),
+                    b_q: layers.query.bias(params),
+                    v: layers.energy.weight(params),
+                };
+                let memory = attention::Memory {
+                    keys: &annotations.keys,
+                    values: &annotations.values,
+                    spans: &annotations.spans,
+                };
+                let weights = layers.lstm.weights(params);
+                let out = ops::attention_lstm(tape, x, weights, (&h, &c), query, memory, packing)?;
+                let features = ops::concat(tape, &[&out.y, &out.context, x])?;
+                let state = Self::Attention {
+                    layers,
+                    h: out.h_n,
+                    c: out.c_n,
+                    annotations,
+                };
+                Ok((features, state, Some(out.alpha)))
+            }
         }
     }
 
-    /// Vectors of tokens `[N]`, giving `[N, E]`.
-    pub(super) fn embed(&self, tape: &mut Tape, params: &Bound, tokens: &Tensor) -> Result<Var> {
-        self.embedding.forward(tape, params, tokens)
+    /// Moves hidden and cell states to other rows: row i continues row `order[i]`, which is of the
+    /// same source.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn reorder(&mut self, order: &Tensor) -> Result<()> {
+        let mut tape = Tape::inference();
+        let mut pick = |v: &mut Var| -> Result<()> {
+            *v = ops::gather(&mut tape, v, order)?;
+            Ok(())
+        };
+        match self {
+            Self::Plain { state, .. } => {
+                pick(&mut state.h)?;
+                state.c.as_mut().map_or(Ok(()), pick)
+            }
+            Self::Attention { h, c, .. } => {
+                pick(h)?;
+                pick(c)
+            }
+        }
     }
 
-    /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
-    /// that each belongs to.
+    /// The first rows, as constants: nothing is copied, and no gradient flows through them.
+    pub(super) fn first_rows(&self, rows: usize) -> Result<Self> {
+        let first = |v: &Var, rows: usize| -> Result<Var> {
+            let width = v.value().shape().last();
+            Ok(Var::constant(v.value().slice(0, [rows, width])?))
+        };
+        let some = |v: &Option<Var>| v.as_ref().map(|v| first(v, rows)).transpose();
+        Ok(match self {
+            Self::Plain {
+                layer,
+                state,
+                context,
+            } => Self::Plain {
+                layer: *layer,
+                state: State {
+                    h: first(&state.h, rows)?,
+                    c: some(&state.c)?,
+                },
+                context: some(context)?,
+            },
+            Self::Attention {
+                layers,
+                h,
+                c,
+                annotations: all,
+            } => {
+                let lengths: Vec<usize> = (0..rows).map(|b| all.spans.len(b)).collect();
+                let spans = Spans::new(&lengths)?;
+                Self::Attention {
+                    layers: *layers,
+                    h: first(h, rows)?,
+                    c: first(c, rows)?,
+                    annotations: Annotations {
+                        keys: first(&all.keys, spans.total())?,
+                        values: first(&all.values, spans.total())?,
+                        spans,
+                    },
+                }
+            }
+        })
+    }
+}
+
+/// What all decoders have: the previous token's embedding, and the projection to the vocabulary.
+#[derive(Clone, Debug)]
+pub(super) struct Decoder {
+    /// V, tokens of the target vocabulary.
+    pub(super) vocab: usize,
+    /// E, numbers that stand for a token.
+    pub(super) width: usize,
+    pub(super) embedding: Embedding,
+    pub(super) out: Linear,
+}
+
+impl Decoder {
+    /// Vectors of tokens `[N]`, giving `[N, E]`.
+    pub(super) fn embed(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        tokens: &[u32],
+        gpu: Option<&Arc<Gpu>>,
+    ) -> Result<Var> {
+        let tokens = place(tokens, self.vocab, gpu)?;
+        self.embedding.forward(tape, params, &tokens)
+    }
+
+    /// Runs from a state; see [`DecoderState::run`].
     pub(super) fn run(
         &self,
         tape: &mut Tape,
         params: &Bound,
-        from: &Encoded,
-        (x, rows): (&Var, &Tensor),
+        from: &DecoderState,
+        input: (&Var, &Tensor),
         packing: &Packing,
     ) -> Result<Decoded> {
-        let State { h, c } = &from.state;
-        let (features, state, alpha) = match (&self.layers, c, &from.memory) {
-            (Layers::Rnn(rnn), None, Memory::Context(context)) => {
-                let context = ops::gather(tape, context, rows)?;
-                let input = ops::concat(tape, &[x, &context])?;
-                let out = rnn.forward_packed(tape, params, &input, Some(h), packing)?;
-                let state = State {
-                    h: out.h_n,
-                    c: None,
-                };
-                (out.y, state, None)
-            }
-            (Layers::Lstm(lstm), Some(c), Memory::None) => {
-                let out = lstm.forward_packed(tape, params, x, Some((h, c)), packing)?;
-                let state = State {
-                    h: out.h_n,
-                    c: Some(out.c_n),
-                };
-                (out.y, state, None)
-            }
-            (
-                Layers::Attention {
-                    lstm,
-                    query,
-                    energy,
-                },
-                Some(c),
-                Memory::Positions {
-                    keys,
-                    values,
-                    spans,
-                },
-            ) => {
-                let query = attention::Query {
-                    w_q: query.weight(params),
-                    b_q: query.bias(params),
-                    v: energy.weight(params),
-                };
-                let memory = attention::Memory {
-                    keys,
-                    values,
-                    spans,
-                };
-                let cell = lstm.cell(params);
-                let out = ops::attention_lstm(tape, x, cell, (h, c), query, memory, packing)?;
-                let features = ops::concat(tape, &[&out.y, &out.context, x])?;
-                let state = State {
-                    h: out.h_n,
-                    c: Some(out.c_n),
-                };
-                (features, state, Some(out.alpha))
-            }
-            _ => {
-                let message = "a state of another model was given to the decoder";
-                return Err(Error::op("seq2seq", message));
-            }
-        };
+        let (features, state, alpha) = from.run(tape, params, input, packing)?;
         Ok(Decoded {
             logits: self.out.forward(tape, params, &features)?,
             state,
             alpha,
         })
+    }
+
+    /// One step from the embeddings x `[B, E]` of the previous tokens, one a row.
+    pub(super) fn step(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        from: &DecoderState,
+        x: &Var,
+    ) -> Result<Decoded> {
+        let batch = x.value().shape().rows();
+        let rows: Vec<u32> = (0..batch as u32).collect();
+        let rows = place(&rows, batch, x.value().gpu())?;
+        let packing = Packing::uniform(1, batch)?;
+        self.run(tape, params, from, (x, &rows), &packing)
     }
 }

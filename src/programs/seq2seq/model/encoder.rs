@@ -1,49 +1,13 @@
-//! The encoders: docstring to the decoder's first state, and to what it attends to.
+//! The encoders: docstring to the state that the decoder starts from.
 
+use super::decoder::{Annotations, Attending, Decoder, DecoderState};
 use super::inputs::Source;
-use super::{Dropout, ModelKind, Seq2SeqSizes};
+use super::kind::{Dropout, ModelKind, Seq2SeqSizes};
 use crate::autograd::{Tape, Var};
-use crate::data::spans::Spans;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Projection, Rnn, Style};
+use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
 use crate::ops;
-
-/// What the decoder starts from. Rows are the decoder's.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// First state.
-    pub state: State,
-    /// What the decoder reads besides its state.
-    pub memory: Memory,
-}
-
-/// A decoder's state.
-#[derive(Clone, Debug)]
-pub struct State {
-    /// Hidden state `[B, H]`.
-    pub h: Var,
-    /// Cell state `[B, H]` of an LSTM; f32 on a GPU.
-    pub c: Option<Var>,
-}
-
-/// What the decoder reads at each step besides its state.
-#[derive(Clone, Debug)]
-pub enum Memory {
-    /// Nothing.
-    None,
-    /// The tanh RNN's context `[B, H]`: the encoder's last hidden state.
-    Context(Var),
-    /// The source positions `[M, ..]` of each row.
-    Positions {
-        /// W_k h_j `[M, A]`.
-        keys: Var,
-        /// h_j `[M, 2H]`.
-        values: Var,
-        /// The positions of each row.
-        spans: Spans,
-    },
-}
 
 /// An encoder's layers.
 #[derive(Clone, Debug)]
@@ -52,51 +16,85 @@ pub(super) struct Encoder {
     layers: Layers,
 }
 
+/// The recurrent layers of a kind of model: those that read the source, and those that start from
+/// their last state.
 #[derive(Clone, Debug)]
 enum Layers {
-    Rnn(Rnn),
-    Lstm(Lstm),
-    BothWays(BothWays),
+    Plain {
+        encoder: Recurrent,
+        decoder: Recurrent,
+        /// Whether the decoder reads the encoder's last hidden state at each step.
+        reads_context: bool,
+    },
+    Attention {
+        encoder: BothWays,
+        decoder: Attending,
+    },
 }
 
 /// A bidirectional LSTM, the bridges to the decoder's state, and the projection to keys.
 #[derive(Clone, Debug)]
 struct BothWays {
-    forward: Lstm,
-    backward: Lstm,
+    forward: Recurrent,
+    backward: Recurrent,
     hidden: Linear,
     cell: Linear,
     key: Projection,
 }
 
 impl Encoder {
-    pub(super) fn new(layout: &mut Layout, kind: ModelKind, sizes: Seq2SeqSizes) -> Self {
+    /// Both sides of a model. The encoder's parameters come first, then the decoder's.
+    pub(super) fn new(
+        layout: &mut Layout,
+        kind: ModelKind,
+        sizes: Seq2SeqSizes,
+    ) -> (Self, Decoder) {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
-        let vocab = sizes.source_vocab;
-        let embedding = Embedding::new(layout, "encoder.embedding", vocab, dim, style);
-        let name = "encoder.rnn";
-        let layers = match kind {
-            ModelKind::Rnn => Layers::Rnn(Rnn::new(layout, (name, "l0"), dim, h, style)),
-            ModelKind::Lstm => Layers::Lstm(Lstm::new(layout, (name, "l0"), dim, h, style)),
-            ModelKind::Attention => Layers::BothWays(BothWays {
-                forward: Lstm::new(layout, (name, "l0"), dim, h, style),
-                backward: Lstm::new(layout, (name, "l0_reverse"), dim, h, style),
-                hidden: Linear::new(layout, "bridge.hidden", 2 * h, h, style),
-                cell: Linear::new(layout, "bridge.cell", 2 * h, h, style),
-                key: Projection::new(layout, "attention.key", 2 * h, h, style),
-            }),
+        let (source, target) = (sizes.source_vocab, sizes.target_vocab);
+        let embedding = Embedding::new(layout, "encoder.embedding", source, dim, style);
+        let embed =
+            |layout: &mut Layout| Embedding::new(layout, "decoder.embedding", target, dim, style);
+        let names = [("encoder.rnn", "l0"), ("decoder.rnn", "l0")];
+        let (layers, embed, features) = match kind {
+            ModelKind::Rnn | ModelKind::Lstm => {
+                let reads_context = kind == ModelKind::Rnn;
+                let (cell, inputs) = match reads_context {
+                    true => (CellKind::Rnn, dim + h),
+                    false => (CellKind::Lstm, dim),
+                };
+                let encoder = Recurrent::new(layout, cell, names[0], dim, h, style);
+                let embed = embed(layout);
+                let layers = Layers::Plain {
+                    encoder,
+                    decoder: Recurrent::new(layout, cell, names[1], inputs, h, style),
+                    reads_context,
+                };
+                (layers, embed, h)
+            }
+            ModelKind::Attention => {
+                let encoder = BothWays::new(layout, names[0].0, sizes);
+                let embed = embed(layout);
+                let decoder = Attending::new(layout, names[1], sizes);
+                (Layers::Attention { encoder, decoder }, embed, 3 * h + dim)
+            }
         };
-        Encoder { embedding, layers }
+        let decoder = Decoder {
+            vocab: target,
+            width: dim,
+            embedding: embed,
+            out: Linear::new(layout, "out", features, target, style),
+        };
+        (Encoder { embedding, layers }, decoder)
     }
 
-    /// Reads the sources.
+    /// Reads the sources: the state that the decoder starts from.
     pub(super) fn encode(
         &self,
         tape: &mut Tape,
         params: &Bound,
         source: &Source,
         dropout: Option<&Dropout>,
-    ) -> Result<Encoded> {
+    ) -> Result<DecoderState> {
         let x = self.embedding.forward(tape, params, &source.ids)?;
         let x = match dropout {
             Some(d) => ops::dropout(tape, &x, d.p, d.stream.lane(Dropout::SOURCE))?,
@@ -104,35 +102,59 @@ impl Encoder {
         };
         let packing = &source.packing;
         match &self.layers {
-            Layers::Rnn(rnn) => {
-                let out = rnn.forward_packed(tape, params, &x, None, packing)?;
-                let h = ops::gather(tape, &out.h_n, &source.rows)?;
-                Ok(Encoded {
+            Layers::Plain {
+                encoder,
+                decoder,
+                reads_context,
+            } => {
+                let last = encoder.forward_packed(tape, params, &x, None, packing)?;
+                let h = ops::gather(tape, &last.state.h, &source.rows)?;
+                let c = last.state.c.as_ref();
+                let c = c.map(|c| ops::gather(tape, c, &source.rows));
+                Ok(DecoderState::Plain {
+                    layer: *decoder,
+                    context: reads_context.then(|| h.clone()),
                     state: State {
-                        h: h.clone(),
-                        c: None,
+                        h,
+                        c: c.transpose()?,
                     },
-                    memory: Memory::Context(h),
                 })
             }
-            Layers::Lstm(lstm) => {
-                let out = lstm.forward_packed(tape, params, &x, None, packing)?;
-                let h = ops::gather(tape, &out.h_n, &source.rows)?;
-                let c = Some(ops::gather(tape, &out.c_n, &source.rows)?);
-                Ok(Encoded {
-                    state: State { h, c },
-                    memory: Memory::None,
+            Layers::Attention { encoder, decoder } => {
+                let (h, c, annotations) = encoder.encode(tape, params, &x, source)?;
+                Ok(DecoderState::Attention {
+                    layers: *decoder,
+                    h,
+                    c,
+                    annotations,
                 })
             }
-            Layers::BothWays(layers) => layers.encode(tape, params, &x, source),
         }
     }
 }
 
 impl BothWays {
+    fn new(layout: &mut Layout, name: &str, sizes: Seq2SeqSizes) -> Self {
+        let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
+        BothWays {
+            forward: Recurrent::new(layout, CellKind::Lstm, (name, "l0"), dim, h, style),
+            backward: Recurrent::new(layout, CellKind::Lstm, (name, "l0_reverse"), dim, h, style),
+            hidden: Linear::new(layout, "bridge.hidden", 2 * h, h, style),
+            cell: Linear::new(layout, "bridge.cell", 2 * h, h, style),
+            key: Projection::new(layout, "attention.key", 2 * h, h, style),
+        }
+    }
+
     /// Schuster & Paliwal 1997. Read from its end, a packed batch is packed, too: so the backward
-    /// layer is a forward one over other rows.
-    fn encode(&self, tape: &mut Tape, params: &Bound, x: &Var, source: &Source) -> Result<Encoded> {
+    /// layer is a forward one over other rows. Gives the decoder's first h and c, and what it
+    /// attends to.
+    fn encode(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        x: &Var,
+        source: &Source,
+    ) -> Result<(Var, Var, Annotations)> {
         let packing = &source.packing;
         let reversed = ops::gather(tape, x, &source.reversed)?;
         let ahead = self
@@ -147,23 +169,22 @@ impl BothWays {
         ];
         let values = ops::concat(tape, &ys)?;
         let keys = self.key.forward(tape, params, &values)?;
-        let h = [&ahead.h_n, &back.h_n];
-        let h = bridge(tape, params, &self.hidden, h, source)?;
-        let c = [&ahead.c_n, &back.c_n];
-        let c = bridge(tape, params, &self.cell, c, source)?;
+        let (h_ahead, c_ahead) = ahead.state.of_lstm()?;
+        let (h_back, c_back) = back.state.of_lstm()?;
+        let h = bridge(tape, params, &self.hidden, [&h_ahead, &h_back], source)?;
+        let c = bridge(tape, params, &self.cell, [&c_ahead, &c_back], source)?;
         // The cell state is f32 on a GPU, whatever the layer's data type.
         let c = match c.value().gpu() {
             Some(_) => ops::cast(tape, &c, DType::F32)?,
             None => c,
         };
-        Ok(Encoded {
-            state: State { h, c: Some(c) },
-            memory: Memory::Positions {
-                keys,
-                values,
-                spans: source.spans.clone(),
-            },
-        })
+        let spans = source.spans.clone();
+        let annotations = Annotations {
+            keys,
+            values,
+            spans,
+        };
+        Ok((h, c, annotations))
     }
 }
 

@@ -12,105 +12,28 @@
 mod decoder;
 mod encoder;
 mod inputs;
+mod kind;
+mod likeliest;
 mod schedule;
 
-pub use decoder::Decoded;
-pub use encoder::{Encoded, Memory, State};
+pub use decoder::{Annotations, Attending, Decoded, DecoderState};
 pub use inputs::{Inputs, Source};
+pub use kind::{Dropout, ModelKind, Seq2SeqSizes, TeacherForcing};
+pub(crate) use likeliest::{allowed, best_tokens, in_f32};
 
-use crate::autograd::{Tape, Var};
-use crate::data::packing::Packing;
+use crate::autograd::Tape;
 use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
-use crate::files::tensors::TensorFile;
-use crate::nn::torch_names;
 use crate::nn::{Bound, Layout, Params};
 use crate::ops;
-use crate::ops::softmax_xent::SoftmaxXent;
-use crate::rng::Stream;
+use crate::programs::seq2seq::data::SeqBatch;
+use crate::rng::Purpose;
 use crate::tensor::Stored;
+use crate::train::model::{Draws, Loss, Model};
 use decoder::Decoder;
 use encoder::Encoder;
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
-
-/// Which of the three models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelKind {
-    /// tanh RNN.
-    Rnn,
-    /// LSTM.
-    Lstm,
-    /// Bidirectional LSTM with additive attention.
-    Attention,
-}
-
-impl ModelKind {
-    /// All of them, the simplest first.
-    pub const ALL: [ModelKind; 3] = [ModelKind::Rnn, ModelKind::Lstm, ModelKind::Attention];
-}
-
-impl fmt::Display for ModelKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ModelKind::Rnn => "rnn",
-            ModelKind::Lstm => "lstm",
-            ModelKind::Attention => "attention",
-        })
-    }
-}
-
-impl FromStr for ModelKind {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        let named = ModelKind::ALL
-            .into_iter()
-            .find(|kind| kind.to_string() == s);
-        named.ok_or_else(|| "give rnn, lstm or attention".to_owned())
-    }
-}
-
-/// Sizes of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seq2SeqSizes {
-    /// Tokens of the source vocabulary, the special ones included.
-    pub source_vocab: usize,
-    /// Tokens of the target vocabulary, the special ones included.
-    pub target_vocab: usize,
-    /// E, numbers that stand for a token.
-    pub embedding: usize,
-    /// H, units of a layer, each way; also A, the width of the attention.
-    pub hidden: usize,
-}
-
-/// Dropout in a training step, on the embeddings of both sides.
-#[derive(Clone, Copy, Debug)]
-pub struct Dropout {
-    /// Probability of dropping, in [0, 1).
-    pub p: f64,
-    /// Random words of this step.
-    pub stream: Stream,
-}
-
-impl Dropout {
-    /// The stream's lane of the source.
-    const SOURCE: u32 = 0;
-    /// The stream's lane of the target.
-    const TARGET: u32 = 1;
-}
-
-/// How often the decoder reads the true previous token in training.
-#[derive(Clone, Copy, Debug)]
-pub struct TeacherForcing {
-    /// Probability for each token, in [0, 1]; else it reads its own prediction.
-    pub ratio: f64,
-    /// Random words of this step.
-    pub stream: Stream,
-}
 
 /// A model and its parameters.
 #[derive(Clone, Debug)]
@@ -120,6 +43,8 @@ pub struct Seq2Seq {
     params: Params,
     encoder: Encoder,
     decoder: Decoder,
+    dropout: f64,
+    teacher_forcing: f64,
 }
 
 impl Seq2Seq {
@@ -133,15 +58,29 @@ impl Seq2Seq {
         seed: u64,
     ) -> Result<Self> {
         let mut layout = Layout::default();
-        let encoder = Encoder::new(&mut layout, kind, sizes);
-        let decoder = Decoder::new(&mut layout, kind, sizes);
+        let (encoder, decoder) = Encoder::new(&mut layout, kind, sizes);
         Ok(Seq2Seq {
             kind,
             sizes,
             params: Params::new::<T>(layout, seed)?,
             encoder,
             decoder,
+            dropout: 0.0,
+            teacher_forcing: 1.0,
         })
+    }
+
+    /// With dropout in training: the probability of dropping an element of an embedding, in [0, 1).
+    pub fn with_dropout(self, dropout: f64) -> Self {
+        Seq2Seq { dropout, ..self }
+    }
+
+    /// With a probability below one that the decoder reads the true previous token in training.
+    pub fn with_teacher_forcing(self, teacher_forcing: f64) -> Self {
+        Seq2Seq {
+            teacher_forcing,
+            ..self
+        }
     }
 
     /// Which model it is.
@@ -159,19 +98,17 @@ impl Seq2Seq {
         (self.sizes.source_vocab, self.sizes.target_vocab)
     }
 
-    /// The parameters.
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// The parameters, to be changed. No tape that holds them may be alive.
-    pub fn params_mut(&mut self) -> &mut Params {
-        &mut self.params
-    }
-
     /// The GPU that holds the parameters.
     pub fn gpu(&self) -> Option<&Arc<Gpu>> {
         self.params.values().gpu()
+    }
+
+    /// A batch where the model is.
+    ///
+    /// # Errors
+    /// For an id outside its vocabulary, or if the device fails.
+    pub fn inputs(&self, batch: &SeqBatch) -> Result<Inputs> {
+        Inputs::new(batch, self.vocab(), self.gpu())
     }
 
     /// Reads sources: what the decoder starts from.
@@ -184,7 +121,7 @@ impl Seq2Seq {
         params: &Bound,
         source: &Source,
         dropout: Option<&Dropout>,
-    ) -> Result<Encoded> {
+    ) -> Result<DecoderState> {
         self.encoder.encode(tape, params, source, dropout)
     }
 
@@ -196,28 +133,11 @@ impl Seq2Seq {
         &self,
         tape: &mut Tape,
         params: &Bound,
-        from: &Encoded,
+        from: &DecoderState,
         tokens: &[u32],
     ) -> Result<Decoded> {
-        let (batch, gpu) = (tokens.len(), self.gpu());
-        let tokens = inputs::place(tokens, self.sizes.target_vocab, gpu)?;
-        let x = self.decoder.embed(tape, params, &tokens)?;
-        self.step_from(tape, params, from, &x, batch)
-    }
-
-    /// One step from the embeddings x `[B, E]` of the previous tokens.
-    fn step_from(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        from: &Encoded,
-        x: &Var,
-        batch: usize,
-    ) -> Result<Decoded> {
-        let rows: Vec<u32> = (0..batch as u32).collect();
-        let rows = inputs::place(&rows, batch, self.gpu())?;
-        let packing = Packing::uniform(1, batch)?;
-        self.decoder.run(tape, params, from, (x, &rows), &packing)
+        let x = self.decoder.embed(tape, params, tokens, self.gpu())?;
+        self.decoder.step(tape, params, from, &x)
     }
 
     /// Logits `[N, V]` at every real position of the targets.
@@ -234,13 +154,17 @@ impl Seq2Seq {
     ) -> Result<Decoded> {
         let encoded = self.encode(tape, params, &batch.source, dropout)?;
         let tokens = match teacher {
-            Some(teacher) if teacher.ratio < 1.0 => {
-                self.scheduled(&encoded, batch, dropout, teacher)?
-            }
+            Some(teacher) if teacher.ratio < 1.0 => schedule::inputs(
+                &self.decoder,
+                &self.params,
+                &encoded,
+                batch,
+                dropout,
+                teacher,
+            )?,
             _ => batch.tokens.clone(),
         };
-        let tokens = inputs::place(&tokens, self.sizes.target_vocab, batch.gpu())?;
-        let x = self.decoder.embed(tape, params, &tokens)?;
+        let x = self.decoder.embed(tape, params, &tokens, batch.gpu())?;
         let x = match dropout {
             Some(d) => ops::dropout(tape, &x, d.p, d.stream.lane(Dropout::TARGET))?,
             None => x,
@@ -249,60 +173,41 @@ impl Seq2Seq {
         self.decoder
             .run(tape, params, &encoded, input, &batch.packing)
     }
+}
+
+impl Model for Seq2Seq {
+    type Batch = Inputs;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
 
     /// Mean cross-entropy over the real target tokens, in nats.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn loss(
+    fn loss(
         &self,
         tape: &mut Tape,
         params: &Bound,
         batch: &Inputs,
-        dropout: Option<&Dropout>,
-        teacher: Option<&TeacherForcing>,
-    ) -> Result<SoftmaxXent> {
-        let logits = self.logits(tape, params, batch, dropout, teacher)?.logits;
-        ops::softmax_xent(tape, logits, &batch.targets)
-    }
-
-    /// The weights under torch's names.
-    ///
-    /// # Errors
-    /// If the parameters are not f32, or the device fails.
-    pub fn export(&self) -> Result<TensorFile> {
-        torch_names::export(&self.params)
-    }
-
-    /// Takes weights under torch's names.
-    ///
-    /// # Errors
-    /// If a tensor is missing, unexpected, or of another shape.
-    pub fn import(&mut self, file: &TensorFile) -> Result<()> {
-        torch_names::import(&mut self.params, file)
-    }
-}
-
-/// The values as constants, for a pass without gradients.
-fn detached(encoded: &Encoded) -> Encoded {
-    let constant = |v: &Var| Var::constant(v.value().clone());
-    Encoded {
-        state: State {
-            h: constant(&encoded.state.h),
-            c: encoded.state.c.as_ref().map(constant),
-        },
-        memory: match &encoded.memory {
-            Memory::None => Memory::None,
-            Memory::Context(context) => Memory::Context(constant(context)),
-            Memory::Positions {
-                keys,
-                values,
-                spans,
-            } => Memory::Positions {
-                keys: constant(keys),
-                values: constant(values),
-                spans: spans.clone(),
-            },
-        },
+        draws: Option<&Draws>,
+    ) -> Result<Loss> {
+        let dropout = draws.filter(|_| self.dropout > 0.0).map(|draws| Dropout {
+            p: self.dropout,
+            stream: draws.stream(Purpose::Dropout),
+        });
+        let teacher = draws.map(|draws| TeacherForcing {
+            ratio: self.teacher_forcing,
+            stream: draws.stream(Purpose::TeacherForcing),
+        });
+        let decoded = self.logits(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
+        let scored = ops::softmax_xent(tape, decoded.logits, &batch.targets)?;
+        Ok(Loss {
+            ce: scored.loss,
+            correct: scored.correct,
+            tokens: batch.target_tokens(),
+        })
     }
 }

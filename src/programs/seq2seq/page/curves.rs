@@ -5,9 +5,9 @@ use std::fmt::Write;
 use super::label;
 use crate::programs::charlm::page::small;
 use crate::report::charts::{epoch_x, small_charts};
-use crate::report::marks::{Mark, legend_entry};
+use crate::report::marks::{COLOURS, Mark, Series, Stroke, legend_entry};
 use crate::report::shell::run_key;
-use crate::report::svg::{COLOURS, Chart, Series, Stroke, draw};
+use crate::report::svg::{Chart, draw};
 use crate::report::text::{Unit, duration, escape, value};
 use crate::report::{EpochPoint, RunData};
 

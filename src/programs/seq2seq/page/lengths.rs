@@ -4,9 +4,8 @@ use std::fmt::Write;
 
 use super::label;
 use crate::log::thousands;
-use crate::report::marks::{Mark, legend_entry};
+use crate::report::marks::{COLOURS, Mark, Stroke, legend_entry};
 use crate::report::scale::ticks;
-use crate::report::svg::{COLOURS, Stroke};
 use crate::report::text::{Unit, escape, score, tick};
 use crate::report::{LengthPoint, RunData};
 

@@ -1,0 +1,119 @@
+//! `rnnx eval` of a character LM.
+
+use super::config::CharLmConfig;
+use super::train::{CharLmJob, load_corpus, read_vocab, validate};
+use crate::data::corpus::Corpus;
+use crate::data::split::Split;
+use crate::error::{Error, Result};
+use crate::files::state::TrainState;
+use crate::programs::orders::{EvalOrder, Evaluated, figures};
+use crate::train::config_file::read;
+use crate::train::job::Job;
+use crate::train::progress::thousands;
+use crate::train::scores::Means;
+use serde_json::json;
+
+/// Loss, accuracy, bits per character and perplexity over every window of the validation part,
+/// divided and batched as in training.
+///
+/// # Errors
+/// [`Error::Usage`] for what is not for a character LM, [`Error::Data`] for a text that is not the
+/// run's, [`Error::Checkpoint`] for weights that cannot be used.
+pub fn run(order: &EvalOrder) -> Result<Evaluated> {
+    refuse_flags_of_seq2seq(order)?;
+    let vocab = read_vocab(&order.folder)?;
+    let config = config(order)?;
+    let corpus = load_corpus(&config, &order.progress)?;
+    check_text(&corpus, &order.state)?;
+    let data = CharLmJob::data(&config, &corpus, Some(vocab))?;
+    let model = order.model::<CharLmJob>(&config, &data)?;
+    let Some(Means { loss, accuracy }) = validate(&model, &data, config.batch_size)? else {
+        return Err(Error::Data(format!(
+            "{}: the run has no validation part (valid-fraction = 0): there is no text to score \
+             that it was not trained on. Train with a --valid-fraction above 0",
+            order.folder.config_path().display()
+        )));
+    };
+    order.check_finite(loss)?;
+    let characters = data.split.valid_windows * config.seq_length;
+    order.progress.line(&format!(
+        "{}, step {}: {} characters of the validation part",
+        order.checkpoint.display(),
+        order.state.step,
+        thousands(characters as f64)
+    ));
+    let (bits, perplexity) = (loss / std::f64::consts::LN_2, loss.exp());
+    Ok(Evaluated {
+        figures: figures([
+            ("checkpoint", json!(order.checkpoint.display().to_string())),
+            ("step", json!(order.state.step)),
+            ("split", json!("valid")),
+            ("characters", json!(characters)),
+            ("loss", json!(loss)),
+            ("accuracy", json!(accuracy)),
+            ("bits_per_char", json!(bits)),
+            ("perplexity", json!(perplexity)),
+        ]),
+        table: format!(
+            "loss           {loss:.4} nats a character\n\
+             bits_per_char  {bits:.4}\n\
+             perplexity     {perplexity:.4}\n\
+             accuracy       {accuracy:.4}\n"
+        ),
+    })
+}
+
+fn refuse_flags_of_seq2seq(order: &EvalOrder) -> Result<()> {
+    if order.split == Some(Split::Test) {
+        return Err(Error::Usage(
+            "--split test: a character LM has no test split, its text is divided into training \
+             and validation alone: use --split valid, or leave the flag out"
+                .into(),
+        ));
+    }
+    let flags = [
+        ("--predictions", order.predictions.is_some()),
+        ("--pairs", order.pairs.is_some()),
+        ("--beam", order.beam.is_some()),
+        ("--no-unk", order.no_unk),
+    ];
+    match flags.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Error::Usage(format!(
+            "{flag}: a character LM predicts no pairs, this flag is for a seq2seq run; `rnnx \
+             generate` writes text"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The run's configuration, with what the flags replace.
+fn config(order: &EvalOrder) -> Result<CharLmConfig> {
+    let path = order.folder.config_path();
+    let mut config: CharLmConfig = read(&path)?;
+    if !order.corpus.is_empty() {
+        config.corpus = order.corpus.clone();
+    } else if let Some(gone) = config.corpus.iter().find(|p| !p.exists()) {
+        return Err(Error::Data(format!(
+            "{}: the run's corpus {} is not there: restore it, run from the folder that the \
+             training ran in, or name its new place with --corpus",
+            path.display(),
+            gone.display()
+        )));
+    }
+    if let Some(n) = order.batch_size {
+        config.batch_size = n;
+    }
+    Ok(config)
+}
+
+/// Another text would be divided elsewhere, and so be scored on what the model was trained on.
+fn check_text(corpus: &Corpus, state: &TrainState) -> Result<()> {
+    if corpus.report.sha256 == state.data_sha256 {
+        return Ok(());
+    }
+    Err(Error::Data(format!(
+        "the text of {} is not the one that the run was trained on (its SHA-256 is another): \
+         restore it, or name the right one with --corpus",
+        corpus.report.source
+    )))
+}

@@ -1,0 +1,234 @@
+//! What commands ask of a program, and what they get.
+
+use crate::data::split::Split;
+use crate::error::{Error, Result};
+use crate::files::run::{MODEL, RunFolder};
+use crate::files::state::TrainState;
+use crate::train::device::Chosen;
+use crate::train::job::{Job, trained};
+use crate::train::progress::Progress;
+use crate::train::settings::Config;
+use crate::train::start::load_weights;
+use crate::train::timing::Times;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use toml::Table;
+
+// ---- eval ----------------------------------------------------------------------------------
+
+/// Score a trained model. A program refuses what is not for it.
+#[derive(Debug)]
+pub struct EvalOrder {
+    /// The run.
+    pub folder: RunFolder,
+    /// Its checkpoint.
+    pub checkpoint: PathBuf,
+    /// What the checkpoint says of the training.
+    pub state: TrainState,
+    /// The device.
+    pub chosen: Chosen,
+    /// The part of the data; none is the program's usual one.
+    pub split: Option<Split>,
+    /// Windows or pairs at a time; none is the run's own number.
+    pub batch_size: Option<usize>,
+    /// Where a text is now; empty where it was.
+    pub corpus: Vec<PathBuf>,
+    /// Pairs in place of the run's own.
+    pub pairs: Option<PathBuf>,
+    /// Hypotheses kept at each step of decoding; none is the run's own number.
+    pub beam: Option<usize>,
+    /// Never write `<UNK>`.
+    pub no_unk: bool,
+    /// Where to write the predictions.
+    pub predictions: Option<PathBuf>,
+    /// Where notes go.
+    pub progress: Progress,
+}
+
+/// The figures of a trained model.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// For programs.
+    pub figures: Map<String, Value>,
+    /// For people.
+    pub table: String,
+}
+
+impl EvalOrder {
+    /// The model of the checkpoint, on its device.
+    ///
+    /// # Errors
+    /// If the weights are damaged or another model's, or the device fails.
+    pub fn model<J: Job>(&self, config: &J::Config, data: &J::Data) -> Result<J::Model> {
+        let weights = load_weights(&self.checkpoint.join(MODEL))?;
+        trained::<J>(config, data, &weights, &self.chosen)
+    }
+
+    /// Fails for a loss that is not a number.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that says what to do.
+    pub fn check_finite(&self, loss: f64) -> Result<()> {
+        if loss.is_finite() {
+            return Ok(());
+        }
+        let message = format!(
+            "the loss of these weights is {loss}, not a finite number: their training had \
+             diverged. Give an earlier checkpoint's folder"
+        );
+        Err(Error::checkpoint(self.checkpoint.join(MODEL), message))
+    }
+}
+
+/// Figures by their names, in this order.
+pub fn figures<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
+    pairs.into_iter().collect()
+}
+
+// ---- bench ---------------------------------------------------------------------------------
+
+/// Time something of a program.
+#[derive(Debug)]
+pub struct BenchOrder<'a> {
+    /// Settings in place of the defaults; those that a program does not have are not for it.
+    pub settings: &'a Table,
+    /// Seconds that each measurement lasts.
+    pub seconds: f64,
+    /// The device.
+    pub chosen: &'a Chosen,
+    /// The device is the emulated one, where everything takes long.
+    pub emulated: bool,
+    /// Nothing was timed before in this process, so that its peak memory will be this work's own.
+    pub alone: bool,
+}
+
+impl BenchOrder<'_> {
+    /// The configuration of what is timed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a value out of range.
+    pub fn config<C: Config>(&self) -> Result<C> {
+        let mut own = self.settings.clone();
+        own.retain(|name, _| C::settings().find(name).is_some());
+        let config = C::from_table(own)?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// One thing of a program that can be timed.
+#[derive(Clone, Copy)]
+pub struct Bench {
+    /// What `rnnx bench` calls it.
+    pub name: &'static str,
+    /// Times it.
+    pub run: fn(&BenchOrder) -> Result<BenchResult>,
+}
+
+/// What was timed.
+#[derive(Debug)]
+pub enum BenchResult {
+    /// A training step.
+    Step(Timed),
+    /// The training steps of several models.
+    Steps {
+        /// What they share, for programs.
+        figures: Map<String, Value>,
+        /// Each model by its name.
+        models: Vec<(String, Timed)>,
+    },
+    /// Other work, which no product is compared with.
+    Rate {
+        /// For people.
+        line: String,
+        /// For programs.
+        figures: Map<String, Value>,
+    },
+}
+
+impl BenchResult {
+    /// Lines for people; `gemm` is a large product's rate in GFLOP/s.
+    pub fn lines(&self, gemm: f64) -> Vec<String> {
+        match self {
+            BenchResult::Step(timed) => vec![timed.line(gemm)],
+            BenchResult::Steps { models, .. } => {
+                models.iter().map(|(_, timed)| timed.line(gemm)).collect()
+            }
+            BenchResult::Rate { line, .. } => vec![line.clone()],
+        }
+    }
+
+    /// The same for programs.
+    pub fn json(&self, gemm: f64) -> Value {
+        match self {
+            BenchResult::Step(timed) => timed.json(gemm),
+            BenchResult::Steps { figures, models } => {
+                let models = models.iter().map(|(name, m)| (name.clone(), m.json(gemm)));
+                let mut object = figures.clone();
+                object.insert("models".into(), Value::Object(models.collect()));
+                Value::Object(object)
+            }
+            BenchResult::Rate { figures, .. } => Value::Object(figures.clone()),
+        }
+    }
+}
+
+/// The figures of one piece of work.
+#[derive(Debug)]
+pub struct Timed {
+    /// What it was, for people.
+    pub what: String,
+    /// Its times.
+    pub times: Times,
+    /// Rates, for people.
+    pub rates: String,
+    /// The same for programs.
+    pub rate_figures: Map<String, Value>,
+    /// Its rate of arithmetic, to be compared with that of a large product.
+    pub gflops: f64,
+    /// The process's peak memory, where that says something.
+    pub peak_rss_mb: Option<f64>,
+    /// What it was, for programs.
+    pub figures: Map<String, Value>,
+}
+
+impl Timed {
+    /// A line for people; `gemm` is a large product's rate in GFLOP/s.
+    pub fn line(&self, gemm: f64) -> String {
+        let t = &self.times;
+        format!(
+            "{}: {:.4} ms a step (best {:.4}, worst {:.4} of {}), {}, {:.0} GFLOP/s = {:.0} % of \
+             gemm{}",
+            self.what,
+            t.median * 1e3,
+            t.best * 1e3,
+            t.worst * 1e3,
+            t.runs,
+            self.rates,
+            self.gflops,
+            100.0 * self.gflops / gemm,
+            self.peak_rss_mb
+                .map_or(String::new(), |mb| format!(", peak memory {mb:.0} MB"))
+        )
+    }
+
+    /// The same for programs.
+    pub fn json(&self, gemm: f64) -> Value {
+        let t = &self.times;
+        let mut object = self.figures.clone();
+        object.extend(figures([
+            ("ms_per_step", json!(t.median * 1e3)),
+            ("ms_best", json!(t.best * 1e3)),
+            ("ms_worst", json!(t.worst * 1e3)),
+            ("runs", json!(t.runs)),
+        ]));
+        object.extend(self.rate_figures.clone());
+        object.extend(figures([
+            ("gflops", json!(self.gflops)),
+            ("share_of_gemm", json!(self.gflops / gemm)),
+            ("peak_rss_mb", json!(self.peak_rss_mb)),
+        ]));
+        Value::Object(object)
+    }
+}

@@ -1,0 +1,167 @@
+//! What `rnnx bench` times of the seq2seq models: the training step on real pairs.
+//!
+//! Each step has a batch that was not there before, as in training: its lengths and its number of
+//! tokens are its own. Batches are made before the clock runs; placing them on the device counts.
+
+use super::config::Seq2SeqConfig;
+use super::cost::{self, Work};
+use super::data::{SeqBatch, SeqData};
+use super::model::ModelKind;
+use super::train::Seq2SeqJob;
+use crate::data::split::Split;
+use crate::error::{Error, Result};
+use crate::files::state::LossScaler;
+use crate::log::thousands;
+use crate::programs::orders::{BenchOrder, BenchResult, Timed, figures};
+use crate::train::job::{self, Job, Weights};
+use crate::train::model::Model;
+use crate::train::timing::{Times, peak_rss_mb};
+use serde_json::json;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Steps that do not count.
+const WARM_UP: usize = 3;
+/// Steps that count, at least.
+const STEPS: usize = 5;
+
+/// Times the training step of one model, or of all.
+///
+/// # Errors
+/// As [`Seq2SeqConfig::splits`], for a step that needs more memory than there is, or if the device
+/// fails.
+pub fn steps(order: &BenchOrder) -> Result<BenchResult> {
+    let mut config: Seq2SeqConfig = order.config()?;
+    let splits = Arc::new(config.splits()?);
+    let data = Seq2SeqJob::data(&config, &splits, None)?;
+    // With fewer pairs than a batch has, the batch is all of them.
+    config.batch_size = config.batch_size.min(splits.train.len()).max(1);
+    let kinds = match order.settings.contains_key("model") {
+        true => vec![config.model],
+        false => ModelKind::ALL.to_vec(),
+    };
+    // Of several models in one process, only the first one's peak would be its own. On a GPU the
+    // host's memory says nothing.
+    let peak = order.alone && kinds.len() == 1 && order.chosen.gpu.is_none();
+    let mut models = Vec::new();
+    for model in kinds {
+        let config = Seq2SeqConfig {
+            model,
+            ..config.clone()
+        };
+        let mut timed = measure(&config, &data, order)?;
+        timed.peak_rss_mb = peak_rss_mb().filter(|_| peak);
+        models.push((model.to_string(), timed));
+    }
+    Ok(BenchResult::Steps {
+        figures: figures([
+            ("pairs", json!(splits.source)),
+            ("train_pairs", json!(splits.train.len())),
+            ("source_vocabulary", json!(data.source.len())),
+            ("target_vocabulary", json!(data.target.len())),
+            ("batch_size", json!(config.batch_size)),
+            ("embedding_dim", json!(config.embedding_dim)),
+            ("hidden_size", json!(config.hidden_size)),
+            ("dropout", json!(config.dropout)),
+            ("clip_norm", json!(config.clip_norm)),
+        ]),
+        models,
+    })
+}
+
+/// The batches of epoch after epoch, shuffled as in training, without the smaller last ones.
+struct Feed<'a> {
+    data: &'a SeqData,
+    size: usize,
+    epoch: u32,
+    waiting: VecDeque<Vec<u32>>,
+}
+
+impl<'a> Feed<'a> {
+    fn new(data: &'a SeqData, config: &Seq2SeqConfig) -> Self {
+        Feed {
+            data,
+            size: config.batch_size,
+            epoch: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn next(&mut self) -> Result<SeqBatch> {
+        if self.waiting.is_empty() {
+            let epoch = (1, self.epoch);
+            let batches = self.data.epoch_batches(epoch, self.size, true, 1);
+            let whole = batches.into_iter().filter(|b| b.len() == self.size);
+            self.waiting = whole.collect();
+            self.epoch += 1;
+        }
+        let none = || Error::Data("there are no training pairs to make a batch of".into());
+        let pairs = self.waiting.pop_front().ok_or_else(none)?;
+        self.data.batch(Split::Train, &pairs)
+    }
+}
+
+/// Times the training step of the model that `config` names. Tokens and FLOP are means over the
+/// steps.
+fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result<Timed> {
+    let chosen = order.chosen;
+    let scaler = chosen.mixed.then_some(LossScaler::FIRST);
+    let mut step = job::step::<Seq2SeqJob>(config, data, &Weights::Fresh, (chosen, scaler))?;
+    let sizes = step.model().sizes();
+    let parameters = step.model().params().layout().parameters();
+    let mut feed = Feed::new(data, config);
+    let mut batch = feed.next()?;
+    let (mut timed, mut number, mut began) = (Vec::new(), 0, Instant::now());
+    let (mut source, mut target, mut flop) = (0, 0, 0.0);
+    while timed.len() < STEPS || began.elapsed().as_secs_f64() < order.seconds {
+        number += 1;
+        let start = Instant::now();
+        let inputs = step.model().inputs(&batch)?;
+        step.train(&inputs, number as u64)?;
+        if let Some(gpu) = &chosen.gpu {
+            gpu.driver().synchronize()?;
+        }
+        let spent = start.elapsed().as_secs_f64();
+        if number > WARM_UP {
+            timed.push(spent);
+            let work = Work::of(&batch);
+            source += work.source;
+            target += work.target;
+            flop += cost::step_flop(config.model, sizes, work);
+        } else {
+            began = Instant::now();
+        }
+        batch = feed.next()?;
+    }
+    let (total, steps): (f64, _) = (timed.iter().sum(), timed.len() as f64);
+    let [target, source, gflop] = [target as f64, source as f64, flop / 1e9];
+    let rate = target / total;
+    Ok(Timed {
+        what: format!(
+            "{}, B {} E {} H {}, target vocabulary {}",
+            config.model,
+            config.batch_size,
+            config.embedding_dim,
+            config.hidden_size,
+            thousands(sizes.target_vocab as u64)
+        ),
+        times: Times::of(timed),
+        rates: format!(
+            "{:.0} target tokens and {:.0} source tokens a step, {rate:.0} target tokens/s, {:.2} \
+             GFLOP a step",
+            target / steps,
+            source / steps,
+            gflop / steps
+        ),
+        rate_figures: figures([
+            ("target_tokens_per_s", json!(rate)),
+            ("target_tokens_per_step", json!(target / steps)),
+            ("source_tokens_per_step", json!(source / steps)),
+            ("gflop_per_step", json!(gflop / steps)),
+        ]),
+        gflops: gflop / total,
+        peak_rss_mb: None,
+        figures: figures([("parameters", json!(parameters))]),
+    })
+}

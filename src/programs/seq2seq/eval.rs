@@ -1,0 +1,162 @@
+//! `rnnx eval` of a seq2seq model: loss, and the scores of what it writes.
+
+use super::config::Seq2SeqConfig;
+use super::data::SeqData;
+use super::decode::{DecodeOptions, Search};
+use super::score::{Written, figures, forced, prediction, write};
+use super::train::{Seq2SeqJob, read_vocab};
+use crate::data::jsonl::read_jsonl;
+use crate::data::pairs::Splits;
+use crate::data::split::Split;
+use crate::error::{Error, Result};
+use crate::files::atomic::write_atomic;
+use crate::programs::orders::{self, EvalOrder, Evaluated};
+use crate::train::config_file::read;
+use crate::train::job::Job;
+use crate::train::progress::thousands;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Scores a checkpoint on the test pairs of its run, on its validation pairs, or on other pairs.
+///
+/// # Errors
+/// [`Error::Usage`] for what is not for a seq2seq model, [`Error::Data`] for pairs that are not the
+/// run's, [`Error::Checkpoint`] for weights that cannot be used.
+pub fn run(order: &EvalOrder) -> Result<Evaluated> {
+    if !order.corpus.is_empty() {
+        return Err(Error::Usage(
+            "--corpus names the text of a character LM, and this is a seq2seq run: give other \
+             pairs with --pairs FILE.jsonl"
+                .into(),
+        ));
+    }
+    let config: Seq2SeqConfig = read(&order.folder.config_path())?;
+    let split = order.split.unwrap_or(Split::Test);
+    let data = data(order, &config)?;
+    let model = order.model::<Seq2SeqJob>(&config, &data)?;
+    let pairs = data.examples(split).len();
+    order.progress.line(&format!(
+        "{}, step {}: {} pairs",
+        order.checkpoint.display(),
+        order.state.step,
+        thousands(pairs as f64)
+    ));
+    if let (Some(path), true) = (&order.pairs, data.cut.sources + data.cut.targets > 0) {
+        order.progress.line(&format!(
+            "{}: the limits cut {} docstrings to {} tokens and {} functions to {}",
+            path.display(),
+            thousands(data.cut.sources as f64),
+            config.max_source,
+            thousands(data.cut.targets as f64),
+            config.max_target
+        ));
+    }
+    let batch = order.batch_size.unwrap_or(config.batch_size);
+    let beam = order.beam.unwrap_or(config.beam);
+    let options = DecodeOptions {
+        search: match beam {
+            1 => Search::Greedy,
+            n => Search::Beam(n),
+        },
+        max_length: config.max_target,
+        no_unk: order.no_unk,
+    };
+    let forced = forced(&model, &data, split, batch)?;
+    forced.map_or(Ok(()), |f| order.check_finite(f.loss))?;
+    let written = write(&model, &data, split, batch, options)?;
+    if let Some(path) = &order.predictions {
+        write_predictions(path, &data, split, &written)?;
+        order
+            .progress
+            .line(&format!("predictions: {}", path.display()));
+    }
+    let mut result = orders::figures([
+        ("checkpoint", json!(order.checkpoint.display().to_string())),
+        ("step", json!(order.state.step)),
+        ("model", json!(config.model.to_string())),
+        ("split", json!(name(order, split))),
+        ("beam", json!(beam)),
+    ]);
+    result.extend(figures(forced, &written));
+    Ok(Evaluated {
+        table: table(&result),
+        figures: result,
+    })
+}
+
+fn name(order: &EvalOrder, split: Split) -> String {
+    match &order.pairs {
+        Some(path) => path.display().to_string(),
+        None => split.to_string(),
+    }
+}
+
+/// The run's own pairs, which must be those it began with, or other pairs as test split.
+fn data(order: &EvalOrder, config: &Seq2SeqConfig) -> Result<SeqData> {
+    let splits = match &order.pairs {
+        Some(path) => {
+            let source = path.display().to_string();
+            Splits::new(Vec::new(), Vec::new(), read_jsonl(path)?, source)
+        }
+        None => {
+            let files = [&config.train, &config.valid, &config.test];
+            if let Some(gone) = files.into_iter().flatten().find(|p| !p.exists()) {
+                return Err(Error::Data(format!(
+                    "{}: no such file, and the run's pairs are needed to see that they are the \
+                     same: restore it, run from the folder that the training ran in, or name the \
+                     pairs to score with --pairs FILE.jsonl",
+                    gone.display()
+                )));
+            }
+            let splits = config.splits()?;
+            if splits.sha256 != order.state.data_sha256 {
+                return Err(Error::Data(format!(
+                    "the pairs of {} are not those that the run was trained on (their SHA-256 is \
+                     another): restore them, or name the ones to score with --pairs FILE.jsonl",
+                    splits.source
+                )));
+            }
+            splits
+        }
+    };
+    let vocab = read_vocab(&order.folder)?;
+    Seq2SeqJob::data(config, &Arc::new(splits), Some(vocab))
+}
+
+fn write_predictions(path: &Path, data: &SeqData, split: Split, written: &Written) -> Result<()> {
+    write_atomic(path, |w| {
+        for (example, output) in data.examples(split).iter().zip(&written.outputs) {
+            writeln!(w, "{}", prediction(example, output))?;
+        }
+        Ok(())
+    })
+}
+
+/// The figures for people.
+fn table(result: &Map<String, Value>) -> String {
+    let names = [
+        "loss",
+        "accuracy",
+        "bleu",
+        "bleu_smoothed",
+        "exact_match",
+        "token_accuracy",
+        "chrf",
+        "parse_rate",
+        "reference_parse_rate",
+        "unk_rate",
+    ];
+    let mut text = String::new();
+    for name in names {
+        let value = match result.get(name).and_then(Value::as_f64) {
+            Some(x) => format!("{x:.4}"),
+            None => "none".into(),
+        };
+        text += &format!("{name:<20} {value}\n");
+    }
+    let counts = result
+        .get("ngram_counts")
+        .map_or(String::new(), Value::to_string);
+    text + &format!("{:<20} {counts}\n", "ngram_counts")
+}

@@ -1,0 +1,79 @@
+//! Which model, of what sizes, and what a training pass does besides.
+
+use crate::rng::Stream;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which of the three models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelKind {
+    /// tanh RNN.
+    Rnn,
+    /// LSTM.
+    Lstm,
+    /// Bidirectional LSTM with additive attention.
+    Attention,
+}
+
+impl ModelKind {
+    /// All of them, the simplest first.
+    pub const ALL: [ModelKind; 3] = [ModelKind::Rnn, ModelKind::Lstm, ModelKind::Attention];
+    /// Their names, in the same order.
+    pub const NAMES: [&str; 3] = ["rnn", "lstm", "attention"];
+}
+
+impl fmt::Display for ModelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ModelKind::NAMES[*self as usize])
+    }
+}
+
+impl FromStr for ModelKind {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let named = ModelKind::ALL
+            .into_iter()
+            .find(|kind| kind.to_string() == s);
+        named.ok_or_else(|| format!("give {}", ModelKind::NAMES.join(" or ")))
+    }
+}
+
+/// Sizes of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seq2SeqSizes {
+    /// Tokens of the source vocabulary, the special ones included.
+    pub source_vocab: usize,
+    /// Tokens of the target vocabulary, the special ones included.
+    pub target_vocab: usize,
+    /// E, numbers that stand for a token.
+    pub embedding: usize,
+    /// H, units of a layer, each way; also A, the width of the attention.
+    pub hidden: usize,
+}
+
+/// Dropout in a training step, on the embeddings of both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Probability of dropping, in [0, 1).
+    pub p: f64,
+    /// Random words of this step.
+    pub stream: Stream,
+}
+
+impl Dropout {
+    /// The stream's lane of the source.
+    pub(super) const SOURCE: u32 = 0;
+    /// The stream's lane of the target.
+    pub(super) const TARGET: u32 = 1;
+}
+
+/// How often the decoder reads the true previous token in training.
+#[derive(Clone, Copy, Debug)]
+pub struct TeacherForcing {
+    /// Probability for each token, in [0, 1]; else it reads its own prediction.
+    pub ratio: f64,
+    /// Random words of this step.
+    pub stream: Stream,
+}

@@ -1,0 +1,247 @@
+//! One training step of any model on any device: forward, backward, clip, update.
+
+use super::model::{Draws, Loss, Model};
+use super::scores::Scores;
+use crate::autograd::{Tape, Var};
+use crate::device::Gpu;
+use crate::error::Result;
+use crate::files::state::LossScaler;
+use crate::files::tensors::TensorFile;
+use crate::nn::{Bound, Layout};
+use crate::ops;
+use crate::optim::adam_gpu::GpuAdam;
+use crate::optim::{Adam, Clip};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// A model, its optimizer and its flat gradient, on one device.
+#[derive(Debug)]
+pub struct Step<M> {
+    model: M,
+    optimizer: Optimizer,
+    clip: Clip,
+    seed: u64,
+    gradient: Option<Tensor>,
+}
+
+#[derive(Debug)]
+enum Optimizer {
+    Cpu(Adam),
+    Gpu(Arc<Gpu>, Box<GpuAdam>),
+}
+
+/// A step's results, which on a GPU may still be on their way.
+#[derive(Debug)]
+pub struct Issued {
+    /// The loss, without the L2 term.
+    pub loss: Loss,
+    /// What the tape ran backward from, a scalar.
+    pub total: Tensor,
+    /// The L2 term, where it is not part of that.
+    pub penalty: Option<Tensor>,
+    /// Norm of the gradient before clipping; on a GPU it is in the optimizer's state, and this is
+    /// zero.
+    pub grad_norm: f64,
+}
+
+impl<M: Model> Step<M> {
+    /// Joins a model and its optimizer, both f32, on the CPU. The seed is that of everything drawn
+    /// in training.
+    pub fn new(model: M, adam: Adam, clip: Clip, seed: u64) -> Self {
+        Step {
+            model,
+            optimizer: Optimizer::Cpu(adam),
+            clip,
+            seed,
+            gradient: None,
+        }
+    }
+
+    /// Moves model and optimizer to a GPU. With a scaler, products and activations are f16.
+    ///
+    /// # Errors
+    /// If the device fails or has not enough memory.
+    pub fn to_gpu(mut self, gpu: &Arc<Gpu>, scaler: Option<LossScaler>) -> Result<Self> {
+        if let Optimizer::Cpu(adam) = &self.optimizer {
+            let (l2, layout) = (self.model.l2(), self.layout());
+            let factor = |name: &str| {
+                let mut named = l2.iter().filter(|(id, _)| layout.segment(*id).name == name);
+                named.next().map_or(0.0, |(_, factor)| *factor)
+            };
+            let adam = GpuAdam::new(gpu, adam, layout, factor, scaler)?;
+            self.model.params_mut().to_gpu(gpu, scaler.is_some())?;
+            self.optimizer = Optimizer::Gpu(gpu.clone(), Box::new(adam));
+        }
+        Ok(self)
+    }
+
+    /// Trains on one batch. `step` numbers the random streams.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model, or the device fails.
+    pub fn train(&mut self, batch: &M::Batch, step: u64) -> Result<Scores> {
+        let issued = self.issue(batch, &Draws::new(self.seed, step))?;
+        let mut scores = Scores::of(&issued.loss)?;
+        scores.loss = issued.total.item()? + issued.penalty.map_or(Ok(0.0), |p| p.item())?;
+        scores.grad_norm = issued.grad_norm;
+        if let Some((_, adam)) = self.gpu() {
+            scores.add_optimizer(adam.read()?, self.is_mixed());
+        }
+        Ok(scores)
+    }
+
+    /// Issues a step's work: on a GPU, nothing of it is waited for.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model, or the device fails.
+    pub fn issue(&mut self, batch: &M::Batch, draws: &Draws) -> Result<Issued> {
+        let flat = match self.gradient.take() {
+            Some(flat) => flat,
+            None => self.place(&Tensor::zeros::<f32>([self.layout().len()]))?,
+        };
+        let mut tape = Tape::with_flat_gradients(flat);
+        let params = self.model.params().bind(&mut tape)?;
+        let loss = self.model.loss(&mut tape, &params, batch, Some(draws))?;
+        let (total, penalty) = match &self.optimizer {
+            Optimizer::Cpu(_) => (with_l2(&self.model, &mut tape, &params, &loss)?, None),
+            // The optimizer of a GPU adds the gradient of the L2 term, and its value comes from
+            // beside the tape.
+            Optimizer::Gpu(..) => {
+                let beside = l2_term(&self.model, &mut Tape::inference(), &params)?;
+                (loss.ce.clone(), beside.map(Var::into_value))
+            }
+        };
+        drop(params);
+        let value = total.value().clone();
+        let grad_norm = self.update(tape, &total)?;
+        Ok(Issued {
+            loss,
+            total: value,
+            penalty,
+            grad_norm,
+        })
+    }
+
+    /// Runs the tape backward from the loss and updates the parameters, none of which may be bound
+    /// any more.
+    fn update(&mut self, tape: Tape, loss: &Var) -> Result<f64> {
+        let seed = match &self.optimizer {
+            Optimizer::Cpu(_) => Tensor::scalar(1.0f32),
+            Optimizer::Gpu(_, adam) => adam.scale()?,
+        };
+        let gradient = tape.backward(loss, seed)?.into_flat()?;
+        let params = self.model.params_mut();
+        let norm = match &mut self.optimizer {
+            Optimizer::Cpu(adam) => adam.update(params, &gradient, self.clip)?.norm,
+            Optimizer::Gpu(gpu, adam) => {
+                adam.update(gpu, params, &gradient, self.clip)?;
+                0.0
+            }
+        };
+        self.gradient = Some(gradient);
+        Ok(norm)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The seed of everything drawn in training.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The GPU and its optimizer, if the model is on one.
+    pub fn gpu(&self) -> Option<(&Arc<Gpu>, &GpuAdam)> {
+        match &self.optimizer {
+            Optimizer::Cpu(_) => None,
+            Optimizer::Gpu(gpu, adam) => Some((gpu, adam)),
+        }
+    }
+
+    /// Whether products and activations are f16.
+    pub fn is_mixed(&self) -> bool {
+        self.model.params().half().is_some()
+    }
+
+    /// A tensor where the model is.
+    ///
+    /// # Errors
+    /// If the device fails or has not enough memory.
+    pub fn place(&self, t: &Tensor) -> Result<Tensor> {
+        match &self.optimizer {
+            Optimizer::Cpu(_) => Ok(t.clone()),
+            Optimizer::Gpu(gpu, _) => t.to_gpu(gpu),
+        }
+    }
+
+    /// The optimizer's moments under the parameters' names: `m.NAME` and `v.NAME`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn moments(&self) -> Result<TensorFile> {
+        let (m, v) = match &self.optimizer {
+            Optimizer::Cpu(adam) => (&adam.m, &adam.v),
+            Optimizer::Gpu(_, adam) => (adam.m(), adam.v()),
+        };
+        let mut file = TensorFile::new();
+        self.layout().export(m, "m.", &mut file)?;
+        self.layout().export(v, "v.", &mut file)?;
+        Ok(file)
+    }
+
+    fn layout(&self) -> &Layout {
+        self.model.params().layout()
+    }
+}
+
+/// What training minimises, on the tape: the loss, and the L2 term.
+///
+/// # Errors
+/// If the batch does not fit the model, or the device fails.
+pub fn objective<M: Model>(
+    model: &M,
+    tape: &mut Tape,
+    params: &Bound,
+    batch: &M::Batch,
+    draws: &Draws,
+) -> Result<Var> {
+    let loss = model.loss(tape, params, batch, Some(draws))?;
+    with_l2(model, tape, params, &loss)
+}
+
+/// Scores one batch with a model, without changing anything.
+///
+/// # Errors
+/// If the batch does not fit the model, or the device fails.
+pub fn score<M: Model>(model: &M, batch: &M::Batch) -> Result<Scores> {
+    let mut tape = Tape::inference();
+    let params = model.params().bind(&mut tape)?;
+    Scores::of(&model.loss(&mut tape, &params, batch, None)?)
+}
+
+fn with_l2<M: Model>(model: &M, tape: &mut Tape, params: &Bound, loss: &Loss) -> Result<Var> {
+    match l2_term(model, tape, params)? {
+        None => Ok(loss.ce.clone()),
+        Some(penalty) => ops::add(tape, &loss.ce, &penalty),
+    }
+}
+
+/// The sum of factor * sum of squares over the parameters that a model names, a scalar; none without
+/// any.
+fn l2_term<M: Model>(model: &M, tape: &mut Tape, params: &Bound) -> Result<Option<Var>> {
+    let mut sum: Option<Var> = None;
+    for (id, factor) in model.l2() {
+        let weight = match tape.is_recording() {
+            true => params.master(id).clone(),
+            false => Var::constant(params.master(id).value().clone()),
+        };
+        let term = ops::sum_squares(tape, &weight, factor)?;
+        sum = Some(match sum {
+            None => term,
+            Some(sum) => ops::add(tape, &sum, &term)?,
+        });
+    }
+    Ok(sum)
+}
