@@ -57,11 +57,12 @@
 //! | F6 | [`train`], [`report`] |
 //! | F7 | [`programs`] |
 //! | F8 | [`selftest`] |
-//! | F9 | [`cli`] |
+//! | F9 | `cli` |
 
 #![warn(missing_docs)]
 
 pub mod autograd;
+#[doc(hidden)]
 #[allow(missing_docs)]
 pub mod cli;
 pub mod data;
@@ -74,15 +75,12 @@ pub mod log;
 pub mod nn;
 pub mod ops;
 pub mod optim;
-#[allow(missing_docs)]
 pub mod programs;
-#[allow(missing_docs)]
 pub mod report;
 pub mod rng;
 pub mod selftest;
 pub mod shape;
 pub mod tensor;
-#[allow(missing_docs)]
 pub mod train;
 
 pub use error::{Error, Result};
