@@ -23,7 +23,7 @@ use crate::train::step::{Step, score};
 /// [`Error::Interrupted`](crate::Error::Interrupted).
 ///
 /// # Errors
-/// Everything of interface.md's exit codes; what had been saved stays.
+/// Every [`Error`](crate::Error) there is; what had been saved stays.
 pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let config = request.config.clone();
     let trained = session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress));
