@@ -121,7 +121,7 @@ impl Task<f32> for Multiply<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd<E = f32>>(mut self) {
-        let &Matrix { rows, depth, .. } = self.matrix;
+        let &Matrix { rows, .. } = self.matrix;
         let width = PANEL * S::LANES;
         let panels = rows / width;
         for i in 0..panels {
@@ -153,7 +153,7 @@ impl Multiply<'_> {
         p: usize,
         s: usize,
     ) {
-        let &Matrix { rows, depth, .. } = self.matrix;
+        let &Matrix { rows, .. } = self.matrix;
         let width = PANEL * S::LANES;
         for part in 0..PANEL / N {
             let first = part * N * S::LANES;
