@@ -27,6 +27,7 @@ impl Stroke {
         matches!(self, Stroke::Dashed | Stroke::Bold)
     }
 
+    /// Its class in the page's style sheet.
     pub fn class(self) -> &'static str {
         match self {
             Stroke::Thin => "thin",
@@ -127,10 +128,13 @@ impl Mark {
 /// One line of a chart.
 #[derive(Clone, Debug)]
 pub struct Series {
+    /// What the legend calls it.
     pub name: String,
+    /// The number of its colour, below [`COLOURS`].
     pub colour: usize,
     /// The shape of its markers; a line without markers is dashed by it.
     pub mark: Mark,
+    /// How it is drawn.
     pub stroke: Stroke,
     /// (x, y) by rising x; a NaN or infinite y is a gap.
     pub points: Vec<(f64, f64)>,

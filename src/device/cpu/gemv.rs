@@ -153,7 +153,7 @@ impl Multiply<'_> {
         p: usize,
         s: usize,
     ) {
-        let &Matrix { rows, .. } = self.matrix;
+        let &Matrix { rows, depth, .. } = self.matrix;
         let width = PANEL * S::LANES;
         for part in 0..PANEL / N {
             let first = part * N * S::LANES;

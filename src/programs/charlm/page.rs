@@ -71,7 +71,8 @@ fn subtitle(runs: &[RunData]) -> String {
         parts.push("character language model".to_owned());
     }
     if let (Some(layers), Some(hidden)) = (get("num-layers"), get("hidden-size")) {
-        parts.push(format!("LSTM, {layers} × {hidden} units"));
+        let cell = get("cell").unwrap_or("lstm").to_uppercase();
+        parts.push(format!("{cell}, {layers} × {hidden} units"));
     }
     if let (Some(batch), Some(length)) = (get("batch-size"), get("seq-length")) {
         parts.push(format!("batches of {batch} × {length} characters"));

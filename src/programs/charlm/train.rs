@@ -4,7 +4,7 @@ use super::config::CharLmConfig;
 use super::data::CharData;
 use super::feed::TextFeed;
 use super::generate::sample;
-use super::model::CharLstm;
+use super::model::CharLm;
 use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::vocab::{CharVocab, Vocab};
 use crate::error::Result;
@@ -37,7 +37,7 @@ const SAMPLE_LENGTH: usize = 600;
 pub(super) struct CharLmJob {
     config: CharLmConfig,
     data: CharData,
-    step: Step<CharLstm>,
+    step: Step<CharLm>,
     /// On a GPU, the text and the captured step.
     feed: Option<GpuLoop<TextFeed>>,
     /// Windows in the order of the epoch.
@@ -51,7 +51,7 @@ impl Job for CharLmJob {
     type Source = Corpus;
     type Vocab = CharVocab;
     type Data = CharData;
-    type Model = CharLstm;
+    type Model = CharLm;
 
     // ---- starting ----------------------------------------------------------------------------
 
@@ -84,8 +84,8 @@ impl Job for CharLmJob {
         sizes.step_bytes(config.batch_size, config.seq_length)
     }
 
-    fn model(config: &CharLmConfig, data: &CharData) -> Result<CharLstm> {
-        let model = CharLstm::new::<f32>(config.sizes(data.vocab.len()), config.seed)?;
+    fn model(config: &CharLmConfig, data: &CharData) -> Result<CharLm> {
+        let model = CharLm::new::<f32>(config.sizes(data.vocab.len()), config.seed)?;
         Ok(model.with_dropout(config.dropout).with_l2(config.l2))
     }
 
@@ -95,9 +95,10 @@ impl Job for CharLmJob {
 
     fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {
         format!(
-            "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
+            "model: {} {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
              characters",
             config.num_layers,
+            config.cell.name().to_uppercase(),
             config.hidden_size,
             thousands(parameters as f64),
             data.vocab.len(),
@@ -106,7 +107,7 @@ impl Job for CharLmJob {
         )
     }
 
-    fn new(config: CharLmConfig, data: CharData, step: Step<CharLstm>) -> Result<Self> {
+    fn new(config: CharLmConfig, data: CharData, step: Step<CharLm>) -> Result<Self> {
         let feed = match step.gpu() {
             Some((gpu, _)) => {
                 let (windows, shape) = (
@@ -127,7 +128,7 @@ impl Job for CharLmJob {
         })
     }
 
-    fn step(&self) -> &Step<CharLstm> {
+    fn step(&self) -> &Step<CharLm> {
         &self.step
     }
 
@@ -199,7 +200,7 @@ impl Job for CharLmJob {
 ///
 /// # Errors
 /// If the data does not fit the model, or the device fails.
-pub fn validate(model: &CharLstm, data: &CharData, batch: usize) -> Result<Option<Means>> {
+pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<Means>> {
     let order = data.valid_order();
     Means::over(order.chunks(batch), |windows| {
         let batch = data.valid_batch(windows)?;
