@@ -111,7 +111,7 @@ impl<F: Fn(usize, usize) -> f32> Task<f32> for Pack<F> {
 struct Multiply<'a> {
     matrix: &'a Matrix,
     streams: usize,
-    x: Rows<f32>, // [streams, depth]
+    x: Rows<f32>,     // [streams, depth]
     y: &'a mut [f32], // [streams, rows]
     reversed: bool,
 }
@@ -121,9 +121,7 @@ impl Task<f32> for Multiply<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd<E = f32>>(mut self) {
-        let &Matrix { rows, depth, .. } = self.matrix;
-        let width = PANEL * S::LANES;
-        let panels = rows / width;
+        let panels = self.matrix.rows / (PANEL * S::LANES);
         for i in 0..panels {
             let p = if self.reversed { panels - 1 - i } else { i };
             let mut s = 0;
@@ -148,7 +146,11 @@ impl Task<f32> for Multiply<'_> {
 impl Multiply<'_> {
     /// Panel p times M streams from s on, N registers of each at a time.
     #[inline(always)]
-    unsafe fn panel<S: Simd<E = f32>, const M: usize, const N: usize>(&mut self, p: usize, s: usize) {
+    unsafe fn panel<S: Simd<E = f32>, const M: usize, const N: usize>(
+        &mut self,
+        p: usize,
+        s: usize,
+    ) {
         let &Matrix { rows, depth, .. } = self.matrix;
         let width = PANEL * S::LANES;
         for part in 0..PANEL / N {

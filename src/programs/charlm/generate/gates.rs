@@ -106,7 +106,12 @@ impl Sums<'_> {
     #[inline(always)]
     unsafe fn gate<S: Simd<E = f32>>(&self, block: usize, gate: usize) -> S::V {
         // SAFETY: the caller vouches for the instruction set.
-        unsafe { S::add(self.input::<S>(block, gate), self.recurrent::<S>(block, gate)) }
+        unsafe {
+            S::add(
+                self.input::<S>(block, gate),
+                self.recurrent::<S>(block, gate),
+            )
+        }
     }
 }
 
@@ -128,7 +133,9 @@ unsafe fn rnn<S: Simd<E = f32>>(a: Sums, h: &mut [f32]) {
 /// c = sigmoid(a_f) c + sigmoid(a_i) tanh(a_g); h = sigmoid(a_o) tanh(c)
 #[inline(always)]
 unsafe fn lstm<S: Simd<E = f32>>(a: Sums, c: &mut [f32], h: &mut [f32]) {
-    let blocks = c.chunks_exact_mut(S::LANES).zip(h.chunks_exact_mut(S::LANES));
+    let blocks = c
+        .chunks_exact_mut(S::LANES)
+        .zip(h.chunks_exact_mut(S::LANES));
     for (u, (c, h)) in blocks.enumerate() {
         // SAFETY: chunks have LANES elements; the caller vouches for the instruction set.
         unsafe {

@@ -174,13 +174,7 @@ impl Generator {
 }
 
 impl Layer {
-    fn new(
-        weights: &CharLmWeights,
-        l: usize,
-        streams: usize,
-        level: Level,
-        order: Order,
-    ) -> Layer {
+    fn new(weights: &CharLmWeights, l: usize, streams: usize, level: Level, order: Order) -> Layer {
         let (own, upper) = (&weights.layers()[l], weights.layers().get(l + 1));
         let (hidden, width, sums) = (order.hidden, order.width(), order.sums());
         let rows = sums * if upper.is_some() { 2 } else { 1 };
