@@ -7,8 +7,8 @@ use rnnx::rng::{Purpose, Stream};
 
 use super::support::{Sizes, Tensors, levels, load, tensors, weights};
 
-/// f32 sums of up to 100 products of size about 0.3 and activations within 4e-7, over 40 steps,
-/// against f64: below 2e-6 at every level, times five.
+/// f32 sums of up to 64 products of size about 0.3 and activations within 4e-7, over 40 steps,
+/// against f64: below 3e-6 at every level, times three.
 const TOLERANCE: f64 = 1e-5;
 
 /// The cells as the book has them, in f64, straight from the tensors.
@@ -109,7 +109,7 @@ const SIZES: [Sizes; 7] = [
     Sizes {
         v: 96,
         e: 9,
-        h: 100,
+        h: 50,
         layers: 2,
     },
 ];
@@ -152,7 +152,12 @@ fn logits_agree_with_the_f64_reference_for_every_cell_at_every_level() {
 
 #[test]
 fn fused_levels_give_the_same_bits() {
-    let sizes = SIZES[6];
+    let sizes = Sizes {
+        v: 95,
+        e: 64,
+        h: 100,
+        layers: 2,
+    };
     for cell in CellKind::ALL {
         let weights = weights(cell, sizes, 3);
         let bits: Vec<Vec<u32>> = levels()

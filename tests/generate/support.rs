@@ -40,11 +40,13 @@ pub fn tensors(cell: CellKind, Sizes { v, e, h, layers }: Sizes, seed: u64) -> T
     shapes
         .into_iter()
         .map(|(name, shape)| {
-            // No gate holds the tanh RNN back: with the weights of the others its states are
-            // chaotic, and the last bit of one step is the first of a later one.
-            let limit = match name.starts_with("rnn.weight_hh") {
-                true => 1.0 / (h as f64).sqrt(),
-                false => 0.6,
+            // With the recurrent weights of the LSTM the other cells are chaotic: the last bit of
+            // a step is the first of a later one.
+            let chaotic = cell != CellKind::Lstm && name.contains("weight_hh");
+            let limit = if chaotic {
+                1.0 / (h as f64).sqrt()
+            } else {
+                0.6
             };
             let values = (0..shape.iter().product()).map(|_| draw(limit)).collect();
             (name, (shape, values))
