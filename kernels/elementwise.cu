@@ -1,6 +1,6 @@
-// c = a + b, c = a * b, y = sigmoid(x), y = tanh(x), and y = x + bias in each row; their gradients.
+// c = a + b, c = a - b, c = a * b, y = factor * x, y = sigmoid(x), y = tanh(x); their gradients.
 //
-// Launch shape: per element (eight a thread), but for the bias: per row.
+// Launch shape: per element (eight a thread).
 #include "device.cuh"
 
 // ---- forward -------------------------------------------------------------------------------
@@ -19,6 +19,9 @@ DEVICE void map2(ptr<const T> a, ptr<const T> b, ptr<T> c, u64 n, F f) {
 struct Add {
     DEVICE float operator()(float a, float b) const { return a + b; }
 };
+struct Sub {
+    DEVICE float operator()(float a, float b) const { return a - b; }
+};
 struct Mul {
     DEVICE float operator()(float a, float b) const { return a * b; }
 };
@@ -33,22 +36,16 @@ DEVICE void map1(ptr<const T> x, ptr<T> y, u64 n, F f) {
     store8(y, i, n, v);
 }
 
+struct Scale {
+    float factor;
+    DEVICE float operator()(float x) const { return factor * x; }
+};
 struct Sigmoid {
     DEVICE float operator()(float x) const { return sigmoid(x); }
 };
 struct Tanh {
     DEVICE float operator()(float x) const { return tanh_exact(x); }
 };
-
-// A block takes rows block_x, block_x + grid_x, ...; its threads go over the columns.
-template <class T>
-DEVICE void add_bias(ptr<const T> x, ptr<const T> bias, ptr<T> y, u32 rows, u32 columns) {
-    for (u32 r = block_x(); r < rows; r += grid_x())
-        for (u32 j = thread_x(); j < columns; j += threads()) {
-            u64 at = u64(r) * columns + j;
-            y[at] = from_f32<T>(to_f32(x[at]) + to_f32(bias[j]));
-        }
-}
 
 // ---- backward ------------------------------------------------------------------------------
 
@@ -62,17 +59,23 @@ struct TanhBwd {
 };
 
 // ---- kernels -------------------------------------------------------------------------------
-// The sums behind db are reduce.cu's column_sum; products' gradients are mul again.
+// The gradients of products are mul again, those of differences and of scale are scale.
 
 #define ELEMENTWISE(T, suffix)                                                                    \
     /* a, b, c [n] */                                                                             \
     KERNEL(add_##suffix, ptr<const T> a, ptr<const T> b, ptr<T> c, u64 n) {                       \
         map2(a, b, c, n, Add());                                                                  \
     }                                                                                             \
+    KERNEL(sub_##suffix, ptr<const T> a, ptr<const T> b, ptr<T> c, u64 n) {                       \
+        map2(a, b, c, n, Sub());                                                                  \
+    }                                                                                             \
     KERNEL(mul_##suffix, ptr<const T> a, ptr<const T> b, ptr<T> c, u64 n) {                       \
         map2(a, b, c, n, Mul());                                                                  \
     }                                                                                             \
     /* x, y [n] */                                                                                \
+    KERNEL(scale_##suffix, ptr<const T> x, ptr<T> y, float factor, u64 n) {                       \
+        map1(x, y, n, Scale{factor});                                                             \
+    }                                                                                             \
     KERNEL(sigmoid_fwd_##suffix, ptr<const T> x, ptr<T> y, u64 n) { map1(x, y, n, Sigmoid()); }   \
     KERNEL(tanh_fwd_##suffix, ptr<const T> x, ptr<T> y, u64 n) { map1(x, y, n, Tanh()); }         \
     /* dy, y, dx [n] */                                                                           \
@@ -81,11 +84,6 @@ struct TanhBwd {
     }                                                                                             \
     KERNEL(tanh_bwd_##suffix, ptr<const T> dy, ptr<const T> y, ptr<T> dx, u64 n) {                \
         map2(dy, y, dx, n, TanhBwd());                                                            \
-    }                                                                                             \
-    /* x [rows, columns], bias [columns], y [rows, columns] */                                    \
-    KERNEL(add_bias_##suffix, ptr<const T> x, ptr<const T> bias, ptr<T> y, u32 rows,              \
-           u32 columns) {                                                                         \
-        add_bias(x, bias, y, rows, columns);                                                      \
     }
 
 ELEMENTWISE(float, f32)

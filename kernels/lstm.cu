@@ -5,7 +5,7 @@
 //   i, f, o = sigmoid(z_i, z_f, z_o)    g = tanh(z_g)
 //   c = f c_{t-1} + i g                 h = o tanh(c)
 //
-// Launch shape: per unit, one thread each. The place of whole-sequence kernels is here too.
+// Launch shape: per unit, one thread each.
 #include "device.cuh"
 
 // ---- forward -------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-// Sums in a fixed order: of all elements or of their squares, and over the rows of a matrix.
+// Sums in a fixed order: of all elements or of their squares, with their gradients, and over the
+// rows of a matrix.
 //
 // A long sum takes two launches of the same kernel: over chunks, then over the chunks' sums. How an
 // input is cut into chunks depends on its size alone, never on the device.
@@ -18,6 +19,17 @@ DEVICE void sum(ptr<const T> x, ptr<float> out, u64 n, u64 chunk) {
     }
     total = block_sum(total, scratch);
     if (thread_x() == 0) out[block_x()] = total;
+}
+
+// dx = factor dy for a sum, or factor dy x for one of squares. Per element (eight a thread).
+template <class T>
+DEVICE void sum_bwd(ptr<const float> dy, ptr<const T> x, ptr<T> dx, float factor, u64 n) {
+    u64 i = first_element();
+    if (i >= n) return;
+    float d = dy[0] * factor, v[GROUP];
+    if (x) load8(x, i, n, v);
+    for (u32 j = 0; j < GROUP; j++) v[j] = x ? d * v[j] : d;
+    store8(dx, i, n, v);
 }
 
 // ---- sum over rows -------------------------------------------------------------------------
@@ -48,6 +60,7 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
 
 // sum, sum_squares: x [n] -> out [blocks], block b adds x[b * chunk .. (b + 1) * chunk] or the
 // squares; their sums are added up by sum_f32.
+// sum_bwd: dy [1], x [n] or null for a sum without squares -> dx [n].
 // column_sum: x [rows, columns] -> out [chunks, columns], chunks = ceil(rows / chunk) along grid y,
 // ceil(columns / 32) blocks along x; with accumulate, added to what `out` holds.
 #define REDUCE(T, suffix)                                                                          \
@@ -56,6 +69,10 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
     }                                                                                              \
     KERNEL(sum_squares_##suffix, ptr<const T> x, ptr<float> out, u64 n, u64 chunk) {               \
         sum<true>(x, out, n, chunk);                                                               \
+    }                                                                                              \
+    KERNEL(sum_bwd_##suffix, ptr<const float> dy, ptr<const T> x, ptr<T> dx, float factor,         \
+           u64 n) {                                                                                \
+        sum_bwd(dy, x, dx, factor, n);                                                             \
     }                                                                                              \
     KERNEL(column_sum_##suffix, ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u32 chunk,  \
            u32 accumulate) {                                                                       \

@@ -30,7 +30,7 @@ fn opening_gives_a_gpu_or_says_what_to_do() {
             "libcuda.so.1 (system loader)",
             "NVIDIA driver",
             "CUDA_PATH",
-            "--device cpu",
+            "device cpu",
         ] {
             assert!(message.contains(part), "{message} lacks {part}");
         }

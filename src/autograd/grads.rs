@@ -5,9 +5,13 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Stored, Tensor, for_float};
 
-/// Names the gradient of one value.
+/// Names the gradient of one value of one tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(pub(super) usize);
+pub struct Slot {
+    /// The number of the tape.
+    tape: u64,
+    index: usize,
+}
 
 #[derive(Debug)]
 pub(super) enum Content {
@@ -24,6 +28,8 @@ pub(super) enum Content {
 /// The gradients of a backward pass.
 #[derive(Debug, Default)]
 pub struct Grads {
+    /// The number of the tape.
+    tape: u64,
     pub(super) slots: Vec<Content>,
     /// Of the values. A gradient may arrive in another shape where the value was reshaped.
     pub(super) shapes: Vec<Shape>,
@@ -31,9 +37,10 @@ pub struct Grads {
 }
 
 impl Grads {
-    pub(super) fn with_flat(flat: Tensor) -> Self {
+    pub(super) fn new(tape: u64, flat: Option<Tensor>) -> Self {
         Grads {
-            flat: Some(flat),
+            tape,
+            flat,
             ..Self::default()
         }
     }
@@ -54,16 +61,21 @@ impl Grads {
     fn push(&mut self, content: Content, shape: &Shape) -> Slot {
         self.slots.push(content);
         self.shapes.push(shape.clone());
-        Slot(self.slots.len() - 1)
+        Slot {
+            tape: self.tape,
+            index: self.slots.len() - 1,
+        }
     }
 
-    /// Takes the gradient out; none if nothing has arrived (or nothing wants it).
+    /// Takes the gradient out; none if nothing has arrived, nothing wants it, or the value is of
+    /// another tape. That of a parameter stays in the flat gradients.
     pub fn take(&mut self, slot: Option<Slot>) -> Option<Tensor> {
-        match std::mem::replace(&mut self.slots[slot?.0], Content::Empty) {
+        let content = &mut self.slots[slot.filter(|slot| slot.tape == self.tape)?.index];
+        match std::mem::replace(content, Content::Empty) {
             Content::Owned(t) => Some(t),
             Content::Empty => None,
             segment @ Content::Segment { .. } => {
-                self.slots[slot?.0] = segment;
+                *content = segment;
                 None
             }
         }
@@ -72,13 +84,13 @@ impl Grads {
     /// Adds `t` to a gradient; the first one is moved. Nothing happens where nothing is wanted.
     ///
     /// # Errors
-    /// If `t` has another size or data type than what arrived before.
+    /// If `t` has another size or data type than what arrived before, or the value is of another
+    /// tape.
     pub fn add(&mut self, slot: Option<Slot>, t: Tensor) -> Result<()> {
-        let Some(Slot(index)) = slot else {
+        let Some(index) = self.index(slot, t.shape())? else {
             return Ok(());
         };
         if matches!(self.slots[index], Content::Empty) {
-            self.fits(index, t.shape())?;
             let t = t.reshape(self.shapes[index].clone())?;
             self.slots[index] = Content::Owned(t);
             return Ok(());
@@ -103,17 +115,17 @@ impl Grads {
     /// overwrite it. Nothing happens where no gradient is wanted.
     ///
     /// # Errors
-    /// What `f` returns; or a shape or data type that does not fit what arrived before.
+    /// What `f` returns; or a shape or data type that does not fit what arrived before, or a value of
+    /// another tape.
     pub fn write<T: Float + Stored>(
         &mut self,
         slot: Option<Slot>,
         shape: &Shape,
         f: impl FnOnce(&mut [T], bool) -> Result<()>,
     ) -> Result<()> {
-        let Some(Slot(index)) = slot else {
+        let Some(index) = self.index(slot, shape)? else {
             return Ok(());
         };
-        self.fits(index, shape)?;
         let accumulate = match &mut self.slots[index] {
             empty @ Content::Empty => {
                 *empty = Content::Owned(Tensor::uninit::<T>(self.shapes[index].clone()));
@@ -143,14 +155,20 @@ impl Grads {
         f(to, accumulate)
     }
 
-    /// Whether a gradient of this shape has the elements of the slot's value.
-    pub(super) fn fits(&self, index: usize, shape: &Shape) -> Result<()> {
-        let value = &self.shapes[index];
-        if value.numel() == shape.numel() {
-            return Ok(());
+    /// Where a gradient is kept that has this shape, or one of as many elements.
+    pub(super) fn index(&self, slot: Option<Slot>, shape: &Shape) -> Result<Option<usize>> {
+        let Some(Slot { tape, index }) = slot else {
+            return Ok(None);
+        };
+        if tape != self.tape {
+            return Err(Error::op("gradient", "the value is of another tape"));
         }
-        let message = format!("{shape} does not fit a value of {value}");
-        Err(Error::op("gradient", message))
+        let value = &self.shapes[index];
+        if value.numel() != shape.numel() {
+            let message = format!("{shape} does not fit a value of {value}");
+            return Err(Error::op("gradient", message));
+        }
+        Ok(Some(index))
     }
 
     /// The flat gradient tensor. Segments that no op wrote are zeroed.

@@ -20,12 +20,26 @@ pub struct GpuTarget {
     pub accumulate: bool,
 }
 
+impl GpuTarget {
+    /// A whole tensor, to be overwritten.
+    ///
+    /// # Errors
+    /// If the tensor is in host memory.
+    pub fn of(t: &Tensor) -> Result<Self> {
+        Ok(GpuTarget {
+            ptr: t.ptr()?,
+            dtype: t.dtype(),
+            accumulate: false,
+        })
+    }
+}
+
 impl Grads {
     /// As [`Grads::write`] for a value on a GPU. The gradient of a parameter has the data type of
     /// the flat gradients, any other one `dtype`.
     ///
     /// # Errors
-    /// What `f` returns; or a size that does not fit.
+    /// What `f` returns; or a size that does not fit, or a value of another tape.
     pub fn write_gpu(
         &mut self,
         slot: Option<Slot>,
@@ -34,10 +48,9 @@ impl Grads {
         shape: &Shape,
         f: impl FnOnce(GpuTarget) -> Result<()>,
     ) -> Result<()> {
-        let Some(Slot(index)) = slot else {
+        let Some(index) = self.index(slot, shape)? else {
             return Ok(());
         };
-        self.fits(index, shape)?;
         let target = match &mut self.slots[index] {
             Content::Segment {
                 offset,

@@ -3,6 +3,7 @@
 use super::grads::{Grads, Slot};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A value on the way from the inputs to the loss. It has a slot if its gradient is wanted.
 #[derive(Clone, Debug)]
@@ -71,12 +72,19 @@ pub struct Tape {
     recording: bool,
 }
 
+/// The number of the next tape.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 impl Tape {
     /// A tape that records.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn with(flat: Option<Tensor>) -> Self {
         Tape {
             nodes: Vec::new(),
-            grads: Grads::default(),
+            grads: Grads::new(NEXT.fetch_add(1, Ordering::Relaxed), flat),
             recording: true,
         }
     }
@@ -91,10 +99,7 @@ impl Tape {
 
     /// A recording tape whose parameters' gradients are written into `flat`.
     pub fn with_flat_gradients(flat: Tensor) -> Self {
-        Tape {
-            grads: Grads::with_flat(flat),
-            ..Self::new()
-        }
+        Self::with(Some(flat))
     }
 
     /// Whether ops are recorded.
@@ -133,7 +138,8 @@ impl Tape {
     /// For a scalar loss the seed is one, or the loss scale.
     ///
     /// # Errors
-    /// If `output` depends on nothing that has a gradient, or an op's backward pass fails.
+    /// If `output` depends on nothing that has a gradient, an op's backward pass fails, or an op was
+    /// given a value of another tape.
     pub fn backward(mut self, output: &Var, seed: Tensor) -> Result<Grads> {
         let slot = output.slot.ok_or_else(|| {
             Error::op(
@@ -153,7 +159,14 @@ impl Tape {
         }
         self.grads.add(Some(slot), seed)?;
         for node in self.nodes.into_iter().rev() {
-            node.backward(&mut self.grads)?;
+            let name = node.name();
+            node.backward(&mut self.grads).map_err(|e| match e {
+                Error::Op {
+                    op: "gradient",
+                    message,
+                } => Error::op(name, format!("gradient: {message}")),
+                other => other,
+            })?;
         }
         Ok(self.grads)
     }

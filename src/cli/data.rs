@@ -24,12 +24,11 @@ const PER_ROW: usize = 32;
 /// # Errors
 /// As [`stats`] and [`data_pairs::run`].
 pub fn command(args: &DataStatsArgs) -> Result<()> {
-    let given = args.table();
+    let given = &args.text.0;
     if args.pairs.are_meant(!given.is_empty())? {
         return data_pairs::run(&args.pairs, args.json);
     }
-    let config = CharLmConfig::default().with(&given)?;
-    config.validate()?;
+    let config = CharLmConfig::from_table(given.clone())?;
     let spec = CorpusSpec {
         paths: config.corpus,
         max_chars: config.max_chars,
@@ -204,7 +203,7 @@ impl TextStats {
             "characters": self.longest_line.0,
             "line": self.longest_line.1,
         });
-        object["vocabulary"] = self.vocab.to_json()["tokens"].take();
+        object["vocabulary"] = json!(self.vocab.tokens().collect::<Vec<_>>());
         object["counts"] = counts.into();
         object["entropy_nats"] = self.entropy.into();
         object["entropy_bits"] = self.bits().into();

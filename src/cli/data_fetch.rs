@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::data_prepare::{PAIR_FILES, PairArgs, free_paths, pairs_json, pairs_table, write_pairs};
 use super::emit;
-use super::values::between;
+use super::flags::between;
 use crate::data::packages::{self, EMBEDDED, EMBEDDED_NAME, Package};
 use crate::data::prepare::{PrepareOptions, prepare};
 use crate::data::wheels::python_files;

@@ -11,7 +11,6 @@ use crate::data::corpus::embedded_files;
 use crate::device::Level;
 use crate::device::cuda;
 use crate::device::driver::Driver;
-use crate::programs::charlm::generate::gemv::Kernel;
 
 /// One line of the table, and one key of the JSON object.
 struct Fact {
@@ -195,7 +194,7 @@ fn vectors() -> Fact {
         Level::Portable => "the compiler's baseline",
     };
     let lanes = level.lanes_f32();
-    let generate = Kernel::detect().name();
+    let generate = level.name();
     let text = format!("{set}: {lanes} f32 a vector; generation: {generate}");
     let value = json!({"set": set, "f32_lanes": lanes, "generation": generate});
     fact("vectors", text, "vectors", value)

@@ -8,16 +8,17 @@ use serde_json::Value;
 
 use super::args::DeviceArgs;
 use super::emit;
+use super::flags::{between, size};
 use super::translate::MAX_BEAM;
-use super::values::{between, key_size};
 use crate::data::split::Split;
+use crate::data::vocab::Vocab;
 use crate::files::run::{RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::programs;
 use crate::programs::orders::EvalOrder;
 use crate::train::device::Chosen;
+use crate::train::device::DeviceChoice;
 use crate::train::progress::Progress;
-use crate::train::settings::DeviceChoice;
 use crate::{Error, Result};
 
 /// Arguments of `rnnx eval`.
@@ -44,7 +45,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "PATH")]
     pub corpus: Vec<PathBuf>,
     /// Windows or pairs scored at a time [default: the run's own]
-    #[arg(long, value_name = "N", value_parser = key_size("batch-size"), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = size("batch-size"), allow_hyphen_values = true)]
     pub batch_size: Option<usize>,
     /// Print JSON
     #[arg(long)]
@@ -65,13 +66,11 @@ pub struct EvalArgs {
 /// [`Error::Device`](crate::Error::Device).
 pub fn run(args: &EvalArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
-    let kind = folder.vocab_kind()?;
+    let kind = Vocab::read(&folder)?.kind();
     let program = programs::ALL.iter().find(|p| p.vocab_kind() == kind);
     let program = program.ok_or_else(|| {
-        Error::checkpoint(
-            folder.vocab_path(),
-            format!("unknown kind of vocabulary, {kind:?}"),
-        )
+        let message = format!("no program has a vocabulary of the kind {kind}");
+        Error::checkpoint(folder.vocab_path(), message)
     })?;
     let path = checkpoint.join(STATE);
     let state = TrainState::load(&path)?;

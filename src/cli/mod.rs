@@ -3,7 +3,6 @@
 pub mod args;
 pub mod bench;
 pub mod bench_args;
-mod comparison;
 pub mod completions;
 pub mod data;
 pub mod data_fetch;
@@ -11,17 +10,14 @@ pub mod data_pairs;
 pub mod data_prepare;
 pub mod doctor;
 pub mod eval;
+pub mod flags;
 pub mod generate;
 pub mod inspect;
 pub mod report;
 pub mod selftest;
-pub mod seq2seq_args;
-pub mod train_args;
-pub mod train_charlm;
-pub mod train_seq2seq;
+pub mod train;
 mod trained;
 pub mod translate;
-mod values;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -32,7 +28,7 @@ use crate::device::Level;
 use crate::{Error, Result};
 
 /// A hand-written deep-learning engine for recurrent networks.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "rnnx", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failure, 2 usage, 3 bad data or checkpoint, \
@@ -45,12 +41,10 @@ pub struct Cli {
 }
 
 /// The commands.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum Command {
-    /// Train the character language model
-    TrainCharlm(Box<args::TrainCharlmArgs>),
-    /// Train a docstring-to-code model, or all three and compare them
-    TrainSeq2seq(Box<seq2seq_args::TrainSeq2seqArgs>),
+    #[command(flatten)]
+    Train(train::Train),
     /// Stream text from a trained character language model
     Generate(args::GenerateArgs),
     /// Write code for docstrings with a trained seq2seq model
@@ -104,8 +98,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         None => emit(&format!("{}\n", Cli::command().render_long_help())),
-        Some(Command::TrainCharlm(args)) => train_charlm::run(args),
-        Some(Command::TrainSeq2seq(args)) => train_seq2seq::run(args),
+        Some(Command::Train(train)) => train.run(),
         Some(Command::Generate(args)) => generate::command(args),
         Some(Command::Translate(args)) => translate::run(args),
         Some(Command::Eval(args)) => eval::run(args),

@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::DeviceArgs;
+use super::flags::between;
 use super::trained::Trained;
-use super::values::between;
 use crate::data::pairs::source_tokens;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;

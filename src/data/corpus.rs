@@ -112,7 +112,7 @@ impl Corpus {
     /// .py files; or nothing is left after cleaning. [`Error::Usage`] for `max_chars` 0.
     pub fn load(spec: &CorpusSpec) -> Result<Self> {
         if spec.max_chars == 0 {
-            return Err(Error::Usage("--max-chars must be at least 1".into()));
+            return Err(Error::Usage("max-chars must be at least 1".into()));
         }
         let mut builder = Builder::new(spec.max_chars);
         if spec.paths.is_empty() {
@@ -180,7 +180,7 @@ impl Builder {
         let room = (content.len() + 1).min(limit - self.text.len());
         self.text.try_reserve(room).map_err(|e| {
             Error::Data(format!(
-                "no memory for the {} bytes of {} ({e}): lower --max-chars",
+                "no memory for the {} bytes of {} ({e}): lower max-chars",
                 content.len(),
                 path.display()
             ))
@@ -204,9 +204,9 @@ impl Builder {
     fn finish(mut self, source: String) -> Result<Corpus> {
         if self.text.is_empty() {
             return Err(Error::Data(format!(
-                "--corpus {source}: the corpus is empty: of {} bytes in {} files nothing is left \
+                "corpus {source}: the corpus is empty: of {} bytes in {} files nothing is left \
                  after cleaning ({} characters dropped); name a file with ASCII text, or leave \
-                 --corpus out to use the embedded corpus",
+                 corpus out to use the embedded corpus",
                 self.bytes, self.files, self.dropped
             )));
         }
@@ -295,10 +295,10 @@ fn unreadable(path: &Path, e: &io::Error) -> Error {
     let path = path.display();
     Error::Data(match e.kind() {
         io::ErrorKind::NotFound => format!(
-            "--corpus {path}: no such file or folder; check the path, or leave --corpus out to use \
+            "corpus {path}: no such file or folder; check the path, or leave corpus out to use \
              the embedded corpus"
         ),
-        _ => format!("--corpus {path}: cannot be read ({e}); check the path and its permissions"),
+        _ => format!("corpus {path}: cannot be read ({e}); check the path and its permissions"),
     })
 }
 
@@ -311,7 +311,7 @@ fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     }
     if !kind.is_dir() {
         return Err(Error::Data(format!(
-            "--corpus {}: neither a file nor a folder, and a pipe or a device cannot be \
+            "corpus {}: neither a file nor a folder, and a pipe or a device cannot be \
              memory-mapped; save the text to a file and name that",
             path.display()
         )));
@@ -319,7 +319,7 @@ fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let found = python_files(path).map_err(|(path, e)| unreadable(&path, &e))?;
     if found.is_empty() {
         return Err(Error::Data(format!(
-            "--corpus {}: the folder holds no .py files (hidden entries, __pycache__ and links to \
+            "corpus {}: the folder holds no .py files (hidden entries, __pycache__ and links to \
              folders are passed over); name another folder, or name text files one by one",
             path.display()
         )));

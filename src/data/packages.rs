@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> Result<Vec<Package>> {
     let text = fs::read_to_string(path).map_err(|e| {
         Error::Data(match e.kind() {
             io::ErrorKind::NotFound => format!(
-                "{file}: no such file; check --packages, or leave it out for the embedded list"
+                "{file}: no such file; check the path, or leave it out for the embedded list"
             ),
             io::ErrorKind::InvalidData => format!("{file}: not UTF-8; give a text file: {FORM}"),
             _ => format!("{file}: cannot be read ({e}); check the path and its permissions"),

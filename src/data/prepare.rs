@@ -102,7 +102,7 @@ pub fn prepare(
         return Err(Error::Data(format!(
             "{source}: {} pairs are left for three splits: of {} files {} are not UTF-8 and {} do \
              not parse; of {} functions with a docstring {} are longer than {} and {} tokens; \
-             give more Python files, or raise --max-source and --max-target",
+             give more Python files, or raise max-source and max-target",
             pairs.len(),
             report.files,
             report.not_utf8.len(),

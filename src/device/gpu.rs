@@ -19,8 +19,6 @@ const ROUND: usize = 256;
 pub struct Gpu {
     driver: Box<dyn Driver>,
     free: Mutex<HashMap<usize, Vec<DevicePtr>>>,
-    /// f32 constants in device memory, by their bits. They live as long as the driver.
-    constants: Mutex<HashMap<u32, DevicePtr>>,
     allocated: AtomicUsize,
 }
 
@@ -36,7 +34,6 @@ impl Gpu {
         Arc::new(Gpu {
             driver: Box::new(driver),
             free: Mutex::default(),
-            constants: Mutex::default(),
             allocated: AtomicUsize::new(0),
         })
     }
@@ -86,24 +83,6 @@ impl Gpu {
         let result = work();
         std::mem::swap(&mut pool.0, &mut self.free());
         result
-    }
-
-    /// The address of a constant in device memory.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`] if there is not enough memory.
-    pub fn constant(&self, x: f32) -> Result<DevicePtr> {
-        let mut constants = self
-            .constants
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(&ptr) = constants.get(&x.to_bits()) {
-            return Ok(ptr);
-        }
-        let ptr = self.driver.alloc(ROUND)?;
-        self.driver.upload(ptr, &x.to_ne_bytes())?;
-        constants.insert(x.to_bits(), ptr);
-        Ok(ptr)
     }
 
     /// Runs a kernel.

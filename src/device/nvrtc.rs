@@ -22,6 +22,7 @@ macro_rules! sources {
 }
 sources!(
     "adam.cu",
+    "add_bias.cu",
     "attention.cu",
     "batch.cu",
     "cast.cu",
@@ -29,6 +30,7 @@ sources!(
     "dropout.cu",
     "elementwise.cu",
     "embedding.cu",
+    "gru.cu",
     "lstm.cu",
     "reduce.cu",
     "rnn.cu",

@@ -6,9 +6,8 @@ use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::error::Result;
 use crate::ops;
-use crate::ops::attention::Cell;
-use crate::ops::lstm::{Input, Output};
-use crate::ops::rnn::RnnOutput;
+use crate::ops::attention;
+use crate::ops::recurrent::{CellKind, Hidden, Input, Output, State};
 use crate::tensor::Tensor;
 
 /// Whose initial values layers take.
@@ -18,7 +17,7 @@ pub enum Style {
     /// biases zero but for the forget gate's, which are one.
     Keras,
     /// PyTorch: embeddings standard normal, linear layers uniform within 1 / sqrt(inputs), recurrent
-    /// layers within 1 / sqrt(H), with the sum of two draws for the one bias.
+    /// layers within 1 / sqrt(H), with the sum of two draws where one bias stands for two.
     Torch,
 }
 
@@ -34,14 +33,23 @@ impl Style {
         }
     }
 
-    /// The initial values of input weights, recurrent weights and bias of a recurrent layer.
-    fn recurrent(self, hidden: usize, keras_bias: Init) -> [Init; 3] {
+    /// The initial values of input weights, recurrent weights and biases of a recurrent layer.
+    fn recurrent(self, kind: CellKind, hidden: usize) -> [Init; 3] {
         match self {
-            Style::Keras => [Init::GlorotUniform, Init::Orthogonal, keras_bias],
+            Style::Keras => {
+                let bias = match kind {
+                    CellKind::Lstm => Init::ForgetOne,
+                    CellKind::Rnn | CellKind::Gru => Init::Zeros,
+                };
+                [Init::GlorotUniform, Init::Orthogonal, bias]
+            }
             Style::Torch => {
                 let limit = 1.0 / (hidden as f64).sqrt();
-                let init = Init::Uniform(limit);
-                [init, init, Init::UniformSum(limit)]
+                let bias = match kind.has_b_hh() {
+                    true => Init::Uniform(limit),
+                    false => Init::UniformSum(limit),
+                };
+                [Init::Uniform(limit), Init::Uniform(limit), bias]
             }
         }
     }
@@ -162,60 +170,68 @@ impl Linear {
     }
 }
 
-/// The parameters of one recurrent layer.
+/// One recurrent layer of any cell over whole sequences.
+///
+/// torch's layers have two biases. Where they are only added, one of them is trained. A GRU's cannot
+/// be added in its gate n, where b_hh stands inside the product with r: it trains both, as torch does.
 #[derive(Clone, Copy, Debug)]
-struct Recurrent {
+pub struct Recurrent {
+    kind: CellKind,
     w_ih: ParamId,
     w_hh: ParamId,
-    bias: ParamId,
+    b_ih: ParamId,
+    b_hh: Option<ParamId>,
 }
 
 impl Recurrent {
-    /// Adds weights of `gates * hidden` rows; `suffix` is torch's `l{k}`, or `l{k}_reverse`.
-    fn new(
-        layout: &mut Layout,
-        (name, suffix): (&str, &str),
-        [gates, inputs, hidden]: [usize; 3],
-        [ih, hh, bias]: [Init; 3],
-    ) -> Self {
-        let rows = gates * hidden;
-        Recurrent {
-            w_ih: layout.add(format!("{name}.weight_ih_{suffix}"), [rows, inputs], ih),
-            w_hh: layout.add(format!("{name}.weight_hh_{suffix}"), [rows, hidden], hh),
-            bias: layout.add(format!("{name}.bias_ih_{suffix}"), [rows], bias),
-        }
-    }
-}
-
-/// One LSTM layer over whole sequences.
-#[derive(Clone, Copy, Debug)]
-pub struct Lstm(Recurrent);
-
-impl Lstm {
-    /// Adds `{name}.weight_ih_{suffix}` `[4H, I]`, `{name}.weight_hh_{suffix}` `[4H, H]` and
-    /// `{name}.bias_ih_{suffix}` `[4H]`; `suffix` is torch's `l{k}`, or `l{k}_reverse`.
+    /// Adds `{name}.weight_ih_{suffix}` `[G H, I]`, `{name}.weight_hh_{suffix}` `[G H, H]`,
+    /// `{name}.bias_ih_{suffix}` `[G H]` and for a GRU `{name}.bias_hh_{suffix}` `[G H]`, where G is
+    /// the number of gates; `suffix` is torch's `l{k}`, or `l{k}_reverse`.
     pub fn new(
         layout: &mut Layout,
+        kind: CellKind,
         (name, suffix): (&str, &str),
         inputs: usize,
         hidden: usize,
         style: Style,
     ) -> Self {
-        let inits = style.recurrent(hidden, Init::ForgetOne);
-        let names = (name, suffix);
-        Lstm(Recurrent::new(layout, names, [4, inputs, hidden], inits))
-    }
-
-    /// Input weights, bias and recurrent weights.
-    pub fn cell<'a>(&self, params: &'a Bound) -> Cell<'a> {
-        Cell {
-            w_ih: params.var(self.0.w_ih),
-            bias: params.var(self.0.bias),
-            w_hh: params.var(self.0.w_hh),
+        let rows = kind.gates() * hidden;
+        let [ih, hh, bias] = style.recurrent(kind, hidden);
+        Recurrent {
+            kind,
+            w_ih: layout.add(format!("{name}.weight_ih_{suffix}"), [rows, inputs], ih),
+            w_hh: layout.add(format!("{name}.weight_hh_{suffix}"), [rows, hidden], hh),
+            b_ih: layout.add(format!("{name}.bias_ih_{suffix}"), [rows], bias),
+            b_hh: (kind.has_b_hh())
+                .then(|| layout.add(format!("{name}.bias_hh_{suffix}"), [rows], bias)),
         }
     }
 
-    /// Runs over packed sequences x `[N, I]` from the state (h, c), zero if absent.
+    /// The weights, as the LSTM with attention takes them.
+    pub fn weights<'a>(&self, params: &'a Bound) -> attention::Weights<'a> {
+        attention::Weights {
+            w_ih: params.var(self.w_ih),
+            bias: params.var(self.b_ih),
+            w_hh: params.var(self.w_hh),
+        }
+    }
+
+    fn hidden<'a>(&self, params: &'a Bound) -> Hidden<'a> {
+        Hidden {
+            w_hh: params.var(self.w_hh),
+            b_hh: self.b_hh.map(|id| params.var(id)),
+        }
+    }
+
+    fn dense<'a>(&self, params: &'a Bound, x: &'a Var) -> Input<'a> {
+        Input::Dense {
+            x,
+            w_ih: params.var(self.w_ih),
+            bias: params.var(self.b_ih),
+        }
+    }
+
+    /// Runs over packed sequences x `[N, I]` from a state, zero if absent.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -224,14 +240,14 @@ impl Lstm {
         tape: &mut Tape,
         params: &Bound,
         x: &Var,
-        state: Option<(&Var, &Var)>,
+        state: Option<&State>,
         packing: &Packing,
     ) -> Result<Output> {
-        let Cell { w_ih, bias, w_hh } = self.cell(params);
-        ops::lstm_packed(tape, Input::Dense { x, w_ih, bias }, w_hh, state, packing)
+        let (input, hidden) = (self.dense(params, x), self.hidden(params));
+        ops::recurrent_packed(tape, self.kind, input, hidden, state, packing)
     }
 
-    /// Runs over x `[T, B, I]` from the state (h, c), zero if absent.
+    /// Runs over x `[T, B, I]` from a state, zero if absent.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -240,10 +256,10 @@ impl Lstm {
         tape: &mut Tape,
         params: &Bound,
         x: &Var,
-        state: Option<(&Var, &Var)>,
+        state: Option<&State>,
     ) -> Result<Output> {
-        let Cell { w_ih, bias, w_hh } = self.cell(params);
-        ops::lstm(tape, Input::Dense { x, w_ih, bias }, w_hh, state)
+        let (input, hidden) = (self.dense(params, x), self.hidden(params));
+        ops::recurrent(tape, self.kind, input, hidden, state)
     }
 
     /// Runs over the embeddings of ids `[T, B]`.
@@ -259,7 +275,7 @@ impl Lstm {
         params: &Bound,
         embedding: &Embedding,
         ids: &Tensor,
-        state: Option<(&Var, &Var)>,
+        state: Option<&State>,
     ) -> Result<Output> {
         let vocab = embedding.weight(params).value().shape().rows();
         if ids.numel() < vocab {
@@ -268,46 +284,72 @@ impl Lstm {
         }
         // The table is small: it is computed in full precision.
         let e = params.master(embedding.weight);
-        let product = ops::matmul(tape, e, params.master(self.0.w_ih), false, true)?;
-        let table = ops::add_bias(tape, product, params.master(self.0.bias))?;
-        let table = ops::cast(tape, &table, params.var(self.0.w_hh).value().dtype())?;
+        let product = ops::matmul(tape, e, params.master(self.w_ih), false, true)?;
+        let table = ops::add_bias(tape, product, params.master(self.b_ih))?;
+        let hidden = self.hidden(params);
+        let table = ops::cast(tape, &table, hidden.w_hh.value().dtype())?;
         let input = Input::Table { table: &table, ids };
-        ops::lstm(tape, input, params.var(self.0.w_hh), state)
+        ops::recurrent(tape, self.kind, input, hidden, state)
     }
 }
 
-/// One tanh RNN layer (Elman 1990) over whole sequences.
-#[derive(Clone, Copy, Debug)]
-pub struct Rnn(Recurrent);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Params;
 
-impl Rnn {
-    /// Adds `{name}.weight_ih_{suffix}` `[H, I]`, `{name}.weight_hh_{suffix}` `[H, H]` and
-    /// `{name}.bias_ih_{suffix}` `[H]`.
-    pub fn new(
-        layout: &mut Layout,
-        (name, suffix): (&str, &str),
-        inputs: usize,
-        hidden: usize,
-        style: Style,
-    ) -> Self {
-        let inits = style.recurrent(hidden, Init::Zeros);
-        let names = (name, suffix);
-        Rnn(Recurrent::new(layout, names, [1, inputs, hidden], inits))
+    /// A gate table, which long sequences take, and an embedding give the same numbers.
+    #[test]
+    fn ids_by_a_table_or_an_embedding() {
+        for kind in CellKind::ALL {
+            let mut layout = Layout::default();
+            let embedding = Embedding::new(&mut layout, "embedding", 6, 4, Style::Torch);
+            let name = ("rnn", "l0");
+            let layer = Recurrent::new(&mut layout, kind, name, 4, 5, Style::Torch);
+            let params = Params::new::<f64>(layout, 1).unwrap();
+            let ids = Tensor::from_slice(&[0u32, 5, 2, 2, 1, 4, 3, 0], [4, 2]).unwrap();
+            let mut tape = Tape::inference();
+            let params = params.bind(&mut tape).unwrap();
+            let table = layer.forward_ids(&mut tape, &params, &embedding, &ids, None);
+            let x = embedding.forward(&mut tape, &params, &ids).unwrap();
+            let dense = layer.forward(&mut tape, &params, &x, None);
+            let [table, dense] = [table, dense].map(|out| out.unwrap().y.into_value());
+            assert_eq!(table.dims(), [4, 2, 5]);
+            let pairs = table
+                .data::<f64>()
+                .unwrap()
+                .iter()
+                .zip(dense.data::<f64>().unwrap());
+            for (a, b) in pairs {
+                // The order of the sums.
+                assert!((a - b).abs() < 1e-14, "{kind}: {a} and {b}");
+            }
+        }
     }
 
-    /// Runs over packed sequences x `[N, I]` from h `[B, H]`, zero if absent.
-    ///
-    /// # Errors
-    /// If the shapes do not fit.
-    pub fn forward_packed(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        x: &Var,
-        h0: Option<&Var>,
-        packing: &Packing,
-    ) -> Result<RnnOutput> {
-        let [w_ih, bias, w_hh] = [self.0.w_ih, self.0.bias, self.0.w_hh].map(|id| params.var(id));
-        ops::rnn(tape, x, w_ih, bias, w_hh, h0, packing)
+    #[test]
+    fn initial_values_of_a_gru() {
+        let drawn = |style| {
+            let mut layout = Layout::default();
+            Recurrent::new(&mut layout, CellKind::Gru, ("gru", "l0"), 3, 16, style);
+            let params = Params::new::<f64>(layout, 1).unwrap();
+            let values = params.values().data::<f64>().unwrap();
+            let segments = params.layout().segments().iter();
+            let of = segments.map(|s| values[s.offset..][..s.shape.numel()].to_vec());
+            of.collect::<Vec<_>>()
+        };
+        let largest = |v: &[f64]| v.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let [w_ih, w_hh, b_ih, b_hh] = &drawn(Style::Keras)[..] else {
+            panic!("four parameters");
+        };
+        assert!(largest(w_ih) <= (6.0f64 / (48.0 + 3.0)).sqrt());
+        let column = w_hh.iter().step_by(16).map(|x| x * x).sum::<f64>();
+        assert!((column - 1.0).abs() < 1e-12, "orthonormal: {column}");
+        assert!(b_ih.iter().chain(b_hh).all(|&b| b == 0.0));
+        for (k, values) in drawn(Style::Torch).iter().enumerate() {
+            // 48 draws and more: the largest is above 0.8 of the limit but for a chance of 2e-5.
+            let largest = largest(values) * 4.0;
+            assert!((0.8..=1.0).contains(&largest), "parameter {k}: {largest}");
+        }
     }
 }

@@ -5,6 +5,7 @@ pub mod layers;
 pub mod params;
 pub mod torch_names;
 
+pub use crate::ops::recurrent::{CellKind, State};
 pub use init::Init;
-pub use layers::{Embedding, Linear, Lstm, Projection, Rnn, Style};
+pub use layers::{Embedding, Linear, Projection, Recurrent, Style};
 pub use params::{Bound, Layout, ParamId, Params};

@@ -1,4 +1,5 @@
-//! **op** y = [a | b | ..]: matrices side by side.
+//! **op** y = [a | b | ..]: matrices side by side. [`slice`](super::slice()) is the inverse, and
+//! both are copies of columns of a matrix to columns of another.
 
 use super::gpu;
 use crate::autograd::{Backward, GpuTarget, Grads, Slot, Tape, Var};
@@ -7,9 +8,8 @@ use crate::device::driver::{Arg, Launch};
 use crate::dtype::Float;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::{Stored, Tensor, for_float};
+use crate::tensor::{Tensor, for_float};
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// The columns of the parts, each `[rows, w_i]`, side by side: `[rows, sum of w_i]`.
 ///
@@ -21,10 +21,9 @@ pub fn concat(tape: &mut Tape, parts: &[&Var]) -> Result<Var> {
     let Some(&first) = tensors.first() else {
         return Err(Error::op("concat", "no parts"));
     };
-    let mut columns = Vec::new();
     for part in &tensors {
         match *part.dims() {
-            [rows, width] if rows == first.dims()[0] && rows * width > 0 => columns.push(width),
+            [rows, width] if rows == first.dims()[0] && rows * width > 0 => {}
             _ => {
                 let shapes: Vec<_> = tensors.iter().map(|t| t.shape().to_string()).collect();
                 let message = format!("{} are not [rows, w] of one height", shapes.join(" and "));
@@ -36,11 +35,7 @@ pub fn concat(tape: &mut Tape, parts: &[&Var]) -> Result<Var> {
     for part in &tensors {
         gpu::common("concat", first, part)?;
     }
-    let value = match first.gpu() {
-        Some(gpu) => concat_on_gpu(gpu, &tensors, &columns)?,
-        None => for_float!("concat", first.dtype(), T => join::<T>(&tensors, &columns))?,
-    };
-    let y = tape.output(value, parts.iter().map(|part| part.slot()));
+    let y = tape.output(join(&tensors)?, parts.iter().map(|part| part.slot()));
     if y.slot().is_some() {
         let parts = parts.iter().map(|p| (p.slot(), p.value().shape().clone()));
         tape.push(Concat {
@@ -51,95 +46,108 @@ pub fn concat(tape: &mut Tape, parts: &[&Var]) -> Result<Var> {
     Ok(y)
 }
 
+fn join(parts: &[&Tensor]) -> Result<Tensor> {
+    let rows = parts[0].shape().rows();
+    let width = parts.iter().map(|part| part.shape().last()).sum();
+    let mut at = 0;
+    let mut blocks = parts.iter().map(|part| {
+        let columns = part.shape().last();
+        let to = (width, at);
+        at += columns;
+        (part, Block::new(rows, columns, (columns, 0), to))
+    });
+    if let Some(gpu) = parts[0].gpu() {
+        let y = Tensor::on_gpu(gpu, parts[0].dtype(), [rows, width])?;
+        let to = GpuTarget::of(&y)?;
+        blocks.try_for_each(|(part, block)| block.copy_on_gpu(gpu, part, to))?;
+        return Ok(y);
+    }
+    for_float!("concat", parts[0].dtype(), T => {
+        let mut y = Tensor::uninit::<T>([rows, width]);
+        let to = y.data_mut::<T>()?;
+        for (part, block) in blocks {
+            block.copy(part.data::<T>()?, to, false);
+        }
+        Ok(y)
+    })
+}
+
+/// Columns of a matrix, and as many columns of another of as many rows to which they go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    rows: usize,
+    columns: usize,
+    /// Width of the matrix that is read, and the first column.
+    from: (usize, usize),
+    /// Width of the matrix that is written, and the first column.
+    to: (usize, usize),
+}
+
+impl Block {
+    pub fn new(rows: usize, columns: usize, from: (usize, usize), to: (usize, usize)) -> Self {
+        Block {
+            rows,
+            columns,
+            from,
+            to,
+        }
+    }
+
+    /// The way back.
+    pub fn reversed(self) -> Self {
+        Block::new(self.rows, self.columns, self.to, self.from)
+    }
+}
+
 // ---- cpu -----------------------------------------------------------------------------------
 
 /// Rows that one task takes.
 const ROWS: usize = 64;
 
-fn join<T: Stored>(parts: &[&Tensor], columns: &[usize]) -> Result<Tensor> {
-    let width: usize = columns.iter().sum();
-    let mut y = Tensor::uninit::<T>([parts[0].shape().rows(), width]);
-    let parts: Vec<&[T]> = parts.iter().map(|p| p.data::<T>()).collect::<Result<_>>()?;
-    let tasks = y.data_mut::<T>()?.par_chunks_mut(ROWS * width);
-    tasks.enumerate().for_each(|(task, rows)| {
-        for (k, row) in rows.chunks_mut(width).enumerate() {
-            let (r, mut at) = (task * ROWS + k, 0);
-            for (part, &n) in parts.iter().zip(columns) {
-                row[at..at + n].copy_from_slice(&part[r * n..][..n]);
-                at += n;
-            }
-        }
-    });
-    Ok(y)
-}
-
-/// Writes, or adds, the columns from `first` on of dy `[rows, width]` to a part's gradient
-/// `[rows, columns]`.
-fn split<T: Float>(dy: &[T], width: usize, first: usize, columns: usize, to: &mut [T], add: bool) {
-    let tasks = to.par_chunks_mut(ROWS * columns);
-    tasks.zip(dy.par_chunks(ROWS * width)).for_each(|(to, dy)| {
-        for (to, dy) in to.chunks_mut(columns).zip(dy.chunks(width)) {
-            let from = &dy[first..first + columns];
-            match add {
-                true => to.iter_mut().zip(from).for_each(|(to, &x)| *to += x),
-                false => to.copy_from_slice(from),
-            }
-        }
-    });
+impl Block {
+    /// Writes, or adds, the columns.
+    pub fn copy<T: Float>(self, from: &[T], to: &mut [T], add: bool) {
+        let (read, write) = (self.from, self.to);
+        let tasks = to.par_chunks_mut(ROWS * write.0);
+        tasks
+            .zip(from.par_chunks(ROWS * read.0))
+            .for_each(|(to, from)| {
+                for (to, from) in to.chunks_mut(write.0).zip(from.chunks(read.0)) {
+                    let to = &mut to[write.1..][..self.columns];
+                    let from = &from[read.1..][..self.columns];
+                    match add {
+                        true => to.iter_mut().zip(from).for_each(|(to, &x)| *to += x),
+                        false => to.copy_from_slice(from),
+                    }
+                }
+            });
+    }
 }
 
 // ---- gpu -----------------------------------------------------------------------------------
 
-/// Some columns of a matrix on a GPU.
-#[derive(Clone, Copy)]
-struct Columns {
-    /// Of the matrix.
-    width: usize,
-    first: usize,
-    columns: usize,
-}
+/// Columns that a thread takes before there are several blocks a row.
+const COLUMNS: usize = 8;
 
-fn concat_on_gpu(gpu: &Arc<Gpu>, parts: &[&Tensor], columns: &[usize]) -> Result<Tensor> {
-    let (rows, width) = (parts[0].shape().rows(), columns.iter().sum());
-    let y = Tensor::on_gpu(gpu, parts[0].dtype(), [rows, width])?;
-    let mut first = 0;
-    for (part, &columns) in parts.iter().zip(columns) {
-        let to = GpuTarget {
-            ptr: y.ptr()?,
-            dtype: y.dtype(),
-            accumulate: false,
-        };
-        let whole = Columns {
-            width: columns,
-            first: 0,
-            columns,
-        };
-        let place = Columns {
-            width,
-            first,
-            columns,
-        };
-        copy_columns(gpu, part, whole, to, place)?;
-        first += columns;
+impl Block {
+    /// As [`Block::copy`], in device memory.
+    pub fn copy_on_gpu(self, gpu: &Gpu, from: &Tensor, to: GpuTarget) -> Result<()> {
+        if to.dtype != from.dtype() {
+            let message = format!("{} cannot be added to {}", from.dtype(), to.dtype);
+            return Err(Error::op("gradient", message));
+        }
+        let mut args = vec![Arg::from(from.ptr()?), to.ptr.into()];
+        let places = [self.from.0, self.from.1, self.to.0, self.to.1];
+        let sizes = places.into_iter().chain([self.rows, self.columns]);
+        args.extend(sizes.map(|n| Arg::from(n as u32)));
+        args.push(u32::from(to.accumulate).into());
+        let kernel = format!("copy_columns_{}", from.dtype());
+        let blocks = |n: usize| n.min(gpu::MAX_ROW_BLOCKS as usize) as u32;
+        let threads = self.columns.next_multiple_of(32).min(256);
+        let mut launch = Launch::new(&kernel, blocks(self.rows), threads as u32);
+        launch.grid[1] = blocks(self.columns.div_ceil(COLUMNS * threads));
+        gpu.launch(&launch, &args)
     }
-    Ok(y)
-}
-
-/// Copies, or adds, columns of a tensor of rows to as many columns elsewhere.
-fn copy_columns(gpu: &Gpu, x: &Tensor, from: Columns, to: GpuTarget, place: Columns) -> Result<()> {
-    if to.dtype != x.dtype() {
-        let message = format!("{} cannot be added to {}", x.dtype(), to.dtype);
-        return Err(Error::op("concat", message));
-    }
-    let rows = x.shape().rows() as u32;
-    let mut args = vec![Arg::from(x.ptr()?), to.ptr.into()];
-    let [a, b, c, d] = [from.width, from.first, place.width, place.first];
-    args.extend([a, b, c, d].map(|n| Arg::from(n as u32)));
-    args.extend([rows, from.columns as u32, to.accumulate.into()].map(Arg::from));
-    let kernel = format!("copy_columns_{}", x.dtype());
-    let threads = from.columns.next_multiple_of(32).min(256) as u32;
-    let launch = Launch::new(&kernel, rows.min(gpu::MAX_ROW_BLOCKS), threads);
-    gpu.launch(&launch, &args)
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -159,33 +167,24 @@ impl Backward for Concat {
         let Some(dy) = grads.take(self.y) else {
             return Ok(());
         };
-        let (width, mut first) = (dy.shape().last(), 0);
+        let (rows, width, mut at) = (dy.shape().rows(), dy.shape().last(), 0);
         for (slot, shape) in self.parts {
             let columns = shape.last();
+            let block = Block::new(rows, columns, (width, at), (columns, 0));
             if let Some(gpu) = dy.gpu() {
                 grads.write_gpu(slot, gpu, dy.dtype(), &shape, |to| {
-                    let from = Columns {
-                        width,
-                        first,
-                        columns,
-                    };
-                    let whole = Columns {
-                        width: columns,
-                        first: 0,
-                        columns,
-                    };
-                    copy_columns(gpu, &dy, from, to, whole)
+                    block.copy_on_gpu(gpu, &dy, to)
                 })?;
             } else {
                 for_float!("concat", dy.dtype(), T => {
                     let dy = dy.data::<T>()?;
                     grads.write::<T>(slot, &shape, |to, accumulate| {
-                        split(dy, width, first, columns, to, accumulate);
+                        block.copy(dy, to, accumulate);
                         Ok(())
                     })
                 })?;
             }
-            first += columns;
+            at += columns;
         }
         Ok(())
     }

@@ -1,35 +1,40 @@
-//! **op** c = a + b, c = a * b, y = sigmoid(x), y = tanh(x), and y = x + bias in each row.
+//! **op** c = a + b, c = a - b, c = a * b, y = factor * x, y = sigmoid(x), y = tanh(x).
 
 use super::{CHUNK, gpu};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
-use crate::device::Gpu;
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
-use crate::device::driver::Launch;
+use crate::dtype::Float;
 use crate::error::{Error, Result};
 use crate::tensor::{Stored, Tensor, for_float};
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// Sum of two tensors of one shape.
 ///
 /// # Errors
 /// [`Error::Op`] if the shapes or data types differ.
 pub fn add(tape: &mut Tape, a: &Var, b: &Var) -> Result<Var> {
-    same_shape("add", a, b)?;
-    let value = match gpu::common("add", a.value(), b.value())? {
-        Some(gpu) => on_gpu(gpu, "add", a.value(), b.value())?,
-        None => for_float!("add", a.value().dtype(), T => {
-            zip::<T>(a.value(), b.value(), |a, b| a + b)
-        })?,
-    };
-    let c = tape.output(value, [a.slot(), b.slot()]);
-    if c.slot().is_some() {
-        tape.push(Add {
-            inputs: [a.slot(), b.slot()],
-            c: c.slot(),
-        });
-    }
-    Ok(c)
+    let c = zip(Pair::Add, a.value(), b.value())?;
+    let terms = vec![(a.slot(), 1.0), (b.slot(), 1.0)];
+    Ok(record_linear(tape, "add", c, terms))
+}
+
+/// Difference a - b of two tensors of one shape.
+///
+/// # Errors
+/// [`Error::Op`] if the shapes or data types differ.
+pub fn sub(tape: &mut Tape, a: &Var, b: &Var) -> Result<Var> {
+    let c = zip(Pair::Sub, a.value(), b.value())?;
+    let terms = vec![(a.slot(), 1.0), (b.slot(), -1.0)];
+    Ok(record_linear(tape, "sub", c, terms))
+}
+
+/// factor * x; on a GPU the factor is rounded to f32.
+///
+/// # Errors
+/// [`Error::Op`] if the data type is not a floating one.
+pub fn scale(tape: &mut Tape, x: &Var, factor: f64) -> Result<Var> {
+    let y = map(Function::Scale(factor), x.value())?;
+    Ok(record_linear(tape, "scale", y, vec![(x.slot(), factor)]))
 }
 
 /// Element-wise product of two tensors of one shape.
@@ -37,13 +42,7 @@ pub fn add(tape: &mut Tape, a: &Var, b: &Var) -> Result<Var> {
 /// # Errors
 /// [`Error::Op`] if the shapes or data types differ.
 pub fn mul(tape: &mut Tape, a: &Var, b: &Var) -> Result<Var> {
-    same_shape("mul", a, b)?;
-    let value = match gpu::common("mul", a.value(), b.value())? {
-        Some(gpu) => on_gpu(gpu, "mul", a.value(), b.value())?,
-        None => for_float!("mul", a.value().dtype(), T => {
-            zip::<T>(a.value(), b.value(), |a, b| a * b)
-        })?,
-    };
+    let value = zip(Pair::Mul, a.value(), b.value())?;
     let c = tape.output(value, [a.slot(), b.slot()]);
     if c.slot().is_some() {
         tape.push(Mul {
@@ -60,7 +59,7 @@ pub fn mul(tape: &mut Tape, a: &Var, b: &Var) -> Result<Var> {
 /// # Errors
 /// [`Error::Op`] if the data type is not a floating one.
 pub fn sigmoid(tape: &mut Tape, x: &Var) -> Result<Var> {
-    activation(tape, x, Function::Sigmoid)
+    activation(tape, x, Function::Sigmoid, Pair::SigmoidBwd)
 }
 
 /// Hyperbolic tangent.
@@ -68,93 +67,126 @@ pub fn sigmoid(tape: &mut Tape, x: &Var) -> Result<Var> {
 /// # Errors
 /// [`Error::Op`] if the data type is not a floating one.
 pub fn tanh(tape: &mut Tape, x: &Var) -> Result<Var> {
-    activation(tape, x, Function::Tanh)
+    activation(tape, x, Function::Tanh, Pair::TanhBwd)
 }
 
-/// x `[.., N]` + bias `[N]`. Overwrites x where nobody else holds it.
-///
-/// # Errors
-/// [`Error::Op`] if the bias does not fit a row.
-pub fn add_bias(tape: &mut Tape, x: Var, bias: &Var) -> Result<Var> {
-    if bias.value().dims() != [x.value().shape().last()] {
-        return Err(Error::op(
-            "add_bias",
-            format!(
-                "bias {} for rows of {}",
-                bias.value().shape(),
-                x.value().shape()
-            ),
-        ));
-    }
-    if bias.value().numel() == 0 {
-        let message = format!(
-            "{} has no columns for bias {}",
-            x.value().shape(),
-            bias.value().shape()
-        );
-        return Err(Error::op("add_bias", message));
-    }
-    super::one_dtype("add_bias", &[x.value(), bias.value()])?;
-    let x_slot = x.slot();
-    if let Some(gpu) = gpu::common("add_bias", x.value(), bias.value())?.cloned() {
-        let y = add_bias_on_gpu(&gpu, x.into_value(), bias.value())?;
-        return Ok(record_add_bias(tape, y, x_slot, bias));
-    }
-    let value = for_float!("add_bias", x.value().dtype(), T => {
-        let mut value = into_owned::<T>(x)?;
-        let bias = bias.value().data::<T>()?;
-        value.data_mut::<T>()?.par_chunks_mut(bias.len() * ROWS).for_each(|rows| {
-            for row in rows.chunks_mut(bias.len()) {
-                row.iter_mut().zip(bias).for_each(|(x, &b)| *x += b);
-            }
-        });
-        Ok(value)
-    })?;
-    Ok(record_add_bias(tape, value, x_slot, bias))
-}
-
-fn record_add_bias(tape: &mut Tape, value: Tensor, x: Option<Slot>, bias: &Var) -> Var {
-    let y = tape.output(value, [x, bias.slot()]);
+fn activation(tape: &mut Tape, x: &Var, function: Function, gradient: Pair) -> Result<Var> {
+    let y = tape.output(map(function, x.value())?, [x.slot()]);
     if y.slot().is_some() {
-        tape.push(AddBias {
-            x,
-            bias: bias.clone(),
-            y: y.slot(),
+        tape.push(Activation {
+            name: function.name(),
+            gradient,
+            x: x.slot(),
+            y: y.clone(),
         });
     }
-    y
+    Ok(y)
 }
 
-/// Rows that one task of a row-wise op takes.
-const ROWS: usize = 256;
+/// A function of two tensors of one shape and data type, where they are.
+fn zip(pair: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let name = pair.name();
+    if a.shape() != b.shape() || a.dtype() != b.dtype() {
+        let [a, b] = [a, b].map(|t| format!("{} {}", t.dtype(), t.shape()));
+        return Err(Error::op(name, format!("{a} and {b}")));
+    }
+    if let Some(gpu) = gpu::common(name, a, b)? {
+        let c = Tensor::on_gpu(gpu, a.dtype(), a.shape().clone())?;
+        gpu::per_element(
+            gpu,
+            name,
+            a.dtype(),
+            &gpu::pointers(&[a, b, &c])?,
+            a.numel(),
+        )?;
+        return Ok(c);
+    }
+    for_float!(name, a.dtype(), T => match pair {
+        Pair::Add => zip_on_cpu::<T>(a, b, |a, b| a + b),
+        Pair::Sub => zip_on_cpu::<T>(a, b, |a, b| a - b),
+        Pair::Mul => zip_on_cpu::<T>(a, b, |a, b| a * b),
+        Pair::SigmoidBwd => zip_on_cpu::<T>(a, b, |d, y| d * y * (T::ONE - y)),
+        Pair::TanhBwd => zip_on_cpu::<T>(a, b, |d, y| d * (T::ONE - y * y)),
+    })
+}
+
+/// A function of a tensor, where it is.
+fn map(function: Function, x: &Tensor) -> Result<Tensor> {
+    let name = function.name();
+    if let Some(gpu) = x.gpu() {
+        if let Function::Scale(factor) = function {
+            return gpu::scaled(gpu, x, factor as f32);
+        }
+        let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
+        let kernel = format!("{name}_fwd");
+        gpu::per_element(
+            gpu,
+            &kernel,
+            x.dtype(),
+            &gpu::pointers(&[x, &y])?,
+            x.numel(),
+        )?;
+        return Ok(y);
+    }
+    for_float!(name, x.dtype(), T => {
+        let mut y = Tensor::from_slice(x.data::<T>()?, x.shape().clone())?;
+        y.data_mut::<T>()?
+            .par_chunks_mut(CHUNK)
+            .for_each(|chunk| T::dispatch(Apply { function, chunk }));
+        Ok(y)
+    })
+}
+
+/// Functions of two numbers; those of (dy, y) are gradients.
+#[derive(Clone, Copy, Debug)]
+enum Pair {
+    Add,
+    Sub,
+    Mul,
+    /// dy y (1 - y)
+    SigmoidBwd,
+    /// dy (1 - y^2)
+    TanhBwd,
+}
+
+impl Pair {
+    /// The kernel's name, and that in messages.
+    fn name(self) -> &'static str {
+        match self {
+            Pair::Add => "add",
+            Pair::Sub => "sub",
+            Pair::Mul => "mul",
+            Pair::SigmoidBwd => "sigmoid_bwd",
+            Pair::TanhBwd => "tanh_bwd",
+        }
+    }
+}
+
+/// Functions of one number.
+#[derive(Clone, Copy, Debug)]
+enum Function {
+    Scale(f64),
+    Sigmoid,
+    Tanh,
+}
+
+impl Function {
+    fn name(self) -> &'static str {
+        match self {
+            Function::Scale(_) => "scale",
+            Function::Sigmoid => "sigmoid",
+            Function::Tanh => "tanh",
+        }
+    }
+}
 
 // ---- cpu -----------------------------------------------------------------------------------
 
-fn same_shape(op: &'static str, a: &Var, b: &Var) -> Result<()> {
-    let (a, b) = (a.value(), b.value());
-    if a.shape() == b.shape() && a.dtype() == b.dtype() {
-        return Ok(());
-    }
-    let message = format!(
-        "{} {} and {} {}",
-        a.dtype(),
-        a.shape(),
-        b.dtype(),
-        b.shape()
-    );
-    Err(Error::op(op, message))
-}
-
-/// The value itself if nobody else holds it, else a copy.
-fn into_owned<T: Stored>(x: Var) -> Result<Tensor> {
-    let mut value = x.into_value();
-    if value.is_unique() {
-        return Ok(value);
-    }
-    Tensor::from_slice(value.data::<T>()?, value.shape().clone())
-}
-
-fn zip<T: Stored + Dispatch>(a: &Tensor, b: &Tensor, f: fn(T, T) -> T) -> Result<Tensor> {
+fn zip_on_cpu<T: Float + Stored>(
+    a: &Tensor,
+    b: &Tensor,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Result<Tensor> {
     let mut c = Tensor::uninit::<T>(a.shape().clone());
     let inputs = a
         .data::<T>()?
@@ -169,21 +201,6 @@ fn zip<T: Stored + Dispatch>(a: &Tensor, b: &Tensor, f: fn(T, T) -> T) -> Result
             }
         });
     Ok(c)
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Function {
-    Sigmoid,
-    Tanh,
-}
-
-impl Function {
-    fn name(self) -> &'static str {
-        match self {
-            Function::Sigmoid => "sigmoid",
-            Function::Tanh => "tanh",
-        }
-    }
 }
 
 /// Applies a function to a chunk in place.
@@ -207,6 +224,7 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
                     S::load_part(p, n)
                 };
                 let y = match self.function {
+                    Function::Scale(factor) => S::mul(x, S::splat(T::from_f64(factor))),
                     Function::Sigmoid => S::sigmoid(x),
                     Function::Tanh => S::tanh(x),
                 };
@@ -220,85 +238,49 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
     }
 }
 
-fn activation(tape: &mut Tape, x: &Var, function: Function) -> Result<Var> {
-    let value = match x.value().gpu() {
-        Some(gpu) => activation_on_gpu(gpu, function, x.value())?,
-        None => for_float!(function.name(), x.value().dtype(), T => {
-            let mut y = Tensor::from_slice(x.value().data::<T>()?, x.value().shape().clone())?;
-            y.data_mut::<T>()?
-                .par_chunks_mut(CHUNK)
-                .for_each(|chunk| T::dispatch(Apply { function, chunk }));
-            Ok(y)
-        })?,
-    };
-    let y = tape.output(value, [x.slot()]);
-    if y.slot().is_some() {
-        tape.push(Activation {
-            function,
-            x: x.slot(),
-            y: y.clone(),
-        });
-    }
-    Ok(y)
-}
-
-// ---- gpu -----------------------------------------------------------------------------------
-
-/// A kernel of two inputs and one output of one shape and data type.
-fn on_gpu(gpu: &Arc<Gpu>, kernel: &str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let c = Tensor::on_gpu(gpu, a.dtype(), a.shape().clone())?;
-    let args = [a.ptr()?.into(), b.ptr()?.into(), c.ptr()?.into()];
-    gpu::per_element(gpu, kernel, a.dtype(), &args, a.numel())?;
-    Ok(c)
-}
-
-fn activation_on_gpu(gpu: &Arc<Gpu>, function: Function, x: &Tensor) -> Result<Tensor> {
-    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
-    let kernel = format!("{}_fwd", function.name());
-    let args = [x.ptr()?.into(), y.ptr()?.into()];
-    gpu::per_element(gpu, &kernel, x.dtype(), &args, x.numel())?;
-    Ok(y)
-}
-
-fn add_bias_on_gpu(gpu: &Arc<Gpu>, mut x: Tensor, bias: &Tensor) -> Result<Tensor> {
-    let (rows, columns) = (x.shape().rows() as u32, bias.numel() as u32);
-    let kernel = format!("add_bias_{}", x.dtype());
-    let y = match x.is_unique() {
-        true => x.clone(),
-        false => Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?,
-    };
-    let args = [
-        x.ptr()?.into(),
-        bias.ptr()?.into(),
-        y.ptr()?.into(),
-        rows.into(),
-        columns.into(),
-    ];
-    gpu.launch(
-        &Launch::new(&kernel, rows.min(gpu::MAX_ROW_BLOCKS), 128),
-        &args,
-    )?;
-    Ok(y)
-}
-
 // ---- backward ------------------------------------------------------------------------------
 
-struct Add {
-    inputs: [Option<Slot>; 2],
+/// c is a sum of inputs times constants.
+struct Linear {
+    name: &'static str,
+    terms: Vec<(Option<Slot>, f64)>,
     c: Option<Slot>,
 }
 
-impl Backward for Add {
+fn record_linear(
+    tape: &mut Tape,
+    name: &'static str,
+    value: Tensor,
+    terms: Vec<(Option<Slot>, f64)>,
+) -> Var {
+    let c = tape.output(value, terms.iter().map(|(slot, _)| *slot));
+    if c.slot().is_some() {
+        tape.push(Linear {
+            name,
+            terms,
+            c: c.slot(),
+        });
+    }
+    c
+}
+
+impl Backward for Linear {
     fn name(&self) -> &'static str {
-        "add"
+        self.name
     }
 
     fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
         let Some(dc) = grads.take(self.c) else {
             return Ok(());
         };
-        grads.add(self.inputs[0], dc.clone())?;
-        grads.add(self.inputs[1], dc)
+        for (slot, factor) in self.terms {
+            match factor {
+                1.0 => grads.add(slot, dc.clone())?,
+                _ if slot.is_some() => grads.add(slot, map(Function::Scale(factor), &dc)?)?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -317,98 +299,32 @@ impl Backward for Mul {
         let Some(dc) = grads.take(self.c) else {
             return Ok(());
         };
-        if let Some(gpu) = dc.gpu() {
-            for (to, other) in [(&self.a, &self.b), (&self.b, &self.a)] {
-                if to.slot().is_some() {
-                    grads.add(to.slot(), on_gpu(gpu, "mul", &dc, other.value())?)?;
-                }
+        for (to, other) in [(&self.a, &self.b), (&self.b, &self.a)] {
+            if to.slot().is_some() {
+                grads.add(to.slot(), zip(Pair::Mul, &dc, other.value())?)?;
             }
-            return Ok(());
         }
-        for_float!("mul", dc.dtype(), T => {
-            for (to, other) in [(&self.a, &self.b), (&self.b, &self.a)] {
-                if to.slot().is_some() {
-                    grads.add(to.slot(), zip::<T>(&dc, other.value(), |d, x| d * x)?)?;
-                }
-            }
-            Ok(())
-        })
+        Ok(())
     }
 }
 
 struct Activation {
-    function: Function,
+    name: &'static str,
+    gradient: Pair,
     x: Option<Slot>,
     y: Var,
 }
 
 impl Backward for Activation {
     fn name(&self) -> &'static str {
-        self.function.name()
+        self.name
     }
 
-    /// sigmoid' = y (1 - y) and tanh' = 1 - y^2, in terms of the output.
+    /// In terms of the output.
     fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
-        let Some(dy) = grads.take(self.y.slot()) else {
-            return Ok(());
-        };
-        if let Some(gpu) = dy.gpu() {
-            let kernel = format!("{}_bwd", self.name());
-            return grads.add(self.x, on_gpu(gpu, &kernel, &dy, self.y.value())?);
+        match grads.take(self.y.slot()) {
+            Some(dy) => grads.add(self.x, zip(self.gradient, &dy, self.y.value())?),
+            None => Ok(()),
         }
-        for_float!(self.name(), dy.dtype(), T => {
-            use crate::dtype::Float;
-            let dx = match self.function {
-                Function::Sigmoid => zip::<T>(&dy, self.y.value(), |d, y| d * y * (T::ONE - y)),
-                Function::Tanh => zip::<T>(&dy, self.y.value(), |d, y| d * (T::ONE - y * y)),
-            }?;
-            grads.add(self.x, dx)
-        })
     }
-}
-
-struct AddBias {
-    x: Option<Slot>,
-    bias: Var,
-    y: Option<Slot>,
-}
-
-impl Backward for AddBias {
-    fn name(&self) -> &'static str {
-        "add_bias"
-    }
-
-    /// db is the sum over rows, first within groups of rows and then over the groups.
-    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
-        let Some(dy) = grads.take(self.y) else {
-            return Ok(());
-        };
-        let bias = self.bias.value();
-        if let Some(gpu) = dy.gpu() {
-            gpu::column_sum(grads, self.bias.slot(), gpu, &dy, bias.shape())?;
-            return grads.add(self.x, dy);
-        }
-        for_float!("add_bias", dy.dtype(), T => {
-            grads.write::<T>(self.bias.slot(), bias.shape(), |to, accumulate| {
-                if !accumulate {
-                    to.fill(T::default());
-                }
-                let groups = dy.data::<T>()?.par_chunks(to.len() * ROWS);
-                let sums: Vec<Vec<T>> = groups.map(|rows| column_sums(rows, bias.numel())).collect();
-                for sum in &sums {
-                    to.iter_mut().zip(sum).for_each(|(to, &x)| *to += x);
-                }
-                Ok(())
-            })
-        })?;
-        grads.add(self.x, dy)
-    }
-}
-
-fn column_sums<T: Dispatch>(rows: &[T], columns: usize) -> Vec<T> {
-    let mut sum = vec![T::ZERO; columns];
-    for row in rows.chunks(columns) {
-        sum.iter_mut().zip(row).for_each(|(s, &x)| *s += x);
-    }
-    sum
 }

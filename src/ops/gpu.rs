@@ -90,11 +90,11 @@ pub fn gemm(
     gemm_columns(gpu, a, b, (c, n), c_dtype, accumulate)
 }
 
-/// As [`gemm`], where each matrix may be some columns of a wider one: `c` is its first element and
+/// As [`gemm()`], where each matrix may be some columns of a wider one: `c` is its first element and
 /// the elements from one row to the next.
 ///
 /// # Errors
-/// As [`gemm`].
+/// As [`gemm()`].
 pub fn gemm_columns(
     gpu: &Gpu,
     a: impl Into<Columns>,
@@ -228,20 +228,16 @@ pub fn sum_all(gpu: &Arc<Gpu>, kernel: &str, x: &Tensor, factor: f32) -> Result<
     if blocks > 1 {
         return sum_all(gpu, "sum", &sums, factor);
     }
-    scaled(gpu, &sums, factor)
+    scaled(gpu, &sums, factor)?.reshape(Shape::default())
 }
 
-/// An f32 scalar times a constant.
+/// A tensor times a constant.
 ///
 /// # Errors
 /// If the device fails.
 pub fn scaled(gpu: &Arc<Gpu>, x: &Tensor, factor: f32) -> Result<Tensor> {
-    let y = Tensor::on_gpu(gpu, DType::F32, Shape::default())?;
-    let args = [
-        x.ptr()?.into(),
-        gpu.constant(factor)?.into(),
-        y.ptr()?.into(),
-    ];
-    per_element(gpu, "mul", DType::F32, &args, 1)?;
+    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
+    let args = [x.ptr()?.into(), y.ptr()?.into(), factor.into()];
+    per_element(gpu, "scale", x.dtype(), &args, x.numel())?;
     Ok(y)
 }

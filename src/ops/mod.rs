@@ -1,5 +1,6 @@
 //! Differentiable operations, one file an op: formula and checks, the CPU's kernels, backward.
 
+pub mod add_bias;
 pub mod attention;
 pub mod cast;
 pub mod concat;
@@ -8,24 +9,27 @@ pub mod elementwise;
 pub mod embedding;
 pub mod gather;
 pub mod gpu;
+pub mod gru;
 pub mod lstm;
 pub mod matmul;
-mod packed;
+pub mod recurrent;
 pub mod reduce;
 pub mod rnn;
+pub mod slice;
 pub mod softmax_xent;
 
+pub use add_bias::add_bias;
 pub use attention::attention_lstm;
 pub use cast::cast;
 pub use concat::concat;
 pub use dropout::{dropout, dropout_at};
-pub use elementwise::{add, add_bias, mul, sigmoid, tanh};
+pub use elementwise::{add, mul, scale, sigmoid, sub, tanh};
 pub use embedding::embedding;
 pub use gather::gather;
-pub use lstm::{lstm, lstm_packed};
 pub use matmul::matmul;
-pub use reduce::{sum, sum_squares};
-pub use rnn::{RnnOutput, rnn};
+pub use recurrent::{recurrent, recurrent_packed};
+pub use reduce::{mean, sum, sum_squares};
+pub use slice::slice;
 pub use softmax_xent::softmax_xent;
 
 use crate::error::{Error, Result};

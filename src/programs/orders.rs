@@ -110,8 +110,8 @@ impl BenchOrder<'_> {
     /// [`Error::Usage`] for a value out of range.
     pub fn config<C: Config>(&self) -> Result<C> {
         let mut own = self.settings.clone();
-        own.retain(|name, _| C::KEYS.iter().any(|key| key.name == name));
-        let config = C::default().with(&own)?;
+        own.retain(|name, _| C::settings().find(name).is_some());
+        let config = C::from_table(own)?;
         config.validate()?;
         Ok(config)
     }

@@ -27,6 +27,7 @@ impl Stroke {
         matches!(self, Stroke::Dashed | Stroke::Bold)
     }
 
+    /// Its class in the page's style sheet.
     pub fn class(self) -> &'static str {
         match self {
             Stroke::Thin => "thin",
@@ -42,10 +43,15 @@ impl Stroke {
 pub enum Mark {
     /// The only one where all lines belong to one run.
     Circle,
+    /// On its side.
     Square,
+    /// Point up.
     Triangle,
+    /// A square on its corner.
     Diamond,
+    /// A triangle, point down.
     Down,
+    /// Two bars.
     Cross,
 }
 
@@ -122,10 +128,13 @@ impl Mark {
 /// One line of a chart.
 #[derive(Clone, Debug)]
 pub struct Series {
+    /// What the legend calls it.
     pub name: String,
+    /// The number of its colour, below [`COLOURS`].
     pub colour: usize,
     /// The shape of its markers; a line without markers is dashed by it.
     pub mark: Mark,
+    /// How it is drawn.
     pub stroke: Stroke,
     /// (x, y) by rising x; a NaN or infinite y is a gap.
     pub points: Vec<(f64, f64)>,

@@ -12,12 +12,17 @@ use super::text::{Unit, escape, tick, value};
 /// A line chart over steps or epochs.
 #[derive(Clone, Debug)]
 pub struct Chart {
+    /// Above the plot.
     pub title: String,
+    /// Below the x axis.
     pub x_label: &'static str,
+    /// Beside the y axis.
     pub y_label: &'static str,
+    /// How values of y are written.
     pub unit: Unit,
     /// A second scale of the same values at the right: its label, and its unit in the left one's.
     pub right: Option<(&'static str, f64)>,
+    /// The lines, the first one lowest.
     pub series: Vec<Series>,
     /// Width and height in pixels.
     pub size: (f64, f64),

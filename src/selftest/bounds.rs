@@ -87,6 +87,13 @@ pub(super) const LSTM: Bound = Bound {
     why: "activations and products of each step, whose errors the recurrence carries on",
 };
 
+/// A whole GRU layer over a sequence.
+pub(super) const GRU: Bound = Bound {
+    f32: 6e-6,
+    f16: 8e-3,
+    why: "as the LSTM",
+};
+
 /// A whole decoder with attention over a sequence.
 pub(super) const ATTENTION: Bound = Bound {
     f32: 6e-6,
@@ -94,7 +101,7 @@ pub(super) const ATTENTION: Bound = Bound {
     why: "as the LSTM; attention adds tanh, exp and sums in f32 to each step",
 };
 
-/// A whole tanh RNN layer over packed sequences.
+/// A whole tanh RNN layer over a sequence.
 pub(super) const RNN: Bound = Bound {
     f32: 3e-6,
     f16: 5e-3,

@@ -1,4 +1,4 @@
-//! Configuration files, and how flags, files, presets and defaults come together.
+//! Configuration files: how they are read, checked and written.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,29 +6,50 @@ use std::path::Path;
 
 use toml::{Spanned, Table, Value};
 
-use super::keys::{self, Key};
-use super::settings::Config;
+use super::settings::{Config, Settings};
 use crate::files::run::RunFolder;
 use crate::{Error, Result};
 
-/// The configuration of the run in `folder`.
+/// The settings of layers, the later ones over the earlier; below them are those of the run that goes
+/// on, or the defaults.
+///
+/// # Errors
+/// [`Error::Usage`] for a value out of range, or one that contradicts the saved run.
+pub fn resolve<const N: usize>(
+    settings: &Settings,
+    saved: Option<&Table>,
+    layers: [&Table; N],
+) -> Result<Table> {
+    let mut table = saved.cloned().unwrap_or_default();
+    for layer in layers {
+        table.extend(layer.clone());
+    }
+    let table = (settings.fill)(table)?;
+    settings.check(&table)?;
+    if let Some(saved) = saved {
+        settings.check_resume(&table, saved)?;
+    }
+    Ok(table)
+}
+
+/// The settings of the run in `folder`.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if there is no run, or one of another kind; else as [`read_table`].
-pub fn saved<C: Config>(folder: &Path) -> Result<C> {
+pub fn saved(settings: &Settings, folder: &Path) -> Result<Table> {
     let path = RunFolder::open(folder)?.config_path();
     if let Some((_, kind)) = kind_of(&read_text(&path)?)
-        && kind.as_str() != Some(C::KIND)
+        && kind.as_str() != Some(settings.kind)
     {
         let message = format!(
             "is a run of kind {kind}, and {} continues only its own ({:?}): give another --out, or \
              use the command that trained it",
-            C::COMMAND,
-            C::KIND
+            settings.command(),
+            settings.kind
         );
         return Err(Error::checkpoint(folder, message));
     }
-    read(&path)
+    (settings.fill)(read_table(settings, &path)?)
 }
 
 /// Reads a run's `config.toml`, or another file of the same keys, over the defaults.
@@ -36,7 +57,7 @@ pub fn saved<C: Config>(folder: &Path) -> Result<C> {
 /// # Errors
 /// As [`read_table`].
 pub fn read<C: Config>(path: &Path) -> Result<C> {
-    C::default().with(&read_table::<C>(path)?)
+    C::from_table(read_table(C::settings(), path)?)
 }
 
 /// Reads the keys that a configuration file sets.
@@ -44,8 +65,8 @@ pub fn read<C: Config>(path: &Path) -> Result<C> {
 /// # Errors
 /// [`Error::Usage`] with file and line for bad TOML, an unknown key (with the nearest known one),
 /// or a value that the key may not hold; without a line for a file that cannot be read.
-pub fn read_table<C: Config>(path: &Path) -> Result<Table> {
-    parse::<C>(&read_text(path)?, &path.display().to_string())
+pub fn read_table(settings: &Settings, path: &Path) -> Result<Table> {
+    parse(settings, &read_text(path)?, &path.display().to_string())
 }
 
 fn read_text(path: &Path) -> Result<String> {
@@ -76,7 +97,7 @@ fn kind_of(text: &str) -> Option<(usize, Value)> {
 ///
 /// # Errors
 /// As [`read_table`].
-pub fn parse<C: Config>(text: &str, name: &str) -> Result<Table> {
+pub fn parse(settings: &Settings, text: &str, name: &str) -> Result<Table> {
     let at = |offset: usize, message: String| {
         let line = line_of(text.as_bytes(), offset);
         Error::Usage(format!("{name}:{line}: {message}"))
@@ -84,12 +105,12 @@ pub fn parse<C: Config>(text: &str, name: &str) -> Result<Table> {
     let entries: Entries = toml::from_str(text)
         .map_err(|e| at(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
     // The keys of another kind of file need not be known here.
-    if let Some((start, kind)) = kind_of(text).filter(|(_, k)| k.as_str() != Some(C::KIND)) {
+    if let Some((start, kind)) = kind_of(text).filter(|(_, k)| k.as_str() != Some(settings.kind)) {
         let message = format!(
             "kind = {kind} is not {}'s: {} takes {:?}",
-            C::MODEL,
-            C::COMMAND,
-            C::KIND
+            settings.model,
+            settings.command(),
+            settings.kind
         );
         return Err(at(start, message));
     }
@@ -97,11 +118,11 @@ pub fn parse<C: Config>(text: &str, name: &str) -> Result<Table> {
     for (key, value) in entries {
         let (start, key) = (key.span().start, key.into_inner());
         let value = value.into_inner();
-        match keys::find(C::KEYS, &key) {
+        match settings.find(&key) {
             None if key == "kind" || key == "rnnx-version" => {}
-            None => return Err(at(start, unknown::<C>(&key))),
+            None => return Err(at(start, unknown(settings, &key))),
             Some(known) if !known.allowed.accepts(&value) => {
-                return Err(at(start, refused(known, &value)));
+                return Err(at(start, known.refused(&value)));
             }
             Some(_) => {
                 table.insert(key, value);
@@ -111,22 +132,15 @@ pub fn parse<C: Config>(text: &str, name: &str) -> Result<Table> {
     Ok(table)
 }
 
-fn refused(key: &Key, value: &Value) -> String {
-    let (name, kind) = (key.name, value.type_str());
-    format!(
-        "{name} = {value} (a TOML {kind}) cannot be used: {name} is {} ({})",
-        key.allowed, key.about
-    )
-}
-
-fn unknown<C: Config>(key: &str) -> String {
+fn unknown(settings: &Settings, key: &str) -> String {
     let wanted = key.replace('_', "-").to_lowercase();
-    let nearest = C::KEYS.iter().min_by_key(|k| distance(&wanted, k.name));
-    match nearest.filter(|k| distance(&wanted, k.name) <= (wanted.len() / 3).max(2)) {
-        Some(k) => format!("unknown key {key:?}: did you mean {:?}?", k.name),
+    let names = settings.keys.iter().map(|k| k.name);
+    let nearest = names.clone().min_by_key(|name| distance(&wanted, name));
+    match nearest.filter(|name| distance(&wanted, name) <= (wanted.len() / 3).max(2)) {
+        Some(name) => format!("unknown key {key:?}: did you mean {name:?}?"),
         None => {
-            let names = C::KEYS.iter().map(|k| k.name).collect::<Vec<_>>();
-            format!("unknown key {key:?}; the keys are {}", names.join(", "))
+            let names = names.collect::<Vec<_>>().join(", ");
+            format!("unknown key {key:?}; the keys are {names}")
         }
     }
 }
@@ -152,17 +166,16 @@ fn line_of(text: &[u8], offset: usize) -> usize {
     1 + before.iter().filter(|b| **b == b'\n').count()
 }
 
-/// A configuration as a commented TOML file, as it stands in a run's folder. Reading it gives the
-/// same configuration.
-pub fn to_toml<C: Config>(config: &C) -> String {
-    let (command, kind, version) = (C::COMMAND, C::KIND, env!("CARGO_PKG_VERSION"));
+/// Settings as a commented TOML file, as it stands in a run's folder. Reading it gives the same.
+pub fn to_toml(settings: &Settings, table: &Table) -> String {
+    let (command, kind) = (settings.command(), settings.kind);
+    let version = env!("CARGO_PKG_VERSION");
     let mut out = format!(
         "# Configuration of an rnnx run. `rnnx {command} --config FILE` reads it; flags win over \
          it.\nkind = \"{kind}\"\nrnnx-version = \"{version}\"\n"
     );
-    let table = config.table();
     let mut group = "";
-    for key in C::KEYS {
+    for key in settings.keys {
         if group != key.group {
             group = key.group;
             out += &format!("\n# {group}\n");

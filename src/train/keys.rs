@@ -1,19 +1,19 @@
-//! The table of configuration keys: names, meanings and allowed values.
+//! What a setting is: its name, its meaning, and the values that it may have.
 
 use std::fmt;
 
 use toml::Value;
 
-use super::settings::DeviceChoice;
+use super::device::DeviceChoice;
 
-/// One configuration key.
+/// One setting: a row of a program's table, see [`settings!`](crate::settings).
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// Its name in files; the flag is `--` and the name.
     pub name: &'static str,
     /// The heading that it stands under.
     pub group: &'static str,
-    /// What it is, with its unit.
+    /// What it is, with its unit; of a switch, what it turns on.
     pub about: &'static str,
     /// What it may hold.
     pub allowed: Allowed,
@@ -21,7 +21,18 @@ pub struct Key {
     pub fixed: bool,
 }
 
-/// What a key may hold.
+impl Key {
+    /// Says that `value` cannot be used, and what can.
+    pub fn refused(&self, value: &Value) -> String {
+        let (name, kind) = (self.name, value.type_str());
+        format!(
+            "{name} = {value} (a TOML {kind}) cannot be used: {name} is {} ({})",
+            self.allowed, self.about
+        )
+    }
+}
+
+/// What a setting may hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Allowed {
     /// A whole number from the first to the second, both included.
@@ -36,12 +47,47 @@ pub enum Allowed {
     Switch,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// One of these words. The command line takes [`ALL`] too, and takes it for granted: then each
+    /// word has a run of its own, in a folder of its name.
+    EachOf(&'static [&'static str]),
     /// The name of a device.
     Device,
     /// A path.
     Path,
     /// A list of paths.
     Paths,
+}
+
+/// The word for all of [`Allowed::EachOf`].
+pub const ALL: &str = "all";
+
+/// Ranges of settings that several programs have. They are generous, and such that no product of
+/// sizes overflows 64 bits.
+pub mod ranges {
+    use super::Allowed::{self, Above, Below, OneOf, Real, Whole};
+
+    /// Passes over the data.
+    pub const EPOCHS: Allowed = Whole(1, 1_000_000);
+    /// Optimizer steps.
+    pub const STEPS: Allowed = Whole(0, 1_000_000_000_000);
+    /// Examples a step, and tokens of an example.
+    pub const BATCH: Allowed = Whole(1, 65_536);
+    /// Units of a layer, numbers that stand for a token.
+    pub const UNITS: Allowed = Whole(1, 16_384);
+    /// Share of values dropped.
+    pub const DROPOUT: Allowed = Below(0.0, 1.0);
+    /// Adam's step size.
+    pub const LEARNING_RATE: Allowed = Above(0.0, 10.0);
+    /// Largest gradient norm.
+    pub const CLIP_NORM: Allowed = Real(0.0, 1e9);
+    /// Seed of random streams.
+    pub const SEED: Allowed = Whole(0, i64::MAX - 1);
+    /// Steps from one event to the next.
+    pub const INTERVAL: Allowed = Whole(1, 1_000_000_000);
+    /// Number format of the arithmetic.
+    pub const PRECISION: Allowed = OneOf(&["auto", "fp32", "fp16"]);
+    /// CPU threads.
+    pub const THREADS: Allowed = Whole(1, 1_024);
 }
 
 impl Allowed {
@@ -59,12 +105,33 @@ impl Allowed {
             (Allowed::Below(lo, hi), _) => real >= *lo && real < *hi,
             (Allowed::Above(lo, hi), _) => real > *lo && real <= *hi,
             (Allowed::Switch, Value::Boolean(_)) => true,
-            (Allowed::OneOf(words), Value::String(s)) => words.contains(&s.as_str()),
+            (Allowed::OneOf(words) | Allowed::EachOf(words), Value::String(s)) => {
+                words.contains(&s.as_str())
+            }
             (Allowed::Device, Value::String(s)) => s.parse::<DeviceChoice>().is_ok(),
             (Allowed::Path, Value::String(s)) => !s.is_empty(),
             (Allowed::Paths, Value::Array(a)) => a.iter().all(|v| v.as_str().is_some()),
             _ => false,
         }
+    }
+
+    /// The value that a word stands for; of a list of paths, one of them.
+    ///
+    /// # Errors
+    /// Says what to give instead of a word that is of another type or out of range.
+    pub fn parse(&self, word: &str) -> Result<Value, String> {
+        use Allowed::{Above, Below, Paths, Real, Whole};
+        let text = || Value::String(word.to_owned());
+        if *self == Paths {
+            return Ok(text());
+        }
+        let value = match self {
+            Whole(..) => word.parse().ok().map(Value::Integer),
+            Real(..) | Below(..) | Above(..) => word.parse().ok().map(Value::Float),
+            _ => Some(text()),
+        };
+        let value = value.filter(|v| self.accepts(v));
+        value.ok_or_else(|| format!("give {self}"))
     }
 }
 
@@ -77,93 +144,10 @@ impl fmt::Display for Allowed {
             Allowed::Below(lo, hi) => write!(f, "a number from {lo} to less than {hi}"),
             Allowed::Above(lo, hi) => write!(f, "a number above {lo}, at most {hi}"),
             Allowed::Switch => f.write_str("true or false"),
-            Allowed::OneOf(words) => f.write_str(&words.join(" or ")),
+            Allowed::OneOf(words) | Allowed::EachOf(words) => f.write_str(&words.join(" or ")),
             Allowed::Device => f.write_str("auto, cpu, cuda, cuda:N or emulated"),
             Allowed::Path => f.write_str("a path"),
             Allowed::Paths => f.write_str("a list of paths, as [\"a.py\", \"folder\"]"),
         }
     }
-}
-
-const fn key(
-    group: &'static str,
-    name: &'static str,
-    about: &'static str,
-    allowed: Allowed,
-    fixed: bool,
-) -> Key {
-    Key {
-        name,
-        group,
-        about,
-        allowed,
-        fixed,
-    }
-}
-
-/// Every key of [`CharLmConfig`](super::config::CharLmConfig), in the order in which files list
-/// them.
-///
-/// The ranges are generous, and such that no product of sizes overflows 64 bits.
-#[rustfmt::skip]
-pub const KEYS: &[Key] = &[
-    key("Data", "corpus", "text files and folders of .py files; [] is the embedded corpus", Allowed::Paths, false),
-    key("Data", "max-chars", "characters of the corpus that are used", Allowed::Whole(1, 100_000_000_000), true),
-    key("Data", "valid-fraction", "share of the text, at its end, that validates", Allowed::Real(0.0, 0.9), true),
-    key("Data", "shuffle", "whether the training windows are shuffled each epoch", Allowed::Switch, true),
-    key("Model", "embedding-dim", "numbers that stand for a character", Allowed::Whole(1, 16_384), true),
-    key("Model", "hidden-size", "units of each LSTM layer", Allowed::Whole(1, 16_384), true),
-    key("Model", "num-layers", "LSTM layers", Allowed::Whole(1, 16), true),
-    key("Model", "dropout", "share of values dropped in training", Allowed::Below(0.0, 1.0), true),
-    key("Optimiser", "epochs", "passes over the training text", Allowed::Whole(1, 1_000_000), false),
-    key("Optimiser", "max-steps", "optimizer steps after which training ends", Allowed::Whole(0, 1_000_000_000_000), false),
-    key("Optimiser", "batch-size", "windows a step", Allowed::Whole(1, 65_536), true),
-    key("Optimiser", "seq-length", "characters predicted in a window", Allowed::Whole(1, 65_536), true),
-    key("Optimiser", "learning-rate", "Adam's step size", Allowed::Above(0.0, 10.0), true),
-    key("Optimiser", "clip-norm", "largest gradient norm that is not scaled down; 0 is no clipping", Allowed::Real(0.0, 1e9), true),
-    key("Optimiser", "clip-mode", "what that norm is taken over: each tensor by itself, or all together", Allowed::OneOf(&["per-tensor", "global"]), true),
-    key("Optimiser", "l2", "factor of the output kernel's sum of squares in the loss", Allowed::Real(0.0, 1e3), true),
-    key("Run", "seed", "seed of every random stream", Allowed::Whole(0, i64::MAX - 1), true),
-    key("Run", "log-every", "steps between two step records in metrics.jsonl", Allowed::Whole(1, 1_000_000_000), false),
-    key("Run", "checkpoint-every", "steps between two checkpoints, besides the one at each epoch's end", Allowed::Whole(1, 1_000_000_000), false),
-    key("Device", "device", "where the model runs", Allowed::Device, false),
-    key("Device", "precision", "number format: auto is fp16 on a GPU and fp32 on the CPU", Allowed::OneOf(&["auto", "fp32", "fp16"]), true),
-    key("Device", "threads", "CPU threads", Allowed::Whole(1, 1_024), false),
-];
-
-/// Every key of [`Seq2SeqConfig`](super::seq2seq_config::Seq2SeqConfig), in the order in which
-/// files list them.
-#[rustfmt::skip]
-pub const SEQ2SEQ_KEYS: &[Key] = &[
-    key("Data", "train", "training pairs, a JSONL file (.gz too); not set: pairs of the embedded corpus", Allowed::Path, false),
-    key("Data", "valid", "validation pairs, as train", Allowed::Path, false),
-    key("Data", "test", "test pairs, as train", Allowed::Path, false),
-    key("Data", "max-source", "tokens of a docstring that are read", Allowed::Whole(1, 65_536), true),
-    key("Data", "max-target", "tokens of the code that are learned", Allowed::Whole(1, 65_536), true),
-    key("Data", "min-frequency", "occurrences in the training pairs from which a token is in the vocabulary", Allowed::Whole(1, 1_000_000_000), true),
-    key("Data", "shuffle", "whether the training pairs are shuffled each epoch", Allowed::Switch, true),
-    key("Data", "bucket-batches", "batches in a pool within which pairs of like length are put together; 1 is none", Allowed::Whole(1, 1_000_000), true),
-    key("Model", "model", "which model: tanh RNN, LSTM, or LSTM with attention", Allowed::OneOf(&["rnn", "lstm", "attention"]), true),
-    key("Model", "embedding-dim", "numbers that stand for a token", Allowed::Whole(1, 16_384), true),
-    key("Model", "hidden-size", "units of a layer, each way", Allowed::Whole(1, 16_384), true),
-    key("Model", "num-layers", "layers of encoder and decoder", Allowed::Whole(1, 1), true),
-    key("Model", "dropout", "share of the embeddings' values dropped in training", Allowed::Below(0.0, 1.0), true),
-    key("Optimiser", "epochs", "passes over the training pairs", Allowed::Whole(1, 1_000_000), false),
-    key("Optimiser", "max-steps", "optimizer steps after which training ends", Allowed::Whole(0, 1_000_000_000_000), false),
-    key("Optimiser", "batch-size", "pairs a step", Allowed::Whole(1, 65_536), true),
-    key("Optimiser", "learning-rate", "Adam's step size", Allowed::Above(0.0, 10.0), true),
-    key("Optimiser", "clip-norm", "largest norm of all gradients together that is not scaled down; 0 is no clipping", Allowed::Real(0.0, 1e9), true),
-    key("Optimiser", "teacher-forcing", "share of tokens before which the decoder reads the true one, not its own", Allowed::Real(0.0, 1.0), true),
-    key("Run", "beam", "hypotheses kept when the test pairs are decoded at the end; 1 is greedy", Allowed::Whole(1, 1_000), false),
-    key("Run", "seed", "seed of every random stream", Allowed::Whole(0, i64::MAX - 1), true),
-    key("Run", "log-every", "steps between two step records in metrics.jsonl", Allowed::Whole(1, 1_000_000_000), false),
-    key("Run", "checkpoint-every", "steps between two checkpoints, besides the one at each epoch's end", Allowed::Whole(1, 1_000_000_000), false),
-    key("Device", "device", "where the model runs", Allowed::Device, false),
-    key("Device", "precision", "number format: auto is fp16 on a GPU and fp32 on the CPU", Allowed::OneOf(&["auto", "fp32", "fp16"]), true),
-    key("Device", "threads", "CPU threads", Allowed::Whole(1, 1_024), false),
-];
-
-/// The key of a table that is called `name`.
-pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
-    keys.iter().find(|k| k.name == name)
 }

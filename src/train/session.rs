@@ -215,7 +215,7 @@ impl<J: Job> Session<J> {
         };
         Err(Error::Diverged(format!(
             "training diverged: the {what} of step {} is not a finite number; {kept}. Start again \
-             with a lower --learning-rate (now {}) or a lower --clip-norm (now {})",
+             with a lower learning-rate (now {}) or a lower clip-norm (now {})",
             self.state.step + 1,
             self.plan.learning_rate,
             self.plan.clip_norm
@@ -232,7 +232,7 @@ impl<J: Job> Session<J> {
         self.epochs_took += seconds;
         let event = EpochEvent {
             epoch: self.state.epoch,
-            step: self.state.step,
+            step: Some(self.state.step),
             train_loss,
             train_accuracy,
             valid_loss: valid.map(|v| v.loss),
@@ -299,8 +299,8 @@ impl<J: Job> Session<J> {
 
     fn nothing_left(&self) -> String {
         let flag = match self.plan.max_steps {
-            Some(n) if self.state.step >= n => format!("--max-steps {n}"),
-            _ => format!("--epochs {}", self.plan.epochs),
+            Some(n) if self.state.step >= n => format!("max-steps {n}"),
+            _ => format!("epochs {}", self.plan.epochs),
         };
         format!("nothing is left to do: the run has reached {flag}; raise it to go on")
     }

@@ -1,17 +1,98 @@
-//! What the configurations of all programs have in common: a table of keys, and how values are set,
-//! checked and compared by it.
+//! The settings of a program: one table of rows, from which come the typed configuration, the flags
+//! and their help, the keys of files and their comments, and the checks.
 
-use std::fmt;
-use std::str::FromStr;
-
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::keys::Key;
+pub use super::device::{DeviceChoice, Precision};
+use super::keys::{Allowed, Key};
 use crate::{Error, Result};
 
-/// What every configuration has.
+/// The settings of a program, whatever their types.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What `kind` says in its files.
+    pub kind: &'static str,
+    /// Whose settings they are, as `a character LM`.
+    pub model: &'static str,
+    /// Every row, in the order in which files and help list them.
+    pub keys: &'static [Key],
+    /// Named sets of values, the defaults first.
+    pub presets: &'static [Preset],
+    /// Fills a table with the defaults of what it leaves out, each value in its own type.
+    pub fill: fn(Table) -> Result<Table>,
+    /// Checks what no range of a single row can say.
+    pub together: fn(&Table) -> Result<()>,
+}
+
+/// A named set of values, which stands below files and flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// The settings that it sets.
+    pub values: fn() -> Result<Table>,
+}
+
+impl Settings {
+    /// The command that takes them.
+    pub fn command(&self) -> String {
+        format!("train-{}", self.kind)
+    }
+
+    /// The row that is called `name`.
+    pub fn find(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|k| k.name == name)
+    }
+
+    /// The row whose words can each have a run of its own.
+    pub fn each(&self) -> Option<(&'static Key, &'static [&'static str])> {
+        self.keys.iter().find_map(|key| match key.allowed {
+            Allowed::EachOf(words) => Some((key, words)),
+            _ => None,
+        })
+    }
+
+    /// Checks every value against its range, and the values together.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the setting, its value and what is allowed.
+    pub fn check(&self, table: &Table) -> Result<()> {
+        for key in self.keys {
+            if let Some(value) = table.get(key.name).filter(|v| !key.allowed.accepts(v)) {
+                return Err(Error::Usage(key.refused(value)));
+            }
+        }
+        (self.together)(table)
+    }
+
+    /// Checks that `now` continues the run that `saved` started: every setting that changes the
+    /// computation is the same.
+    ///
+    /// `auto` precision contradicts nothing: what it chose is the checkpoint's.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the setting, both values and the way out.
+    pub fn check_resume(&self, now: &Table, saved: &Table) -> Result<()> {
+        for Key { name, .. } in self.keys.iter().filter(|k| k.fixed) {
+            let (Some(a), Some(b)) = (now.get(*name), saved.get(*name)) else {
+                continue;
+            };
+            let auto = Value::String("auto".into());
+            if a != b && *a != auto && *b != auto {
+                return Err(Error::Usage(format!(
+                    "--resume: {name} = {a} contradicts the saved run, which has {name} = {b}. Leave \
+                     it out to continue that run, or start a new one from its weights: --init-from FILE \
+                     with another --out"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the session needs of every program's configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Common {
     /// Seed of every random stream.
@@ -20,201 +101,171 @@ pub struct Common {
     pub device: DeviceChoice,
     /// Number format of the arithmetic.
     pub precision: Precision,
-    /// CPU threads; unset is one for each logical CPU.
-    pub threads: Option<usize>,
 }
 
-/// The configuration of a program. Flags, configuration files, `--resume` and the `config.toml` of
-/// a run all go by its table of keys.
-pub trait Config: Clone + Default + DeserializeOwned {
-    /// What `kind` says in its files.
-    const KIND: &'static str;
-    /// Whose configuration it is, as `a character LM`.
-    const MODEL: &'static str;
-    /// The command that takes it.
-    const COMMAND: &'static str;
-    /// Every key, in the order in which files list them.
-    const KEYS: &'static [Key];
-
-    /// The keys that are set, with their values.
-    ///
-    /// A whole number that a TOML integer cannot hold becomes the largest one, which is outside
-    /// every range.
-    fn table(&self) -> Table;
+/// The typed configuration that [`settings!`](crate::settings) makes of a program's rows.
+pub trait Config: Clone + Default + Serialize + DeserializeOwned {
+    /// The rows.
+    fn settings() -> &'static Settings;
 
     /// What every configuration has.
     fn common(&self) -> Common;
 
-    /// Checks what no range of a single key can say.
+    /// The settings that are set, with their values.
     ///
     /// # Errors
-    /// [`Error::Usage`] that names the flags.
-    fn check_together(&self) -> Result<()> {
-        Ok(())
+    /// [`Error::Usage`] for a number or path that TOML cannot hold.
+    fn table(&self) -> Result<Table> {
+        Table::try_from(self).map_err(|e| Error::Usage(format!("configuration: {e}")))
     }
 
-    /// This configuration with the keys of `over` replaced.
+    /// The configuration of a table; what is not in it has its default.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an unknown key or a value of another type.
-    fn with(&self, over: &Table) -> Result<Self> {
-        let mut table = self.table();
-        table.extend(over.clone());
-        let merged = table.try_into();
-        merged.map_err(|e: toml::de::Error| Error::Usage(format!("configuration: {}", e.message())))
+    /// [`Error::Usage`] for an unknown setting or a value of another type.
+    fn from_table(table: Table) -> Result<Self> {
+        let config = table.try_into();
+        config.map_err(|e: toml::de::Error| Error::Usage(format!("configuration: {}", e.message())))
     }
 
-    /// Checks every key against its range.
+    /// Checks every value against its range, and the values together.
     ///
     /// # Errors
-    /// [`Error::Usage`] that names the flag, its value and what is allowed.
+    /// As [`Settings::check`].
     fn validate(&self) -> Result<()> {
-        let table = self.table();
-        for key in Self::KEYS {
-            if let Some(value) = table.get(key.name)
-                && !key.allowed.accepts(value)
-            {
-                return Err(Error::Usage(format!(
-                    "{} cannot be used: --{} is {} ({})",
-                    flag(key.name, value),
-                    key.name,
-                    key.allowed,
-                    key.about
-                )));
+        Self::settings().check(&self.table()?)
+    }
+}
+
+/// A field's name as files and flags have it: `_` is `-`.
+pub const fn kebab<const N: usize>(field: &str) -> [u8; N] {
+    let mut name = [0; N];
+    let mut i = 0;
+    while i < N {
+        name[i] = match field.as_bytes()[i] {
+            b'_' => b'-',
+            letter => letter,
+        };
+        i += 1;
+    }
+    name
+}
+
+/// Declares the settings of a program, each once: a row is
+/// `field: type = default, allowed, fixed | free, "meaning";` in the braces of its group. A setting
+/// that is `fixed` changes the computation, so that a resumed run must have the same. What is
+/// allowed is an [`Allowed`](crate::train::keys::Allowed) or one of the
+/// [`ranges`](crate::train::keys::ranges).
+///
+/// It makes the struct, its [`Default`], serde's traits (so the crate needs `serde` with `derive`)
+/// and its [`Config`](crate::train::settings::Config). The groups `Run` and `Device`, which every
+/// program has, are added to the program's own.
+#[macro_export]
+macro_rules! settings {
+    (
+        $(#[$doc:meta])*
+        $config:ident {
+            kind: $kind:literal,
+            model: $model:literal,
+            log_every: $log_every:literal,
+            together: $together:expr,
+            presets: $presets:tt,
+        }
+        $($groups:tt)*
+    ) => {
+        $crate::settings! {
+            @make [$(#[$doc])*] $config $kind $model [$together] $presets
+            $($groups)*
+            "Run" {
+                seed: u64 = 1, SEED, fixed, "seed of every random stream";
+                log_every: usize = $log_every, INTERVAL, free,
+                    "steps between two step records in metrics.jsonl";
+                checkpoint_every: Option<usize> = None, INTERVAL, free,
+                    "steps between two checkpoints, besides the one at each epoch's end";
+            }
+            "Device" {
+                device: $crate::train::device::DeviceChoice =
+                    $crate::train::device::DeviceChoice::Auto, Device, free,
+                    "where the model runs";
+                precision: $crate::train::device::Precision =
+                    $crate::train::device::Precision::Auto, PRECISION, fixed,
+                    "number format: auto is fp16 on a GPU and fp32 on the CPU";
+                threads: Option<usize> = None, THREADS, free,
+                    "CPU threads; one for each logical CPU unless set";
             }
         }
-        self.check_together()
-    }
+    };
+    (
+        @make [$(#[$doc:meta])*] $config:ident $kind:literal $model:literal [$together:expr]
+        { $($preset:literal: { $($set:ident: $value:expr),* },)* }
+        $($group:literal {
+            $($field:ident: $type:ty = $default:expr, $allowed:expr, $resume:ident,
+                $about:literal;)*
+        })*
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+        #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+        pub struct $config {
+            $($(#[doc = $about] pub $field: $type,)*)*
+        }
 
-    /// Checks that this configuration continues the run that `saved` started: every key that
-    /// changes the computation is the same.
-    ///
-    /// `auto` precision contradicts nothing: what it chose is the checkpoint's.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] that names the flag, both values and the way out.
-    fn check_resume(&self, saved: &Self) -> Result<()> {
-        let (now, then) = (self.table(), saved.table());
-        for key in Self::KEYS.iter().filter(|k| k.fixed) {
-            let (Some(a), Some(b)) = (now.get(key.name), then.get(key.name)) else {
-                continue;
-            };
-            let auto = Value::String("auto".into());
-            if a != b && *a != auto && *b != auto {
-                return Err(Error::Usage(format!(
-                    "--resume: {} contradicts the saved run, which has {}. Leave the flag out to \
-                     continue that run, or start a new one from its weights: --init-from FILE \
-                     with another --out",
-                    flag(key.name, a),
-                    flag(key.name, b),
-                )));
+        impl Default for $config {
+            fn default() -> Self {
+                Self { $($($field: $default,)*)* }
             }
         }
-        Ok(())
-    }
-}
 
-/// The pairs whose value is set, as a table.
-pub(crate) fn set_keys<const N: usize>(pairs: [(&str, Option<Value>); N]) -> Table {
-    let set = pairs.into_iter().filter_map(|(k, v)| Some((k, v?)));
-    set.map(|(k, v)| (k.to_owned(), v)).collect()
-}
+        impl $crate::train::settings::Config for $config {
+            fn settings() -> &'static $crate::train::settings::Settings {
+                use $crate::train::keys::{Allowed::*, Key, ranges::*};
+                use $crate::train::settings::Settings;
+                static SETTINGS: Settings = Settings {
+                    kind: $kind,
+                    model: $model,
+                    keys: &[$($(Key {
+                        name: $crate::settings!(@name $field),
+                        group: $group,
+                        about: $about,
+                        allowed: $allowed,
+                        fixed: $crate::settings!(@fixed $resume),
+                    },)*)*],
+                    presets: &[$($crate::train::settings::Preset {
+                        name: $preset,
+                        values: || {
+                            let preset = $config { $($set: $value,)* ..Default::default() };
+                            let mut table = preset.table()?;
+                            let set = [$($crate::settings!(@name $set)),*];
+                            table.retain(|name, _| set.contains(&name));
+                            Ok(table)
+                        },
+                    },)*],
+                    fill: |table| $config::from_table(table)?.table(),
+                    together: |table| {
+                        let together: fn(&$config) -> $crate::Result<()> = $together;
+                        together(&$config::from_table(table.clone())?)
+                    },
+                };
+                &SETTINGS
+            }
 
-/// A whole number as TOML holds it, at most the largest.
-pub(crate) fn whole<T: TryInto<i64>>(n: T) -> Value {
-    Value::Integer(n.try_into().unwrap_or(i64::MAX))
-}
-
-/// The words on the command line that set `name` to `value`.
-fn flag(name: &str, value: &Value) -> String {
-    match value {
-        Value::Boolean(true) => format!("--{name}"),
-        Value::Boolean(false) => format!("--no-{name}"),
-        Value::String(s) => format!("--{name} {s}"),
-        Value::Array(a) if a.is_empty() => format!("no --{name} (the embedded one)"),
-        Value::Array(a) => {
-            let words = a.iter().map(|v| match v {
-                Value::String(s) => format!("--{name} {s}"),
-                other => format!("--{name} {other}"),
-            });
-            words.collect::<Vec<_>>().join(" ")
+            fn common(&self) -> $crate::train::settings::Common {
+                $crate::train::settings::Common {
+                    seed: self.seed,
+                    device: self.device,
+                    precision: self.precision,
+                }
+            }
         }
-        other => format!("--{name} {other}"),
-    }
-}
-
-/// Number format of a run's arithmetic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// fp16 on a GPU, fp32 on the CPU.
-    Auto,
-    /// 32-bit floats.
-    Fp32,
-    /// 16-bit storage with 32-bit arithmetic and master weights.
-    Fp16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Precision::Auto => "auto",
-            Precision::Fp32 => "fp32",
-            Precision::Fp16 => "fp16",
-        })
-    }
-}
-
-/// The device a user asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum DeviceChoice {
-    /// The fastest one found.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The CUDA device with this number; `cuda` alone is number 0.
-    Cuda(u32),
-    /// The test instrument that runs GPU kernels on the CPU.
-    Emulated,
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceChoice::Auto => f.write_str("auto"),
-            DeviceChoice::Cpu => f.write_str("cpu"),
-            DeviceChoice::Cuda(0) => f.write_str("cuda"),
-            DeviceChoice::Cuda(n) => write!(f, "cuda:{n}"),
-            DeviceChoice::Emulated => f.write_str("emulated"),
+    };
+    (@fixed fixed) => { true };
+    (@fixed free) => { false };
+    (@name $field:ident) => {{
+        const NAME: [u8; stringify!($field).len()] =
+            $crate::train::settings::kebab(stringify!($field));
+        match ::std::str::from_utf8(&NAME) {
+            Ok(name) => name,
+            Err(_) => unreachable!(),
         }
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        let number = |n: &str| n.parse().ok().map(DeviceChoice::Cuda);
-        match s {
-            "auto" => Some(DeviceChoice::Auto),
-            "cpu" => Some(DeviceChoice::Cpu),
-            "cuda" => Some(DeviceChoice::Cuda(0)),
-            "emulated" => Some(DeviceChoice::Emulated),
-            _ => s.strip_prefix("cuda:").and_then(number),
-        }
-        .ok_or_else(|| "give auto, cpu, cuda, cuda:N or emulated".to_owned())
-    }
-}
-
-impl TryFrom<String> for DeviceChoice {
-    type Error = String;
-    fn try_from(s: String) -> Result<Self, String> {
-        s.parse()
-    }
-}
-
-impl From<DeviceChoice> for String {
-    fn from(d: DeviceChoice) -> String {
-        d.to_string()
-    }
+    }};
 }

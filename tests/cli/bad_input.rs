@@ -15,7 +15,7 @@ fn a_corpus_that_cannot_be_used() {
     place.write("few.py", python(2));
     place.write("folder/readme.txt", "no Python here");
     let cases: [(&str, &[&str]); 8] = [
-        ("none.py", &["--corpus none.py", "no such file", "embedded"]),
+        ("none.py", &["corpus none.py", "no such file", "embedded"]),
         ("empty.py", &["empty.py", "is empty"]),
         (
             "blank.py",
@@ -23,17 +23,17 @@ fn a_corpus_that_cannot_be_used() {
         ),
         (
             "short.py",
-            &["shorter than a window", "--seq-length 16", "lower"],
+            &["shorter than a window", "seq-length 16", "lower"],
         ),
         (
             "few.py",
-            &["too short for one batch", "lower --batch-size to at most 3"],
+            &["too short for one batch", "lower batch-size to at most 3"],
         ),
-        ("folder", &["--corpus folder", ".py", "name text files"]),
+        ("folder", &["corpus folder", ".py", "name text files"]),
         ("/dev/null", &["/dev/null", "save the text to a file"]),
         (
             "text.py/deeper",
-            &["--corpus text.py/deeper", "check the path"],
+            &["corpus text.py/deeper", "check the path"],
         ),
     ];
     for (corpus, words) in cases {
@@ -44,7 +44,7 @@ fn a_corpus_that_cannot_be_used() {
     }
     place
         .train("a", "--valid-fraction 0.01")
-        .fails(3, &["nothing to validate on", "raise --valid-fraction"]);
+        .fails(3, &["nothing to validate on", "raise valid-fraction"]);
     place
         .train("a", "--max-chars 40")
         .fails(3, &["too short for one batch"]);
@@ -146,17 +146,21 @@ fn resume_where_nothing_is() {
 fn resume_with_a_contradicting_flag() {
     let place = Place::with_run("a", "--max-steps 2 --quiet");
     let before = snapshot(&place.path("a"));
-    for (flag, was) in [
-        ("--hidden-size 32", "--hidden-size 16"),
-        ("--batch-size 3", "--batch-size 4"),
-        ("--seed 7", "--seed 1"),
-        ("--dropout 0.9", "--dropout 0.1"),
-        ("--no-shuffle", "--shuffle"),
-        ("--precision fp16", "which has fp32"),
+    for (flag, now, was) in [
+        ("--hidden-size 32", "hidden-size = 32", "hidden-size = 16"),
+        ("--batch-size 3", "batch-size = 3", "batch-size = 4"),
+        ("--seed 7", "seed = 7", "seed = 1"),
+        ("--dropout 0.9", "dropout = 0.9", "dropout = 0.1"),
+        ("--no-shuffle", "shuffle = false", "shuffle = true"),
+        (
+            "--precision fp16",
+            "precision = \"fp16\"",
+            "which has \"fp32\"",
+        ),
     ] {
         place
             .run(&format!("train-charlm --out a --resume {flag}"))
-            .fails(2, &[flag, "contradicts", was, "--init-from"]);
+            .fails(2, &[now, "contradicts", was, "--init-from"]);
     }
     assert!(snapshot(&place.path("a")) == before);
 }
@@ -251,13 +255,13 @@ fn sizes_that_no_memory_holds() {
     // The parameters alone; then the activations of a batch, of the embedded corpus.
     place
         .train("a", "--hidden-size 16384 --num-layers 16")
-        .fails(2, &["GB", "--hidden-size"]);
+        .fails(2, &["GB", "hidden-size"]);
     place
         .run("train-charlm --out a --hidden-size 8192 --batch-size 20000")
-        .fails(2, &["GB", "lower --batch-size"]);
+        .fails(2, &["GB", "lower batch-size"]);
     place
         .run("bench charlm --batch-size 65536 --seq-length 65536")
-        .fails(2, &["GB", "lower --batch-size"]);
+        .fails(2, &["GB", "lower batch-size"]);
     assert!(!place.path("a").exists());
 }
 
@@ -271,7 +275,7 @@ fn a_batch_beyond_the_limit_of_the_shell() {
     let args = super::support::train_args("a", flags);
     place
         .sh(script, &args)
-        .fails(2, &["GB of memory", "lower --batch-size"]);
+        .fails(2, &["GB of memory", "lower batch-size"]);
     assert!(!place.path("a").exists());
     let flags = "--hidden-size 16 --batch-size 8 --max-steps 1 --threads 1 --quiet";
     let args = super::support::train_args("a", flags);
@@ -287,14 +291,13 @@ fn devices_and_precisions_that_are_not_there() {
         "bench gemm",
     ] {
         for device in ["cuda", "cuda:1"] {
-            place.run(&format!("{command} --device {device}")).fails(
-                4,
-                &[&format!("--device {device}: no NVIDIA"), "--device cpu"],
-            );
+            place
+                .run(&format!("{command} --device {device}"))
+                .fails(4, &[&format!("device {device}: no NVIDIA"), "device cpu"]);
         }
         place
             .run(&format!("{command} --device cpu --precision fp16"))
-            .fails(2, &["--precision fp16", "fp32"]);
+            .fails(2, &["precision fp16", "fp32"]);
         place
             .run(&format!("{command} --device gpu"))
             .fails(2, &["--device", "'gpu'"]);

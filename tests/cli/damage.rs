@@ -317,10 +317,9 @@ fn a_loss_that_is_not_a_number_ends_the_run() {
         .data
         .fill(20.0);
     file.save(&place.path("huge.safetensors")).unwrap();
-    place.train("b", "--init-from huge.safetensors").fails(
-        5,
-        &["diverged", "step 1", "no checkpoint", "--learning-rate"],
-    );
+    place
+        .train("b", "--init-from huge.safetensors")
+        .fails(5, &["diverged", "step 1", "no checkpoint", "learning-rate"]);
     assert!(!place.path("b/last").exists());
 }
 

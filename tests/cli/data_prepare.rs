@@ -309,7 +309,7 @@ fn statistics_that_cannot_be_made() {
         ("none.jsonl", &["none.jsonl: no such file"]),
         (
             "good.jsonl",
-            &["nothing but its special tokens", "--min-frequency"],
+            &["nothing but its special tokens", "min-frequency"],
         ),
     ] {
         let flags = format!("--train good.jsonl --valid {valid} --test good.jsonl");

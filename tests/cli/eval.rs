@@ -153,10 +153,10 @@ fn flags_of_seq2seq() {
     }
     place
         .run("eval a --device cuda")
-        .fails(4, &["--device cuda: no NVIDIA", "--device cpu"]);
+        .fails(4, &["device cuda: no NVIDIA", "device cpu"]);
     place
         .run("eval a --device cpu --precision fp16")
-        .fails(2, &["--precision fp16", "fp32"]);
+        .fails(2, &["precision fp16", "fp32"]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_corpus_that_moved_or_changed() {
     assert_eq!(eval(&place, "a --corpus there/text.py")["loss"], loss);
     place
         .run("eval a --corpus none.py")
-        .fails(3, &["--corpus none.py", "no such file"]);
+        .fails(3, &["corpus none.py", "no such file"]);
     place.write("text.py", python(19).replace("load_4", "LOAD_4"));
     place.run("eval a").fails(
         3,

@@ -71,7 +71,7 @@ fn flags_that_do_not_fit() {
     }
     place
         .run("eval a --device cuda")
-        .fails(4, &["--device cuda", "--device cpu"]);
+        .fails(4, &["device cuda", "device cpu"]);
     train(&place, "three", "--max-steps 0 --quiet").ok();
     place
         .run("eval three")

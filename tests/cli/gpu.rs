@@ -93,7 +93,7 @@ fn a_run_goes_on_on_the_other_device() {
             "there",
             "--max-steps 9 --device emulated --precision fp16 --resume",
         )
-        .fails(2, &["--precision fp16", "fp32", "--init-from"]);
+        .fails(2, &["precision = \"fp16\"", "fp32", "--init-from"]);
     place.train("cpu", &format!("{STEPS} --device cpu")).ok();
     for run in ["there", "back"] {
         assert_near(&losses(&place, "cpu"), &losses(&place, run), 5e-3);

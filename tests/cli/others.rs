@@ -70,7 +70,7 @@ fn data_stats_describes_a_corpus() {
     assert_eq!(object["source"], "text.py");
     place
         .run("data stats --corpus none")
-        .fails(3, &["--corpus none", "no such file"]);
+        .fails(3, &["corpus none", "no such file"]);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn bench_of_pairs_refuses_what_training_refuses() {
     place.write("t.jsonl", pairs(9, 1));
     place
         .run("bench seq2seq --train t.jsonl")
-        .fails(2, &["--train without --valid and --test"]);
+        .fails(2, &["train without valid and test"]);
     place
         .run("bench seq2seq --train t.jsonl --valid t.jsonl --test none.jsonl")
         .fails(3, &["none.jsonl"]);

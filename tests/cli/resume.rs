@@ -91,7 +91,7 @@ fn more_epochs_continue_a_finished_run() {
     // Nothing is left to do, and the program says so.
     let before = state(&place.path("parts"));
     let done = place.run("train-charlm --out parts --resume").ok();
-    for word in ["nothing is left to do", "--epochs 1"] {
+    for word in ["nothing is left to do", "epochs 1"] {
         assert!(done.stderr.contains(word), "{}", done.stderr);
     }
     assert_eq!(state(&place.path("parts")), before);

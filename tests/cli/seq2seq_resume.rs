@@ -153,7 +153,7 @@ fn pairs_that_have_moved_are_named_anew() {
     let done = place.run(&format!("{more} --train moved.jsonl"));
     done.fails(
         3,
-        &["the pairs of moved.jsonl", "--train", "--init-from parts/"],
+        &["the pairs of moved.jsonl", "train", "--init-from parts/"],
     );
 }
 

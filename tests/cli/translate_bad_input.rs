@@ -58,8 +58,8 @@ fn flags_out_of_range() {
             done.fails(2, &[flag, &format!("'{value}'"), "give a "]);
         }
     }
-    translate(&place, "load", "--device cuda").fails(4, &["--device cuda", "--device cpu"]);
-    translate(&place, "load", "--precision fp16").fails(2, &["--precision fp16", "fp32"]);
+    translate(&place, "load", "--device cuda").fails(4, &["device cuda", "device cpu"]);
+    translate(&place, "load", "--precision fp16").fails(2, &["precision fp16", "fp32"]);
     place.run("translate a load the file").fails(2, &["'the'"]);
     place.run("translate").fails(2, &["<RUN>"]);
     let help = place.run("translate --help").ok().stdout;

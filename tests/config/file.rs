@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn an_unknown_key_names_line_and_neighbour() {
-    let refuse = |text: &str| usage(parse::<CharLmConfig>(text, "my.toml"));
+    let refuse = |text: &str| usage(parse(CharLmConfig::settings(), text, "my.toml"));
     assert_eq!(
         refuse("# comment\n\nhiden-size = 3\n"),
         "my.toml:3: unknown key \"hiden-size\": did you mean \"hidden-size\"?"
@@ -27,7 +27,7 @@ fn an_unknown_key_names_line_and_neighbour() {
 
 #[test]
 fn a_wrong_value_names_line_key_and_what_is_expected() {
-    let refuse = |text: &str| usage(parse::<CharLmConfig>(text, "my.toml"));
+    let refuse = |text: &str| usage(parse(CharLmConfig::settings(), text, "my.toml"));
     assert_eq!(
         refuse("seed = 2\nhidden-size = \"big\"\n"),
         "my.toml:2: hidden-size = \"big\" (a TOML string) cannot be used: hidden-size is a whole \
@@ -60,7 +60,7 @@ fn a_wrong_value_names_line_key_and_what_is_expected() {
         message.contains("my.toml:1: kind = \"seq2seq\""),
         "{message}"
     );
-    let missing = resolve(&flags("--config no/such.toml"), None).unwrap_err();
+    let missing = read::<CharLmConfig>("no/such.toml".as_ref()).unwrap_err();
     assert_eq!(missing.exit_code(), 2);
     assert!(
         missing.to_string().contains("no/such.toml: No such file"),
@@ -83,9 +83,10 @@ fn a_file_that_is_no_text_names_the_line() {
 #[test]
 fn resume_takes_the_saved_values() {
     let saved = unusual();
-    assert_eq!(resolve(&flags("--resume"), Some(&saved)).unwrap(), saved);
-    let free = "--resume --epochs 9 --max-steps 5 --log-every 2 --checkpoint-every 3 --device cpu --threads 1";
-    let config = resolve(&flags(free), Some(&saved)).unwrap();
+    assert_eq!(resumed("", &saved).unwrap(), saved);
+    let free =
+        "--epochs 9 --max-steps 5 --log-every 2 --checkpoint-every 3 --device cpu --threads 1";
+    let config = resumed(free, &saved).unwrap();
     assert_eq!(
         (config.epochs, config.max_steps, config.log_every),
         (9, Some(5), 2)
@@ -95,11 +96,7 @@ fn resume_takes_the_saved_values() {
         (Some(3), DeviceChoice::Cpu, Some(1))
     );
     // What was said again is no contradiction, and neither is `auto`.
-    resolve(
-        &flags("--resume --hidden-size 13 --no-shuffle --precision auto"),
-        Some(&saved),
-    )
-    .unwrap();
+    resumed("--hidden-size 13 --no-shuffle --precision auto", &saved).unwrap();
 }
 
 #[test]
@@ -108,28 +105,39 @@ fn resume_refuses_contradictions() {
         precision: Precision::Fp32,
         ..CharLmConfig::default()
     };
-    for (words, was) in [
-        ("--max-chars 100", "--max-chars 6000000"),
-        ("--valid-fraction 0.2", "--valid-fraction 0.05"),
-        ("--no-shuffle", "--shuffle"),
-        ("--embedding-dim 32", "--embedding-dim 64"),
-        ("--hidden-size 128", "--hidden-size 256"),
-        ("--num-layers 1", "--num-layers 2"),
-        ("--dropout 0.5", "--dropout 0.1"),
-        ("--batch-size 64", "--batch-size 512"),
-        ("--seq-length 64", "--seq-length 256"),
-        ("--learning-rate 0.5", "--learning-rate 0.00018"),
-        ("--clip-norm 0.5", "--clip-norm 1.0"),
-        ("--clip-mode global", "--clip-mode per-tensor"),
-        ("--l2 0.5", "--l2 0.0001"),
-        ("--seed 2", "--seed 1"),
-        ("--precision fp16", "--precision fp32"),
+    for (words, now, was) in [
+        ("--max-chars 100", "max-chars = 100", "6000000"),
+        ("--valid-fraction 0.2", "valid-fraction = 0.2", "0.05"),
+        ("--no-shuffle", "shuffle = false", "true"),
+        ("--embedding-dim 32", "embedding-dim = 32", "64"),
+        ("--hidden-size 128", "hidden-size = 128", "256"),
+        ("--num-layers 1", "num-layers = 1", "2"),
+        ("--dropout 0.5", "dropout = 0.5", "0.1"),
+        ("--batch-size 64", "batch-size = 64", "512"),
+        ("--seq-length 64", "seq-length = 64", "256"),
+        ("--learning-rate 0.5", "learning-rate = 0.5", "0.00018"),
+        ("--clip-norm 0.5", "clip-norm = 0.5", "1.0"),
+        (
+            "--clip-mode global",
+            "clip-mode = \"global\"",
+            "\"per-tensor\"",
+        ),
+        ("--l2 0.5", "l2 = 0.5", "0.0001"),
+        ("--seed 2", "seed = 2", "1"),
+        ("--precision fp16", "precision = \"fp16\"", "\"fp32\""),
     ] {
-        let message = usage(resolve(&flags(&format!("--resume {words}")), Some(&saved)));
-        let expected = format!("--resume: {words} contradicts the saved run, which has {was}. ");
-        assert!(message.starts_with(&expected), "{message}");
+        let message = usage(resumed(words, &saved));
+        assert!(message.starts_with(&contradiction(now, was)), "{message}");
         assert!(message.contains("--init-from"), "{message}");
     }
-    let quick = usage(resolve(&flags("--resume --preset quick"), Some(&saved)));
-    assert!(quick.contains("--batch-size 64 contradicts"), "{quick}");
+    let saved = saved.table().unwrap();
+    let quick = resolve(CharLmConfig::settings(), Some(&saved), [&preset("quick")]);
+    let quick = usage(quick);
+    assert!(quick.contains("batch-size = 64 contradicts"), "{quick}");
+}
+
+/// How the message begins that says what a resumed run cannot change.
+pub fn contradiction(now: &str, was: &str) -> String {
+    let name = now.split(' ').next().unwrap();
+    format!("--resume: {now} contradicts the saved run, which has {name} = {was}. ")
 }

@@ -2,24 +2,19 @@
 
 mod file;
 mod seq2seq;
+mod toy;
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use clap::{CommandFactory, Parser};
 use rnnx::Error;
-use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs, TrainCharlmArgs};
-use rnnx::cli::train_args::resolve;
+use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
+use rnnx::cli::{flags as cli_flags, train};
 use rnnx::programs::charlm::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
-use rnnx::train::config_file::{parse, read, to_toml};
-use rnnx::train::keys::KEYS;
-use rnnx::train::settings::Config;
-
-#[derive(Debug, Parser)]
-struct Train {
-    #[command(flatten)]
-    args: TrainCharlmArgs,
-}
+use rnnx::train::config_file::{parse, read, resolve, to_toml};
+use rnnx::train::settings::{Config, Settings};
+use toml::Table;
 
 #[derive(Debug, Parser)]
 struct Generate {
@@ -39,13 +34,39 @@ struct Stats {
     _args: DataStatsArgs,
 }
 
-fn flags(words: &str) -> TrainCharlmArgs {
+/// The training command over these settings.
+fn command(settings: &Settings) -> clap::Command {
+    train::flags(clap::Command::new("train"), settings)
+}
+
+/// The settings that these words give as flags.
+fn given(settings: &Settings, words: &[String]) -> Result<Table, clap::Error> {
+    let matches =
+        command(settings).try_get_matches_from([&["train".to_owned()], words].concat())?;
+    Ok(cli_flags::given(settings, |_| true, &matches))
+}
+
+fn try_flags(words: &str) -> Result<Table, clap::Error> {
+    let words: Vec<_> = words.split_whitespace().map(str::to_owned).collect();
+    given(CharLmConfig::settings(), &words)
+}
+
+fn flags(words: &str) -> Table {
     try_flags(words).unwrap()
 }
 
-fn try_flags(words: &str) -> Result<TrainCharlmArgs, clap::Error> {
-    let words = words.split_whitespace();
-    Train::try_parse_from(["train"].into_iter().chain(words)).map(|t| t.args)
+/// The words that set every value of a table.
+fn words(table: &Table) -> Vec<String> {
+    let words = table.iter().flat_map(|(key, value)| match value {
+        toml::Value::Boolean(false) => vec![format!("--no-{key}")],
+        toml::Value::Array(paths) => paths
+            .iter()
+            .map(|p| format!("--{key}={}", p.as_str().unwrap()))
+            .collect(),
+        toml::Value::String(s) => vec![format!("--{key}={s}")],
+        other => vec![format!("--{key}={other}")],
+    });
+    words.collect()
 }
 
 fn usage<T>(result: rnnx::Result<T>) -> String {
@@ -56,13 +77,21 @@ fn usage<T>(result: rnnx::Result<T>) -> String {
     }
 }
 
-fn with_file(text: &str, words: &str) -> rnnx::Result<CharLmConfig> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("c.toml");
-    std::fs::write(&path, text).unwrap();
-    let mut args = flags(words);
-    args.run.config = Some(path);
-    resolve(&args, None)
+/// The configuration of these layers.
+fn config<const N: usize>(layers: [&Table; N]) -> rnnx::Result<CharLmConfig> {
+    CharLmConfig::from_table(resolve(CharLmConfig::settings(), None, layers)?)
+}
+
+/// The configuration of a run that goes on.
+fn resumed(words: &str, saved: &CharLmConfig) -> rnnx::Result<CharLmConfig> {
+    let saved = saved.table()?;
+    let table = resolve(CharLmConfig::settings(), Some(&saved), [&flags(words)])?;
+    CharLmConfig::from_table(table)
+}
+
+fn preset(name: &str) -> Table {
+    let mut presets = CharLmConfig::settings().presets.iter();
+    (presets.find(|p| p.name == name).unwrap().values)().unwrap()
 }
 
 /// A configuration in which every key differs from its default.
@@ -98,7 +127,7 @@ fn unusual() -> CharLmConfig {
 
 #[test]
 fn every_command_is_well_formed() {
-    Train::command().debug_assert();
+    command(CharLmConfig::settings()).debug_assert();
     Generate::command().debug_assert();
     Bench::command().debug_assert();
     Stats::command().debug_assert();
@@ -107,9 +136,9 @@ fn every_command_is_well_formed() {
 
 #[test]
 fn defaults_are_the_published_configuration() {
-    let config = resolve(&flags(""), None).unwrap();
+    let config = config([&flags("")]).unwrap();
     assert_eq!(config, CharLmConfig::default());
-    assert_eq!(config, resolve(&flags("--preset published"), None).unwrap());
+    assert_eq!(config, crate::config([&preset("published")]).unwrap());
     assert_eq!(
         (config.batch_size, config.seq_length, config.epochs),
         (512, 256, 300)
@@ -134,37 +163,34 @@ fn defaults_are_the_published_configuration() {
 
 #[test]
 fn flag_beats_file_beats_preset_beats_default() {
+    let with_file = |text: &str, preset: &Table, words: &str| {
+        let file = parse(CharLmConfig::settings(), text, "my.toml").unwrap();
+        config([preset, &file, &flags(words)]).unwrap()
+    };
     let file = "batch-size = 32\nseq-length = 100\n";
-    let config = with_file(file, "--preset quick --batch-size 16").unwrap();
+    let config = with_file(file, &preset("quick"), "--batch-size 16");
     assert_eq!(config.batch_size, 16);
     assert_eq!(config.seq_length, 100);
     assert_eq!(config.learning_rate, 2e-3);
     assert_eq!(config.hidden_size, 256);
-    assert!(!with_file("shuffle = false", "").unwrap().shuffle);
-    assert!(with_file("shuffle = false", "--shuffle").unwrap().shuffle);
-    assert!(!with_file("shuffle = true", "--no-shuffle").unwrap().shuffle);
-    // An integer will do for a real number.
-    assert_eq!(with_file("dropout = 0\n", "").unwrap().dropout, 0.0);
+    let with_file = |text: &str, words: &str| with_file(text, &Table::new(), words);
+    assert!(!with_file("shuffle = false", "").shuffle);
+    assert!(with_file("shuffle = false", "--shuffle").shuffle);
+    assert!(!with_file("shuffle = true", "--no-shuffle").shuffle);
+    // The last of two wins.
+    assert!(with_file("", "--no-shuffle --shuffle").shuffle);
+    assert!(!with_file("", "--shuffle --no-shuffle").shuffle);
+    // An integer will do for a real number, and is one from then on.
+    let config = with_file("dropout = 0\n", "");
+    assert_eq!(config.dropout, 0.0);
+    assert_eq!(config.table().unwrap()["dropout"], toml::Value::Float(0.0));
 }
 
 #[test]
 fn every_flag_reaches_its_key() {
-    let config = unusual();
-    let mut words = vec!["train".to_owned()];
-    for (key, value) in config.table() {
-        match value {
-            toml::Value::Boolean(false) => words.push(format!("--no-{key}")),
-            toml::Value::Array(paths) => words.extend(
-                paths
-                    .iter()
-                    .map(|p| format!("--{key}={}", p.as_str().unwrap())),
-            ),
-            toml::Value::String(s) => words.push(format!("--{key}={s}")),
-            other => words.push(format!("--{key}={other}")),
-        }
-    }
-    let args = Train::try_parse_from(words).unwrap().args;
-    assert_eq!(resolve(&args, None).unwrap(), config);
+    let table = unusual().table().unwrap();
+    let flags = given(CharLmConfig::settings(), &words(&table)).unwrap();
+    assert_eq!(config([&flags]).unwrap(), unusual());
 }
 
 #[test]
@@ -172,11 +198,11 @@ fn toml_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     for config in [CharLmConfig::default(), unusual()] {
-        let text = to_toml(&config);
+        let text = to_toml(CharLmConfig::settings(), &config.table().unwrap());
         std::fs::write(&path, &text).unwrap();
         assert_eq!(read::<CharLmConfig>(&path).unwrap(), config, "{text}");
         assert!(text.contains("\nkind = \"charlm\"\nrnnx-version = \""));
-        for key in KEYS {
+        for key in CharLmConfig::settings().keys {
             assert!(text.contains(&format!("# {}: ", key.about)), "{}", key.name);
         }
     }
@@ -184,14 +210,20 @@ fn toml_round_trip() {
 
 #[test]
 fn the_table_of_keys_is_complete() {
-    let names: Vec<_> = KEYS.iter().map(|k| k.name.to_owned()).collect();
+    let keys = CharLmConfig::settings().keys;
+    let names: Vec<_> = keys.iter().map(|k| k.name.to_owned()).collect();
     let mut sorted = names.clone();
     sorted.sort();
     assert_eq!(
-        unusual().table().keys().cloned().collect::<Vec<_>>(),
+        unusual()
+            .table()
+            .unwrap()
+            .into_iter()
+            .map(|(k, _)| k)
+            .collect::<Vec<_>>(),
         sorted
     );
-    let help = Train::command().render_help().to_string();
+    let help = command(CharLmConfig::settings()).render_help().to_string();
     for name in names {
         assert!(help.contains(&format!("--{name}")), "{name}");
     }
@@ -203,7 +235,7 @@ fn values_out_of_range_are_refused() {
     let cases: &[(&str, Spoil)] = &[
         ("--max-chars 0", |c| c.max_chars = 0),
         ("--max-chars 9223372036854775807", |c| {
-            c.max_chars = usize::MAX
+            c.max_chars = i64::MAX as usize
         }),
         ("--valid-fraction -0.1", |c| c.valid_fraction = -0.1),
         ("--valid-fraction 0.91", |c| c.valid_fraction = 0.91),
@@ -211,7 +243,7 @@ fn values_out_of_range_are_refused() {
         ("--epochs 0", |c| c.epochs = 0),
         ("--epochs 1000001", |c| c.epochs = 1_000_001),
         ("--max-steps 9223372036854775807", |c| {
-            c.max_steps = Some(usize::MAX)
+            c.max_steps = Some(i64::MAX as usize)
         }),
         ("--batch-size 0", |c| c.batch_size = 0),
         ("--batch-size 65537", |c| c.batch_size = 65_537),
@@ -233,7 +265,7 @@ fn values_out_of_range_are_refused() {
         ("--clip-norm inf", |c| c.clip_norm = f64::INFINITY),
         ("--l2 -0.1", |c| c.l2 = -0.1),
         ("--l2 nan", |c| c.l2 = f64::NAN),
-        ("--seed 9223372036854775807", |c| c.seed = u64::MAX),
+        ("--seed 9223372036854775807", |c| c.seed = i64::MAX as u64),
         ("--log-every 0", |c| c.log_every = 0),
         ("--checkpoint-every 0", |c| c.checkpoint_every = Some(0)),
         ("--threads 0", |c| c.threads = Some(0)),
@@ -243,21 +275,18 @@ fn values_out_of_range_are_refused() {
         let mut config = CharLmConfig::default();
         spoil(&mut config);
         let message = usage(config.validate());
-        assert!(
-            message.starts_with(&format!("{words} cannot be used: --")),
-            "{message}"
-        );
-        let (flag, _) = words.split_once(' ').unwrap();
-        let allowed = KEYS.iter().find(|k| flag[2..] == *k.name).unwrap().allowed;
-        assert!(
-            message.contains(&format!("{flag} is {allowed} (")),
-            "{message}"
-        );
+        let (flag, value) = words.split_once(' ').unwrap();
+        let name = &flag[2..];
+        let expected = format!("{name} = {value} (a TOML ");
+        assert!(message.starts_with(&expected), "{message}");
+        let allowed = CharLmConfig::settings().find(name).unwrap().allowed;
+        let expected = format!(") cannot be used: {name} is {allowed} (");
+        assert!(message.contains(&expected), "{message}");
 
         // The same as a flag: exit code 2, in a message that names flag, value and range.
         let error = try_flags(words).unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        let (text, value) = (error.to_string(), words.split_once(' ').unwrap().1);
+        let text = error.to_string();
         assert!(
             text.contains(flag) && text.contains(&format!("'{value}'")),
             "{text}"
@@ -266,6 +295,10 @@ fn values_out_of_range_are_refused() {
     }
     CharLmConfig::default().validate().unwrap();
     unusual().validate().unwrap();
+    // What TOML cannot hold.
+    let mut huge = unusual();
+    huge.seed = u64::MAX;
+    assert!(usage(huge.validate()).starts_with("configuration: "));
 }
 
 #[test]

@@ -103,23 +103,23 @@ fn a_text_just_long_enough_works_and_one_shorter_says_which_flag_to_lower() -> R
         &[
             "shorter than a window",
             "10 characters train",
-            "lower --seq-length",
-            "--corpus",
+            "lower seq-length",
+            "corpus",
         ],
     );
-    assert_fails(make(10, 0.0, usize::MAX, 1), 3, &["lower --seq-length"]);
+    assert_fails(make(10, 0.0, usize::MAX, 1), 3, &["lower seq-length"]);
     assert_eq!(make(44, 0.0, 10, 4)?.split.steps_per_epoch, 1);
     assert_fails(
         make(43, 0.0, 10, 4),
         3,
         &[
             "3 windows",
-            "--batch-size 4",
-            "lower --batch-size to at most 3",
-            "--seq-length",
+            "batch-size 4",
+            "lower batch-size to at most 3",
+            "seq-length",
         ],
     );
-    assert_fails(make(43, 0.0, 10, usize::MAX), 3, &["lower --batch-size"]);
+    assert_fails(make(43, 0.0, 10, usize::MAX), 3, &["lower batch-size"]);
     // Half of 22 validates: one window. Half of 21 does too, but less than one trains.
     let half = make(22, 0.5, 10, 1)?;
     assert_eq!((half.split.train_windows, half.split.valid_windows), (1, 1));
@@ -129,8 +129,8 @@ fn a_text_just_long_enough_works_and_one_shorter_says_which_flag_to_lower() -> R
         &[
             "nothing to validate on",
             "10 characters validate",
-            "--valid-fraction",
-            "--seq-length",
+            "valid-fraction",
+            "seq-length",
         ],
     );
     assert_eq!(make(200, 0.0, 10, 1)?.valid_order(), [0u32; 0]);
@@ -140,13 +140,13 @@ fn a_text_just_long_enough_works_and_one_shorter_says_which_flag_to_lower() -> R
 #[test]
 fn values_that_make_no_sense_are_usage_errors() {
     let make = |fraction, t, b| CharData::new(&counting(100), fraction, t, b);
-    assert_fails(make(0.1, 0, 1), 2, &["--seq-length"]);
-    assert_fails(make(0.1, 1, 0), 2, &["--batch-size"]);
+    assert_fails(make(0.1, 0, 1), 2, &["seq-length"]);
+    assert_fails(make(0.1, 1, 0), 2, &["batch-size"]);
     for fraction in [-0.1, 1.0, 7.0, f64::NAN, f64::INFINITY] {
         assert_fails(
             make(fraction, 1, 1),
             2,
-            &["--valid-fraction", &fraction.to_string()],
+            &["valid-fraction", &fraction.to_string()],
         );
     }
 }

@@ -175,7 +175,7 @@ fn max_chars_cuts_after_cleaning() -> Result<()> {
     }
     let mut none = spec(&[&a]);
     none.max_chars = 0;
-    assert_fails(Corpus::load(&none), 2, &["--max-chars"]);
+    assert_fails(Corpus::load(&none), 2, &["max-chars"]);
     Ok(())
 }
 
@@ -250,7 +250,7 @@ fn unusable_paths_are_named_with_a_way_out() {
     assert_fails(
         load("missing"),
         3,
-        &["missing", "no such file or folder", "--corpus"],
+        &["missing", "no such file or folder", "corpus"],
     );
     assert_fails(load("file.txt/x"), 3, &["file.txt/x", "cannot be read"]);
     assert_fails(
@@ -261,7 +261,7 @@ fn unusable_paths_are_named_with_a_way_out() {
     assert_fails(
         load("empty.txt"),
         3,
-        &["empty.txt", "corpus is empty", "0 bytes", "--corpus"],
+        &["empty.txt", "corpus is empty", "0 bytes", "corpus"],
     );
     // A blank between two dropped letters stays, so this one is not empty.
     assert_eq!(

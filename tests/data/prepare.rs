@@ -141,7 +141,7 @@ fn pairs_are_dealt_out_in_the_numbers_or_proportions_asked_for() -> Result<()> {
             "here: 2 pairs are left",
             "1 files",
             "2 functions",
-            "--max-source",
+            "max-source",
         ],
     );
     Ok(())

@@ -14,7 +14,10 @@ fn columns_of<T: Storage>(rows: usize, columns: usize, accumulate: bool) {
     bufs.extend(sizes.map(|n| number(n as u32)));
     bufs.push(number(u32::from(accumulate)));
     let name = format!("copy_columns_{}", T::SUFFIX);
-    let out = run(Launch::new(&name, 3, 32), &bufs);
+    // Long rows take two blocks each.
+    let mut launch = Launch::new(&name, 3, 32);
+    launch.grid[1] = if columns > 64 { 2 } else { 1 };
+    let out = run(launch, &bufs);
     let mut want = to.clone();
     for r in 0..rows {
         for j in 0..columns {
@@ -31,7 +34,7 @@ fn columns_of<T: Storage>(rows: usize, columns: usize, accumulate: bool) {
 #[test]
 fn columns_side_by_side() {
     for rows in SIZES {
-        for columns in [1, 32, 33, 65] {
+        for columns in [1, 32, 33, 65, 200] {
             for accumulate in [false, true] {
                 columns_of::<f32>(rows, columns, accumulate);
                 columns_of::<f16>(rows, columns, accumulate);

@@ -53,7 +53,7 @@ fn memory_is_checked() {
     );
     let error = device.alloc(1 << 60).unwrap_err();
     assert_eq!(error.exit_code(), 4);
-    assert!(error.to_string().contains("--batch-size"));
+    assert!(error.to_string().contains("batch-size"));
 }
 
 #[test]

@@ -38,34 +38,34 @@ fn unary<T: Storage>(kernel: &str, f: fn(f64) -> f64) {
     }
 }
 
+fn scale<T: Storage>() {
+    let name = format!("scale_{}", T::SUFFIX);
+    for n in SIZES {
+        let x = values::<T>(n, 3, 6.0);
+        let bufs = [
+            store::<T>(&x),
+            fresh::<T>(n),
+            number(-0.3f32),
+            number(n as u64),
+        ];
+        let out = run(Launch::per_element(&name, n as u64), &bufs);
+        let want: Vec<f64> = x
+            .iter()
+            .map(|&x| f64::from(x) * f64::from(-0.3f32))
+            .collect();
+        assert_close(&name, &load::<T>(&out[1]), &want, T::ROUNDING, 0.0);
+    }
+}
+
 fn all<T: Storage>() {
+    scale::<T>();
     binary::<T>("add", |a, b| a + b);
+    binary::<T>("sub", |a, b| a - b);
     binary::<T>("mul", |a, b| a * b);
     binary::<T>("sigmoid_bwd", |dy, y| dy * y * (1.0 - y));
     binary::<T>("tanh_bwd", |dy, y| dy * (1.0 - y * y));
     unary::<T>("sigmoid_fwd", |x| 1.0 / (1.0 + (-x).exp()));
     unary::<T>("tanh_fwd", f64::tanh);
-
-    let name = format!("add_bias_{}", T::SUFFIX);
-    for columns in SIZES {
-        let rows = 13;
-        let (x, bias) = (
-            values::<T>(rows * columns, 4, 1.0),
-            values::<T>(columns, 5, 1.0),
-        );
-        let bufs = [
-            store::<T>(&x),
-            store::<T>(&bias),
-            fresh::<T>(x.len()),
-            number(rows as u32),
-            number(columns as u32),
-        ];
-        let out = run(Launch::new(&name, 5, 64), &bufs);
-        let want: Vec<f64> = (0..x.len())
-            .map(|i| f64::from(x[i]) + f64::from(bias[i % columns]))
-            .collect();
-        assert_close(&name, &load::<T>(&out[2]), &want, T::ROUNDING, ARITHMETIC);
-    }
 }
 
 #[test]

@@ -1,16 +1,21 @@
 //! The emulated device: what it catches, its primitives, and every kernel under several schedules.
 
 mod adam;
+mod add_bias;
 mod attention;
-mod cast_dropout;
+mod cast;
 mod concat;
 mod device;
+mod dropout;
 mod elementwise;
+mod embedding;
 mod faults;
 mod gemm;
-mod packed;
+mod gru;
+mod lstm;
 mod primitives;
 mod recurrent;
+mod reduce;
+mod rnn;
 mod softmax_xent;
-mod sums;
 mod support;

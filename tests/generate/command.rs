@@ -157,14 +157,14 @@ fn requests_that_cannot_be_met_are_refused() {
                 temperature: -1.0,
                 ..request("a", 1)
             },
-            "--temperature",
+            "temperature",
         ),
         (
             GenerateRequest {
                 streams: 0,
                 ..request("a", 1)
             },
-            "--streams",
+            "streams",
         ),
         (
             GenerateRequest {

@@ -254,7 +254,7 @@ fn a_generator_refuses_what_it_cannot_run() {
             .err()
             .expect("refused");
         assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("--streams"), "{error}");
+        assert!(error.to_string().contains("streams"), "{error}");
     }
     let large = weights(Sizes { v: 257, ..sizes }, 8);
     let error = Generator::new(&large, 1).err().expect("refused");

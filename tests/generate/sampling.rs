@@ -152,13 +152,13 @@ fn sampling_values_are_checked() {
         top_p: p,
     };
     for (options, flag) in [
-        (with(-0.1, None, None), "--temperature -0.1"),
-        (with(f64::NAN, None, None), "--temperature NaN"),
-        (with(f64::INFINITY, None, None), "--temperature inf"),
-        (with(1.0, Some(0), None), "--top-k 0"),
-        (with(1.0, None, Some(0.0)), "--top-p 0"),
-        (with(1.0, None, Some(1.5)), "--top-p 1.5"),
-        (with(1.0, None, Some(f64::NAN)), "--top-p NaN"),
+        (with(-0.1, None, None), "temperature -0.1"),
+        (with(f64::NAN, None, None), "temperature NaN"),
+        (with(f64::INFINITY, None, None), "temperature inf"),
+        (with(1.0, Some(0), None), "top-k 0"),
+        (with(1.0, None, Some(0.0)), "top-p 0"),
+        (with(1.0, None, Some(1.5)), "top-p 1.5"),
+        (with(1.0, None, Some(f64::NAN)), "top-p NaN"),
     ] {
         let error = Sampler::new(options, 3, 0, 0).expect_err(flag);
         assert_eq!(error.exit_code(), 2);

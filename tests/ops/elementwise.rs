@@ -1,17 +1,23 @@
 use super::{ODD, assert_refused, check_op, f32s, f64s, u32s};
 use crate::support::random;
 use rnnx::autograd::{Tape, Var};
-use rnnx::ops::{add, add_bias, matmul, mul, sigmoid, tanh};
+use rnnx::ops::{add, mul, scale, sigmoid, sub, tanh};
 
 /// More than two parallel tasks, the last one partial.
 const LONG: usize = 2 * (1 << 14) + 33;
 
 #[test]
-fn add_and_mul() {
+fn add_sub_mul_and_scale() {
     for n in ODD.into_iter().chain([LONG]) {
         let inputs = [random(0, [n]), random(1, [n])];
         check_op(&format!("add {n}"), &inputs, |tape, v| {
             Ok(vec![add(tape, &v[0], &v[1])?])
+        });
+        check_op(&format!("sub {n}"), &inputs, |tape, v| {
+            Ok(vec![sub(tape, &v[0], &v[1])?])
+        });
+        check_op(&format!("scale {n}"), &inputs[..1], |tape, v| {
+            Ok(vec![scale(tape, &v[0], -0.3)?])
         });
         check_op(&format!("mul {n}"), &inputs, |tape, v| {
             Ok(vec![mul(tape, &v[0], &v[1])?])
@@ -33,27 +39,17 @@ fn sigmoid_and_tanh() {
 }
 
 #[test]
-fn bias_of_rows() {
-    // 600 rows are more than two groups of rows.
-    for (rows, columns) in [(1, 1), (7, 33), (33, 7), (600, 5), (257, 95)] {
-        let inputs = [random(0, [rows, columns]), random(1, [columns])];
-        check_op(&format!("add_bias {rows} {columns}"), &inputs, |tape, v| {
-            Ok(vec![add_bias(tape, v[0].clone(), &v[1])?])
-        });
-    }
-}
-
-#[test]
 fn one_value_twice() {
     let inputs = [random(0, [7]), random(1, [7])];
     check_op("x + x", &inputs[..1], |tape, v| {
         Ok(vec![add(tape, &v[0], &v[0])?])
     });
+    check_op("x - 3x", &inputs[..1], |tape, v| {
+        let three = scale(tape, &v[0], 3.0)?;
+        Ok(vec![sub(tape, &v[0], &three)?])
+    });
     check_op("x * x", &inputs[..1], |tape, v| {
         Ok(vec![mul(tape, &v[0], &v[0])?])
-    });
-    check_op("bias of itself", &inputs[..1], |tape, v| {
-        Ok(vec![add_bias(tape, v[0].clone(), &v[0])?])
     });
     check_op("one value in three ops", &inputs, |tape, v| {
         let product = mul(tape, &v[0], &v[1])?;
@@ -61,32 +57,6 @@ fn one_value_twice() {
         let sum = add(tape, &product, &s)?;
         Ok(vec![mul(tape, &sum, &v[0])?, tanh(tape, &v[0])?])
     });
-}
-
-/// add_bias overwrites its input only where nobody needs it any more.
-#[test]
-fn bias_in_place() {
-    let inputs = [random(0, [3, 4]), random(1, [4]), random(2, [4, 4])];
-    check_op("tanh, then add_bias", &inputs[..2], |tape, v| {
-        let y = tanh(tape, &v[0])?; // saved for its own gradient
-        Ok(vec![add_bias(tape, y, &v[1])?])
-    });
-    check_op("matmul, then add_bias twice", &inputs, |tape, v| {
-        let y = matmul(tape, &v[0], &v[2], false, false)?;
-        let y = add_bias(tape, y, &v[1])?;
-        Ok(vec![add_bias(tape, y, &v[1])?])
-    });
-
-    let mut tape = Tape::inference();
-    let kept = f32s(&[1.0, 2.0], [1, 2]);
-    let bias = Var::constant(f32s(&[10.0, 20.0], [2]));
-    let y = add_bias(&mut tape, Var::constant(kept.clone()), &bias).unwrap();
-    assert_eq!(y.value().data::<f32>().unwrap(), [11.0, 22.0]);
-    assert_eq!(kept.data::<f32>().unwrap(), [1.0, 2.0]);
-    let address = y.value().data::<f32>().unwrap().as_ptr();
-    let y = add_bias(&mut tape, y, &bias).unwrap();
-    assert_eq!(y.value().data::<f32>().unwrap(), [21.0, 42.0]);
-    assert_eq!(y.value().data::<f32>().unwrap().as_ptr(), address);
 }
 
 #[test]
@@ -118,18 +88,11 @@ fn refused() {
     let single = Var::constant(f32s(&[0.0; 6], [2, 3]));
     let ids = Var::constant(u32s(&[0; 6], [2, 3]));
     assert_refused(add(&mut tape, &x, &other), &["add", "[2, 3]", "[3, 2]"]);
+    assert_refused(sub(&mut tape, &x, &other), &["sub", "[2, 3]", "[3, 2]"]);
     assert_refused(mul(&mut tape, &x, &other), &["mul", "[2, 3]", "[3, 2]"]);
     assert_refused(add(&mut tape, &x, &single), &["add", "f64", "f32"]);
     assert_refused(mul(&mut tape, &ids, &ids), &["mul", "u32"]);
+    assert_refused(scale(&mut tape, &ids, 2.0), &["scale", "u32"]);
     assert_refused(sigmoid(&mut tape, &ids), &["sigmoid", "u32"]);
     assert_refused(tanh(&mut tape, &ids), &["tanh", "u32"]);
-    let bias = Var::constant(random(0, [2]));
-    let result = add_bias(&mut tape, x.clone(), &bias);
-    assert_refused(result, &["add_bias", "[2]", "[2, 3]"]);
-    let single = Var::constant(f32s(&[0.0; 3], [3]));
-    let result = add_bias(&mut tape, x, &single);
-    assert_refused(result, &["add_bias", "f64", "f32"]);
-    let nothing = || Var::constant(f32s(&[], [0]));
-    let result = add_bias(&mut tape, Var::constant(f32s(&[], [2, 0])), &nothing());
-    assert_refused(result, &["add_bias", "[0]", "[2, 0]"]);
 }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod add_bias;
 mod attention;
 mod cast;
 mod concat;
@@ -12,10 +13,13 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod gather;
+mod gru;
 mod lstm;
 mod matmul;
+mod recurrent;
 mod reduce;
 mod rnn;
+mod slice;
 mod softmax_xent;
 mod tape;
 

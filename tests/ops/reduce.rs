@@ -1,7 +1,7 @@
 use super::{ODD, assert_refused, check_op, f32s, u32s};
 use crate::support::random;
 use rnnx::autograd::{Tape, Var};
-use rnnx::ops::{add, sum, sum_squares};
+use rnnx::ops::{add, mean, sum, sum_squares};
 
 #[test]
 fn sums_and_squares() {
@@ -10,6 +10,9 @@ fn sums_and_squares() {
         let inputs = [random(0, [n])];
         check_op(&format!("sum {n}"), &inputs, |tape, v| {
             Ok(vec![sum(tape, &v[0])?])
+        });
+        check_op(&format!("mean {n}"), &inputs, |tape, v| {
+            Ok(vec![mean(tape, &v[0])?])
         });
         check_op(&format!("sum_squares {n}"), &inputs, |tape, v| {
             Ok(vec![sum_squares(tape, &v[0], 0.3)?])
@@ -33,6 +36,8 @@ fn known_values() {
         sum(&mut tape, &x).unwrap(),
         sum_squares(&mut tape, &x, 0.5).unwrap(),
     );
+    let average = mean(&mut tape, &x).unwrap();
+    assert_eq!(average.value().data::<f32>().unwrap(), [2.0 / 3.0]);
     assert_eq!(total.value().item().unwrap(), 2.0);
     assert!(total.value().dims().is_empty());
     assert_eq!(squares.value().item().unwrap(), 7.0);
@@ -56,6 +61,9 @@ fn small_terms_are_not_lost() {
 fn refused() {
     let ids = Var::constant(u32s(&[1, 2], [2]));
     assert_refused(sum(&mut Tape::new(), &ids), &["sum:", "u32"]);
+    assert_refused(mean(&mut Tape::new(), &ids), &["mean:", "u32"]);
+    let nothing = Var::constant(f32s(&[], [3, 0]));
+    assert_refused(mean(&mut Tape::new(), &nothing), &["mean:", "[3, 0]"]);
     let result = sum_squares(&mut Tape::new(), &ids, 1.0);
     assert_refused(result, &["sum_squares:", "u32"]);
 }

@@ -202,6 +202,32 @@ fn refused() {
     );
 }
 
+/// A value is of the tape that made it: on another one it is refused, not taken for a value there.
+#[test]
+fn values_of_another_tape() {
+    let mut other = Tape::new();
+    let theirs: Vec<Var> = (0..3).map(|k| other.leaf(random(k, [2]))).collect();
+    let last = &theirs[2];
+    let mut tape = Tape::new();
+    let x = tape.leaf(random(0, [2]));
+    let y = mul(&mut tape, &x, last).unwrap();
+    let result = tape.backward(&y, random(1, [2]));
+    assert_refused(result, &["mul: gradient", "of another tape"]);
+
+    let result = Tape::new().backward(last, random(1, [2]));
+    assert_refused(result, &["gradient", "of another tape"]);
+
+    let mut tape = Tape::new();
+    let x = tape.leaf(random(0, [2]));
+    let y = tanh(&mut tape, &x).unwrap();
+    let mut grads = tape.backward(&y, random(1, [2])).unwrap();
+    assert!(grads.take(last.slot()).is_none());
+    assert!(grads.take(x.slot()).is_some());
+
+    // Without a backward pass it does not matter where a value comes from.
+    assert!(tanh(&mut Tape::inference(), last).is_ok());
+}
+
 // ---- parameters ----------------------------------------------------------------------------
 
 /// Memory that was used before: every element that is not written stays at 9.

@@ -2,7 +2,6 @@
 
 pub mod buffer;
 pub mod gemm;
+pub mod gemv;
 pub mod simd;
 pub mod tile;
-pub mod vecmath;
-pub mod x86;

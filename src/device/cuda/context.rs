@@ -94,7 +94,7 @@ impl Api {
         if have < need {
             return Err(Error::Device(format!(
                 "the NVIDIA driver is too old: it is made for CUDA {}.{}, and rnnx needs one for \
-                 {}.{} (525 or newer); update it, or use `--device cpu`",
+                 {}.{} (525 or newer); update it, or use `device cpu`",
                 have.0, have.1, need.0, need.1
             )));
         }
@@ -170,7 +170,7 @@ pub fn select(gpus: &[GpuFacts], number: u32) -> Result<&GpuFacts> {
     if gpu.capability < OLDEST_CAPABILITY {
         return Err(Error::Device(format!(
             "cuda:{number} ({gpu}) is too old: rnnx needs compute capability {}.{} (Turing, 2018) \
-             or newer; use `--device cpu`",
+             or newer; use `device cpu`",
             OLDEST_CAPABILITY.0, OLDEST_CAPABILITY.1
         )));
     }

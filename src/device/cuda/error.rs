@@ -59,7 +59,7 @@ pub fn is_sticky(status: Status) -> bool {
 
 fn advice(status: Status) -> Option<&'static str> {
     Some(match status {
-        OUT_OF_MEMORY => "a smaller --batch-size or --seq-length needs less memory",
+        OUT_OF_MEMORY => "a smaller batch-size or seq-length needs less memory",
         34 => {
             "the libcuda found is a stub of the CUDA toolkit: take its `stubs` folder out of \
              LD_LIBRARY_PATH"
@@ -67,7 +67,7 @@ fn advice(status: Status) -> Option<&'static str> {
         46 => "another process may have the GPU to itself: see `nvidia-smi`",
         100 => {
             "look at `nvidia-smi` and CUDA_VISIBLE_DEVICES, and start a container with \
-             `--gpus all`; `--device cpu` runs without a GPU"
+             `--gpus all`; `device cpu` runs without a GPU"
         }
         200 | 209 | 218 | 222 => {
             "the compiled kernels do not fit the driver: take an NVRTC of the driver's CUDA \
@@ -99,7 +99,7 @@ pub fn check_blas(call: &'static str, status: Status) -> Result<()> {
         ),
         3 => (
             "CUBLAS_STATUS_ALLOC_FAILED",
-            "a smaller --batch-size or --seq-length needs less memory",
+            "a smaller batch-size or seq-length needs less memory",
         ),
         7 => ("CUBLAS_STATUS_INVALID_VALUE", "an argument is wrong"),
         8 => ("CUBLAS_STATUS_ARCH_MISMATCH", "this GPU cannot do it"),

@@ -59,7 +59,7 @@ impl Buffers {
         };
         Error::Device(format!(
             "cuda:{} ({}) is out of memory: {} more were asked for, {room}, and this process \
-             holds {} already; a smaller --batch-size or --seq-length needs less, and so does \
+             holds {} already; a smaller batch-size or seq-length needs less, and so does \
              ending other programs on the GPU",
             gpu.number,
             gpu.name,

@@ -67,7 +67,7 @@ impl Cuda {
     fn open_in(environment: &Environment, number: u32) -> Result<Self> {
         let (api, driver) = probe::load_driver(environment).map_err(|e| {
             Error::Device(format!(
-                "no NVIDIA GPU can be used here: {e}. `--device cpu` runs without one"
+                "no NVIDIA GPU can be used here: {e}. `device cpu` runs without one"
             ))
         })?;
         let gpu = select(&api.gpus()?, number)?.clone();

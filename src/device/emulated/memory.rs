@@ -100,8 +100,8 @@ impl Buffers {
     pub fn alloc(&mut self, bytes: usize) -> Result<DevicePtr> {
         let buffer = Buffer::new(bytes).ok_or_else(|| {
             Error::Device(format!(
-                "the emulated device has no {bytes} bytes of memory left; a smaller --batch-size \
-                 or --seq-length needs less"
+                "the emulated device has no {bytes} bytes of memory left; a smaller batch-size \
+                 or seq-length needs less"
             ))
         })?;
         let address = buffer.address();

@@ -17,8 +17,10 @@ use crate::device::cpu::tile::{
     Rows, WIDTH, for_row_tiles, load_columns, load_row, multiply, store_columns, store_row,
     sum_lanes,
 };
-use crate::ops::lstm::backward::{ContextGradient, dz_times};
-use crate::ops::lstm::forward::Slab;
+use crate::ops::lstm::Lstm;
+use crate::ops::recurrent::backward::{ContextGradient, dz_times};
+use crate::ops::recurrent::cell::Cell;
+use crate::ops::recurrent::slab::Slab;
 
 /// What the steps of one slab's backward pass read and write.
 pub struct AttendGradient<'a, T: Dispatch> {
@@ -69,7 +71,7 @@ impl<T: Dispatch> ContextGradient<T> for AttendGradient<'_, T> {
             self.contexts::<S>(slab, t, dz);
             for row in 0..slab.active(t) {
                 self.energies::<S>(slab, t, row);
-                let dq = dz.add((slab.blocks.units() * slab.rows + row) * slab.blocks.panel());
+                let dq = dz.add((slab.blocks.panels() * slab.rows + row) * slab.blocks.panel());
                 self.queries::<S>(slab, t, row, dq);
             }
         }
@@ -102,9 +104,11 @@ impl<T: Dispatch> AttendGradient<'_, T> {
             for_row_tiles!(S, slab.active(t), |row, M| {
                 // SAFETY: panel p and rows row..row + M exist.
                 unsafe {
-                    let weights = self.w_ih.as_ptr().add(p * blocks.gates() * width);
+                    let weights = self.w_ih.as_ptr().add(p * blocks.row() * width);
                     let dz = dz.add(row * width);
-                    let acc = dz_times::<S, M>(dz, rows, blocks.units(), weights);
+                    let (dz, side) = ((dz, rows, blocks.panels()), Lstm::GATES.input);
+                    let zero = [[S::splat(T::ZERO); WIDTH]; M];
+                    let acc = dz_times::<S, Lstm, M>(zero, side, dz, weights);
                     for (m, mut acc) in acc.into_iter().enumerate() {
                         if let Some(above) = self.dcontext {
                             let above = above.as_ptr().add((packed + row + m) * columns);

@@ -7,12 +7,16 @@ use crate::autograd::{self, Grads, Slot, Tape, Var};
 use crate::device::cpu::buffer::{Buffer, SharedMut};
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
-use crate::ops::lstm::backward::{Backward, Partial};
-use crate::ops::lstm::cpu::last_rows;
-use crate::ops::lstm::forward::{Forward, Slab, Start};
-use crate::ops::lstm::pack::{self, Blocks, Columns};
+use crate::ops::lstm::Lstm;
+use crate::ops::recurrent::backward::{Backward, Partial};
+use crate::ops::recurrent::cell::Cell;
+use crate::ops::recurrent::cpu::{Saved, data, given, last_rows, shared, wanted};
+use crate::ops::recurrent::forward::{Forward, Start};
+use crate::ops::recurrent::pack::{self, Blocks};
+use crate::ops::recurrent::slab::Slab;
 use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// What the forward pass leaves for the backward pass.
 struct Node<T: Stored + Dispatch> {
@@ -22,9 +26,7 @@ struct Node<T: Stored + Dispatch> {
     alpha: Tensor,
     /// Queries `[N, panels * 4L]`.
     q: Buffer<T>,
-    /// Activated gates and cell states, as the LSTM saves them.
-    gates: Buffer<T>,
-    cells: Buffer<T>,
+    saved: Saved<T>,
     y_slot: Option<Slot>,
     context_slot: Option<Slot>,
     h_n_slot: Option<Slot>,
@@ -36,10 +38,6 @@ fn padded<T: Dispatch>(blocks: Blocks, row: &[T]) -> Buffer<T> {
     let mut padded = Buffer::zeros(blocks.panels_of(row.len()) * blocks.panel());
     padded[..row.len()].copy_from_slice(row);
     padded
-}
-
-fn data<T: Stored>(var: &Var) -> Result<&[T]> {
-    var.value().data::<T>()
 }
 
 impl Operands {
@@ -74,8 +72,8 @@ pub(super) fn run<T: Stored + Dispatch>(
 ) -> Result<AttentionOutput> {
     let (hidden, columns) = (operands.hidden(), operands.columns());
     let (packed, batch) = (operands.packing.rows(), operands.packing.batch());
-    let blocks = Blocks::new::<T>(hidden);
-    let bias = pack::rows(blocks, data::<T>(&operands.bias)?);
+    let blocks = Blocks::new::<T>(Lstm::GATES, hidden);
+    let bias = pack::rows(blocks, data::<T>(&operands.bias)?, None);
     let weights = pack::forward(
         blocks,
         Some(data::<T>(&operands.w_ih)?),
@@ -93,10 +91,9 @@ pub(super) fn run<T: Stored + Dispatch>(
     let mut alpha = Tensor::zeros::<T>([packed, operands.spans.longest()]);
     let mut c_n = Tensor::uninit::<T>([batch, hidden]);
     let mut q = Buffer::<T>::uninit(packed * v.len());
-    let mut saved = tape.is_recording().then(|| {
-        let gates = Slab::saved_rows(&slabs) * blocks.gates();
-        (Buffer::<T>::uninit(gates), Buffer::<T>::uninit(gates / 4))
-    });
+    let mut saved = tape
+        .is_recording()
+        .then(|| Saved::new::<Lstm>(&slabs, blocks));
     let [y_out, context_out, alpha_out, c_n_out] = [
         SharedMut::new(y.data_mut::<T>()?),
         SharedMut::new(context.data_mut::<T>()?),
@@ -104,11 +101,10 @@ pub(super) fn run<T: Stored + Dispatch>(
         SharedMut::new(c_n.data_mut::<T>()?),
     ];
     let q_out = SharedMut::new(&mut q);
-    let saved_out = saved
-        .as_mut()
-        .map(|(g, c)| (SharedMut::new(g), SharedMut::new(c)));
+    let saved_out = saved.as_mut().map(Saved::shared);
     slabs.into_par_iter().with_max_len(1).for_each(|slab| {
         T::dispatch(Forward {
+            cell: PhantomData::<Lstm>,
             slab,
             start,
             context: Attend {
@@ -123,7 +119,7 @@ pub(super) fn run<T: Stored + Dispatch>(
             h0: Some(h0),
             c0: Some(c0),
             y: y_out,
-            c_n: c_n_out,
+            c_n: Some(c_n_out),
             saved: saved_out,
         });
     });
@@ -131,15 +127,14 @@ pub(super) fn run<T: Stored + Dispatch>(
     let h_n = last_rows::<T>(&operands.packing, &y)?;
     let tensors = [y.clone(), context.clone(), h_n, c_n];
     let out = operands.outputs(tape, tensors, alpha.clone());
-    if let Some((gates, cells)) = saved.filter(|_| out.y.slot().is_some()) {
+    if let Some(saved) = saved.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
             operands,
             y,
             context,
             alpha,
             q,
-            gates,
-            cells,
+            saved,
             y_slot: out.y.slot(),
             context_slot: out.context.slot(),
             h_n_slot: out.h_n.slot(),
@@ -163,16 +158,6 @@ struct RowGradients {
     values: Option<Tensor>,
 }
 
-/// Where the slabs write one of [`RowGradients`].
-fn shared<T: Stored>(tensor: &mut Option<Tensor>) -> Result<Option<SharedMut<T>>> {
-    let data = tensor.as_mut().map(|t| t.data_mut::<T>()).transpose()?;
-    Ok(data.map(SharedMut::new))
-}
-
-fn given<T: Stored>(gradient: &Option<Tensor>) -> Result<Option<&[T]>> {
-    gradient.as_ref().map(|t| t.data::<T>()).transpose()
-}
-
 impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
     fn name(&self) -> &'static str {
         "attention"
@@ -189,17 +174,13 @@ impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
             return Ok(());
         }
         let o = &self.operands;
-        let wanted = |var: &Var| {
-            let shape = var.value().shape().clone();
-            var.slot().map(|_| Tensor::uninit::<T>(shape))
-        };
         let mut rows = RowGradients {
-            x: wanted(&o.x),
-            h0: wanted(&o.h0),
-            c0: wanted(&o.c0),
+            x: wanted::<T>(&o.x),
+            h0: wanted::<T>(&o.h0),
+            c0: wanted::<T>(&o.c0),
             // The steps add to it.
             keys: (o.keys.slot()).map(|_| Tensor::zeros::<T>(o.keys.value().shape().clone())),
-            values: wanted(&o.values),
+            values: wanted::<T>(&o.values),
         };
         let shares = self.slabs(&above, &mut rows)?;
         drop(above);
@@ -229,15 +210,16 @@ impl<T: Stored + Dispatch> Node<T> {
     ) -> Result<Vec<Share<T>>> {
         let o = &self.operands;
         let (hidden, inputs, columns) = (o.hidden(), o.inputs(), o.columns());
-        let blocks = Blocks::new::<T>(hidden);
-        let bias = pack::rows(blocks, data::<T>(&o.bias)?);
+        let blocks = Blocks::new::<T>(Lstm::GATES, hidden);
+        let side = Lstm::GATES.input; // both products add to the same gates
+        let bias = pack::rows(blocks, data::<T>(&o.bias)?, None);
         let v = padded(blocks, data::<T>(&o.v)?);
         let (start, source) = (o.start(&bias)?, o.source(blocks, &v)?);
-        let w_hh = pack::backward(blocks, data::<T>(&o.w_hh)?, 0..hidden, data(&o.w_q)?);
+        let w_hh = pack::backward(blocks, side, data::<T>(&o.w_hh)?, 0..hidden, data(&o.w_q)?);
         let w_ih = data::<T>(&o.w_ih)?;
-        let w_context = pack::backward(blocks, w_ih, inputs..inputs + columns, &[]);
+        let w_context = pack::backward(blocks, side, w_ih, inputs..inputs + columns, &[]);
         let w_x = match rows.x {
-            Some(_) => pack::backward(blocks, w_ih, 0..inputs, &[]),
+            Some(_) => pack::backward(blocks, side, w_ih, 0..inputs, &[]),
             None => Buffer::zeros(0),
         };
         let dx = shared::<T>(&mut rows.x)?.map(|dx| (&w_x[..], dx));
@@ -251,6 +233,7 @@ impl<T: Stored + Dispatch> Node<T> {
         let slabs = Slab::all(&o.packing, blocks).into_par_iter();
         let shares = slabs.with_max_len(1).map(|slab| {
             let (partial, attend) = T::dispatch(Backward {
+                cell: PhantomData::<Lstm>,
                 slab,
                 start,
                 context: AttendGradient {
@@ -271,8 +254,8 @@ impl<T: Stored + Dispatch> Node<T> {
                 h0: Some(h0),
                 c0: Some(c0),
                 y,
-                gates: &self.gates,
-                cells: &self.cells,
+                saved: &self.saved.panels,
+                cells: &self.saved.cells,
                 dy,
                 dh_n,
                 dc_n,
@@ -287,32 +270,30 @@ impl<T: Stored + Dispatch> Node<T> {
     /// Sums the slabs' shares into the gradients of the parameters.
     fn give_shares(&self, grads: &mut Grads, shares: &[Share<T>]) -> Result<()> {
         let o = &self.operands;
-        let blocks = Blocks::new::<T>(o.hidden());
+        let blocks = Blocks::new::<T>(Lstm::GATES, o.hidden());
         let weights: Vec<&[T]> = shares.iter().map(|(p, _)| &p.weights[..]).collect();
         let starts: Vec<&[T]> = shares.iter().map(|(p, _)| &p.start[..]).collect();
         let dv: Vec<&[T]> = shares.iter().map(|(_, dv)| &dv[..]).collect();
         // dW is [panels][x | context | h][4L]: the gates' panels, then those of the query.
         let before_h = o.inputs() + o.columns();
-        let query = |row| (blocks.units() + row / blocks.panel(), row % blocks.panel());
-        let mut weight = |var: &Var, first, position: &(dyn Fn(usize) -> (usize, usize) + Sync)| {
-            let columns = Columns {
-                of: before_h + o.hidden(),
-                first,
-                count: var.value().shape().last(),
+        let k = before_h + o.hidden();
+        let query = |row| (blocks.panels() + row / blocks.panel(), row % blocks.panel());
+        let gate = |row| blocks.position(Lstm::GATES.input, row);
+        let mut weight =
+            |var: &Var, columns, position: &(dyn Fn(usize) -> (usize, usize) + Sync)| {
+                grads.write::<T>(var.slot(), var.value().shape(), |to, accumulate| {
+                    pack::unpack_weight(blocks, &weights, (k, columns), position, to, accumulate);
+                    Ok(())
+                })
             };
-            grads.write::<T>(var.slot(), var.value().shape(), |to, accumulate| {
-                pack::unpack_weight(blocks, &weights, columns, position, to, accumulate);
-                Ok(())
-            })
-        };
-        weight(&o.w_ih, 0, &|row| blocks.position(row))?;
-        weight(&o.w_hh, before_h, &|row| blocks.position(row))?;
-        weight(&o.w_q, before_h, &query)?;
+        weight(&o.w_ih, 0..before_h, &gate)?;
+        weight(&o.w_hh, before_h..k, &gate)?;
+        weight(&o.w_q, before_h..k, &query)?;
         grads.write::<T>(o.bias.slot(), o.bias.value().shape(), |to, accumulate| {
-            pack::unpack_rows(blocks, &starts, to, accumulate);
+            pack::unpack_row(blocks, Lstm::GATES.input, &starts, 0..1, to, accumulate);
             Ok(())
         })?;
-        for (var, parts, first) in [(&o.b_q, &starts, blocks.gates()), (&o.v, &dv, 0)] {
+        for (var, parts, first) in [(&o.b_q, &starts, blocks.row()), (&o.v, &dv, 0)] {
             grads.write::<T>(var.slot(), var.value().shape(), |to, accumulate| {
                 for (a, to) in to.iter_mut().enumerate() {
                     let sum = pack::sum_of(parts, first + a);

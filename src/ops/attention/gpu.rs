@@ -1,5 +1,5 @@
-//! The attention decoder on a GPU, stage 1. A step is a product for the queries of its active rows,
-//! a kernel for their attention, two products and the LSTM's gate kernel. The input side, dx and
+//! The attention decoder on a GPU. A step is a product for the queries of its active rows, a kernel
+//! for their attention, two products and the LSTM's gate kernel. The input side, dx and
 //! the weight gradients are large products over all packed rows.
 
 use super::{AttentionOutput, Operands};
@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::cast::convert;
 use crate::ops::gpu::{self, Columns, GpuMat};
-use crate::ops::packed::{launch_units, matrix, row_at, state_gradient};
+use crate::ops::recurrent::packed::{launch_units, matrix, row_at, state_gradient};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! A whole-sequence LSTM decoder with additive attention as one node.
 //!
-//! **op** (Bahdanau, Cho & Bengio 2015; s is the hidden state h of [`super::lstm`]):
+//! **op** (Bahdanau, Cho & Bengio 2015; s is the hidden state h of [`super::lstm::Lstm`]):
 //!
 //! ```text
 //! q_t  = W_q s_{t-1} + b_q                     [A]
@@ -54,7 +54,7 @@ pub struct Query<'a> {
 
 /// The parameters of the LSTM.
 #[derive(Clone, Copy, Debug)]
-pub struct Cell<'a> {
+pub struct Weights<'a> {
     /// W_ih `[4H, E + D]`, columns [x; ctx].
     pub w_ih: &'a Var,
     /// b `[4H]`.
@@ -85,7 +85,7 @@ pub struct AttentionOutput {
 pub fn attention_lstm(
     tape: &mut Tape,
     x: &Var,
-    cell: Cell,
+    weights: Weights,
     state: (&Var, &Var),
     query: Query,
     memory: Memory,
@@ -93,9 +93,9 @@ pub fn attention_lstm(
 ) -> Result<AttentionOutput> {
     let operands = Operands {
         x: x.clone(),
-        w_ih: cell.w_ih.clone(),
-        bias: cell.bias.clone(),
-        w_hh: cell.w_hh.clone(),
+        w_ih: weights.w_ih.clone(),
+        bias: weights.bias.clone(),
+        w_hh: weights.w_hh.clone(),
         h0: state.0.clone(),
         c0: state.1.clone(),
         w_q: query.w_q.clone(),

@@ -39,14 +39,14 @@ impl Division {
         seq_length: usize,
         batch_size: usize,
     ) -> Result<Self> {
-        for (flag, value) in [("--seq-length", seq_length), ("--batch-size", batch_size)] {
+        for (name, value) in [("seq-length", seq_length), ("batch-size", batch_size)] {
             if value == 0 {
-                return Err(Error::Usage(format!("{flag} must be at least 1")));
+                return Err(Error::Usage(format!("{name} must be at least 1")));
             }
         }
         if !(0.0..1.0).contains(&valid_fraction) {
             return Err(Error::Usage(format!(
-                "--valid-fraction {valid_fraction} must be at least 0 and below 1"
+                "valid-fraction {valid_fraction} must be at least 0 and below 1"
             )));
         }
         let train_chars = (chars as f64 * (1.0 - valid_fraction)).floor() as usize;
@@ -79,7 +79,7 @@ impl CharData {
     ///
     /// # Errors
     /// [`Error::Data`] where the text is too short for one window, one training batch, or one
-    /// validation window (a `valid_fraction` of 0 asks for none): it says which flag to lower.
+    /// validation window (a `valid_fraction` of 0 asks for none): it says which setting to lower.
     /// [`Error::Usage`] as [`Division::new`].
     pub fn new(
         corpus: &Corpus,
@@ -208,28 +208,28 @@ fn check(
         valid_windows,
         ..
     } = *split;
-    let window = format!("a window of --seq-length {seq_length} + 1 characters");
+    let window = format!("a window of seq-length {seq_length} + 1 characters");
     let problem = if train_windows == 0 {
         format!(
             "the corpus is shorter than a window: {train_chars} characters train (of {}), and \
-             {window} needs more; lower --seq-length or use a longer --corpus",
+             {window} needs more; lower seq-length or use a longer corpus",
             train_chars + valid_chars
         )
     } else if train_windows < batch_size {
         format!(
             "the corpus is too short for one batch: its {train_chars} training characters give \
-             {train_windows} windows, fewer than --batch-size {batch_size}; lower --batch-size to \
-             at most {train_windows}, or lower --seq-length, or use a longer --corpus"
+             {train_windows} windows, fewer than batch-size {batch_size}; lower batch-size to \
+             at most {train_windows}, or lower seq-length, or use a longer corpus"
         )
     } else if valid_windows == 0 && valid_fraction > 0.0 {
         format!(
             "nothing to validate on: {valid_chars} characters validate, and {window} needs more; \
-             raise --valid-fraction (0 trains without validation) or lower --seq-length"
+             raise valid-fraction (0 trains without validation) or lower seq-length"
         )
     } else if u32::try_from(train_windows.max(valid_windows)).is_err() {
         format!(
-            "{train_windows} training windows are too many to number with 32 bits: raise --seq-length \
-             or lower --max-chars"
+            "{train_windows} training windows are too many to number with 32 bits: raise seq-length \
+             or lower max-chars"
         )
     } else {
         return Ok(());

@@ -10,17 +10,75 @@ pub mod model;
 pub mod page;
 pub mod train;
 
-use super::Program;
-use super::orders::{Bench, EvalOrder, Evaluated};
-use crate::Result;
+use std::path::Path;
 
-/// The character language model.
-#[derive(Debug)]
+use toml::Table;
+
+use crate::data::vocab::Vocab;
+use crate::files::run::{MODEL, RunFolder};
+use crate::files::tensors::TensorFile;
+use crate::programs::orders::{Bench, EvalOrder, Evaluated};
+use crate::programs::program::{Ended, Program, Trainer, typed};
+use crate::report::RunData;
+use crate::train::settings::{Config, Settings};
+use crate::{Result, log};
+use generate::sample;
+
+/// Characters of the text that is printed after training.
+const SAMPLE_LENGTH: usize = 500;
+
+/// The character language model as a program.
+#[derive(Clone, Copy, Debug)]
 pub struct CharLmProgram;
 
 impl Program for CharLmProgram {
-    fn kind(&self) -> &'static str {
-        "charlm"
+    fn about(&self) -> &'static str {
+        "Train the character language model"
+    }
+
+    fn settings(&self) -> &'static Settings {
+        config::CharLmConfig::settings()
+    }
+
+    fn token(&self) -> &'static str {
+        "character"
+    }
+
+    fn next(&self, out: &Path) -> String {
+        format!("generate more: rnnx generate {}", out.display())
+    }
+
+    fn trainer(&self, _: &Table, _: bool) -> Result<Trainer> {
+        Ok(Box::new(|request| {
+            Ok(Ended {
+                out: request.out.clone(),
+                summary: train::run(typed(request)?)?,
+                test: None,
+            })
+        }))
+    }
+
+    /// A text of each run's best model.
+    fn show(&self, runs: &[Ended], quiet: bool) -> Result<String> {
+        let mut shown = String::new();
+        for run in runs {
+            match written(&run.out)? {
+                Ok(text) => {
+                    if !quiet {
+                        log::line(&format!("a sample at temperature {}:", sample::TEMPERATURE));
+                    }
+                    shown += &format!("{text}\n");
+                }
+                // The training itself is done and saved.
+                Err(e) if !quiet => log::line(&format!("note: no sample: {e}")),
+                Err(_) => {}
+            }
+        }
+        Ok(shown)
+    }
+
+    fn page(&self, runs: &[RunData]) -> String {
+        page::render(runs)
     }
 
     fn vocab_kind(&self) -> &'static str {
@@ -43,4 +101,13 @@ impl Program for CharLmProgram {
     fn eval(&self, order: &EvalOrder) -> Result<Evaluated> {
         eval::run(order)
     }
+}
+
+/// A text of the best model; weights that it cannot be made of are the inner error.
+fn written(out: &Path) -> Result<Result<String>> {
+    let (run, checkpoint) = RunFolder::find(out)?;
+    let vocab = Vocab::read_chars(&run)?;
+    let file = TensorFile::load(&checkpoint.join(MODEL))?;
+    let weights = sample::weights(&file);
+    Ok(weights.and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1)))
 }

@@ -4,9 +4,9 @@ use super::config::CharLmConfig;
 use super::data::CharData;
 use super::feed::TextFeed;
 use super::generate::sample;
-use super::model::CharLstm;
+use super::model::CharLm;
 use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::vocab::CharVocab;
+use crate::data::vocab::{CharVocab, Vocab};
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
@@ -17,7 +17,6 @@ use crate::train::model::Model;
 use crate::train::progress::{Progress, thousands};
 use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
-use crate::train::start::vocab_json;
 use crate::train::step::{Step, score};
 
 /// Trains. Ctrl-C (see [`interrupt`](super::interrupt)) saves and returns
@@ -31,14 +30,6 @@ pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     trained.map(|(summary, _)| summary)
 }
 
-/// The vocabulary of a run.
-///
-/// # Errors
-/// If it is missing, damaged, or of another kind of model.
-pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-    CharVocab::from_json(&vocab_json(folder, "char")?, &folder.vocab_path())
-}
-
 /// Characters of the sample written after each epoch.
 const SAMPLE_LENGTH: usize = 600;
 
@@ -46,7 +37,7 @@ const SAMPLE_LENGTH: usize = 600;
 pub(super) struct CharLmJob {
     config: CharLmConfig,
     data: CharData,
-    step: Step<CharLstm>,
+    step: Step<CharLm>,
     /// On a GPU, the text and the captured step.
     feed: Option<GpuLoop<TextFeed>>,
     /// Windows in the order of the epoch.
@@ -55,12 +46,12 @@ pub(super) struct CharLmJob {
 
 impl Job for CharLmJob {
     const PROGRAM: &'static str = "charlm";
-    const MEMORY_SETTINGS: &'static str = "--batch-size, --seq-length or --hidden-size";
+    const MEMORY_SETTINGS: &'static str = "batch-size, seq-length or hidden-size";
     type Config = CharLmConfig;
     type Source = Corpus;
     type Vocab = CharVocab;
     type Data = CharData;
-    type Model = CharLstm;
+    type Model = CharLm;
 
     // ---- starting ----------------------------------------------------------------------------
 
@@ -71,13 +62,13 @@ impl Job for CharLmJob {
     fn foreign(corpus: &Corpus) -> String {
         format!(
             "the text of {} is not the one that the run began with (its SHA-256 is another): \
-             restore it, name it with --corpus if it has moved",
+             restore it, give its new place as corpus if it has moved",
             corpus.report.source
         )
     }
 
     fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-        read_vocab(folder)
+        Vocab::read_chars(folder)
     }
 
     fn data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
@@ -93,8 +84,8 @@ impl Job for CharLmJob {
         sizes.step_bytes(config.batch_size, config.seq_length)
     }
 
-    fn model(config: &CharLmConfig, data: &CharData) -> Result<CharLstm> {
-        let model = CharLstm::new::<f32>(config.sizes(data.vocab.len()), config.seed)?;
+    fn model(config: &CharLmConfig, data: &CharData) -> Result<CharLm> {
+        let model = CharLm::new::<f32>(config.sizes(data.vocab.len()), config.seed)?;
         Ok(model.with_dropout(config.dropout).with_l2(config.l2))
     }
 
@@ -104,9 +95,10 @@ impl Job for CharLmJob {
 
     fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {
         format!(
-            "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
+            "model: {} {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
              characters",
             config.num_layers,
+            config.cell.name().to_uppercase(),
             config.hidden_size,
             thousands(parameters as f64),
             data.vocab.len(),
@@ -115,7 +107,7 @@ impl Job for CharLmJob {
         )
     }
 
-    fn new(config: CharLmConfig, data: CharData, step: Step<CharLstm>) -> Result<Self> {
+    fn new(config: CharLmConfig, data: CharData, step: Step<CharLm>) -> Result<Self> {
         let feed = match step.gpu() {
             Some((gpu, _)) => {
                 let (windows, shape) = (
@@ -136,12 +128,12 @@ impl Job for CharLmJob {
         })
     }
 
-    fn step(&self) -> &Step<CharLstm> {
+    fn step(&self) -> &Step<CharLm> {
         &self.step
     }
 
     fn vocab_text(&self) -> String {
-        format!("{:#}\n", self.data.vocab.to_json())
+        self.data.vocab.to_file().to_text()
     }
 
     fn plan(&self) -> Plan {
@@ -208,7 +200,7 @@ impl Job for CharLmJob {
 ///
 /// # Errors
 /// If the data does not fit the model, or the device fails.
-pub fn validate(model: &CharLstm, data: &CharData, batch: usize) -> Result<Option<Means>> {
+pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<Means>> {
     let order = data.valid_order();
     Means::over(order.chunks(batch), |windows| {
         let batch = data.valid_batch(windows)?;

@@ -1,109 +1,51 @@
-//! The configuration of a seq2seq run: its keys and their defaults.
+//! The settings of the seq2seq models.
 
 use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Deserializer, de};
-use toml::{Table, Value};
 
 use crate::data::pairs::Splits;
 use crate::optim::Clip;
 use crate::programs::seq2seq::data::Limits;
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
-use crate::train::keys::{Key, SEQ2SEQ_KEYS};
-use crate::train::settings::{Common, Config, DeviceChoice, Precision, set_keys, whole};
 use crate::{Error, Result};
 
-/// Everything that decides what a run of `rnnx train-seq2seq` computes, and how often it reports.
-///
-/// In files the keys are written in kebab-case.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Seq2SeqConfig {
-    /// Files of training pairs; none of the three means the embedded corpus.
-    pub train: Option<PathBuf>,
-    /// Validation pairs.
-    pub valid: Option<PathBuf>,
-    /// Test pairs.
-    pub test: Option<PathBuf>,
-    /// Tokens of a docstring that are read.
-    pub max_source: usize,
-    /// Tokens of the code that are learned.
-    pub max_target: usize,
-    /// Occurrences in the training pairs from which a token is in the vocabulary.
-    pub min_frequency: usize,
-    /// Whether the training pairs are shuffled each epoch.
-    pub shuffle: bool,
-    /// Batches in a pool within which pairs of like length are put together.
-    pub bucket_batches: usize,
-    /// Which model.
-    #[serde(deserialize_with = "model_kind")]
-    pub model: ModelKind,
-    /// Numbers that stand for a token.
-    pub embedding_dim: usize,
-    /// Units of a layer, each way.
-    pub hidden_size: usize,
-    /// Layers of encoder and decoder.
-    pub num_layers: usize,
-    /// Share of the embeddings' values dropped in training.
-    pub dropout: f64,
-    /// Passes over the training pairs.
-    pub epochs: usize,
-    /// Optimizer steps after which training ends, whatever the epoch.
-    pub max_steps: Option<usize>,
-    /// Pairs a step.
-    pub batch_size: usize,
-    /// Adam's step size.
-    pub learning_rate: f64,
-    /// Largest norm of all gradients that is not scaled down; 0 is no clipping.
-    pub clip_norm: f64,
-    /// Share of tokens before which the decoder reads the true one.
-    pub teacher_forcing: f64,
-    /// Hypotheses kept when the test pairs are decoded.
-    pub beam: usize,
-    /// Seed of every random stream.
-    pub seed: u64,
-    /// Steps between two step records.
-    pub log_every: usize,
-    /// Steps between two checkpoints within an epoch.
-    pub checkpoint_every: Option<usize>,
-    /// Where the model runs.
-    pub device: DeviceChoice,
-    /// Number format of the arithmetic.
-    pub precision: Precision,
-    /// CPU threads; unset is one for each logical CPU.
-    pub threads: Option<usize>,
-}
-
-impl Default for Seq2SeqConfig {
-    fn default() -> Self {
-        Self {
-            train: None,
-            valid: None,
-            test: None,
-            max_source: 30,
-            max_target: 50,
-            min_frequency: 2,
-            shuffle: true,
-            bucket_batches: 1,
-            model: ModelKind::Attention,
-            embedding_dim: 256,
-            hidden_size: 256,
-            num_layers: 1,
-            dropout: 0.3,
-            epochs: 20,
-            max_steps: None,
-            batch_size: 128,
-            learning_rate: 1e-3,
-            clip_norm: 5.0,
-            teacher_forcing: 1.0,
-            beam: 1,
-            seed: 1,
-            log_every: 10,
-            checkpoint_every: None,
-            device: DeviceChoice::Auto,
-            precision: Precision::Auto,
-            threads: None,
-        }
+crate::settings! {
+    /// Everything that decides what a run of `rnnx train-seq2seq` computes, and how often it reports.
+    ///
+    /// In files the keys are written in kebab-case.
+    Seq2SeqConfig {
+        kind: "seq2seq",
+        model: "a seq2seq model",
+        log_every: 10,
+        together: |config| config.files().map(|_| ()),
+        presets: {},
+    }
+    "Data" {
+        train: Option<PathBuf> = None, Path, free, "training pairs: JSONL with the fields docstring and code (.gz too); pairs of the embedded corpus unless set";
+        valid: Option<PathBuf> = None, Path, free, "validation pairs, as train";
+        test: Option<PathBuf> = None, Path, free, "test pairs, as train";
+        max_source: usize = 30, BATCH, fixed, "tokens of a docstring that are read";
+        max_target: usize = 50, BATCH, fixed, "tokens of the code that are learned";
+        min_frequency: usize = 2, Whole(1, 1_000_000_000), fixed, "occurrences in the training pairs from which a token is in the vocabulary";
+        shuffle: bool = true, Switch, fixed, "shuffle the training pairs each epoch";
+        bucket_batches: usize = 1, Whole(1, 1_000_000), fixed, "batches in a pool within which pairs of like length are put together; 1 is none";
+    }
+    "Model" {
+        model: ModelKind = ModelKind::Attention, EachOf(&ModelKind::NAMES), fixed, "which model: tanh RNN, LSTM, or LSTM with attention";
+        embedding_dim: usize = 256, UNITS, fixed, "numbers that stand for a token";
+        hidden_size: usize = 256, UNITS, fixed, "units of a layer, each way";
+        num_layers: usize = 1, Whole(1, 1), fixed, "layers of encoder and decoder";
+        dropout: f64 = 0.3, DROPOUT, fixed, "share of the embeddings' values dropped in training";
+    }
+    "Optimiser" {
+        epochs: usize = 20, EPOCHS, free, "passes over the training pairs";
+        max_steps: Option<usize> = None, STEPS, free, "optimizer steps after which training ends; 0 saves the initial weights";
+        batch_size: usize = 128, BATCH, fixed, "pairs a step";
+        learning_rate: f64 = 1e-3, LEARNING_RATE, fixed, "Adam's step size";
+        clip_norm: f64 = 5.0, CLIP_NORM, fixed, "largest norm of all gradients together that is not scaled down; 0 is no clipping";
+        teacher_forcing: f64 = 1.0, Real(0.0, 1.0), fixed, "share of tokens before which the decoder reads the true one, not its own";
+    }
+    "Run" {
+        beam: usize = 1, Whole(1, 1_000), free, "hypotheses kept when the test pairs are decoded at the end; 1 is greedy";
     }
 }
 
@@ -159,7 +101,7 @@ impl Seq2SeqConfig {
             _ => {
                 let names = |given: bool| {
                     let of = all.iter().filter(|(_, path)| path.is_some() == given);
-                    let names: Vec<_> = of.map(|(name, _)| format!("--{name}")).collect();
+                    let names: Vec<_> = of.map(|(name, _)| *name).collect();
                     names.join(" and ")
                 };
                 Err(Error::Usage(format!(
@@ -171,62 +113,4 @@ impl Seq2SeqConfig {
             }
         }
     }
-}
-
-impl Config for Seq2SeqConfig {
-    const KIND: &'static str = "seq2seq";
-    const MODEL: &'static str = "a seq2seq model";
-    const COMMAND: &'static str = "train-seq2seq";
-    const KEYS: &'static [Key] = SEQ2SEQ_KEYS;
-
-    fn table(&self) -> Table {
-        let path =
-            |p: &Option<PathBuf>| Some(Value::String(p.as_ref()?.to_string_lossy().into_owned()));
-        set_keys([
-            ("train", path(&self.train)),
-            ("valid", path(&self.valid)),
-            ("test", path(&self.test)),
-            ("max-source", Some(whole(self.max_source))),
-            ("max-target", Some(whole(self.max_target))),
-            ("min-frequency", Some(whole(self.min_frequency))),
-            ("shuffle", Some(Value::Boolean(self.shuffle))),
-            ("bucket-batches", Some(whole(self.bucket_batches))),
-            ("model", Some(Value::String(self.model.to_string()))),
-            ("embedding-dim", Some(whole(self.embedding_dim))),
-            ("hidden-size", Some(whole(self.hidden_size))),
-            ("num-layers", Some(whole(self.num_layers))),
-            ("dropout", Some(Value::Float(self.dropout))),
-            ("epochs", Some(whole(self.epochs))),
-            ("max-steps", self.max_steps.map(whole)),
-            ("batch-size", Some(whole(self.batch_size))),
-            ("learning-rate", Some(Value::Float(self.learning_rate))),
-            ("clip-norm", Some(Value::Float(self.clip_norm))),
-            ("teacher-forcing", Some(Value::Float(self.teacher_forcing))),
-            ("beam", Some(whole(self.beam))),
-            ("seed", Some(whole(self.seed))),
-            ("log-every", Some(whole(self.log_every))),
-            ("checkpoint-every", self.checkpoint_every.map(whole)),
-            ("device", Some(Value::String(self.device.to_string()))),
-            ("precision", Some(Value::String(self.precision.to_string()))),
-            ("threads", self.threads.map(whole)),
-        ])
-    }
-
-    fn common(&self) -> Common {
-        Common {
-            seed: self.seed,
-            device: self.device,
-            precision: self.precision,
-            threads: self.threads,
-        }
-    }
-
-    fn check_together(&self) -> Result<()> {
-        self.files().map(|_| ())
-    }
-}
-
-fn model_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ModelKind, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    name.parse().map_err(de::Error::custom)
 }

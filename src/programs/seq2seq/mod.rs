@@ -1,6 +1,7 @@
 //! Docstring to code: three sequence-to-sequence models.
 
 pub mod bench;
+pub mod comparison;
 pub mod config;
 pub mod cost;
 pub mod data;
@@ -12,17 +13,88 @@ pub mod run;
 pub mod score;
 pub mod train;
 
-use super::Program;
-use super::orders::{Bench, EvalOrder, Evaluated};
-use crate::Result;
+use std::path::Path;
+use std::sync::Arc;
 
-/// Docstring to code.
-#[derive(Debug)]
+use serde_json::Value;
+use toml::Table;
+
+use crate::Result;
+use crate::data::pairs::Splits;
+use crate::data::vocab::Vocab;
+use crate::files::{RunFolder, TestEvent};
+use crate::log::{self, thousands};
+use crate::programs::orders::{Bench, EvalOrder, Evaluated};
+use crate::programs::program::{Ended, Program, Trainer, typed};
+use crate::report::{RunData, read_pairs};
+use crate::train::settings::{Config, Settings};
+use config::Seq2SeqConfig;
+
+/// The seq2seq models as a program.
+#[derive(Clone, Copy, Debug)]
 pub struct Seq2SeqProgram;
 
 impl Program for Seq2SeqProgram {
-    fn kind(&self) -> &'static str {
-        "seq2seq"
+    fn about(&self) -> &'static str {
+        "Train a docstring-to-code model, or all three and compare them"
+    }
+
+    fn settings(&self) -> &'static Settings {
+        Seq2SeqConfig::settings()
+    }
+
+    fn token(&self) -> &'static str {
+        "token"
+    }
+
+    fn next(&self, out: &Path) -> String {
+        format!(
+            "translate: rnnx translate {} \"Return the sum.\"",
+            out.display()
+        )
+    }
+
+    fn trainer(&self, settings: &Table, quiet: bool) -> Result<Trainer> {
+        let splits = Arc::new(Seq2SeqConfig::from_table(settings.clone())?.splits()?);
+        if !quiet {
+            tell(&splits);
+        }
+        Ok(Box::new(move |request| {
+            let out = request.out.clone();
+            let done = run::run(typed(request)?, &splits)?;
+            Ok(Ended {
+                out,
+                summary: done.summary,
+                test: Some(done.test),
+            })
+        }))
+    }
+
+    /// A table with a column for each run.
+    fn show(&self, runs: &[Ended], _: bool) -> Result<String> {
+        let tests = runs.iter().filter_map(|run| run.test.clone());
+        Ok(comparison::table(&tests.collect::<Vec<_>>()))
+    }
+
+    fn result(&self, test: &TestEvent) -> Value {
+        comparison::row(test)
+    }
+
+    fn read(&self, folder: &RunFolder, run: &mut RunData) -> Result<()> {
+        if folder.predictions_path().is_file() {
+            run.pairs = read_pairs(&folder.predictions_path())?;
+        }
+        if folder.vocab_path().is_file() {
+            run.vocabulary = match Vocab::read(folder)? {
+                Vocab::Words { source, target } => Some((source.len(), target.len())),
+                Vocab::Char { .. } => None,
+            };
+        }
+        Ok(())
+    }
+
+    fn page(&self, runs: &[RunData]) -> String {
+        page::render(runs)
     }
 
     fn vocab_kind(&self) -> &'static str {
@@ -38,5 +110,23 @@ impl Program for Seq2SeqProgram {
 
     fn eval(&self, order: &EvalOrder) -> Result<Evaluated> {
         eval::run(order)
+    }
+}
+
+/// Says how many pairs there are, and whether they can be trusted.
+fn tell(splits: &Splits) {
+    let parts = [&splits.train, &splits.valid, &splits.test];
+    let [train, valid, test] = parts.map(|pairs| thousands(pairs.len() as u64));
+    log::line(&format!(
+        "pairs: {train} train, {valid} valid, {test} test; {}",
+        splits.source
+    ));
+    let overlap = splits.overlap();
+    if overlap > 0 {
+        log::line(&format!(
+            "note: {} of the {test} test pairs are training pairs, too: their scores say nothing \
+             of what was learned; `rnnx data prepare` makes splits without such pairs",
+            thousands(overlap as u64)
+        ));
     }
 }

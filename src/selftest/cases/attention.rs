@@ -6,7 +6,7 @@ use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::error::Result;
-use crate::ops::attention::{AttentionOutput, Cell, Memory, Query, attention_lstm};
+use crate::ops::attention::{AttentionOutput, Memory, Query, Weights, attention_lstm};
 use crate::selftest::Case;
 use crate::selftest::bounds::ATTENTION;
 use crate::selftest::probe::{Input, Made, Output, probe, probe_forward};
@@ -111,7 +111,7 @@ impl Plan {
     }
 
     fn decode(self, tape: &mut Tape, v: &[Var]) -> Result<AttentionOutput> {
-        let cell = Cell {
+        let weights = Weights {
             w_ih: &v[1],
             bias: &v[2],
             w_hh: &v[3],
@@ -127,7 +127,7 @@ impl Plan {
             spans: &Spans::new(self.sources)?,
         };
         let (state, packing) = ((&v[4], &v[5]), Packing::new(self.targets)?);
-        attention_lstm(tape, &v[0], cell, state, query, memory, &packing)
+        attention_lstm(tape, &v[0], weights, state, query, memory, &packing)
     }
 
     /// The outputs; one that is not seeded is compared without its gradient, and so is alpha.

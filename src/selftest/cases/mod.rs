@@ -3,11 +3,19 @@
 //! Sizes are odd (1, 7, 33, 257) and, for each kernel that works in blocks, past one block.
 
 mod adam;
+mod add_bias;
 mod attention;
-mod elements;
-mod lstm;
-mod packed;
-mod rows;
+mod cast;
+mod concat;
+mod dropout;
+mod elementwise;
+mod embedding;
+mod gather;
+mod matmul;
+mod recurrent;
+mod reduce;
+mod slice;
+mod softmax_xent;
 mod step;
 
 use super::Case;
@@ -19,14 +27,25 @@ use crate::error::Result;
 /// The data types that a GPU stores numbers in.
 const BOTH: &[DType] = &[DType::F32, DType::F16];
 
+/// Sizes of what is taken element by element. The last is past one block of 2048 elements.
+const SIZES: [usize; 5] = [1, 7, 33, 257, 5000];
+
 /// All cases; those of an op stand together.
 pub(super) fn table() -> Vec<Case> {
     let mut table = Vec::new();
-    elements::cases(&mut table);
-    rows::cases(&mut table);
-    lstm::cases(&mut table);
+    elementwise::cases(&mut table);
+    cast::cases(&mut table);
+    dropout::cases(&mut table);
+    reduce::cases(&mut table);
+    matmul::cases(&mut table);
+    add_bias::cases(&mut table);
+    embedding::cases(&mut table);
+    slice::cases(&mut table);
+    concat::cases(&mut table);
+    gather::cases(&mut table);
+    softmax_xent::cases(&mut table);
+    recurrent::cases(&mut table);
     attention::cases(&mut table);
-    packed::cases(&mut table);
     adam::cases(&mut table);
     step::cases(&mut table);
     table

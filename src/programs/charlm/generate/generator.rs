@@ -2,26 +2,29 @@
 
 use half::f16;
 
-use super::gates::UNITS;
-use super::gemv::{Kernel, LANES, Matrix, Row};
-use super::weights::{CharLmWeights, LstmWeights};
+use super::gates::{Activate, Cell};
+use super::weights::{CharLmWeights, LayerWeights};
+use crate::device::Level;
+use crate::device::cpu::buffer::Buffer;
+use crate::device::cpu::gemv::Matrix;
+use crate::nn::CellKind;
 use crate::{Error, Result};
 
 /// The most streams a [`Generator`] takes (at H = 256 and two layers each needs about 20 KB).
 pub const MAX_STREAMS: usize = 4096;
 
-/// One LSTM layer and the state of every stream.
+/// One recurrent layer and the state of every stream.
 struct Layer {
-    /// Gate sums before any product: `[V, H/16]` rows `E W_ih^T + b` in the first layer, where a
-    /// character is its own row; `[1, H/16]` rows `b` in the others.
-    base: Vec<Row<f32>>,
-    /// All that multiplies this layer's h inside the LSTM: W_hh, and below another layer also that
-    /// layer's W_ih, `[H/16]` panels each.
+    /// Gate sums before any product: `[V, sums]` E W_ih^T + b in the first layer, where a character
+    /// is its own row; `[1, sums]` b in the others.
+    base: Buffer<f32>,
+    /// All that multiplies this layer's h inside the cells: W_hh, and below another layer also that
+    /// layer's W_ih, `sums` rows each.
     weights: Matrix,
-    /// `weights` times h, `[streams, panels]`.
-    product: Vec<Row<f32>>,
-    h: Vec<f32>, // [streams, width]
-    c: Vec<f32>, // [streams, width]
+    /// `weights` times h, `[streams, weights.rows()]`.
+    product: Buffer<f32>,
+    h: Buffer<f32>, // [streams, width]
+    cell: Cell,
 }
 
 /// Runs a character LM one character at a time, for one or many streams at once.
@@ -29,47 +32,43 @@ struct Layer {
 /// Weights are kept in f16 and widened to f32 on load, sums, states and the first layer's input
 /// side (a table with a row for each character) in f32. Nothing is allocated after construction.
 ///
-/// The bits of a stream's logits depend on the weights, the characters and the [`Kernel`] alone,
+/// The bits of a stream's logits depend on the weights, the characters and the [`Level`] alone,
 /// not on the number of streams.
 ///
-/// Hidden units are padded to a multiple of 16 with units whose weights are zero; their state
-/// stays zero.
+/// Hidden units are padded to whole registers with units whose weights are zero; their state stays
+/// zero.
 pub struct Generator {
-    kernel: Kernel,
+    level: Level,
     streams: usize,
     vocab: usize,
-    blocks: usize, // ceil(H / 16)
+    order: Order,
     layers: Vec<Layer>,
     out: Matrix,
-    out_bias: Vec<f32>,    // [V]
-    scores: Vec<Row<f32>>, // [streams, ceil(V / 64)]
-    logits: Vec<f32>,      // [streams, V]
+    out_bias: Vec<f32>,  // [V]
+    scores: Buffer<f32>, // [streams, V padded]
+    logits: Vec<f32>,    // [streams, V]
     /// Whether this step visits panels from the last to the first.
     reversed: bool,
 }
 
 impl Generator {
-    /// Packs the weights for the fastest kernel of this processor; every state starts at zero.
+    /// Packs the weights for [`Level::current`]; every state starts at zero.
     ///
     /// # Errors
     /// [`Error::Usage`] if `streams` is zero or above [`MAX_STREAMS`]; [`Error::Data`] if the
     /// vocabulary is larger than 256 or a weight does not fit in f16.
     pub fn new(weights: &CharLmWeights, streams: usize) -> Result<Generator> {
-        Generator::with_kernel(weights, streams, Kernel::detect())
+        Generator::with_level(weights, streams, Level::current())
     }
 
-    /// [`Generator::new`] with a kernel of the caller's choice.
+    /// [`Generator::new`] with a level of the caller's choice, at most [`Level::current`].
     ///
     /// # Errors
     /// As [`Generator::new`].
-    pub fn with_kernel(
-        weights: &CharLmWeights,
-        streams: usize,
-        kernel: Kernel,
-    ) -> Result<Generator> {
+    pub fn with_level(weights: &CharLmWeights, streams: usize, level: Level) -> Result<Generator> {
         if streams == 0 || streams > MAX_STREAMS {
             return Err(Error::Usage(format!(
-                "--streams {streams}: give a number from 1 to {MAX_STREAMS}"
+                "streams {streams}: give a number from 1 to {MAX_STREAMS}"
             )));
         }
         let (vocab, hidden) = (weights.vocab(), weights.hidden());
@@ -79,42 +78,43 @@ impl Generator {
             )));
         }
         check_range(weights)?;
-        let blocks = hidden.div_ceil(UNITS);
-        let layers = weights.layers();
+        let level = level.min(Level::current());
+        let order = Order {
+            gates: weights.cell().gates(),
+            hidden,
+            lanes: level.lanes_f32(),
+        };
         let out_w = weights.out_w();
-        let out = Matrix::pack(kernel, vocab.div_ceil(LANES), hidden, |panel, lane, k| {
-            out_w
-                .get((panel * LANES + lane) * hidden + k)
-                .copied()
-                .unwrap_or(0.0)
-        });
+        let out = Matrix::pack(level, vocab, hidden, |row, k| out_w[row * hidden + k]);
         Ok(Generator {
-            layers: (0..layers.len())
-                .map(|l| Layer::new(weights, l, streams, kernel))
+            layers: (0..weights.layers().len())
+                .map(|l| Layer::new(weights, l, streams, level, order))
                 .collect(),
-            scores: vec![Row::ZERO; streams * out.panels()],
+            scores: Buffer::zeros(streams * out.rows()),
             logits: vec![0.0; streams * vocab],
             out_bias: weights.out_b().to_vec(),
             reversed: false,
             out,
-            kernel,
+            level,
             streams,
             vocab,
-            blocks,
+            order,
         })
     }
 
-    /// The kernel in use.
-    pub fn kernel(&self) -> Kernel {
-        self.kernel
+    /// The instructions in use.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// Sets the state of every stream to zero.
     pub fn reset(&mut self) {
         for layer in &mut self.layers {
-            layer.product.fill(Row::ZERO);
+            layer.product.fill(0.0);
             layer.h.fill(0.0);
-            layer.c.fill(0.0);
+            if let Cell::Lstm { c } = &mut layer.cell {
+                c.fill(0.0);
+            }
         }
     }
 
@@ -129,7 +129,7 @@ impl Generator {
     /// If `ids` does not hold one index below V for each stream.
     pub fn step(&mut self, ids: &[u8]) -> &[f32] {
         assert_eq!(ids.len(), self.streams, "one character for each stream");
-        let (width, last) = (self.blocks * UNITS, self.layers.len() - 1);
+        let (width, last) = (self.order.width(), self.layers.len() - 1);
         let reversed = self.reversed;
         if reversed {
             self.layers[last].multiply(width, reversed);
@@ -146,9 +146,8 @@ impl Generator {
         self.reversed = !reversed;
         let h = &self.layers[last].h;
         self.out.multiply(h, width, &mut self.scores, reversed);
-        let scores = self.scores.chunks_exact(self.out.panels());
+        let scores = self.scores.chunks_exact(self.out.rows());
         for (logits, scores) in self.logits.chunks_exact_mut(self.vocab).zip(scores) {
-            let scores = scores.iter().flat_map(|row| &row.0);
             for ((logit, score), bias) in logits.iter_mut().zip(scores).zip(&self.out_bias) {
                 *logit = score + bias;
             }
@@ -156,55 +155,62 @@ impl Generator {
         &self.logits
     }
 
-    /// The pointwise half of layer `l`: new c and h of every stream from its gate sums.
+    /// The pointwise half of layer `l`: the new state of every stream from its gate sums.
     fn activate(&mut self, l: usize, ids: &[u8]) {
-        let (kernel, blocks, width) = (self.kernel, self.blocks, self.blocks * UNITS);
         let (below, rest) = self.layers.split_at_mut(l);
         let layer = &mut rest[0];
-        let panels = layer.weights.panels();
-        for (s, &id) in ids.iter().enumerate() {
-            let (row, input) = match below.last() {
-                None => (usize::from(id), None),
-                Some(lower) => {
-                    let all = &lower.product[s * lower.weights.panels()..];
-                    (0, Some(&all[blocks..2 * blocks]))
-                }
-            };
-            kernel.lstm_cell(
-                &layer.base[row * blocks..][..blocks],
-                input,
-                &layer.product[s * panels..][..blocks],
-                &mut layer.c[s * width..][..width],
-                &mut layer.h[s * width..][..width],
-            );
-        }
+        let lower = below.last();
+        self.level.run(Activate {
+            gates: self.order.gates,
+            width: self.order.width(),
+            base: &layer.base,
+            rows: lower.is_none().then_some(ids),
+            input: lower.map(|lower| &lower.product[..]),
+            recurrent: &layer.product,
+            cell: &mut layer.cell,
+            h: &mut layer.h,
+        });
     }
 }
 
 impl Layer {
-    fn new(weights: &CharLmWeights, l: usize, streams: usize, kernel: Kernel) -> Layer {
-        let hidden = weights.hidden();
+    fn new(weights: &CharLmWeights, l: usize, streams: usize, level: Level, order: Order) -> Layer {
         let (own, upper) = (&weights.layers()[l], weights.layers().get(l + 1));
-        let blocks = hidden.div_ceil(UNITS);
-        let panels = blocks * if upper.is_some() { 2 } else { 1 };
-        let matrix = Matrix::pack(kernel, panels, hidden, |panel, lane, k| {
+        let (hidden, width, sums) = (order.hidden, order.width(), order.sums());
+        let rows = sums * if upper.is_some() { 2 } else { 1 };
+        let matrix = Matrix::pack(level, rows, hidden, |row, k| {
             let source = match upper {
-                Some(upper) if panel >= blocks => upper.w_ih(),
+                Some(upper) if row >= sums => upper.w_ih(),
                 _ => own.w_hh(),
             };
-            gate_row(hidden, panel % blocks, lane).map_or(0.0, |row| source[row * hidden + k])
+            order
+                .row(row % sums)
+                .map_or(0.0, |row| source[row * hidden + k])
         });
         let base = if l == 0 {
-            input_table(weights, own)
+            input_table(weights, own, order)
         } else {
-            to_rows(hidden, |row| own.bias()[row]).collect()
+            let mut bias = Buffer::zeros(sums);
+            order.pack(&mut bias, |row| own.bias()[row]);
+            bias
+        };
+        let cell = match weights.cell() {
+            CellKind::Rnn => Cell::Rnn,
+            CellKind::Lstm => Cell::Lstm {
+                c: Buffer::zeros(streams * width),
+            },
+            CellKind::Gru => {
+                let mut b_hn = Buffer::zeros(width);
+                b_hn[..hidden].copy_from_slice(own.b_hn());
+                Cell::Gru { b_hn }
+            }
         };
         Layer {
             base,
+            product: Buffer::zeros(streams * matrix.rows()),
             weights: matrix,
-            product: vec![Row::ZERO; streams * panels],
-            h: vec![0.0; streams * blocks * UNITS],
-            c: vec![0.0; streams * blocks * UNITS],
+            h: Buffer::zeros(streams * width),
+            cell,
         }
     }
 
@@ -215,32 +221,50 @@ impl Layer {
     }
 }
 
-/// The row of a `[4H, ..]` gate matrix that lane `lane` of block `block` stands for: a block has 16
-/// hidden units, first their i gates, then f, g and o. None for a padding unit.
-fn gate_row(hidden: usize, block: usize, lane: usize) -> Option<usize> {
-    let unit = block * UNITS + lane % UNITS;
-    (unit < hidden).then_some(lane / UNITS * hidden + unit)
+/// How gate sums lie in memory: blocks of `lanes` units, in each the gates one after the other.
+#[derive(Clone, Copy)]
+struct Order {
+    gates: usize,
+    hidden: usize,
+    lanes: usize,
 }
 
-/// A `[4H]` vector as `[H/16]` rows.
-fn to_rows(hidden: usize, value: impl Fn(usize) -> f32) -> impl Iterator<Item = Row<f32>> {
-    (0..hidden.div_ceil(UNITS)).map(move |block| {
-        Row(std::array::from_fn(|lane| {
-            gate_row(hidden, block, lane).map_or(0.0, &value)
-        }))
-    })
+impl Order {
+    /// Units with the padding.
+    fn width(self) -> usize {
+        self.hidden.next_multiple_of(self.lanes)
+    }
+
+    /// Gate sums with the padding.
+    fn sums(self) -> usize {
+        self.gates * self.width()
+    }
+
+    /// The row of a `[gates * H, ..]` matrix that gate sum `at` stands for; none for a padding unit.
+    fn row(self, at: usize) -> Option<usize> {
+        let (register, lane) = (at / self.lanes, at % self.lanes);
+        let unit = register / self.gates * self.lanes + lane;
+        (unit < self.hidden).then_some(register % self.gates * self.hidden + unit)
+    }
+
+    /// Puts a `[gates * H]` vector into this order.
+    fn pack(self, sums: &mut [f32], value: impl Fn(usize) -> f32) {
+        for (at, sum) in sums.iter_mut().enumerate() {
+            *sum = self.row(at).map_or(0.0, &value);
+        }
+    }
 }
 
-/// E W_ih^T + b in f32, `[V, H/16]` rows.
-fn input_table(weights: &CharLmWeights, layer: &LstmWeights) -> Vec<Row<f32>> {
-    let (vocab, dim, hidden) = (weights.vocab(), weights.embedding_dim(), weights.hidden());
+/// E W_ih^T + b in f32, `[V, sums]`.
+fn input_table(weights: &CharLmWeights, layer: &LayerWeights, order: Order) -> Buffer<f32> {
+    let (vocab, dim) = (weights.vocab(), weights.embedding_dim());
     let mut transposed = vec![0.0; dim * vocab]; // [E, V]: the inner loop runs over characters
     for (v, row) in weights.embedding().chunks_exact(dim).enumerate() {
         for (k, &value) in row.iter().enumerate() {
             transposed[k * vocab + v] = value;
         }
     }
-    let mut sums = Vec::with_capacity(4 * hidden * vocab); // [4H, V]
+    let mut sums = Vec::with_capacity(layer.bias().len() * vocab); // [gates * H, V]
     for (row, &bias) in layer.w_ih().chunks_exact(dim).zip(layer.bias()) {
         let start = sums.len();
         sums.resize(start + vocab, bias);
@@ -250,22 +274,21 @@ fn input_table(weights: &CharLmWeights, layer: &LstmWeights) -> Vec<Row<f32>> {
             }
         }
     }
-    (0..vocab)
-        .flat_map(|v| to_rows(hidden, |row| sums[row * vocab + v]).collect::<Vec<_>>())
-        .collect()
+    let mut table = Buffer::zeros(vocab * order.sums());
+    for (v, packed) in table.chunks_exact_mut(order.sums()).enumerate() {
+        order.pack(packed, |row| sums[row * vocab + v]);
+    }
+    table
 }
 
 /// Every weight that is kept in f16 must fit there.
 fn check_range(weights: &CharLmWeights) -> Result<()> {
-    let layers = weights.layers().iter().enumerate();
-    let recurrent = layers
-        .clone()
-        .map(|(l, w)| ("lstm.weight_hh_l", l, w.w_hh()));
-    let input = layers
-        .skip(1)
-        .map(|(l, w)| ("lstm.weight_ih_l", l, w.w_ih()));
-    for (name, l, values) in recurrent.chain(input) {
-        check_tensor_range(&format!("{name}{l}"), values)?;
+    let cell = weights.cell();
+    for (l, layer) in weights.layers().iter().enumerate() {
+        check_tensor_range(&format!("{cell}.weight_hh_l{l}"), layer.w_hh())?;
+        if l > 0 {
+            check_tensor_range(&format!("{cell}.weight_ih_l{l}"), layer.w_ih())?;
+        }
     }
     check_tensor_range("out.weight", weights.out_w())
 }

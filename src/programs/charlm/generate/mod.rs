@@ -1,8 +1,7 @@
-//! Streams text from a character LM without the tape: [`weights`] holds the weights, [`gemv`] and
-//! [`gates`] the arithmetic, [`sampling`] the choice of the next character.
+//! Streams text from a character LM without the tape: [`weights`] holds the weights, [`generator`]
+//! steps, [`sampling`] chooses the next character.
 
-pub mod gates;
-pub mod gemv;
+mod gates;
 pub mod generator;
 pub mod sample;
 pub mod sampling;

@@ -20,23 +20,23 @@ impl SamplingOptions {
     /// Checks the values.
     ///
     /// # Errors
-    /// [`Error::Usage`] names the flag: a temperature that is negative or not finite, a top-k of
+    /// [`Error::Usage`] names the setting: a temperature that is negative or not finite, a top-k of
     /// zero, a top-p outside (0, 1].
     pub fn validate(&self) -> Result<()> {
         if !self.temperature.is_finite() || self.temperature < 0.0 {
             return Err(Error::Usage(format!(
-                "--temperature {}: give 0 (always the most likely character) or a positive number",
+                "temperature {}: give 0 (always the most likely character) or a positive number",
                 self.temperature
             )));
         }
         if self.top_k == Some(0) {
             return Err(Error::Usage(
-                "--top-k 0: give at least 1, or leave the flag out to keep every character".into(),
+                "top-k 0: give at least 1, or leave it out to keep every character".into(),
             ));
         }
         match self.top_p {
             Some(p) if !(p > 0.0 && p <= 1.0) => Err(Error::Usage(format!(
-                "--top-p {p}: give a number above 0 and at most 1"
+                "top-p {p}: give a number above 0 and at most 1"
             ))),
             _ => Ok(()),
         }

@@ -1,52 +1,61 @@
 //! The weights of a character LM as plain f32 arrays on the host.
 
+use crate::nn::CellKind;
 use crate::{Error, Result};
 
-/// One LSTM layer. Gate order i, f, g, o, as PyTorch.
+/// One recurrent layer. G gates in PyTorch's order: i, f, g, o of the LSTM; r, z, n of the GRU.
 #[derive(Clone, Debug)]
-pub struct LstmWeights {
-    w_ih: Vec<f32>, // [4H, in]
-    w_hh: Vec<f32>, // [4H, H]
-    bias: Vec<f32>, // [4H]
+pub struct LayerWeights {
+    w_ih: Vec<f32>, // [GH, in]
+    w_hh: Vec<f32>, // [GH, H]
+    bias: Vec<f32>, // [GH]
+    b_hn: Vec<f32>, // [H] of the GRU; nothing of other cells
 }
 
-impl LstmWeights {
-    /// Input weights `[4H, in]`, row-major.
+impl LayerWeights {
+    /// Input weights `[GH, in]`, row-major.
     pub fn w_ih(&self) -> &[f32] {
         &self.w_ih
     }
 
-    /// Recurrent weights `[4H, H]`, row-major.
+    /// Recurrent weights `[GH, H]`, row-major.
     pub fn w_hh(&self) -> &[f32] {
         &self.w_hh
     }
 
-    /// The sum of the two biases of the file, `[4H]`.
+    /// The sum of the two biases of the file, `[GH]`; of the GRU's gate n, b_in alone.
     pub fn bias(&self) -> &[f32] {
         &self.bias
     }
+
+    /// b_hn `[H]`, which the GRU's reset gate scales; empty for other cells.
+    pub fn b_hn(&self) -> &[f32] {
+        &self.b_hn
+    }
 }
 
-/// Embedding, LSTM layers and output projection of a character LM.
+/// Embedding, recurrent layers and output projection of a character LM.
 ///
 /// The only way to make one checks every shape, so the lengths of the arrays always fit together.
 #[derive(Clone, Debug)]
 pub struct CharLmWeights {
+    cell: CellKind,
     vocab: usize,
     embedding_dim: usize,
     hidden: usize,
     embedding: Vec<f32>, // [V, E]
-    layers: Vec<LstmWeights>,
+    layers: Vec<LayerWeights>,
     out_w: Vec<f32>, // [V, H]
     out_b: Vec<f32>, // [V]
 }
 
 impl CharLmWeights {
-    /// Collects the weights by their names in torch: `embedding.weight`, `lstm.weight_ih_l{k}`,
-    /// `lstm.weight_hh_l{k}`, `lstm.bias_ih_l{k}`, `lstm.bias_hh_l{k}`, `out.weight`, `out.bias`.
+    /// Collects the weights by their names in torch: `embedding.weight`, `{cell}.weight_ih_l{k}`,
+    /// `{cell}.weight_hh_l{k}`, `{cell}.bias_ih_l{k}`, `{cell}.bias_hh_l{k}`, `out.weight`,
+    /// `out.bias`. The cell is the one of [`CellKind::ALL`] whose first layer is there.
     ///
-    /// `has` tells whether a tensor exists (the number of layers is found with it); `lookup`
-    /// returns a tensor's shape and row-major values.
+    /// `has` tells whether a tensor exists (the cell and the number of layers are found with it);
+    /// `lookup` returns a tensor's shape and row-major values.
     ///
     /// # Errors
     /// [`Error::Data`] names the tensor: no layer at all, a shape that does not fit the others, a
@@ -63,15 +72,18 @@ impl CharLmWeights {
             &embedding,
             &[vocab, embedding_dim],
         )?;
-        if !has("lstm.weight_hh_l0") {
-            return Err(Error::Data(
-                "tensor lstm.weight_hh_l0 is missing: a character LM has at least one LSTM layer; \
-                 is this a checkpoint of another model?"
-                    .into(),
-            ));
-        }
-        let (shape, _) = lookup("lstm.weight_hh_l0")?;
-        let (_, hidden) = two_dims("lstm.weight_hh_l0", &shape, "[4H, H]")?;
+        let first = CellKind::ALL.map(|cell| format!("{cell}.weight_hh_l0"));
+        let mut found = CellKind::ALL.into_iter().zip(&first);
+        let Some((cell, name)) = found.find(|(_, name)| has(name)) else {
+            return Err(Error::Data(format!(
+                "no tensor {}: a character LM has at least one recurrent layer; is this a \
+                 checkpoint of another model?",
+                first.join(" or ")
+            )));
+        };
+        let (shape, _) = lookup(name)?;
+        let (_, hidden) = two_dims(name, &shape, "[gates * H, H]")?;
+        let rows = cell.gates() * hidden;
 
         let fetch = |name: &str, expected: &[usize]| -> Result<Vec<f32>> {
             let (shape, values) = lookup(name)?;
@@ -79,29 +91,40 @@ impl CharLmWeights {
             Ok(values)
         };
         let mut layers = Vec::new();
-        while has(&format!("lstm.weight_hh_l{}", layers.len())) {
+        while has(&format!("{cell}.weight_hh_l{}", layers.len())) {
             let k = layers.len();
             let input = if k == 0 { embedding_dim } else { hidden };
-            let mut bias = fetch(&format!("lstm.bias_ih_l{k}"), &[4 * hidden])?;
-            let second = fetch(&format!("lstm.bias_hh_l{k}"), &[4 * hidden])?;
+            let mut bias = fetch(&format!("{cell}.bias_ih_l{k}"), &[rows])?;
+            let mut second = fetch(&format!("{cell}.bias_hh_l{k}"), &[rows])?;
+            let b_hn = match cell {
+                CellKind::Gru => second.split_off(2 * hidden),
+                CellKind::Rnn | CellKind::Lstm => Vec::new(),
+            };
             for (sum, b) in bias.iter_mut().zip(&second) {
                 *sum += b;
             }
-            layers.push(LstmWeights {
-                w_ih: fetch(&format!("lstm.weight_ih_l{k}"), &[4 * hidden, input])?,
-                w_hh: fetch(&format!("lstm.weight_hh_l{k}"), &[4 * hidden, hidden])?,
+            layers.push(LayerWeights {
+                w_ih: fetch(&format!("{cell}.weight_ih_l{k}"), &[rows, input])?,
+                w_hh: fetch(&format!("{cell}.weight_hh_l{k}"), &[rows, hidden])?,
                 bias,
+                b_hn,
             });
         }
         Ok(CharLmWeights {
             out_w: fetch("out.weight", &[vocab, hidden])?,
             out_b: fetch("out.bias", &[vocab])?,
+            cell,
             vocab,
             embedding_dim,
             hidden,
             embedding,
             layers,
         })
+    }
+
+    /// The cell of every layer.
+    pub fn cell(&self) -> CellKind {
+        self.cell
     }
 
     /// Number of characters, V.
@@ -125,7 +148,7 @@ impl CharLmWeights {
     }
 
     /// The layers, the first one reads the embedding.
-    pub fn layers(&self) -> &[LstmWeights] {
+    pub fn layers(&self) -> &[LayerWeights] {
         &self.layers
     }
 

@@ -7,7 +7,7 @@ use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::device::Gpu;
 use crate::error::Result;
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Projection, Rnn, Style};
+use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
 use crate::ops;
 use crate::ops::attention;
 use crate::tensor::Tensor;
@@ -17,23 +17,14 @@ use std::sync::Arc;
 /// at each step besides the previous token. Rows are the decoder's.
 #[derive(Clone, Debug)]
 pub enum DecoderState {
-    /// tanh RNN.
-    Rnn {
-        /// Reads [embedding; context].
-        layer: Rnn,
-        /// Hidden state `[B, H]`.
-        h: Var,
-        /// The encoder's last hidden state `[B, H]`.
-        context: Var,
-    },
-    /// LSTM.
-    Lstm {
-        /// Reads the embedding.
-        layer: Lstm,
-        /// Hidden state `[B, H]`.
-        h: Var,
-        /// Cell state `[B, H]`; f32 on a GPU.
-        c: Var,
+    /// A recurrent layer from the encoder's last state.
+    Plain {
+        /// Reads the embedding, and the context where there is one.
+        layer: Recurrent,
+        /// Its state.
+        state: State,
+        /// The encoder's last hidden state `[B, H]`, where it is read at each step.
+        context: Option<Var>,
     },
     /// LSTM with additive attention.
     Attention {
@@ -51,7 +42,7 @@ pub enum DecoderState {
 /// The layers of a decoder with attention.
 #[derive(Clone, Copy, Debug)]
 pub struct Attending {
-    lstm: Lstm,
+    lstm: Recurrent,
     query: Linear,
     energy: Projection,
 }
@@ -82,7 +73,7 @@ impl Attending {
     pub(super) fn new(layout: &mut Layout, name: (&str, &str), sizes: Seq2SeqSizes) -> Self {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
         Attending {
-            lstm: Lstm::new(layout, name, dim + 2 * h, h, style),
+            lstm: Recurrent::new(layout, CellKind::Lstm, name, dim + 2 * h, h, style),
             query: Linear::new(layout, "attention.query", h, h, style),
             energy: Projection::new(layout, "attention.energy", h, 1, style),
         }
@@ -101,17 +92,25 @@ impl DecoderState {
         packing: &Packing,
     ) -> Result<(Var, Self, Option<Tensor>)> {
         match self.clone() {
-            Self::Rnn { layer, h, context } => {
-                let input = ops::gather(tape, &context, rows)?;
-                let input = ops::concat(tape, &[x, &input])?;
-                let out = layer.forward_packed(tape, params, &input, Some(&h), packing)?;
-                let h = out.h_n;
-                Ok((out.y, Self::Rnn { layer, h, context }, None))
-            }
-            Self::Lstm { layer, h, c } => {
-                let out = layer.forward_packed(tape, params, x, Some((&h, &c)), packing)?;
-                let (h, c) = (out.h_n, out.c_n);
-                Ok((out.y, Self::Lstm { layer, h, c }, None))
+            Self::Plain {
+                layer,
+                state,
+                context,
+            } => {
+                let input = match &context {
+                    Some(context) => {
+                        let context = ops::gather(tape, context, rows)?;
+                        ops::concat(tape, &[x, &context])?
+                    }
+                    None => x.clone(),
+                };
+                let out = layer.forward_packed(tape, params, &input, Some(&state), packing)?;
+                let state = Self::Plain {
+                    layer,
+                    state: out.state,
+                    context,
+                };
+                Ok((out.y, state, None))
             }
             Self::Attention {
                 layers,
@@ -129,8 +128,8 @@ impl DecoderState {
                     values: &annotations.values,
                     spans: &annotations.spans,
                 };
-                let cell = layers.lstm.cell(params);
-                let out = ops::attention_lstm(tape, x, cell, (&h, &c), query, memory, packing)?;
+                let weights = layers.lstm.weights(params);
+                let out = ops::attention_lstm(tape, x, weights, (&h, &c), query, memory, packing)?;
                 let features = ops::concat(tape, &[&out.y, &out.context, x])?;
                 let state = Self::Attention {
                     layers,
@@ -155,8 +154,11 @@ impl DecoderState {
             Ok(())
         };
         match self {
-            Self::Rnn { h, .. } => pick(h),
-            Self::Lstm { h, c, .. } | Self::Attention { h, c, .. } => {
+            Self::Plain { state, .. } => {
+                pick(&mut state.h)?;
+                state.c.as_mut().map_or(Ok(()), pick)
+            }
+            Self::Attention { h, c, .. } => {
                 pick(h)?;
                 pick(c)
             }
@@ -169,16 +171,19 @@ impl DecoderState {
             let width = v.value().shape().last();
             Ok(Var::constant(v.value().slice(0, [rows, width])?))
         };
+        let some = |v: &Option<Var>| v.as_ref().map(|v| first(v, rows)).transpose();
         Ok(match self {
-            Self::Rnn { layer, h, context } => Self::Rnn {
+            Self::Plain {
+                layer,
+                state,
+                context,
+            } => Self::Plain {
                 layer: *layer,
-                h: first(h, rows)?,
-                context: first(context, rows)?,
-            },
-            Self::Lstm { layer, h, c } => Self::Lstm {
-                layer: *layer,
-                h: first(h, rows)?,
-                c: first(c, rows)?,
+                state: State {
+                    h: first(&state.h, rows)?,
+                    c: some(&state.c)?,
+                },
+                context: some(context)?,
             },
             Self::Attention {
                 layers,

@@ -6,7 +6,7 @@ use super::kind::{Dropout, ModelKind, Seq2SeqSizes};
 use crate::autograd::{Tape, Var};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::nn::{Bound, Embedding, Layout, Linear, Lstm, Projection, Rnn, Style};
+use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
 use crate::ops;
 
 /// An encoder's layers.
@@ -20,13 +20,11 @@ pub(super) struct Encoder {
 /// their last state.
 #[derive(Clone, Debug)]
 enum Layers {
-    Rnn {
-        encoder: Rnn,
-        decoder: Rnn,
-    },
-    Lstm {
-        encoder: Lstm,
-        decoder: Lstm,
+    Plain {
+        encoder: Recurrent,
+        decoder: Recurrent,
+        /// Whether the decoder reads the encoder's last hidden state at each step.
+        reads_context: bool,
     },
     Attention {
         encoder: BothWays,
@@ -37,8 +35,8 @@ enum Layers {
 /// A bidirectional LSTM, the bridges to the decoder's state, and the projection to keys.
 #[derive(Clone, Debug)]
 struct BothWays {
-    forward: Lstm,
-    backward: Lstm,
+    forward: Recurrent,
+    backward: Recurrent,
     hidden: Linear,
     cell: Linear,
     key: Projection,
@@ -58,17 +56,20 @@ impl Encoder {
             |layout: &mut Layout| Embedding::new(layout, "decoder.embedding", target, dim, style);
         let names = [("encoder.rnn", "l0"), ("decoder.rnn", "l0")];
         let (layers, embed, features) = match kind {
-            ModelKind::Rnn => {
-                let encoder = Rnn::new(layout, names[0], dim, h, style);
+            ModelKind::Rnn | ModelKind::Lstm => {
+                let reads_context = kind == ModelKind::Rnn;
+                let (cell, inputs) = match reads_context {
+                    true => (CellKind::Rnn, dim + h),
+                    false => (CellKind::Lstm, dim),
+                };
+                let encoder = Recurrent::new(layout, cell, names[0], dim, h, style);
                 let embed = embed(layout);
-                let decoder = Rnn::new(layout, names[1], dim + h, h, style);
-                (Layers::Rnn { encoder, decoder }, embed, h)
-            }
-            ModelKind::Lstm => {
-                let encoder = Lstm::new(layout, names[0], dim, h, style);
-                let embed = embed(layout);
-                let decoder = Lstm::new(layout, names[1], dim, h, style);
-                (Layers::Lstm { encoder, decoder }, embed, h)
+                let layers = Layers::Plain {
+                    encoder,
+                    decoder: Recurrent::new(layout, cell, names[1], inputs, h, style),
+                    reads_context,
+                };
+                (layers, embed, h)
             }
             ModelKind::Attention => {
                 let encoder = BothWays::new(layout, names[0].0, sizes);
@@ -101,21 +102,22 @@ impl Encoder {
         };
         let packing = &source.packing;
         match &self.layers {
-            Layers::Rnn { encoder, decoder } => {
-                let out = encoder.forward_packed(tape, params, &x, None, packing)?;
-                let h = ops::gather(tape, &out.h_n, &source.rows)?;
-                Ok(DecoderState::Rnn {
+            Layers::Plain {
+                encoder,
+                decoder,
+                reads_context,
+            } => {
+                let last = encoder.forward_packed(tape, params, &x, None, packing)?;
+                let h = ops::gather(tape, &last.state.h, &source.rows)?;
+                let c = last.state.c.as_ref();
+                let c = c.map(|c| ops::gather(tape, c, &source.rows));
+                Ok(DecoderState::Plain {
                     layer: *decoder,
-                    context: h.clone(),
-                    h,
-                })
-            }
-            Layers::Lstm { encoder, decoder } => {
-                let out = encoder.forward_packed(tape, params, &x, None, packing)?;
-                Ok(DecoderState::Lstm {
-                    layer: *decoder,
-                    h: ops::gather(tape, &out.h_n, &source.rows)?,
-                    c: ops::gather(tape, &out.c_n, &source.rows)?,
+                    context: reads_context.then(|| h.clone()),
+                    state: State {
+                        h,
+                        c: c.transpose()?,
+                    },
                 })
             }
             Layers::Attention { encoder, decoder } => {
@@ -135,8 +137,8 @@ impl BothWays {
     fn new(layout: &mut Layout, name: &str, sizes: Seq2SeqSizes) -> Self {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
         BothWays {
-            forward: Lstm::new(layout, (name, "l0"), dim, h, style),
-            backward: Lstm::new(layout, (name, "l0_reverse"), dim, h, style),
+            forward: Recurrent::new(layout, CellKind::Lstm, (name, "l0"), dim, h, style),
+            backward: Recurrent::new(layout, CellKind::Lstm, (name, "l0_reverse"), dim, h, style),
             hidden: Linear::new(layout, "bridge.hidden", 2 * h, h, style),
             cell: Linear::new(layout, "bridge.cell", 2 * h, h, style),
             key: Projection::new(layout, "attention.key", 2 * h, h, style),
@@ -167,10 +169,10 @@ impl BothWays {
         ];
         let values = ops::concat(tape, &ys)?;
         let keys = self.key.forward(tape, params, &values)?;
-        let h = [&ahead.h_n, &back.h_n];
-        let h = bridge(tape, params, &self.hidden, h, source)?;
-        let c = [&ahead.c_n, &back.c_n];
-        let c = bridge(tape, params, &self.cell, c, source)?;
+        let (h_ahead, c_ahead) = ahead.state.of_lstm()?;
+        let (h_back, c_back) = back.state.of_lstm()?;
+        let h = bridge(tape, params, &self.hidden, [&h_ahead, &h_back], source)?;
+        let c = bridge(tape, params, &self.cell, [&c_ahead, &c_back], source)?;
         // The cell state is f32 on a GPU, whatever the layer's data type.
         let c = match c.value().gpu() {
             Some(_) => ops::cast(tape, &c, DType::F32)?,

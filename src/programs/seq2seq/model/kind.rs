@@ -1,11 +1,13 @@
 //! Which model, of what sizes, and what a training pass does besides.
 
 use crate::rng::Stream;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// Which of the three models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ModelKind {
     /// tanh RNN.
     Rnn,
@@ -18,15 +20,13 @@ pub enum ModelKind {
 impl ModelKind {
     /// All of them, the simplest first.
     pub const ALL: [ModelKind; 3] = [ModelKind::Rnn, ModelKind::Lstm, ModelKind::Attention];
+    /// Their names, in the same order.
+    pub const NAMES: [&str; 3] = ["rnn", "lstm", "attention"];
 }
 
 impl fmt::Display for ModelKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ModelKind::Rnn => "rnn",
-            ModelKind::Lstm => "lstm",
-            ModelKind::Attention => "attention",
-        })
+        f.write_str(ModelKind::NAMES[*self as usize])
     }
 }
 
@@ -36,7 +36,7 @@ impl FromStr for ModelKind {
         let named = ModelKind::ALL
             .into_iter()
             .find(|kind| kind.to_string() == s);
-        named.ok_or_else(|| "give rnn, lstm or attention".to_owned())
+        named.ok_or_else(|| format!("give {}", ModelKind::NAMES.join(" or ")))
     }
 }
 

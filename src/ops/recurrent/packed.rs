@@ -1,0 +1,77 @@
+//! Packed rows in device memory: what the recurrent layers have in common on a GPU.
+//!
+//! The active rows of a step are contiguous, so a step is one product over them and one kernel.
+
+use crate::data::packing::Packing;
+use crate::device::Gpu;
+use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::ops::cast::convert;
+use crate::ops::gpu::GpuMat;
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// The address of packed row `row` of a tensor that has N rows.
+///
+/// # Errors
+/// If the tensor is in host memory.
+pub fn row_at(t: &Tensor, packing: &Packing, row: usize) -> Result<DevicePtr> {
+    let bytes = t.numel() / packing.rows() * t.dtype().size();
+    Ok(t.ptr()?.offset(row * bytes))
+}
+
+/// A matrix of whole rows.
+pub fn matrix(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) -> GpuMat {
+    GpuMat {
+        ptr,
+        dtype,
+        stored: (rows, columns),
+        transposed: false,
+    }
+}
+
+/// Runs a kernel with one thread for each unit of some rows. `sizes` are its last arguments: rows,
+/// units a row, and what else it takes.
+///
+/// # Errors
+/// If the device fails.
+pub fn launch_units(
+    gpu: &Gpu,
+    kernel: &str,
+    pointers: &[DevicePtr],
+    sizes: &[usize],
+) -> Result<()> {
+    let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
+    args.extend(sizes.iter().map(|&n| Arg::from(n as u32)));
+    let threads = 256;
+    let blocks = (sizes[0] * sizes[1]).div_ceil(threads);
+    gpu.launch(&Launch::new(kernel, blocks as u32, threads as u32), &args)
+}
+
+/// The gradient of a final state as the f32 `[B, H]` that the backward pass works in: it starts
+/// with what has arrived, or with zeros.
+///
+/// Step t overwrites the first n_t rows. So the rows that join at step t, whose sequences end
+/// there, still hold the gradient of their final state.
+///
+/// # Errors
+/// If the device fails.
+pub fn state_gradient(
+    gpu: &Arc<Gpu>,
+    arrived: Option<Tensor>,
+    shape: [usize; 2],
+) -> Result<Tensor> {
+    let Some(arrived) = arrived else {
+        let zeros = Tensor::on_gpu(gpu, DType::F32, shape)?;
+        let bytes = zeros.numel() * DType::F32.size();
+        gpu.driver().fill(zeros.ptr()?, 0, bytes)?;
+        return Ok(zeros);
+    };
+    let mut wide = convert(&arrived, DType::F32)?;
+    drop(arrived);
+    match wide.is_unique() {
+        true => Ok(wide),
+        false => wide.copy_on_gpu(gpu),
+    }
+}

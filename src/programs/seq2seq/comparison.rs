@@ -1,0 +1,92 @@
+//! The results of seq2seq models side by side: `comparison.json` and the table on the terminal.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::files::TestEvent;
+use crate::log;
+use crate::train::progress::clock;
+
+/// The one figure that is a time.
+const SECONDS: &str = "seconds";
+
+/// A figure of a result.
+struct Figure {
+    /// Its key in the file.
+    key: &'static str,
+    /// Its line in the table; none of one that only the file has.
+    line: Option<&'static str>,
+    value: fn(&TestEvent) -> Value,
+}
+
+const fn figure(
+    key: &'static str,
+    line: Option<&'static str>,
+    value: fn(&TestEvent) -> Value,
+) -> Figure {
+    Figure { key, line, value }
+}
+
+/// All figures, in the order of the file and of the table.
+#[rustfmt::skip]
+const FIGURES: [Figure; 20] = [
+    figure("model", None, |t| json!(t.model)),
+    figure("bleu", Some("BLEU-4"), |t| json!(t.scores.bleu)),
+    figure("bleu_smoothed", Some("BLEU-4, smoothed"), |t| json!(t.scores.bleu_smoothed)),
+    figure("ngram_counts", None, |t| json!(t.scores.ngram_counts)),
+    figure("exact_match", Some("exact match"), |t| json!(t.scores.exact_match)),
+    figure("token_accuracy", Some("token accuracy"), |t| json!(t.scores.token_accuracy)),
+    figure("chrf", Some("chrF"), |t| json!(t.scores.chrf)),
+    figure("parse_rate", Some("parses as Python"), |t| json!(t.scores.parse_rate)),
+    figure("reference_parse_rate", Some("its references do"), |t| json!(t.scores.reference_parse_rate)),
+    figure("unk_rate", Some("<UNK>"), |t| json!(t.scores.unk_rate)),
+    figure("train_loss", Some("training loss"), |t| json!(t.train_loss)),
+    figure("valid_loss", Some("validation loss"), |t| json!(t.valid_loss)),
+    figure("best_valid_loss", Some("best validation loss"), |t| json!(t.best_valid_loss)),
+    figure("test_loss", Some("test loss"), |t| json!(t.loss)),
+    figure("parameters", Some("parameters"), |t| json!(t.parameters)),
+    figure("epochs", Some("epochs"), |t| json!(t.epochs)),
+    figure(SECONDS, Some("training time"), |t| json!(t.train_seconds)),
+    figure("seed", Some("seed"), |t| json!(t.seed)),
+    figure("beam", None, |t| json!(t.beam)),
+    figure("pairs", None, |t| json!(t.scores.pairs)),
+];
+
+/// The result of a run as the file has it.
+pub fn row(test: &TestEvent) -> Value {
+    let pairs = FIGURES.iter();
+    let pairs = pairs.map(|f| (f.key.to_owned(), (f.value)(test)));
+    Value::Object(pairs.collect())
+}
+
+/// A table with a column for each run. Losses are nats a token.
+pub fn table(tests: &[TestEvent]) -> String {
+    let lines = FIGURES.iter().filter_map(|f| Some((f.line?, f)));
+    let width = lines.clone().map(|(line, _)| line.len()).max().unwrap_or(0);
+    let mut text = " ".repeat(width);
+    for test in tests {
+        text += &format!("  {:>12}", test.model.as_deref().unwrap_or_default());
+    }
+    text.push('\n');
+    for (line, figure) in lines {
+        text += &format!("{line:<width$}");
+        for test in tests {
+            text += &format!("  {:>12}", show(figure.key, &(figure.value)(test)));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A value for people: counts whole, times as a clock shows them, others with four digits behind
+/// the point; a dash for one that there is not.
+fn show(key: &str, value: &Value) -> String {
+    match (value.as_u64(), value.as_f64()) {
+        (_, Some(s)) if key == SECONDS => {
+            clock(Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX))
+        }
+        (Some(n), _) => log::thousands(n),
+        (None, Some(x)) => format!("{x:.4}"),
+        (None, None) => "-".into(),
+    }
+}
