@@ -126,7 +126,7 @@ impl Stream {
     }
 
     /// A cursor that reads the sequence from word `index`.
-    pub fn reader_at(self, index: u64) -> Reader {
+    fn reader_at(self, index: u64) -> Reader {
         Reader {
             stream: self,
             index,

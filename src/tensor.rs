@@ -90,8 +90,15 @@ impl Tensor {
 
     /// A tensor of zeros.
     pub fn zeros<T: Stored>(shape: impl Into<Shape>) -> Self {
+        Self::zeros_with::<T>(shape, |_| ())
+    }
+
+    /// A tensor of zeros that `write` then changes.
+    pub fn zeros_with<T: Stored>(shape: impl Into<Shape>, write: impl FnOnce(&mut [T])) -> Self {
         let shape = shape.into();
-        Self::from_buffer(Buffer::<T>::zeros(shape.numel()), shape)
+        let mut buffer = Buffer::<T>::zeros(shape.numel());
+        write(&mut buffer);
+        Self::from_buffer(buffer, shape)
     }
 
     /// A copy of `data` in the given shape.
@@ -320,11 +327,18 @@ impl Tensor {
                 format!("{shape} at element {start} reaches past {}", self.shape),
             ));
         }
-        Ok(Tensor {
+        Ok(self.part(start, shape))
+    }
+
+    /// As [`Tensor::slice`], for a view that is known to lie within. Panics for another.
+    pub(crate) fn part(&self, start: usize, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        assert!(start + shape.numel() <= self.numel());
+        Tensor {
             storage: self.storage.clone(),
             offset: self.offset + start,
             shape,
-        })
+        }
     }
 
     /// The one element of a tensor, as a double.

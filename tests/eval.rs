@@ -72,6 +72,25 @@ fn bleu_is_sacrebleus() {
     }
 }
 
+/// With every n-gram right BLEU is the brevity penalty alone.
+#[test]
+fn the_brevity_penalty_begins_one_token_below_the_reference() {
+    let bleu = |hyp_len: u64, ref_len: u64| {
+        let totals = [0, 1, 2, 3].map(|n| hyp_len - n);
+        let counts = NgramCounts {
+            matches: totals,
+            totals,
+            hyp_len,
+            ref_len,
+        };
+        assert_eq!(counts.bleu(), counts.bleu_smoothed());
+        counts.bleu()
+    };
+    assert_eq!(bleu(4, 5), (1.0 - 5.0 / 4.0f64).exp());
+    assert_eq!(bleu(1000, 1001), (1.0 - 1001.0 / 1000.0f64).exp());
+    assert_eq!((bleu(5, 5), bleu(6, 5), bleu(9, 5)), (1.0, 1.0, 1.0));
+}
+
 #[test]
 fn chrf_is_sacrebleus() {
     for case in goldens() {

@@ -35,7 +35,7 @@ fn text() -> Vec<u8> {
 }
 
 fn step_on(gpu: &Arc<Gpu>) -> Step<CharLm> {
-    let model = CharLm::new::<f32>(SIZES, 3).unwrap();
+    let model = CharLm::new::<f32>(SIZES, 3);
     let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let model = model.with_dropout(0.3).with_l2(1e-2);

@@ -56,7 +56,7 @@ fn pass(
     };
     let flat = place(Tensor::zeros::<f32>([model.params().layout().len()]));
     let mut tape = Tape::with_flat_gradients(flat);
-    let params = model.params().bind(&mut tape).unwrap();
+    let params = model.params().bind(&mut tape);
     let batch = batch.clone().to_device(gpu).unwrap();
     let loss = model
         .loss(&mut tape, &params, &batch, Some(&Draws::new(3, 7)))
@@ -78,7 +78,7 @@ fn pass(
 }
 
 fn compare(mixed: bool, steps: usize, rows: usize, tolerance: f64) {
-    let model = CharLm::new::<f32>(SIZES, 3).unwrap().with_dropout(0.2);
+    let model = CharLm::new::<f32>(SIZES, 3).with_dropout(0.2);
     let batch = batch(steps, rows);
     let (ce, _, gradient) = pass(&model, &batch, None, 1.0);
     let mut bits: Option<Vec<u32>> = None;
@@ -116,7 +116,7 @@ fn compare(mixed: bool, steps: usize, rows: usize, tolerance: f64) {
 
 /// What a few training steps leave: each step's figures, and the weights.
 fn train(device: Option<(Arc<Gpu>, Option<LossScaler>)>, steps: u64) -> (Vec<Scores>, TensorFile) {
-    let model = CharLm::new::<f32>(SIZES, 3).unwrap();
+    let model = CharLm::new::<f32>(SIZES, 3);
     let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let model = model.with_dropout(0.2).with_l2(1e-2);
@@ -174,7 +174,7 @@ fn an_overflow_skips_the_step_and_halves_the_scale() {
         skipped: 2,
     };
     let gpu = Gpu::new(Emulated::new(0));
-    let before = CharLm::new::<f32>(SIZES, 3).unwrap().export().unwrap();
+    let before = CharLm::new::<f32>(SIZES, 3).export().unwrap();
     let (scores, after) = train(Some((gpu, Some(scaler))), 1);
     let left = scores[0].scaler.unwrap();
     assert!(scores[0].skipped && scores[0].loss.is_finite());

@@ -99,7 +99,7 @@ fn a_missing_library_lists_the_places_tried() {
         environment.folders(),
         [cuda.join("lib64"), cuda.join("lib"), packages.clone()]
     );
-    for kind in [Kind::Driver, Kind::Nvrtc, Kind::Cublas, Kind::CublasLt] {
+    for kind in [Kind::Driver, Kind::Nvrtc, Kind::Cublas] {
         let error = environment.load(kind).unwrap_err();
         assert_eq!(error.exit_code(), 4);
         let message = error.to_string();

@@ -63,7 +63,7 @@ fn model<T: Number>(golden: &Value) -> CharLm {
         hidden: size("H"),
         layers: 2,
     };
-    let mut model = CharLm::new::<T>(sizes, 1).unwrap();
+    let mut model = CharLm::new::<T>(sizes, 1);
     let layout = model.params().layout().clone();
     let flat = model.params_mut().values_mut().data_mut::<T>().unwrap();
     for (k, s) in layout.segments().iter().enumerate() {
@@ -99,7 +99,7 @@ fn pass<T: Number>(model: &CharLm, ids: &Tensor, targets: &Tensor, l2: f64, seed
         targets: targets.clone(),
     };
     let mut tape = Tape::with_flat_gradients(Tensor::zeros::<T>([model.params().layout().len()]));
-    let params = model.params().bind(&mut tape).unwrap();
+    let params = model.params().bind(&mut tape);
     let draws = Draws::new(seed, 0);
     let total = objective(&model, &mut tape, &params, &batch, &draws).unwrap();
     let scores = score(&model, &batch).unwrap();
@@ -126,7 +126,7 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
     let want = &golden["forward"];
 
     let mut tape = Tape::inference();
-    let params = model.params().bind(&mut tape).unwrap();
+    let params = model.params().bind(&mut tape);
     let (logits, _) = model.forward(&mut tape, &params, &ids, None, None).unwrap();
     let logits: Vec<f64> = logits
         .value()
@@ -247,7 +247,7 @@ fn five_adam_steps_with_global_clipping_match_pytorch() {
 /// Every parameter of the whole model, dropout included. `seq` below the vocabulary takes the
 /// embedding's path, above it the gate table's.
 fn gradient_check(sizes: CharLmSizes, seq: usize, rows: usize) {
-    let mut model = CharLm::new::<f64>(sizes, 3).unwrap().with_dropout(0.3);
+    let mut model = CharLm::new::<f64>(sizes, 3).with_dropout(0.3);
     let mut random = Stream::new(5, Purpose::Sample, 0).reader();
     // Larger weights than at the start of training, so that the gates leave their linear part.
     let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();

@@ -41,7 +41,7 @@ fn ids(steps: usize, batch: usize) -> Vec<u32> {
 
 /// A model whose logits are not all near zero.
 fn model() -> Result<CharLm> {
-    let mut model = CharLm::new::<f32>(SIZES, 5)?;
+    let mut model = CharLm::new::<f32>(SIZES, 5);
     for x in model.params_mut().values_mut().data_mut::<f32>()? {
         // Values that f16 holds exactly, for the engine keeps its weights so.
         *x = f16::from_f32(*x * 2.0).to_f32();
@@ -52,7 +52,7 @@ fn model() -> Result<CharLm> {
 /// Logits `[T * B, V]` of ids `[T, B]`, fed in chunks of `chunk` steps with the state carried.
 fn logits(model: &CharLm, ids: &[u32], batch: usize, chunk: usize) -> Result<Vec<f32>> {
     let mut tape = Tape::inference();
-    let params = model.params().bind(&mut tape)?;
+    let params = model.params().bind(&mut tape);
     let (mut all, mut state): (Vec<f32>, Option<State>) = (Vec::new(), None);
     for ids in ids.chunks(chunk * batch) {
         let ids = Tensor::from_slice(ids, [ids.len() / batch, batch])?;
@@ -109,7 +109,7 @@ fn the_streaming_engine_gives_the_logits_of_the_model() -> Result<()> {
 // ---- training ------------------------------------------------------------------------------
 
 fn trainer(sizes: CharLmSizes, learning_rate: f64, dropout: f64) -> Result<Step<CharLm>> {
-    let model = CharLm::new::<f32>(sizes, 1)?;
+    let model = CharLm::new::<f32>(sizes, 1);
     let adam = AdamConfig {
         learning_rate,
         beta1: 0.9,

@@ -54,7 +54,7 @@ impl Trained {
             }
         }
         let sizes = config.sizes(source.len(), target.len());
-        let mut model = Seq2Seq::new::<f32>(config.model, sizes, config.seed)?;
+        let mut model = Seq2Seq::new::<f32>(config.model, sizes, config.seed);
         model.import(&weights)?;
         Ok(Trained {
             model,

@@ -28,8 +28,6 @@ pub enum Kind {
     Nvrtc,
     /// Matrix products, `libcublas`.
     Cublas,
-    /// Matrix products with more choice, `libcublasLt`.
-    CublasLt,
 }
 
 impl Kind {
@@ -39,7 +37,6 @@ impl Kind {
             Kind::Driver => &["libcuda.so.1", "libcuda.so"],
             Kind::Nvrtc => &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
             Kind::Cublas => &["libcublas.so.13", "libcublas.so.12", "libcublas.so"],
-            Kind::CublasLt => &["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"],
         }
     }
 
@@ -49,7 +46,7 @@ impl Kind {
         match self {
             Kind::Nvrtc => &["libnvrtc-builtins.so"],
             Kind::Cublas => &["libcublasLt.so"],
-            Kind::Driver | Kind::CublasLt => &[],
+            Kind::Driver => &[],
         }
     }
 
@@ -67,8 +64,8 @@ impl Kind {
             (Kind::Driver, _) => "it comes with the NVIDIA driver",
             (Kind::Nvrtc, 12) => "`pip install nvidia-cuda-nvrtc-cu12` brings it",
             (Kind::Nvrtc, _) => "`pip install nvidia-cuda-nvrtc` brings it",
-            (_, 12) => "`pip install nvidia-cublas-cu12` brings it",
-            _ => "`pip install nvidia-cublas` brings it",
+            (Kind::Cublas, 12) => "`pip install nvidia-cublas-cu12` brings it",
+            (Kind::Cublas, _) => "`pip install nvidia-cublas` brings it",
         }
     }
 }

@@ -306,10 +306,10 @@ mod tests {
             let embedding = Embedding::new(&mut layout, "embedding", 6, 4, Style::Torch);
             let name = ("rnn", "l0");
             let layer = Recurrent::new(&mut layout, kind, name, 4, 5, Style::Torch);
-            let params = Params::new::<f64>(layout, 1).unwrap();
+            let params = Params::new::<f64>(layout, 1);
             let ids = Tensor::from_slice(&[0u32, 5, 2, 2, 1, 4, 3, 0], [4, 2]).unwrap();
             let mut tape = Tape::inference();
-            let params = params.bind(&mut tape).unwrap();
+            let params = params.bind(&mut tape);
             let table = layer.forward_ids(&mut tape, &params, &embedding, &ids, None);
             let x = embedding.forward(&mut tape, &params, &ids).unwrap();
             let dense = layer.forward(&mut tape, &params, &x, None);
@@ -332,7 +332,7 @@ mod tests {
         let drawn = |style| {
             let mut layout = Layout::default();
             Recurrent::new(&mut layout, CellKind::Gru, ("gru", "l0"), 3, 16, style);
-            let params = Params::new::<f64>(layout, 1).unwrap();
+            let params = Params::new::<f64>(layout, 1);
             let values = params.values().data::<f64>().unwrap();
             let segments = params.layout().segments().iter();
             let of = segments.map(|s| values[s.offset..][..s.shape.numel()].to_vec());

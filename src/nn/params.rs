@@ -126,24 +126,21 @@ pub struct Params {
 
 impl Params {
     /// Initial values from the seed: each segment has random numbers of its own.
-    ///
-    /// # Errors
-    /// Never; the signature is that of every tensor access.
-    pub fn new<T: Stored + Dispatch>(layout: Layout, seed: u64) -> Result<Self> {
-        let mut values = Tensor::zeros::<T>([layout.len()]);
-        let flat = values.data_mut::<T>()?;
-        for (i, s) in layout.segments.iter().enumerate() {
-            let random = Stream::new(seed, Purpose::Init, i as u32).reader();
-            let drawn = s.init.values(s.shape.dims(), random);
-            for (to, x) in flat[s.offset..].iter_mut().zip(drawn) {
-                *to = T::from_f64(x);
+    pub fn new<T: Stored + Dispatch>(layout: Layout, seed: u64) -> Self {
+        let values = Tensor::zeros_with::<T>([layout.len()], |flat| {
+            for (i, s) in layout.segments.iter().enumerate() {
+                let random = Stream::new(seed, Purpose::Init, i as u32).reader();
+                let drawn = s.init.values(s.shape.dims(), random);
+                for (to, x) in flat[s.offset..].iter_mut().zip(drawn) {
+                    *to = T::from_f64(x);
+                }
             }
-        }
-        Ok(Params {
+        });
+        Params {
             layout: Arc::new(layout),
             values,
             half: None,
-        })
+        }
     }
 
     /// The segments.
@@ -156,7 +153,8 @@ impl Params {
         &self.values
     }
 
-    /// All values, flat, to be written. No [`Bound`] or tape may be alive.
+    /// All values, flat, to be written or exchanged for others of the layout's length. No [`Bound`]
+    /// or tape may be alive.
     pub fn values_mut(&mut self) -> &mut Tensor {
         &mut self.values
     }
@@ -179,25 +177,22 @@ impl Params {
         self.half.as_ref()
     }
 
-    /// Puts every parameter on a tape.
-    ///
-    /// # Errors
-    /// Never for a layout made by [`Layout::add`].
-    pub fn bind(&self, tape: &mut Tape) -> Result<Bound> {
+    /// Puts every parameter on a tape. Panics where the values were exchanged for fewer.
+    pub fn bind(&self, tape: &mut Tape) -> Bound {
         let mut bound = Bound {
             compute: Vec::new(),
             master: Vec::new(),
         };
         for s in &self.layout.segments {
-            let view = |flat: &Tensor| flat.slice(s.offset, s.shape.clone());
-            let master = tape.parameter(view(&self.values)?, s.offset);
+            let view = |flat: &Tensor| flat.part(s.offset, s.shape.clone());
+            let master = tape.parameter(view(&self.values), s.offset);
             bound.compute.push(match &self.half {
-                Some(half) => master.with_value(view(half)?),
+                Some(half) => master.with_value(view(half)),
                 None => master.clone(),
             });
             bound.master.push(master);
         }
-        Ok(bound)
+        bound
     }
 }
 

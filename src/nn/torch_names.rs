@@ -66,7 +66,7 @@ mod tests {
     fn params(kind: CellKind, seed: u64) -> Params {
         let mut layout = Layout::default();
         Recurrent::new(&mut layout, kind, ("rnn", "l0"), 3, 5, Style::Torch);
-        Params::new::<f32>(layout, seed).unwrap()
+        Params::new::<f32>(layout, seed)
     }
 
     /// Every cell has torch's four tensors in the file, whichever of them are trained.

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::nn::{Layout, Params};
 use crate::ops::gpu::pointers;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -126,11 +127,8 @@ impl GpuAdam {
     }
 
     /// The loss scale, as the seed of a backward pass.
-    ///
-    /// # Errors
-    /// Never; the signature is that of every view.
-    pub fn scale(&self) -> Result<Tensor> {
-        self.state.slice(SCALE, crate::shape::Shape::default())
+    pub fn scale(&self) -> Tensor {
+        self.state.part(SCALE, Shape::default())
     }
 
     /// Unscales and clips the gradient and updates the parameters and their f16 copy. A gradient

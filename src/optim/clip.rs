@@ -55,3 +55,34 @@ impl Clip {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::init::Init;
+
+    /// Two tensors of norms 3 and 4: norm 5 over both, without rounding.
+    #[test]
+    fn factors_are_exact() {
+        let mut layout = Layout::default();
+        layout.add("a", [2], Init::Zeros);
+        layout.add("b", [1], Init::Zeros);
+        let mut gradient = vec![0.0; layout.len()];
+        gradient[layout.segments()[0].offset + 1] = -3.0;
+        gradient[layout.segments()[1].offset] = 4.0;
+        let measure = |clip: Clip| {
+            let clipping = clip.measure(&layout, &gradient);
+            assert_eq!(clipping.norm, 5.0);
+            clipping.factors
+        };
+        let global = |max, epsilon| measure(Clip::Global { max, epsilon });
+        let per_tensor = |max| measure(Clip::PerTensor { max });
+        assert_eq!(global(2.0, 0.0), [2.0 / 5.0; 2]);
+        assert_eq!(global(2.0, 1e-6), [2.0 / (5.0 + 1e-6); 2]);
+        // A norm that is no larger than the threshold is left as it is, whatever epsilon.
+        assert_eq!(global(5.0, 1e-6), [1.0; 2]);
+        assert_eq!(per_tensor(2.0), [2.0 / 3.0, 2.0 / 4.0]);
+        assert_eq!(per_tensor(3.0), [1.0, 3.0 / 4.0]);
+        assert_eq!(measure(Clip::Off), [1.0; 2]);
+    }
+}

@@ -167,10 +167,7 @@ pub trait Job: Sized {
     fn step_bytes(config: &Self::Config, data: &Self::Data) -> u128;
 
     /// A model with initial values.
-    ///
-    /// # Errors
-    /// For sizes that make no model.
-    fn model(config: &Self::Config, data: &Self::Data) -> Result<Self::Model>;
+    fn model(config: &Self::Config, data: &Self::Data) -> Self::Model;
 
     /// The optimizer's constants, and its clipping.
     fn optimizer(config: &Self::Config) -> (AdamConfig, Clip);
@@ -283,7 +280,7 @@ fn initial<J: Job>(config: &J::Config, data: &J::Data, chosen: &Chosen) -> Resul
     if chosen.gpu.is_none() {
         memory::check(J::step_bytes(config, data), J::MEMORY_SETTINGS)?;
     }
-    J::model(config, data)
+    Ok(J::model(config, data))
 }
 
 /// A model with the weights of a checkpoint, on the device where it will be scored.

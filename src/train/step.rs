@@ -100,7 +100,7 @@ impl<M: Model> Step<M> {
             None => self.place(&Tensor::zeros::<f32>([self.layout().len()]))?,
         };
         let mut tape = Tape::with_flat_gradients(flat);
-        let params = self.model.params().bind(&mut tape)?;
+        let params = self.model.params().bind(&mut tape);
         let loss = self.model.loss(&mut tape, &params, batch, Some(draws))?;
         let (total, penalty) = match &self.optimizer {
             Optimizer::Cpu(_) => (with_l2(&self.model, &mut tape, &params, &loss)?, None),
@@ -127,7 +127,7 @@ impl<M: Model> Step<M> {
     fn update(&mut self, tape: Tape, loss: &Var) -> Result<f64> {
         let seed = match &self.optimizer {
             Optimizer::Cpu(_) => Tensor::scalar(1.0f32),
-            Optimizer::Gpu(_, adam) => adam.scale()?,
+            Optimizer::Gpu(_, adam) => adam.scale(),
         };
         let gradient = tape.backward(loss, seed)?.into_flat()?;
         let params = self.model.params_mut();
@@ -217,7 +217,7 @@ pub fn objective<M: Model>(
 /// If the batch does not fit the model, or the device fails.
 pub fn score<M: Model>(model: &M, batch: &M::Batch) -> Result<Scores> {
     let mut tape = Tape::inference();
-    let params = model.params().bind(&mut tape)?;
+    let params = model.params().bind(&mut tape);
     Scores::of(&model.loss(&mut tape, &params, batch, None)?)
 }
 

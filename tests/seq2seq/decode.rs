@@ -19,7 +19,7 @@ const GREEDY: Search = Search::Greedy;
 const SCORE: f64 = 1e-5;
 
 fn model(kind: ModelKind) -> Seq2Seq {
-    let mut model = Seq2Seq::new::<f32>(kind, SIZES, 21).unwrap();
+    let mut model = Seq2Seq::new::<f32>(kind, SIZES, 21);
     // Larger than at the start of training, so that the outputs differ.
     let values = model.params_mut().values_mut().data_mut::<f32>().unwrap();
     values.iter_mut().for_each(|x| *x *= 2.0);
@@ -43,7 +43,7 @@ fn decoded(model: &Seq2Seq, search: Search, max_length: usize) -> Vec<Hypothesis
 /// Log-probabilities of the tokens of one output, teacher forced, `<EOS>` last if it `ended`.
 fn score(model: &Seq2Seq, source: &[u32], tokens: &[u32], ended: bool) -> f64 {
     let mut tape = Tape::inference();
-    let params = model.params().bind(&mut tape).unwrap();
+    let params = model.params().bind(&mut tape);
     let batch = SourceBatch::new(&[source]).unwrap();
     let source = Source::new(&batch, SIZES.source_vocab, None).unwrap();
     let mut from = model.encode(&mut tape, &params, &source, None).unwrap();

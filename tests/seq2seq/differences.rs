@@ -19,7 +19,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
 fn check(noise: Noise) {
     let batch = batch(&random_pairs(SIZES, 5, 5));
     for_each_kind(|kind| {
-        let mut model = Seq2Seq::new::<f64>(kind, SIZES, 3).unwrap();
+        let mut model = Seq2Seq::new::<f64>(kind, SIZES, 3);
         // Larger than at the start of training: the attention leaves its nearly uniform start.
         let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
         values.iter_mut().for_each(|x| *x *= 2.5);
@@ -86,7 +86,7 @@ fn a_ratio_between_mixes_the_two() {
     let pairs = random_pairs(SIZES, 40, 6);
     let batch = batch(&pairs);
     for_each_kind(|kind| {
-        let model = Seq2Seq::new::<f64>(kind, SIZES, 3).unwrap();
+        let model = Seq2Seq::new::<f64>(kind, SIZES, 3);
         let loss = |teacher: Option<f64>| {
             let dropout = None;
             pass::<f64>(&model, &batch, Noise { dropout, teacher }).loss

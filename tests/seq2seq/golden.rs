@@ -48,7 +48,7 @@ fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
         embedding: size("embedding_dim"),
         hidden: size("hidden_size"),
     };
-    let mut model = Seq2Seq::new::<T>(kind, sizes, 1).unwrap();
+    let mut model = Seq2Seq::new::<T>(kind, sizes, 1);
     let weights = golden[&kind.to_string()]["weights"].as_object().unwrap();
     let layout = model.params().layout().clone();
     assert_eq!(layout.segments().len(), weights.len());
@@ -86,7 +86,7 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
     for_each_kind(|kind| {
         let (want, model) = (&golden[&kind.to_string()], model::<T>(&golden, kind));
         let mut tape = Tape::inference();
-        let params = model.params().bind(&mut tape).unwrap();
+        let params = model.params().bind(&mut tape);
         let inputs = Inputs::new(&batch, model.vocab(), None).unwrap();
         let out = model
             .logits(&mut tape, &params, &inputs, None, None)

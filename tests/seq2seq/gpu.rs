@@ -30,7 +30,7 @@ fn gpu() -> Arc<Gpu> {
 }
 
 fn step(kind: ModelKind, teacher_forcing: f64) -> Step<Seq2Seq> {
-    let model = Seq2Seq::new::<f32>(kind, SIZES, 5).unwrap();
+    let model = Seq2Seq::new::<f32>(kind, SIZES, 5);
     // A large epsilon keeps an update proportional to the gradient's moments, so that it shows the
     // gradient's own error.
     let config = AdamConfig {

@@ -23,7 +23,7 @@ fn each_model_learns_32_pairs_by_heart() {
     let batch = batch(&pairs);
     let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
     for_each_kind(|kind| {
-        let model = Seq2Seq::new::<f32>(kind, SIZES, 1).unwrap();
+        let model = Seq2Seq::new::<f32>(kind, SIZES, 1);
         let adam = Adam::new::<f32>(AdamConfig::torch(5e-3), model.params().layout());
         let clip = Clip::Global {
             max: 5.0,

@@ -56,7 +56,7 @@ struct Noise {
 fn pass<T: Number>(model: &Seq2Seq, batch: &SeqBatch, noise: Noise) -> Pass {
     let flat = Tensor::zeros::<T>([model.params().layout().len()]);
     let mut tape = Tape::with_flat_gradients(flat);
-    let params = model.params().bind(&mut tape).unwrap();
+    let params = model.params().bind(&mut tape);
     let inputs = model.inputs(batch).unwrap();
     let model = model.clone().with_dropout(noise.dropout.unwrap_or(0.0));
     let model = model.with_teacher_forcing(noise.teacher.unwrap_or(1.0));

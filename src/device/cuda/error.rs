@@ -53,7 +53,7 @@ fn is_fault(status: Status) -> bool {
 ///
 /// ECC and NVLink errors, illegal address, timeout, assertion, stack error, illegal instruction,
 /// misaligned address, address space, program counter, launch failure, contained error.
-pub fn is_sticky(status: Status) -> bool {
+fn is_sticky(status: Status) -> bool {
     matches!(status, 214 | 220 | 700 | 702 | 710 | 714..=719 | 721)
 }
 

@@ -40,7 +40,7 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     if order.chosen.gpu.is_none() {
         memory::check(sizes.step_bytes(batch, length), CharLmJob::MEMORY_SETTINGS)?;
     }
-    let model = CharLm::new::<f32>(sizes, config.seed)?;
+    let model = CharLm::new::<f32>(sizes, config.seed);
     let model = model.with_dropout(config.dropout).with_l2(config.l2);
     let (constants, clip) = CharLmJob::optimizer(&config);
     let adam = Adam::new::<f32>(constants, model.params().layout());
@@ -127,7 +127,7 @@ fn on_gpu(
 /// For a configuration that makes no model.
 pub fn generate(order: &BenchOrder) -> Result<BenchResult> {
     let config: CharLmConfig = order.config()?;
-    let model = CharLm::new::<f32>(config.sizes(VOCAB), config.seed)?;
+    let model = CharLm::new::<f32>(config.sizes(VOCAB), config.seed);
     let weights = sample::weights(&model.export()?)?;
     let mut generator = Generator::new(&weights, 1)?;
     let options = SamplingOptions {

@@ -81,10 +81,7 @@ pub type State = Vec<nn::State>;
 
 impl CharLm {
     /// A model with initial values from the seed.
-    ///
-    /// # Errors
-    /// Never for sizes of at least one.
-    pub fn new<T: Stored + Dispatch>(sizes: CharLmSizes, seed: u64) -> Result<Self> {
+    pub fn new<T: Stored + Dispatch>(sizes: CharLmSizes, seed: u64) -> Self {
         let mut layout = Layout::default();
         let style = Style::Keras;
         let (vocab, dim) = (sizes.vocab, sizes.embedding);
@@ -101,15 +98,15 @@ impl CharLm {
         });
         let layers = layers.collect();
         let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab, style);
-        Ok(CharLm {
+        CharLm {
             sizes,
-            params: Params::new::<T>(layout, seed)?,
+            params: Params::new::<T>(layout, seed),
             embedding,
             layers,
             out,
             dropout: 0.0,
             l2: 0.0,
-        })
+        }
     }
 
     /// With dropout in training: the probability of dropping, in [0, 1).

@@ -84,9 +84,9 @@ impl Job for CharLmJob {
         sizes.step_bytes(config.batch_size, config.seq_length)
     }
 
-    fn model(config: &CharLmConfig, data: &CharData) -> Result<CharLm> {
-        let model = CharLm::new::<f32>(config.sizes(data.vocab.len()), config.seed)?;
-        Ok(model.with_dropout(config.dropout).with_l2(config.l2))
+    fn model(config: &CharLmConfig, data: &CharData) -> CharLm {
+        let model = CharLm::new::<f32>(config.sizes(data.vocab.len()), config.seed);
+        model.with_dropout(config.dropout).with_l2(config.l2)
     }
 
     fn optimizer(config: &CharLmConfig) -> (AdamConfig, Clip) {

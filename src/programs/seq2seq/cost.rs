@@ -104,7 +104,7 @@ mod tests {
             attended: 1,
         };
         for kind in ModelKind::ALL {
-            let model = Seq2Seq::new::<f32>(kind, SIZES, 1).unwrap();
+            let model = Seq2Seq::new::<f32>(kind, SIZES, 1);
             let segments = model.params().layout().segments().iter();
             let matrices =
                 segments.filter(|s| s.shape.dims().len() == 2 && !s.name.contains("embedding"));

@@ -93,7 +93,7 @@ fn tell(job: &Seq2SeqJob, checkpoint: &Path) {
 
 /// The model of a checkpoint, where the job's is.
 fn load(job: &Seq2SeqJob, checkpoint: &Path) -> Result<Seq2Seq> {
-    let mut model = Seq2SeqJob::model(&job.config, &job.data)?;
+    let mut model = Seq2SeqJob::model(&job.config, &job.data);
     model.import(&TensorFile::load(&checkpoint.join(MODEL))?)?;
     if let Some((gpu, _)) = job.step.gpu() {
         model.params_mut().to_gpu(gpu, job.step.is_mixed())?;

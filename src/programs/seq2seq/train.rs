@@ -82,11 +82,11 @@ impl Job for Seq2SeqJob {
         cost::step_bytes(config.model, sizes, source, target)
     }
 
-    fn model(config: &Seq2SeqConfig, data: &SeqData) -> Result<Seq2Seq> {
+    fn model(config: &Seq2SeqConfig, data: &SeqData) -> Seq2Seq {
         let sizes = config.sizes(data.source.len(), data.target.len());
-        let model = Seq2Seq::new::<f32>(config.model, sizes, config.seed)?;
+        let model = Seq2Seq::new::<f32>(config.model, sizes, config.seed);
         let model = model.with_dropout(config.dropout);
-        Ok(model.with_teacher_forcing(config.teacher_forcing))
+        model.with_teacher_forcing(config.teacher_forcing)
     }
 
     fn optimizer(config: &Seq2SeqConfig) -> (AdamConfig, Clip) {

@@ -128,7 +128,7 @@ impl Plan {
     }
 
     fn run(self, side: &Side) -> Result<Vec<Output>> {
-        let mut params = Params::new::<f32>(Self::layout(), 6)?;
+        let mut params = Params::new::<f32>(Self::layout(), 6);
         let start = convert(params.values(), DType::F64)?;
         let state = match &side.gpu {
             Some(_) => self.on_gpu(side, &mut params)?,

@@ -61,7 +61,7 @@ impl Plan {
             hidden: 9,
             layers: 2,
         };
-        let model = CharLm::new::<f32>(sizes, 3)?;
+        let model = CharLm::new::<f32>(sizes, 3);
         let mut model = model.with_dropout(0.2).with_l2(1e-2);
         let rounded = side.rounded(model.params().values())?;
         *model.params_mut().values_mut() = convert(&rounded, dtype)?;
@@ -123,7 +123,7 @@ impl Plan {
         let mut figures = Vec::new();
         for n in 0..STEPS {
             let mut tape = Tape::with_flat_gradients(Tensor::zeros::<f64>([layout.len()]));
-            let bound = model.params().bind(&mut tape)?;
+            let bound = model.params().bind(&mut tape);
             let batch = self.batch(n, side)?;
             let draws = Draws::new(SEED, n);
             let total = objective(&model, &mut tape, &bound, &batch, &draws)?;

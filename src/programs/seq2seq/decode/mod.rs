@@ -41,7 +41,7 @@ pub fn decode(
     let batch = SourceBatch::new(&rows)?;
     let source = Source::new(&batch, model.vocab().0, model.gpu())?;
     let mut tape = Tape::inference();
-    let params = model.params().bind(&mut tape)?;
+    let params = model.params().bind(&mut tape);
     let from = model.encode(&mut tape, &params, &source, None)?;
     let mut run = Run {
         model,

@@ -49,25 +49,18 @@ pub struct Seq2Seq {
 
 impl Seq2Seq {
     /// A model with initial values from the seed.
-    ///
-    /// # Errors
-    /// Never for sizes of at least one.
-    pub fn new<T: Stored + Dispatch>(
-        kind: ModelKind,
-        sizes: Seq2SeqSizes,
-        seed: u64,
-    ) -> Result<Self> {
+    pub fn new<T: Stored + Dispatch>(kind: ModelKind, sizes: Seq2SeqSizes, seed: u64) -> Self {
         let mut layout = Layout::default();
         let (encoder, decoder) = Encoder::new(&mut layout, kind, sizes);
-        Ok(Seq2Seq {
+        Seq2Seq {
             kind,
             sizes,
-            params: Params::new::<T>(layout, seed)?,
+            params: Params::new::<T>(layout, seed),
             encoder,
             decoder,
             dropout: 0.0,
             teacher_forcing: 1.0,
-        })
+        }
     }
 
     /// With dropout in training: the probability of dropping an element of an embedding, in [0, 1).

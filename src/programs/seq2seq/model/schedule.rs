@@ -29,7 +29,7 @@ pub(super) fn inputs(
     let mut tape = Tape::inference();
     let width = decoder.width;
     let mask = dropout.map(|d| mask(d, params, batch, width)).transpose()?;
-    let params = params.bind(&mut tape)?;
+    let params = params.bind(&mut tape);
     let mut tokens = batch.tokens.clone();
     let mut from = encoded.clone();
     let packing = &batch.packing;
