@@ -298,11 +298,11 @@ impl<J: Job> Session<J> {
     }
 
     fn nothing_left(&self) -> String {
-        let flag = match self.plan.max_steps {
+        let end = match self.plan.max_steps {
             Some(n) if self.state.step >= n => format!("max-steps {n}"),
             _ => format!("epochs {}", self.plan.epochs),
         };
-        format!("nothing is left to do: the run has reached {flag}; raise it to go on")
+        format!("nothing is left to do: the run has reached {end}; raise it to go on")
     }
 
     /// Mean loss and accuracy of the epoch so far.
