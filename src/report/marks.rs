@@ -27,6 +27,7 @@ impl Stroke {
         matches!(self, Stroke::Dashed | Stroke::Bold)
     }
 
+    /// The class that the style sheet draws it by.
     pub fn class(self) -> &'static str {
         match self {
             Stroke::Thin => "thin",
@@ -127,10 +128,13 @@ impl Mark {
 /// One line of a chart.
 #[derive(Clone, Debug)]
 pub struct Series {
+    /// Its name, as readers see it.
     pub name: String,
+    /// Which of the [`COLOURS`], counted round.
     pub colour: usize,
     /// The shape of its markers; a line without markers is dashed by it.
     pub mark: Mark,
+    /// Its look.
     pub stroke: Stroke,
     /// (x, y) by rising x; a NaN or infinite y is a gap.
     pub points: Vec<(f64, f64)>,
