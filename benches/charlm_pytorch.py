@@ -45,7 +45,7 @@ class Sliced(nn.Module):
         return torch.cat([through(part.contiguous()) for part in x.split(SLICE, dim=1)], dim=1)
 
 
-class CharLstm(nn.Module):
+class CharLm(nn.Module):
     def __init__(self, args, body):
         super().__init__()
         self.embedding = nn.Embedding(args.vocab, args.embedding_dim)
@@ -71,7 +71,7 @@ class Step:
 
     def __init__(self, args, body, device):
         self.cuda = device.type == "cuda"
-        self.model = CharLstm(args, body).to(device).train()
+        self.model = CharLm(args, body).to(device).train()
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.adam = torch.optim.Adam(self.trained, lr=LR, eps=EPS, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.cuda)

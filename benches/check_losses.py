@@ -84,7 +84,7 @@ def make_weights(vocab):
     return weights
 
 
-class CharLstm(torch.nn.Module):
+class CharLm(torch.nn.Module):
     def __init__(self, weights):
         super().__init__()
         vocab = len(weights["out.bias"])
@@ -123,7 +123,7 @@ def train_torch(text, weights, mode, limit, dtype=torch.float32):
     """[(loss, ce)] of each step, before its update."""
     vocabulary = {c: i for i, c in enumerate(sorted(set(text)))}
     source = batches(torch.tensor([vocabulary[c] for c in text]))
-    model = CharLstm(weights).to(dtype)
+    model = CharLm(weights).to(dtype)
     trained = [p for p in model.parameters() if p.requires_grad]
     adam = torch.optim.Adam(trained, lr=LR, betas=(0.9, 0.999), eps=EPS)
     trace = []

@@ -57,11 +57,12 @@
 //! | F6 | [`train`], [`report`] |
 //! | F7 | [`programs`] |
 //! | F8 | [`selftest`] |
-//! | F9 | [`cli`] |
+//! | F9 | `cli` |
 
 #![warn(missing_docs)]
 
 pub mod autograd;
+#[doc(hidden)]
 #[allow(missing_docs)]
 pub mod cli;
 pub mod data;

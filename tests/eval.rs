@@ -2,7 +2,7 @@
 
 use rnnx::eval::bleu::NgramCounts;
 use rnnx::eval::chrf::ChrfCounts;
-use rnnx::eval::scores::TextScores;
+use rnnx::eval::scores::{TextFigures, TextScores};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -115,7 +115,7 @@ fn parses(text: &str) -> bool {
 
 #[test]
 fn the_scores_of_four_pairs() {
-    let mut scores = TextScores::new(parses);
+    let mut scores = TextScores::new(parses, "<UNK>");
     // Exact, and parsed.
     scores.add(5, &tokens("def f ( x )"), &tokens("def f ( x )"));
     // Two of four positions; one token too many, which changes neither; an odd parenthesis.
@@ -124,21 +124,22 @@ fn the_scores_of_four_pairs() {
     scores.add(10, &tokens("p q ("), &tokens("p q"));
     // Nothing.
     scores.add(31, &tokens("z"), &[] as &[String]);
-    assert_eq!(scores.pairs(), 4);
-    assert_eq!(scores.exact_match(), 1.0 / 4.0);
-    assert_eq!(scores.token_accuracy(), 9.0 / 13.0);
-    assert_eq!(scores.parse_rate(), 2.0 / 4.0);
-    assert_eq!(scores.reference_parse_rate(), 3.0 / 4.0);
-    assert_eq!(scores.unk_rate(), 1.0 / 12.0);
-    let counts = scores.ngram_counts();
+    let figures = scores.figures();
+    assert_eq!(figures.pairs, Some(4));
+    assert_eq!(figures.exact_match, 1.0 / 4.0);
+    assert_eq!(figures.token_accuracy, 9.0 / 13.0);
+    assert_eq!(figures.parse_rate, 2.0 / 4.0);
+    assert_eq!(figures.reference_parse_rate, 3.0 / 4.0);
+    assert_eq!(figures.unk_rate, 1.0 / 12.0);
+    let counts = figures.ngram_counts.unwrap();
     assert_eq!(counts.matches, [9, 5, 3, 2]);
     assert_eq!(counts.totals, [12, 9, 6, 4]);
     assert_eq!((counts.hyp_len, counts.ref_len), (12, 13));
     let precisions = 9.0 / 12.0 * 5.0 / 9.0 * 3.0 / 6.0 * 2.0 / 4.0;
     let bleu = (-1.0f64 / 12.0).exp() * f64::powf(precisions, 0.25);
-    assert!((scores.bleu() - bleu).abs() < TOLERANCE);
+    assert!((figures.bleu - bleu).abs() < TOLERANCE);
 
-    let rows = scores.by_length();
+    let rows = figures.by_length;
     let bounds: Vec<_> = rows.iter().map(|r| (r.from, r.to, r.pairs)).collect();
     assert_eq!(bounds, [(1, 5, 1), (6, 10, 2), (31, 35, 1)]);
     assert_eq!((rows[0].bleu, rows[0].bleu_smoothed), (1.0, 1.0));
@@ -152,21 +153,21 @@ fn the_scores_of_four_pairs() {
 
 #[test]
 fn a_predicted_unk_is_wrong_where_the_word_is_unknown() {
-    let mut scores = TextScores::new(parses);
+    let mut scores = TextScores::new(parses, "<UNK>");
     scores.add(1, &["rare", "x"], &["<UNK>", "x"]);
-    assert_eq!((scores.exact_match(), scores.token_accuracy()), (0.0, 0.5));
-    assert_eq!(
-        (scores.ngram_counts().matches[0], scores.unk_rate()),
-        (1, 0.5)
-    );
+    let figures = scores.figures();
+    assert_eq!((figures.exact_match, figures.token_accuracy), (0.0, 0.5));
+    let matches = figures.ngram_counts.unwrap().matches;
+    assert_eq!((matches[0], figures.unk_rate), (1, 0.5));
 }
 
 #[test]
 fn scores_as_json() {
-    let mut scores = TextScores::new(parses);
+    let mut scores = TextScores::new(parses, "<UNK>");
     scores.add(3, &tokens("a b c d e"), &tokens("a b c d x"));
-    let json = scores.to_json();
-    let bleu = scores.bleu();
+    let figures = scores.figures();
+    let json = json!(figures);
+    let bleu = figures.bleu;
     assert!((bleu - 0.2f64.sqrt().sqrt()).abs() < TOLERANCE, "{bleu}");
     assert_eq!(
         json,
@@ -182,7 +183,7 @@ fn scores_as_json() {
             },
             "exact_match": 0.0,
             "token_accuracy": 0.8,
-            "chrf": scores.chrf(),
+            "chrf": figures.chrf,
             "parse_rate": 1.0,
             "reference_parse_rate": 1.0,
             "unk_rate": 0.0,
@@ -190,7 +191,7 @@ fn scores_as_json() {
         })
     );
     // No pair, no prediction: zeros, not NaN, which JSON has not.
-    let none = TextScores::new(parses).to_json();
+    let none = json!(TextScores::new(parses, "<UNK>").figures());
     for key in [
         "bleu",
         "bleu_smoothed",
@@ -204,4 +205,12 @@ fn scores_as_json() {
         assert_eq!(none[key], json!(0.0), "{key}");
     }
     assert_eq!(none["by_length"], json!([]));
+    // A file gives back what was written; what it lacks is NaN or none.
+    assert_eq!(
+        serde_json::from_value::<TextFigures>(json).unwrap(),
+        figures
+    );
+    let part: TextFigures = serde_json::from_value(json!({ "bleu": 0.5, "chrf": null })).unwrap();
+    assert_eq!((part.bleu, part.pairs), (0.5, None));
+    assert!(part.chrf.is_nan() && part.unk_rate.is_nan() && part.by_length.is_empty());
 }

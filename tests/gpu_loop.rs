@@ -5,10 +5,11 @@ use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use rnnx::device::emulated::Emulated;
 use rnnx::error::{Error, Result};
 use rnnx::files::state::LossScaler;
+use rnnx::nn::CellKind;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::charlm::data::CharBatch;
 use rnnx::programs::charlm::feed::TextFeed;
-use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes};
+use rnnx::programs::charlm::model::{CharLm, CharLmSizes};
 use rnnx::tensor::Tensor;
 use rnnx::train::graph::{GpuLoop, SLOTS};
 use rnnx::train::model::Model;
@@ -16,7 +17,8 @@ use rnnx::train::scores::Scores;
 use rnnx::train::step::{Step, score};
 use std::sync::Arc;
 
-const SIZES: CharLstmSizes = CharLstmSizes {
+const SIZES: CharLmSizes = CharLmSizes {
+    cell: CellKind::Lstm,
     vocab: 11,
     embedding: 4,
     hidden: 7,
@@ -32,8 +34,8 @@ fn text() -> Vec<u8> {
         .collect()
 }
 
-fn step_on(gpu: &Arc<Gpu>) -> Step<CharLstm> {
-    let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
+fn step_on(gpu: &Arc<Gpu>) -> Step<CharLm> {
+    let model = CharLm::new::<f32>(SIZES, 3).unwrap();
     let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let model = model.with_dropout(0.3).with_l2(1e-2);
@@ -69,7 +71,7 @@ fn feed(gpu: &Arc<Gpu>) -> GpuLoop<TextFeed> {
 }
 
 /// Three epochs of two steps, by the loop, in bursts of one or two steps.
-fn by_loop(gpu: Arc<Gpu>, burst: usize) -> (Vec<Scores>, Step<CharLstm>, GpuLoop<TextFeed>) {
+fn by_loop(gpu: Arc<Gpu>, burst: usize) -> (Vec<Scores>, Step<CharLm>, GpuLoop<TextFeed>) {
     let mut step = step_on(&gpu);
     let mut feed = feed(&gpu);
     let mut scores = Vec::new();

@@ -5,9 +5,10 @@ use rnnx::device::Gpu;
 use rnnx::device::emulated::Emulated;
 use rnnx::files::state::LossScaler;
 use rnnx::files::tensors::TensorFile;
+use rnnx::nn::CellKind;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::charlm::data::CharBatch;
-use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes};
+use rnnx::programs::charlm::model::{CharLm, CharLmSizes};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
 use rnnx::train::model::{Draws, Model};
@@ -20,7 +21,8 @@ const F32: f64 = 2e-5;
 /// Half precision keeps 11 bits: 5e-4 a rounding, a few of them in a row.
 const F16: f64 = 1e-2;
 
-const SIZES: CharLstmSizes = CharLstmSizes {
+const SIZES: CharLmSizes = CharLmSizes {
+    cell: CellKind::Lstm,
     vocab: 13,
     embedding: 5,
     hidden: 9,
@@ -43,7 +45,7 @@ fn batch(steps: usize, rows: usize) -> CharBatch {
 
 /// Loss, number of hits, and the flat gradient over `scale`.
 fn pass(
-    model: &CharLstm,
+    model: &CharLm,
     batch: &CharBatch,
     gpu: Option<&Arc<Gpu>>,
     scale: f32,
@@ -76,7 +78,7 @@ fn pass(
 }
 
 fn compare(mixed: bool, steps: usize, rows: usize, tolerance: f64) {
-    let model = CharLstm::new::<f32>(SIZES, 3).unwrap().with_dropout(0.2);
+    let model = CharLm::new::<f32>(SIZES, 3).unwrap().with_dropout(0.2);
     let batch = batch(steps, rows);
     let (ce, _, gradient) = pass(&model, &batch, None, 1.0);
     let mut bits: Option<Vec<u32>> = None;
@@ -114,7 +116,7 @@ fn compare(mixed: bool, steps: usize, rows: usize, tolerance: f64) {
 
 /// What a few training steps leave: each step's figures, and the weights.
 fn train(device: Option<(Arc<Gpu>, Option<LossScaler>)>, steps: u64) -> (Vec<Scores>, TensorFile) {
-    let model = CharLstm::new::<f32>(SIZES, 3).unwrap();
+    let model = CharLm::new::<f32>(SIZES, 3).unwrap();
     let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let model = model.with_dropout(0.2).with_l2(1e-2);
@@ -172,7 +174,7 @@ fn an_overflow_skips_the_step_and_halves_the_scale() {
         skipped: 2,
     };
     let gpu = Gpu::new(Emulated::new(0));
-    let before = CharLstm::new::<f32>(SIZES, 3).unwrap().export().unwrap();
+    let before = CharLm::new::<f32>(SIZES, 3).unwrap().export().unwrap();
     let (scores, after) = train(Some((gpu, Some(scaler))), 1);
     let left = scores[0].scaler.unwrap();
     assert!(scores[0].skipped && scores[0].loss.is_finite());

@@ -2,9 +2,10 @@
 //! logits, loss, gradients and clipped Adam steps (`tests/golden/charlm.py`).
 
 use rnnx::autograd::Tape;
+use rnnx::nn::CellKind;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::charlm::data::CharBatch;
-use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes};
+use rnnx::programs::charlm::model::{CharLm, CharLmSizes};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
 use rnnx::train::model::{Draws, Model};
@@ -53,15 +54,16 @@ fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
 }
 
 /// The golden's model: parameter k holds 0.5 * sin(0.7 i + 1.3 k + 0.1) at flat index i.
-fn model<T: Number>(golden: &Value) -> CharLstm {
+fn model<T: Number>(golden: &Value) -> CharLm {
     let size = |key: &str| golden[key].as_u64().unwrap() as usize;
-    let sizes = CharLstmSizes {
+    let sizes = CharLmSizes {
+        cell: CellKind::Lstm,
         vocab: size("V"),
         embedding: size("E"),
         hidden: size("H"),
         layers: 2,
     };
-    let mut model = CharLstm::new::<T>(sizes, 1).unwrap();
+    let mut model = CharLm::new::<T>(sizes, 1).unwrap();
     let layout = model.params().layout().clone();
     let flat = model.params_mut().values_mut().data_mut::<T>().unwrap();
     for (k, s) in layout.segments().iter().enumerate() {
@@ -90,7 +92,7 @@ struct Pass {
     gradient: Tensor,
 }
 
-fn pass<T: Number>(model: &CharLstm, ids: &Tensor, targets: &Tensor, l2: f64, seed: u64) -> Pass {
+fn pass<T: Number>(model: &CharLm, ids: &Tensor, targets: &Tensor, l2: f64, seed: u64) -> Pass {
     let model = model.clone().with_l2(l2);
     let batch = CharBatch {
         ids: ids.clone(),
@@ -110,7 +112,7 @@ fn pass<T: Number>(model: &CharLstm, ids: &Tensor, targets: &Tensor, l2: f64, se
     }
 }
 
-fn segment<T: Number>(model: &CharLstm, flat: &Tensor, name: &str) -> Vec<f64> {
+fn segment<T: Number>(model: &CharLm, flat: &Tensor, name: &str) -> Vec<f64> {
     let layout = model.params().layout();
     let s = layout.segments().iter().find(|s| s.name == name).unwrap();
     let data = &flat.data::<T>().unwrap()[s.offset..][..s.shape.numel()];
@@ -244,8 +246,8 @@ fn five_adam_steps_with_global_clipping_match_pytorch() {
 
 /// Every parameter of the whole model, dropout included. `seq` below the vocabulary takes the
 /// embedding's path, above it the gate table's.
-fn gradient_check(sizes: CharLstmSizes, seq: usize, rows: usize) {
-    let mut model = CharLstm::new::<f64>(sizes, 3).unwrap().with_dropout(0.3);
+fn gradient_check(sizes: CharLmSizes, seq: usize, rows: usize) {
+    let mut model = CharLm::new::<f64>(sizes, 3).unwrap().with_dropout(0.3);
     let mut random = Stream::new(5, Purpose::Sample, 0).reader();
     // Larger weights than at the start of training, so that the gates leave their linear part.
     let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
@@ -295,7 +297,8 @@ fn gradient_check(sizes: CharLstmSizes, seq: usize, rows: usize) {
 
 #[test]
 fn whole_model_gradients_with_the_gate_table() {
-    let sizes = CharLstmSizes {
+    let sizes = CharLmSizes {
+        cell: CellKind::Lstm,
         vocab: 6,
         embedding: 3,
         hidden: 5,
@@ -306,7 +309,8 @@ fn whole_model_gradients_with_the_gate_table() {
 
 #[test]
 fn whole_model_gradients_with_the_embedding() {
-    let sizes = CharLstmSizes {
+    let sizes = CharLmSizes {
+        cell: CellKind::Lstm,
         vocab: 13,
         embedding: 4,
         hidden: 6,
@@ -317,7 +321,8 @@ fn whole_model_gradients_with_the_embedding() {
 
 #[test]
 fn whole_model_gradients_with_three_layers() {
-    let sizes = CharLstmSizes {
+    let sizes = CharLmSizes {
+        cell: CellKind::Lstm,
         vocab: 5,
         embedding: 2,
         hidden: 3,

@@ -4,17 +4,19 @@ use half::f16;
 use rnnx::Result;
 use rnnx::autograd::Tape;
 use rnnx::data::corpus::{Corpus, CorpusSpec};
+use rnnx::nn::CellKind;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::charlm::data::CharBatch;
 use rnnx::programs::charlm::data::CharData;
 use rnnx::programs::charlm::generate::generator::Generator;
 use rnnx::programs::charlm::generate::sample;
-use rnnx::programs::charlm::model::{CharLstm, CharLstmSizes, State};
+use rnnx::programs::charlm::model::{CharLm, CharLmSizes, State};
 use rnnx::tensor::Tensor;
 use rnnx::train::model::Model;
 use rnnx::train::step::{Step, score};
 
-const SIZES: CharLstmSizes = CharLstmSizes {
+const SIZES: CharLmSizes = CharLmSizes {
+    cell: CellKind::Lstm,
     vocab: 31,
     embedding: 12,
     hidden: 40,
@@ -38,8 +40,8 @@ fn ids(steps: usize, batch: usize) -> Vec<u32> {
 }
 
 /// A model whose logits are not all near zero.
-fn model() -> Result<CharLstm> {
-    let mut model = CharLstm::new::<f32>(SIZES, 5)?;
+fn model() -> Result<CharLm> {
+    let mut model = CharLm::new::<f32>(SIZES, 5)?;
     for x in model.params_mut().values_mut().data_mut::<f32>()? {
         // Values that f16 holds exactly, for the engine keeps its weights so.
         *x = f16::from_f32(*x * 2.0).to_f32();
@@ -48,7 +50,7 @@ fn model() -> Result<CharLstm> {
 }
 
 /// Logits `[T * B, V]` of ids `[T, B]`, fed in chunks of `chunk` steps with the state carried.
-fn logits(model: &CharLstm, ids: &[u32], batch: usize, chunk: usize) -> Result<Vec<f32>> {
+fn logits(model: &CharLm, ids: &[u32], batch: usize, chunk: usize) -> Result<Vec<f32>> {
     let mut tape = Tape::inference();
     let params = model.params().bind(&mut tape)?;
     let (mut all, mut state): (Vec<f32>, Option<State>) = (Vec::new(), None);
@@ -106,8 +108,8 @@ fn the_streaming_engine_gives_the_logits_of_the_model() -> Result<()> {
 
 // ---- training ------------------------------------------------------------------------------
 
-fn trainer(sizes: CharLstmSizes, learning_rate: f64, dropout: f64) -> Result<Step<CharLstm>> {
-    let model = CharLstm::new::<f32>(sizes, 1)?;
+fn trainer(sizes: CharLmSizes, learning_rate: f64, dropout: f64) -> Result<Step<CharLm>> {
+    let model = CharLm::new::<f32>(sizes, 1)?;
     let adam = AdamConfig {
         learning_rate,
         beta1: 0.9,
@@ -164,7 +166,8 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
     let data = CharData::new(&corpus, 0.0, length, 1)?;
     let batch = data.train_batch(&[0])?;
 
-    let sizes = CharLstmSizes {
+    let sizes = CharLmSizes {
+        cell: CellKind::Lstm,
         vocab: data.vocab.len(),
         embedding: 16,
         hidden: 64,

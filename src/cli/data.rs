@@ -203,7 +203,7 @@ impl TextStats {
             "characters": self.longest_line.0,
             "line": self.longest_line.1,
         });
-        object["vocabulary"] = self.vocab.to_json()["tokens"].take();
+        object["vocabulary"] = json!(self.vocab.tokens().collect::<Vec<_>>());
         object["counts"] = counts.into();
         object["entropy_nats"] = self.entropy.into();
         object["entropy_bits"] = self.bits().into();

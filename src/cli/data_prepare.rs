@@ -49,25 +49,30 @@ pub struct DataPrepareArgs {
     pub pairs: PairArgs,
 }
 
-/// How many pairs are made and which.
+/// How many pairs are made and which; what is not given is as in [`PrepareOptions::default`].
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Pairs")]
 pub struct PairArgs {
     /// Pairs that train
-    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().train_pairs, value_parser = size, allow_hyphen_values = true)]
-    pub train_pairs: usize,
+    #[arg(long, value_name = "N", help = about("Pairs that train", PrepareOptions::default().train_pairs), value_parser = size, allow_hyphen_values = true)]
+    pub train_pairs: Option<usize>,
     /// Pairs that validate
-    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().valid_pairs, value_parser = size, allow_hyphen_values = true)]
-    pub valid_pairs: usize,
+    #[arg(long, value_name = "N", help = about("Pairs that validate", PrepareOptions::default().valid_pairs), value_parser = size, allow_hyphen_values = true)]
+    pub valid_pairs: Option<usize>,
     /// Pairs that are tested on
-    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().test_pairs, value_parser = size, allow_hyphen_values = true)]
-    pub test_pairs: usize,
+    #[arg(long, value_name = "N", help = about("Pairs that are tested on", PrepareOptions::default().test_pairs), value_parser = size, allow_hyphen_values = true)]
+    pub test_pairs: Option<usize>,
     /// Leave out pairs with more docstring tokens
-    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().max_source, value_parser = size, allow_hyphen_values = true)]
-    pub max_source: usize,
+    #[arg(long, value_name = "N", help = about("Leave out pairs with more docstring tokens", PrepareOptions::default().max_source), value_parser = size, allow_hyphen_values = true)]
+    pub max_source: Option<usize>,
     /// Leave out pairs with more code tokens
-    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().max_target, value_parser = size, allow_hyphen_values = true)]
-    pub max_target: usize,
+    #[arg(long, value_name = "N", help = about("Leave out pairs with more code tokens", PrepareOptions::default().max_target), value_parser = size, allow_hyphen_values = true)]
+    pub max_target: Option<usize>,
+}
+
+/// A flag's help with its default, which clap does not see: whether the flag was given counts.
+fn about(what: &str, default: usize) -> String {
+    format!("{what} [default: {default}]")
 }
 
 /// What a corpus is for.
@@ -87,13 +92,31 @@ fn size(text: &str) -> Result<usize, String> {
 impl PairArgs {
     /// These, dealt to the splits by `seed`.
     pub(super) fn options(&self, seed: u64) -> PrepareOptions {
+        let default = PrepareOptions::default();
         PrepareOptions {
-            train_pairs: self.train_pairs,
-            valid_pairs: self.valid_pairs,
-            test_pairs: self.test_pairs,
-            max_source: self.max_source,
-            max_target: self.max_target,
+            train_pairs: self.train_pairs.unwrap_or(default.train_pairs),
+            valid_pairs: self.valid_pairs.unwrap_or(default.valid_pairs),
+            test_pairs: self.test_pairs.unwrap_or(default.test_pairs),
+            max_source: self.max_source.unwrap_or(default.max_source),
+            max_target: self.max_target.unwrap_or(default.max_target),
             seed,
+        }
+    }
+
+    /// Refuses all of them.
+    fn refuse(&self) -> Result<()> {
+        let flags = [
+            ("--train-pairs", self.train_pairs),
+            ("--valid-pairs", self.valid_pairs),
+            ("--test-pairs", self.test_pairs),
+            ("--max-source", self.max_source),
+            ("--max-target", self.max_target),
+        ];
+        match flags.iter().find(|(_, given)| given.is_some()) {
+            Some((flag, _)) => Err(Error::Usage(format!(
+                "{flag} is about pairs, and --task text makes none: leave one of the two out"
+            ))),
+            None => Ok(()),
         }
     }
 }
@@ -112,12 +135,16 @@ impl DataPrepareArgs {
 /// Runs `rnnx data prepare`.
 ///
 /// # Errors
-/// [`Error::Usage`] where a file would be overwritten; as [`gather`], [`prepare`] and
+/// [`Error::Usage`] where a file would be overwritten and for options of pairs where text is made;
+/// as [`gather`], [`prepare`] and
 /// [`write_jsonl`].
 pub fn run(args: &DataPrepareArgs) -> Result<()> {
     let names: &[&str] = match args.task {
         Task::Pairs => &PAIR_FILES,
-        Task::Text => &[TEXT_FILE],
+        Task::Text => {
+            args.pairs.refuse()?;
+            &[TEXT_FILE]
+        }
     };
     let paths = free_paths(&args.out, names, args.force)?;
     let summary = match args.task {

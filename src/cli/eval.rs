@@ -11,7 +11,7 @@ use super::emit;
 use super::flags::{between, size};
 use super::translate::MAX_BEAM;
 use crate::data::split::Split;
-
+use crate::data::vocab::Vocab;
 use crate::files::run::{RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::programs;
@@ -66,13 +66,11 @@ pub struct EvalArgs {
 /// [`Error::Device`](crate::Error::Device).
 pub fn run(args: &EvalArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
-    let kind = folder.vocab_kind()?;
+    let kind = Vocab::read(&folder)?.kind();
     let program = programs::ALL.iter().find(|p| p.vocab_kind() == kind);
     let program = program.ok_or_else(|| {
-        Error::checkpoint(
-            folder.vocab_path(),
-            format!("unknown kind of vocabulary, {kind:?}"),
-        )
+        let message = format!("no program has a vocabulary of the kind {kind}");
+        Error::checkpoint(folder.vocab_path(), message)
     })?;
     let path = checkpoint.join(STATE);
     let state = TrainState::load(&path)?;

@@ -40,48 +40,61 @@ pub fn given(settings: &Settings, pick: impl Fn(&Key) -> bool, matches: &ArgMatc
 
 /// The flag of a setting; of a switch there are two, for on and off.
 fn flag(key: &'static Key, default: Option<&Value>) -> Vec<Arg> {
-    let (name, mut help) = (key.name, sentence(key.about));
-    let arg = Arg::new(name).long(name).help_heading(key.group);
-    if let Allowed::Switch = key.allowed {
-        let off = format!("no-{name}");
-        let is = |on: bool| match default == Some(&Value::Boolean(on)) {
+    match key.allowed {
+        Allowed::Switch => switch(key, default).into(),
+        _ => vec![valued(key, default)],
+    }
+}
+
+fn switch(key: &'static Key, default: Option<&Value>) -> [Arg; 2] {
+    let (on, off) = (key.name, format!("no-{}", key.name));
+    let arg = |name: &str, other: &str, value: bool, help: &str| {
+        let note = match default == Some(&Value::Boolean(value)) {
             true => "; this is the default",
             false => "",
         };
-        let on_help = format!("{help}{}", is(true));
-        let off_help = format!("Turn --{name} off{}", is(false));
-        let arg = arg.action(ArgAction::SetTrue);
-        let no = arg.clone().id(off.clone()).long(off.clone());
-        return vec![
-            no.help(off_help).overrides_with(name),
-            arg.help(on_help).overrides_with(off),
-        ];
-    }
-    let default = match (key.allowed, default) {
-        (Allowed::EachOf(_), _) => Some(ALL.to_owned()),
-        (_, Some(Value::String(word))) => Some(word.clone()),
-        (_, Some(Value::Array(_)) | None) => None,
-        (_, Some(number)) => Some(number.to_string()),
+        let arg = Arg::new(name.to_owned()).long(name.to_owned());
+        let arg = arg.action(ArgAction::SetTrue).help_heading(key.group);
+        arg.overrides_with(other.to_owned())
+            .help(format!("{help}{note}"))
     };
+    [
+        arg(&off, on, false, &format!("Turn --{on} off")),
+        arg(on, &off, true, &sentence(key.about)),
+    ]
+}
+
+fn valued(key: &'static Key, default: Option<&Value>) -> Arg {
+    use Allowed::{Above, Below, Device, EachOf, Path, Paths, Real, Whole};
+    let mut help = sentence(key.about);
     match key.allowed {
-        Allowed::Device => help += &format!(": {}", key.allowed),
-        Allowed::Paths => help += "; may be given several times",
+        Device => help += &format!(": {}", key.allowed),
+        Paths => help += "; may be given several times",
         _ => {}
     }
-    if let Some(default) = default {
-        help += &format!(" [default: {default}]");
+    match (key.allowed, default) {
+        (EachOf(_), _) => help += &format!(" [default: {ALL}]"),
+        (_, Some(Value::String(word))) => help += &format!(" [default: {word}]"),
+        (_, Some(Value::Array(_)) | None) => {}
+        (_, Some(number)) => help += &format!(" [default: {number}]"),
     }
-    let (action, value_name) = match key.allowed {
-        Allowed::Paths => (ArgAction::Append, "PATH"),
-        Allowed::Path => (ArgAction::Set, "FILE"),
-        Allowed::Whole(..) => (ArgAction::Set, "N"),
-        Allowed::Real(..) | Allowed::Below(..) | Allowed::Above(..) => (ArgAction::Set, "X"),
-        _ => (ArgAction::Set, name.rsplit('-').next().unwrap_or(name)),
+    let last = key.name.rsplit('-').next().unwrap_or(key.name);
+    let (value_name, is_number) = match key.allowed {
+        Whole(..) => ("N".to_owned(), true),
+        Real(..) | Below(..) | Above(..) => ("X".to_owned(), true),
+        Path => ("FILE".to_owned(), false),
+        Paths => ("PATH".to_owned(), false),
+        _ => (last.to_uppercase(), false),
     };
-    let arg = arg.action(action).value_name(value_name.to_uppercase());
-    let arg = arg.value_parser(parser(key.allowed)).help(help);
+    let action = match key.allowed {
+        Paths => ArgAction::Append,
+        _ => ArgAction::Set,
+    };
+    let arg = Arg::new(key.name).long(key.name).help(help).action(action);
+    let arg = arg.help_heading(key.group).value_name(value_name);
     // A number may be below 0; a path that looks like a flag is a slip.
-    vec![arg.allow_hyphen_values(matches!(value_name, "N" | "X"))]
+    arg.value_parser(parser(key.allowed))
+        .allow_hyphen_values(is_number)
 }
 
 /// The same with a capital letter.

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::{GenerateArgs, Oov};
+use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
 use crate::programs::charlm::config::DeviceChoice;
 use crate::programs::charlm::generate::generator::Generator;
+use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
 use crate::programs::charlm::generate::weights::CharLmWeights;
-use crate::programs::charlm::{generate::sample, train as charlm};
 use crate::{Error, Result};
 
 /// Text waits at most about this long before it is shown.
@@ -77,7 +78,7 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
         ));
     }
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
-    let vocab = charlm::read_vocab(&folder)?;
+    let vocab = Vocab::read_chars(&folder)?;
     let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
     let tokens: Vec<char> = vocab.tokens().collect();
     let request = GenerateRequest {

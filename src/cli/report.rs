@@ -7,13 +7,11 @@ use toml::{Table, Value};
 
 use super::args::ReportArgs;
 use super::emit;
+use crate::files::RunFolder;
 use crate::files::atomic::write_atomic;
-use crate::programs::render;
-use crate::report::{Metrics, RunData, read_metrics, read_pairs, read_vocabulary};
+use crate::programs::{self, render};
+use crate::report::{Metrics, RunData, read_metrics};
 use crate::{Error, Result, log};
-
-/// The order in which the models of one training stand on the page.
-const MODELS: [&str; 3] = ["rnn", "lstm", "attention"];
 
 /// Writes the page and prints its path.
 ///
@@ -23,7 +21,7 @@ const MODELS: [&str; 3] = ["rnn", "lstm", "attention"];
 pub fn run(args: &ReportArgs) -> Result<()> {
     let out = match (&args.out, args.runs.first()) {
         (Some(path), _) => path.clone(),
-        (None, Some(run)) => run.join("report.html"),
+        (None, Some(run)) => RunFolder::at(run).report_path(),
         (None, None) => return Err(Error::Usage("name at least one run's folder".into())),
     };
     draw(&args.runs, &out)?;
@@ -35,7 +33,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn write_page(folder: &Path) -> Result<PathBuf> {
-    let page = folder.join("report.html");
+    let page = RunFolder::at(folder).report_path();
     draw(&[folder.to_path_buf()], &page)?;
     Ok(page)
 }
@@ -47,19 +45,15 @@ fn draw(named: &[PathBuf], out: &Path) -> Result<()> {
     }
     let runs = folders.iter().map(|p| read_run(p));
     let mut runs = runs.collect::<Result<Vec<_>>>()?;
-    let first = runs.first().map(RunData::is_seq2seq);
-    if let Some(other) = runs.iter().position(|r| Some(r.is_seq2seq()) != first) {
-        let kind = |i: usize| match runs[i].is_seq2seq() {
-            true => "a seq2seq model",
-            false => "a character LM",
-        };
+    let model = |i: usize| programs::of(&runs[i]).settings().model;
+    if let Some(other) = (1..runs.len()).find(|&i| model(i) != model(0)) {
         return Err(Error::Usage(format!(
             "{} is a run of {}, {} one of {}: a page shows runs of one kind. Draw each kind by \
              itself",
             folders[0].display(),
-            kind(0),
+            model(0),
             folders[other].display(),
-            kind(other)
+            model(other)
         )));
     }
     // Folders of the same name, as a/charlm and b/charlm, are told apart by their paths.
@@ -75,8 +69,10 @@ fn draw(named: &[PathBuf], out: &Path) -> Result<()> {
 /// The run's folder itself, or the runs in a folder that is none, as a training of all three
 /// models leaves it. A run in it that has recorded nothing yet is left out, with a note.
 fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let is_run = |path: &Path| path.join("metrics.jsonl").is_file();
-    if !folder.is_dir() || is_run(folder) || folder.join("config.toml").is_file() {
+    let metrics = |path: &Path| RunFolder::at(path).metrics_path();
+    let is_run = |path: &Path| metrics(path).is_file();
+    let has_config = RunFolder::at(folder).config_path().is_file();
+    if !folder.is_dir() || is_run(folder) || has_config {
         return Ok(vec![folder.to_path_buf()]);
     }
     let mut found = Vec::new();
@@ -86,17 +82,17 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
             found.push(path);
         }
     }
+    let each = programs::ALL.iter().filter_map(|p| p.settings().each());
+    let words: Vec<&str> = each.flat_map(|(_, words)| words.iter().copied()).collect();
     let place = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default();
-        MODELS
-            .iter()
-            .position(|m| name == *m)
-            .unwrap_or(MODELS.len())
+        let place = words.iter().position(|word| name == *word);
+        place.unwrap_or(words.len())
     };
     found.sort_by_cached_key(|path| (place(path), path.clone()));
     let mut started = Vec::new();
     for path in &found {
-        if is_started(&read_metrics(&path.join("metrics.jsonl"))?) {
+        if is_started(&read_metrics(&metrics(path))?) {
             started.push(path.clone());
         } else {
             log::line(&format!(
@@ -128,20 +124,19 @@ fn read_run(folder: &Path) -> Result<RunData> {
             "{shown}: no such run: give the folder that --out of a training command named"
         )));
     }
-    let config = read_config(&folder.join("config.toml"))?;
+    let files = RunFolder::at(folder);
+    let config = read_config(&files.config_path())?;
     let mut run = RunData {
         config,
         ..RunData::default()
     };
-    let path = folder.join("metrics.jsonl");
+    let program = programs::of(&run);
+    let path = files.metrics_path();
     if !path.is_file() {
-        let command = match run.is_seq2seq() {
-            true => "train-seq2seq",
-            false => "train-charlm",
-        };
         return Err(Error::Data(format!(
             "{shown}: no metrics.jsonl: this is not a run's folder, or its training has not \
-             started. Train first: rnnx {command} --out {shown}"
+             started. Train first: rnnx train-{} --out {shown}",
+            program.kind()
         )));
     }
     let metrics = read_metrics(&path)?;
@@ -154,22 +149,12 @@ fn read_run(folder: &Path) -> Result<RunData> {
     let name = folder.canonicalize().ok();
     let name = name.as_deref().and_then(Path::file_name);
     run.name = name.map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());
-    run.samples = read_samples(&folder.join("samples"))?;
-    if run.is_seq2seq() {
-        let (pairs, vocabulary) = (folder.join("samples/test.jsonl"), folder.join("vocab.json"));
-        if pairs.is_file() {
-            run.pairs = read_pairs(&pairs)?;
-        }
-        if vocabulary.is_file() {
-            run.vocabulary = read_vocabulary(&vocabulary)?;
-        }
-    }
-    Ok(RunData {
-        steps: metrics.steps,
-        epochs: metrics.epochs,
-        test: metrics.test,
-        ..run
-    })
+    run.samples = read_samples(&files.samples_path())?;
+    run.steps = metrics.steps;
+    run.epochs = metrics.epochs;
+    (run.test, run.overtaken) = (metrics.test, metrics.overtaken);
+    program.read(&files, &mut run)?;
+    Ok(run)
 }
 
 /// The keys of a run's configuration, in the file's order; none where there is no such file.

@@ -251,6 +251,12 @@ impl Train {
         ));
     }
 
+    /// A run's figures, as a comparison has them.
+    fn result(&self, ended: &Ended) -> Value {
+        let test = ended.test.as_ref();
+        test.map_or(Value::Null, |test| self.program.result(test))
+    }
+
     // ---- one run -------------------------------------------------------------------------------
 
     fn one(&self, out: PathBuf, only: Table) -> Result<()> {
@@ -280,7 +286,7 @@ impl Train {
             log::line(&format!("run: {}{page}\n{next}", out.display()));
         }
         match self.json {
-            true => emit(&format!("{:#}\n", ended.figures)),
+            true => emit(&format!("{:#}\n", self.result(&ended))),
             false => emit(&self.program.show(&[ended], args.quiet)?),
         }
     }
@@ -303,7 +309,7 @@ impl Train {
             self.tell(&ended);
             runs.push(ended);
         }
-        let figures: Value = runs.iter().map(|run| run.figures.clone()).collect();
+        let figures: Value = runs.iter().map(|run| self.result(run)).collect();
         let path = out.join(COMPARISON);
         write_atomic(&path, |w| writeln!(w, "{figures:#}"))?;
         let page = report::write_page(out)?;

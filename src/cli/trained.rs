@@ -1,11 +1,11 @@
 //! A trained seq2seq model, from its run's folder.
 
+use crate::data::vocab::Vocab;
 use crate::data::words::WordVocab;
 use crate::device::Gpu;
 use crate::files::run::{MODEL, RunFolder};
 use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::Seq2Seq;
-use crate::programs::seq2seq::train::read_vocab;
 use crate::train::config_file;
 use crate::train::model::Model;
 use crate::train::start::load_weights;
@@ -34,7 +34,7 @@ impl Trained {
     /// are of other weights.
     pub fn open(path: &Path) -> Result<Self> {
         let (folder, checkpoint) = RunFolder::find(path)?;
-        let (source, target) = read_vocab(&folder)?;
+        let (source, target) = Vocab::read_words(&folder)?;
         let config: Seq2SeqConfig = config_file::read(&folder.config_path())?;
         let path = checkpoint.join(MODEL);
         let weights = load_weights(&path)?;

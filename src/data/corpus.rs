@@ -1,7 +1,7 @@
 //! The training text: the embedded corpus, or files and folders of the user's.
 //!
 //! The embedded corpus is CPython's standard library in Python; `data/README.md` tells its origin
-//! and licence. build.rs packs it as one raw deflate stream (RFC 1951). Inflated, all numbers u32
+//! and licence. build.rs compresses it into one raw deflate stream (RFC 1951). Inflated, all numbers u32
 //! little-endian: the number of entries, then for each entry, sorted bytewise by path, the length
 //! of its path, the path (UTF-8, `/` between folders), the length of its content, the content.
 //! `PSF-LICENSE` is one of the entries and no part of the text.

@@ -13,17 +13,17 @@ use super::python;
 use crate::files::atomic::write_atomic;
 use crate::{Error, Result};
 
-/// A longer line is refused: a small packed file can hold one that fills the memory.
+/// A longer line is refused: a small compressed file can hold one that fills the memory.
 const MAX_LINE: u64 = 64 << 20;
 
-/// Reads the pairs of a file, packed by gzip or not.
+/// Reads the pairs of a file, compressed by gzip or not.
 ///
 /// Fields besides `docstring` and `code` are ignored, blank lines are passed over. CodeSearchNet's
 /// code still holds the docstring: it is taken out where it can be found.
 ///
 /// # Errors
 /// [`Error::Data`] that names the file, and the line where it has one: the file cannot be read or
-/// unpacked, a line is no JSON or not UTF-8, a field is missing, no string or holds no token; the
+/// decompressed, a line is no JSON or not UTF-8, a field is missing, no string or holds no token; the
 /// file holds no pairs.
 pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
     let name = path.display();
@@ -38,8 +38,8 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
         .fill_buf()
         .map_err(unreadable)?
         .starts_with(b"\x1f\x8b");
-    let packed = magic || has_gz_name(path);
-    let mut reader: Box<dyn BufRead> = match packed {
+    let compressed = magic || has_gz_name(path);
+    let mut reader: Box<dyn BufRead> = match compressed {
         true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
         false => Box::new(file),
     };
@@ -47,7 +47,7 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
     for number in 1u64.. {
         line.clear();
         let bytes = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
-        let bytes = bytes.map_err(|e| match packed {
+        let bytes = bytes.map_err(|e| match compressed {
             true => Error::Data(format!(
                 "{name}:{number}: the gzip data is cut off or damaged ({e}); fetch or write the \
                  file again"
@@ -120,7 +120,7 @@ fn parse_line(line: &[u8]) -> Result<Option<Pair>, String> {
     }))
 }
 
-/// Writes pairs so that [`read_jsonl`] reads the same; packed by gzip where the name ends in
+/// Writes pairs so that [`read_jsonl`] reads the same; compressed by gzip where the name ends in
 /// `.gz`. The same pairs give the same bytes.
 ///
 /// # Errors
@@ -136,9 +136,9 @@ pub fn write_jsonl(path: &Path, pairs: &[Pair]) -> Result<()> {
     write_atomic(path, |out| match has_gz_name(path) {
         true => {
             // No time and no name in the header.
-            let mut packer = GzBuilder::new().write(out, Compression::default());
-            lines(&mut packer)?;
-            packer.finish().map(|_| ())
+            let mut gzip = GzBuilder::new().write(out, Compression::default());
+            lines(&mut gzip)?;
+            gzip.finish().map(|_| ())
         }
         false => lines(out),
     })

@@ -1,10 +1,104 @@
-//! The character vocabulary: which character has which id.
+//! Vocabularies: `vocab.json`, and which character has which id.
 
-use std::path::Path;
+use serde::{Deserialize, Serialize};
 
-use serde_json::{Value, json};
-
+use super::words::WordVocab;
+use crate::files::RunFolder;
 use crate::{Error, Result};
+
+/// The vocabularies of a run as `vocab.json` has them: tokens in index order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Vocab {
+    /// Of a character LM.
+    Char {
+        /// The characters, a string each.
+        tokens: Vec<String>,
+    },
+    /// Of a seq2seq model.
+    Words {
+        /// The tokens of docstrings, the special ones first.
+        source: Vec<String>,
+        /// The tokens of code, the special ones first.
+        target: Vec<String>,
+    },
+}
+
+impl Vocab {
+    /// Reads a run's `vocab.json`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is missing or no vocabulary; [`Error::Io`].
+    pub fn read(folder: &RunFolder) -> Result<Self> {
+        serde_json::from_str(&folder.read_vocab()?).map_err(|e| {
+            let message = format!("not a vocabulary of rnnx ({e}): damaged?");
+            Error::checkpoint(folder.vocab_path(), message)
+        })
+    }
+
+    /// What the file calls its kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Vocab::Char { .. } => "char",
+            Vocab::Words { .. } => "words",
+        }
+    }
+
+    /// The content of `vocab.json`.
+    pub fn to_text(&self) -> String {
+        format!("{:#}\n", serde_json::json!(self))
+    }
+
+    /// The vocabulary of a run of a character LM.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] as [`Vocab::read`], for a run of another kind, and for wrong tokens.
+    pub fn read_chars(folder: &RunFolder) -> Result<CharVocab> {
+        let fail = |message: String| Error::checkpoint(folder.vocab_path(), message);
+        match Self::read(folder)? {
+            Vocab::Char { tokens } => {
+                let chars = tokens.iter().enumerate().map(|(id, token)| {
+                    let mut chars = token.chars();
+                    match (chars.next(), chars.next()) {
+                        (Some(c), None) => Ok(c),
+                        _ => Err(fail(format!("token {id} is {token:?}, not one character"))),
+                    }
+                });
+                CharVocab::from_tokens(chars.collect::<Result<Vec<_>>>()?)
+                    .map_err(|e| fail(e.to_string()))
+            }
+            Vocab::Words { .. } => Err(fail(
+                "this run is of a seq2seq model (vocabulary `words`), but the command needs a \
+                 character LM (vocabulary `char`): give another run, of train-charlm"
+                    .into(),
+            )),
+        }
+    }
+
+    /// The vocabularies of a run of a seq2seq model, source first.
+    ///
+    /// # Errors
+    /// As [`Vocab::read_chars`].
+    pub fn read_words(folder: &RunFolder) -> Result<(WordVocab, WordVocab)> {
+        let fail = |message: String| Error::checkpoint(folder.vocab_path(), message);
+        let side = |name: &str, tokens| {
+            WordVocab::from_list(tokens)
+                .map_err(|what| fail(format!("the vocabulary \"{name}\": {what}")))
+        };
+        match Self::read(folder)? {
+            Vocab::Words { source, target } => {
+                Ok((side("source", source)?, side("target", target)?))
+            }
+            Vocab::Char { .. } => Err(fail(
+                "this run is of a character LM (vocabulary `char`), but the command needs a \
+                 seq2seq model (vocabulary `words`): give another run, of train-seq2seq"
+                    .into(),
+            )),
+        }
+    }
+}
+
+// ---- characters ----------------------------------------------------------------------------
 
 /// Marks a byte that has no id. No vocabulary of ASCII characters has an id this large.
 const NONE: u8 = u8::MAX;
@@ -83,6 +177,13 @@ impl CharVocab {
         self.tokens.iter().map(|&b| char::from(b))
     }
 
+    /// As `vocab.json` has it.
+    pub fn to_file(&self) -> Vocab {
+        Vocab::Char {
+            tokens: self.tokens().map(String::from).collect(),
+        }
+    }
+
     /// The character of an id. Panics where `id` is not below [`Self::len`].
     pub fn decode(&self, id: u8) -> char {
         char::from(self.tokens[usize::from(id)])
@@ -104,41 +205,5 @@ impl CharVocab {
                 self.len()
             ))),
         }
-    }
-
-    /// The content of `vocab.json`: `{"kind":"char","tokens":[...]}` in index order.
-    pub fn to_json(&self) -> Value {
-        let tokens: Vec<String> = self.tokens().map(String::from).collect();
-        json!({ "kind": "char", "tokens": tokens })
-    }
-
-    /// Reads what [`Self::to_json`] wrote; `path` is the file that errors name.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] for a vocabulary of words, of another kind, or with wrong tokens.
-    pub fn from_json(value: &Value, path: &Path) -> Result<Self> {
-        let fail = |message: String| Error::checkpoint(path, message);
-        match value.get("kind").and_then(Value::as_str) {
-            Some("char") => {}
-            Some("words") => {
-                return Err(fail(
-                    "a vocabulary of words belongs to a seq2seq run; a character LM needs one of \
-                     kind \"char\": name a run of train-charlm"
-                        .into(),
-                ));
-            }
-            Some(kind) => return Err(fail(format!("unknown kind of vocabulary, {kind:?}"))),
-            None => return Err(fail("no \"kind\": this is not a vocabulary".into())),
-        }
-        let tokens = value.get("tokens").and_then(Value::as_array);
-        let tokens = tokens.ok_or_else(|| fail("\"tokens\" is not a list".into()))?;
-        let chars = tokens.iter().enumerate().map(|(id, token)| {
-            let mut chars = token.as_str().unwrap_or_default().chars();
-            match (chars.next(), chars.next()) {
-                (Some(c), None) => Ok(c),
-                _ => Err(fail(format!("token {id} is {token}, not one character"))),
-            }
-        });
-        Self::from_tokens(chars.collect::<Result<Vec<char>>>()?).map_err(|e| fail(e.to_string()))
     }
 }

@@ -18,7 +18,7 @@ const MAX_WHEEL: u64 = 1 << 30;
 ///
 /// # Errors
 /// [`Error::Data`] that names the archive, and the member where there is one: it is missing, no
-/// zip archive, damaged, packed in a way other than deflate, or of an absurd size.
+/// zip archive, damaged, compressed in a way other than deflate, or of an absurd size.
 pub fn python_files(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let archive = path.display();
     let file = File::open(path).map_err(|e| {

@@ -1,9 +1,6 @@
 //! Vocabularies of words, one for docstrings and one for code.
 
 use std::collections::HashMap;
-use std::path::Path;
-
-use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
@@ -52,13 +49,12 @@ impl WordVocab {
         }
         let mut words: Vec<&str> = counts.into_keys().collect();
         words.sort_unstable();
-        Self::from_list(SPECIALS.iter().chain(&words).map(|&word| word.to_owned()))
-            .map_err(Error::Data)
+        let tokens = SPECIALS.iter().chain(&words);
+        Self::from_list(tokens.map(|&word| word.to_owned()).collect()).map_err(Error::Data)
     }
 
     /// A vocabulary of these tokens in index order, or what is wrong with them.
-    fn from_list(tokens: impl Iterator<Item = String>) -> Result<Self, String> {
-        let tokens: Vec<String> = tokens.collect();
+    pub(super) fn from_list(tokens: Vec<String>) -> Result<Self, String> {
         if tokens.len() < SPECIALS.len() || tokens[..SPECIALS.len()] != SPECIALS {
             return Err(format!("it does not start with {}", SPECIALS.join(" ")));
         }
@@ -90,6 +86,11 @@ impl WordVocab {
         self.tokens.len()
     }
 
+    /// The tokens in index order.
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
     /// The token of an id. Panics where `id` is not below [`Self::len`].
     pub fn token(&self, id: u32) -> &str {
         &self.tokens[id as usize]
@@ -104,40 +105,4 @@ impl WordVocab {
     pub fn encode<'a>(&self, tokens: impl IntoIterator<Item = &'a str>) -> Vec<u32> {
         tokens.into_iter().map(|token| self.id(token)).collect()
     }
-}
-
-/// The content of `vocab.json`: `{"kind":"words","source":[...],"target":[...]}` in index order.
-pub fn words_to_json(source: &WordVocab, target: &WordVocab) -> Value {
-    json!({ "kind": "words", "source": source.tokens, "target": target.tokens })
-}
-
-/// Reads what [`words_to_json`] wrote, source first; `path` is the file that errors name.
-///
-/// # Errors
-/// [`Error::Checkpoint`] for a vocabulary of characters, of another kind, or with wrong tokens.
-pub fn words_from_json(value: &Value, path: &Path) -> Result<(WordVocab, WordVocab)> {
-    let fail = |message: String| Error::checkpoint(path, message);
-    match value.get("kind").and_then(Value::as_str) {
-        Some("words") => {}
-        Some("char") => {
-            return Err(fail(
-                "a vocabulary of characters belongs to a character LM run; a seq2seq model needs \
-                 one of kind \"words\": name a run of train-seq2seq"
-                    .into(),
-            ));
-        }
-        Some(kind) => return Err(fail(format!("unknown kind of vocabulary, {kind:?}"))),
-        None => return Err(fail("no \"kind\": this is not a vocabulary".into())),
-    }
-    let side = |name: &str| {
-        let tokens = value.get(name).and_then(Value::as_array);
-        let tokens = tokens.ok_or_else(|| fail(format!("\"{name}\" is not a list")))?;
-        let tokens = tokens.iter().enumerate().map(|(id, token)| {
-            let text = token.as_str().map(str::to_owned);
-            text.ok_or_else(|| fail(format!("\"{name}\": token {id} is {token}, not a string")))
-        });
-        WordVocab::from_list(tokens.collect::<Result<Vec<_>>>()?.into_iter())
-            .map_err(|what| fail(format!("the vocabulary \"{name}\": {what}")))
-    };
-    Ok((side("source")?, side("target")?))
 }

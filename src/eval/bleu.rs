@@ -8,13 +8,15 @@
 
 use std::ops::AddAssign;
 
+use serde::{Deserialize, Serialize};
+
 use super::{clipped_matches, is_space, ngrams};
 
 /// The longest n-grams that count.
 pub const ORDER: usize = 4;
 
 /// What BLEU is computed from. Counts of parts of a corpus add up to those of the whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NgramCounts {
     /// N-grams of the hypotheses that their reference has, clipped to how often it has them; order
     /// 1 to 4.
@@ -22,8 +24,10 @@ pub struct NgramCounts {
     /// N-grams of the hypotheses, order 1 to 4.
     pub totals: [u64; ORDER],
     /// Tokens of the hypotheses.
+    #[serde(rename = "hypothesis_length")]
     pub hyp_len: u64,
     /// Tokens of the references.
+    #[serde(rename = "reference_length")]
     pub ref_len: u64,
 }
 
@@ -71,8 +75,8 @@ impl NgramCounts {
         self.brevity_penalty() * (logs / ORDER as f64).exp()
     }
 
-    /// Only asked for with matches: `hyp_len` is then not 0.
-    fn brevity_penalty(&self) -> f64 {
+    /// BP of the formula; 0 for hypotheses without a token where the references have some.
+    pub fn brevity_penalty(&self) -> f64 {
         if self.hyp_len >= self.ref_len {
             return 1.0;
         }

@@ -10,6 +10,8 @@ pub mod scores;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use serde::{Deserialize, Deserializer};
+
 /// How many n-grams of `hypothesis` are in `reference`, each counted at most as often as it is
 /// there: the clipped matches of BLEU and chrF.
 fn clipped_matches<T: Eq + Hash>(reference: &[T], hypothesis: &[T], n: usize) -> u64 {
@@ -41,4 +43,14 @@ fn is_space(c: char) -> bool {
 /// `x / n`, and 0 where nothing was counted.
 fn share(x: u64, n: u64) -> f64 {
     if n == 0 { 0.0 } else { x as f64 / n as f64 }
+}
+
+/// Reads a number, or `null`, which stands in JSON for one that is not finite, as NaN.
+pub(crate) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// What a number is read as that a file does not have.
+pub(crate) fn nan() -> f64 {
+    f64::NAN
 }

@@ -1,16 +1,14 @@
-//! All figures of predicted texts: what `rnnx eval` prints for a seq2seq model beside its loss.
+//! All figures of predicted texts: what a seq2seq model is scored by beside its loss.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::bleu::NgramCounts;
 use super::chrf::ChrfCounts;
-use super::share;
-use crate::data::words::{SPECIALS, UNK};
+use super::{nan, number, share};
 
-/// Docstring lengths that make one row of [`TextScores::by_length`].
+/// Docstring lengths that make one row of [`TextFigures::by_length`].
 const BUCKET: usize = 5;
 
 /// Scores of predictions, counted pair by pair.
@@ -22,6 +20,8 @@ const BUCKET: usize = 5;
 pub struct TextScores {
     /// Whether a text parses as Python.
     parses: fn(&str) -> bool,
+    /// The token that stands for every unknown one.
+    unknown: &'static str,
     pairs: u64,
     exact: u64,
     parsed: u64,
@@ -35,8 +35,48 @@ pub struct TextScores {
     buckets: BTreeMap<usize, (u64, NgramCounts)>,
 }
 
+/// The figures of predictions, under the names and in the order that files have. A file may lack
+/// one, or hold `null` for one that is not finite: it is read as NaN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TextFigures {
+    /// Pairs counted.
+    pub pairs: Option<u64>,
+    /// Corpus BLEU-4 in [0, 1], unsmoothed.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub bleu: f64,
+    /// Corpus BLEU-4 in [0, 1], exponentially smoothed.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub bleu_smoothed: f64,
+    /// What BLEU is computed from.
+    pub ngram_counts: Option<NgramCounts>,
+    /// Share of predictions that are their reference, token for token.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub exact_match: f64,
+    /// Positions at which prediction and reference have the same token, as a share of all reference
+    /// tokens. What a prediction has beyond its reference's end neither helps nor harms.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub token_accuracy: f64,
+    /// Corpus chrF in [0, 1].
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub chrf: f64,
+    /// Share of predictions that parse.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub parse_rate: f64,
+    /// Share of references that parse, their tokens joined by spaces as a prediction's are: without
+    /// their line ends, and cut. A model that writes them all has this as its `parse_rate`.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub reference_parse_rate: f64,
+    /// Share of predicted tokens that are `<UNK>`.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub unk_rate: f64,
+    /// BLEU by docstring length, 1 to 5 tokens, 6 to 10 and so on; lengths that no pair has are
+    /// left out.
+    #[serde(default)]
+    pub by_length: Vec<LengthScore>,
+}
+
 /// BLEU of the pairs whose docstrings have `from` to `to` tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LengthScore {
     /// Fewest tokens of a docstring.
     pub from: usize,
@@ -45,16 +85,20 @@ pub struct LengthScore {
     /// Pairs, at least one.
     pub pairs: u64,
     /// BLEU-4 in [0, 1], unsmoothed.
+    #[serde(deserialize_with = "number")]
     pub bleu: f64,
     /// BLEU-4 in [0, 1], exponentially smoothed.
+    #[serde(deserialize_with = "number")]
     pub bleu_smoothed: f64,
 }
 
 impl TextScores {
-    /// No pair yet. `parses` says whether a text, tokens joined by spaces, is Python.
-    pub fn new(parses: fn(&str) -> bool) -> Self {
+    /// No pair yet. `parses` says whether a text, tokens joined by spaces, is Python; `unknown` is
+    /// the token that stands for every unknown one.
+    pub fn new(parses: fn(&str) -> bool, unknown: &'static str) -> Self {
         TextScores {
             parses,
+            unknown,
             pairs: 0,
             exact: 0,
             parsed: 0,
@@ -81,7 +125,7 @@ impl TextScores {
         let exact = right == reference.len() && right == prediction.len();
         let unknown = prediction
             .iter()
-            .filter(|t| t.as_ref() == SPECIALS[UNK as usize])
+            .filter(|t| t.as_ref() == self.unknown)
             .count();
         let parses = |tokens: &[&str]| u64::from((self.parses)(&tokens.join(" ")));
         let words: Vec<&str> = prediction.iter().map(AsRef::as_ref).collect();
@@ -102,96 +146,32 @@ impl TextScores {
         counts.add(reference, prediction);
     }
 
-    /// Pairs counted.
-    pub fn pairs(&self) -> u64 {
-        self.pairs
-    }
-
-    /// What BLEU is computed from.
-    pub fn ngram_counts(&self) -> NgramCounts {
-        let mut all = NgramCounts::default();
-        for (_, counts) in self.buckets.values() {
-            all += *counts;
+    /// All figures; of no pair they are zeros.
+    pub fn figures(&self) -> TextFigures {
+        let mut counts = NgramCounts::default();
+        for (_, part) in self.buckets.values() {
+            counts += *part;
         }
-        all
-    }
-
-    /// Corpus BLEU-4 in [0, 1], unsmoothed.
-    pub fn bleu(&self) -> f64 {
-        self.ngram_counts().bleu()
-    }
-
-    /// Corpus BLEU-4 in [0, 1], exponentially smoothed.
-    pub fn bleu_smoothed(&self) -> f64 {
-        self.ngram_counts().bleu_smoothed()
-    }
-
-    /// Share of predictions that are their reference, token for token.
-    pub fn exact_match(&self) -> f64 {
-        share(self.exact, self.pairs)
-    }
-
-    /// Positions at which prediction and reference have the same token, as a share of all reference
-    /// tokens. What a prediction has beyond its reference's end neither helps nor harms.
-    pub fn token_accuracy(&self) -> f64 {
-        share(self.right_tokens, self.reference_tokens)
-    }
-
-    /// Corpus chrF in [0, 1].
-    pub fn chrf(&self) -> f64 {
-        self.chrf.chrf()
-    }
-
-    /// Share of predictions that parse.
-    pub fn parse_rate(&self) -> f64 {
-        share(self.parsed, self.pairs)
-    }
-
-    /// Share of references that parse, their tokens joined by spaces as a prediction's are: without
-    /// their line ends, and cut. A model that writes them all has this [`Self::parse_rate`].
-    pub fn reference_parse_rate(&self) -> f64 {
-        share(self.parsed_references, self.pairs)
-    }
-
-    /// Share of predicted tokens that are `<UNK>`.
-    pub fn unk_rate(&self) -> f64 {
-        share(self.unknown_tokens, self.predicted_tokens)
-    }
-
-    /// BLEU by docstring length, 1 to 5 tokens, 6 to 10 and so on; lengths that no pair has are
-    /// left out.
-    pub fn by_length(&self) -> Vec<LengthScore> {
         let rows = self.buckets.iter();
-        rows.map(|(bucket, (pairs, counts))| LengthScore {
+        let rows = rows.map(|(bucket, (pairs, counts))| LengthScore {
             from: bucket * BUCKET + 1,
             to: (bucket + 1) * BUCKET,
             pairs: *pairs,
             bleu: counts.bleu(),
             bleu_smoothed: counts.bleu_smoothed(),
-        })
-        .collect()
-    }
-
-    /// All figures under the names that `rnnx eval --json` prints.
-    pub fn to_json(&self) -> Value {
-        let counts = self.ngram_counts();
-        json!({
-            "pairs": self.pairs,
-            "bleu": counts.bleu(),
-            "bleu_smoothed": counts.bleu_smoothed(),
-            "ngram_counts": {
-                "matches": counts.matches,
-                "totals": counts.totals,
-                "hypothesis_length": counts.hyp_len,
-                "reference_length": counts.ref_len,
-            },
-            "exact_match": self.exact_match(),
-            "token_accuracy": self.token_accuracy(),
-            "chrf": self.chrf(),
-            "parse_rate": self.parse_rate(),
-            "reference_parse_rate": self.reference_parse_rate(),
-            "unk_rate": self.unk_rate(),
-            "by_length": self.by_length(),
-        })
+        });
+        TextFigures {
+            pairs: Some(self.pairs),
+            bleu: counts.bleu(),
+            bleu_smoothed: counts.bleu_smoothed(),
+            ngram_counts: Some(counts),
+            exact_match: share(self.exact, self.pairs),
+            token_accuracy: share(self.right_tokens, self.reference_tokens),
+            chrf: self.chrf.chrf(),
+            parse_rate: share(self.parsed, self.pairs),
+            reference_parse_rate: share(self.parsed_references, self.pairs),
+            unk_rate: share(self.unknown_tokens, self.predicted_tokens),
+            by_length: rows.collect(),
+        }
     }
 }

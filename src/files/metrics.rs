@@ -4,26 +4,35 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::atomic::write_atomic;
 use crate::error::{Error, Result};
-use crate::log;
+use crate::eval::scores::TextFigures;
+use crate::eval::{nan, number};
 
 /// One line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
     /// After an optimizer step.
     Step(StepEvent),
     /// After an epoch and its validation.
     Epoch(EpochEvent),
-    /// Any other event, for example `test`, as it stands.
-    Other(Map<String, Value>),
+    /// After training.
+    Test(Box<TestEvent>),
+    /// An event of another kind, which only stays in its file.
+    #[serde(skip)]
+    Other {
+        /// The step that it names.
+        step: Option<u64>,
+    },
 }
 
 /// The figures of one optimizer step. JSON has no NaN: a value that is not finite is written as
-/// `null` and read as NaN.
+/// `null`; one that is `null` or missing is read as NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StepEvent {
     /// Optimizer steps done, this one included.
@@ -31,81 +40,100 @@ pub struct StepEvent {
     /// The epoch it belongs to, from 1.
     pub epoch: u64,
     /// Loss in nats a token, regularisation included.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub loss: f64,
     /// Cross-entropy in nats a token.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub ce: f64,
     /// Share of tokens predicted right, 0 to 1.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub accuracy: f64,
     /// Norm of the gradient before clipping.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub grad_norm: f64,
     /// Learning rate.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub lr: f64,
     /// The dynamic loss scale; none in f32.
     pub loss_scale: Option<f64>,
     /// Tokens trained a second.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub tokens_per_s: f64,
 }
 
-/// The figures of one epoch.
+/// The figures of one epoch, as in [`StepEvent`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EpochEvent {
     /// The epoch that ended, from 1.
     pub epoch: u64,
-    /// Optimizer steps done at its end.
-    pub step: u64,
+    /// Optimizer steps done at its end; none in a file that does not say.
+    pub step: Option<u64>,
     /// Mean training loss in nats a token.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub train_loss: f64,
     /// Mean training accuracy, 0 to 1.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub train_accuracy: f64,
     /// Validation loss in nats a token; none without validation data.
     pub valid_loss: Option<f64>,
     /// Validation accuracy, 0 to 1.
     pub valid_accuracy: Option<f64>,
     /// Time of the epoch.
-    #[serde(deserialize_with = "number")]
+    #[serde(default = "nan", deserialize_with = "number")]
     pub seconds: f64,
 }
 
-/// A number, or `null` for one that was not finite.
-fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
-}
-
-/// How an event that rnnx knows stands in a line: the fields of the struct, and its kind.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Tagged<'a> {
-    Step(&'a StepEvent),
-    Epoch(&'a EpochEvent),
+/// The figures of a trained model on the test pairs. A value is none where the file does not say
+/// it, a loss also where there was no epoch or no pair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestEvent {
+    /// Optimizer steps behind the tested weights.
+    pub step: Option<u64>,
+    /// Epochs behind the tested weights.
+    pub epoch: Option<u64>,
+    /// Epochs that the run has trained.
+    pub epochs: Option<u64>,
+    /// Which model.
+    pub model: Option<String>,
+    /// Seed of the run.
+    pub seed: Option<u64>,
+    /// Hypotheses kept in decoding; 1 is greedy.
+    pub beam: Option<u64>,
+    /// Trained numbers of the model.
+    pub parameters: Option<u64>,
+    /// Mean training loss of the last epoch, nats a token.
+    pub train_loss: Option<f64>,
+    /// Validation loss of the last epoch, nats a token.
+    pub valid_loss: Option<f64>,
+    /// The lowest validation loss of all epochs, nats a token.
+    pub best_valid_loss: Option<f64>,
+    /// Loss on the test pairs, teacher forced, nats a token.
+    pub loss: Option<f64>,
+    /// Share of tokens predicted right, teacher forced, 0 to 1.
+    pub accuracy: Option<f64>,
+    /// Scores of the outputs.
+    #[serde(flatten)]
+    pub scores: TextFigures,
+    /// Seconds that decoding the test pairs took.
+    pub decode_seconds: Option<f64>,
+    /// Seconds that training took.
+    pub train_seconds: Option<f64>,
 }
 
 impl Event {
-    /// The line without its line end.
-    ///
-    /// f64 values are printed with as many digits as give back the same bits.
-    fn to_line(&self) -> serde_json::Result<String> {
-        match self {
-            Event::Step(step) => serde_json::to_string(&Tagged::Step(step)),
-            Event::Epoch(epoch) => serde_json::to_string(&Tagged::Epoch(epoch)),
-            Event::Other(map) => serde_json::to_string(map),
-        }
-    }
-
-    /// Reads one line.
-    fn from_line(line: &[u8]) -> serde_json::Result<Self> {
-        let map: Map<String, Value> = serde_json::from_slice(line)?;
-        match map.get("event").and_then(Value::as_str) {
-            Some("step") => Ok(Event::Step(serde_json::from_value(Value::Object(map))?)),
-            Some("epoch") => Ok(Event::Epoch(serde_json::from_value(Value::Object(map))?)),
-            _ => Ok(Event::Other(map)),
+    /// Reads one line, or says what is wrong with it.
+    fn from_line(line: &[u8]) -> Result<Self, String> {
+        let record: Map<String, Value> =
+            serde_json::from_slice(line).map_err(|e| format!("not a JSON object ({e})"))?;
+        let kind = record.get("event").and_then(Value::as_str);
+        let kind = kind.ok_or("not an event: it names no kind")?.to_owned();
+        match kind.as_str() {
+            "step" => fields(&kind, record).map(Event::Step),
+            "epoch" => fields(&kind, record).map(Event::Epoch),
+            "test" => fields(&kind, record).map(Event::Test),
+            _ => Ok(Event::Other {
+                step: record.get("step").and_then(Value::as_u64),
+            }),
         }
     }
 
@@ -115,13 +143,16 @@ impl Event {
             Event::Step(event) => event.step <= step,
             Event::Epoch(event) => event.epoch <= epochs_done,
             // A test, or an event without a step, closes a run: a resumed run writes it anew.
-            Event::Other(map) if map.get("event").is_some_and(|e| e == "test") => false,
-            Event::Other(map) => map
-                .get("step")
-                .and_then(Value::as_u64)
-                .is_some_and(|at| at <= step),
+            Event::Test(_) => false,
+            Event::Other { step: at } => at.is_some_and(|at| at <= step),
         }
     }
+}
+
+/// The fields of an event of this kind.
+fn fields<T: DeserializeOwned>(kind: &str, record: Map<String, Value>) -> Result<T, String> {
+    let event = serde_json::from_value(Value::Object(record));
+    event.map_err(|e| format!("not a {kind} event ({e})"))
 }
 
 // ---- writing -------------------------------------------------------------------------------
@@ -165,9 +196,9 @@ impl MetricsWriter {
     /// # Errors
     /// [`Error::Io`] that names the file, which then still ends with a whole line.
     pub fn write(&mut self, event: &Event) -> Result<()> {
-        let line = event
-            .to_line()
-            .map_err(|e| Error::io("write", &self.path)(e.into()))?;
+        // f64 values are printed with as many digits as give back the same bits.
+        let line =
+            serde_json::to_string(event).map_err(|e| Error::io("write", &self.path)(e.into()))?;
         self.write_line(line)
     }
 
@@ -190,14 +221,29 @@ impl MetricsWriter {
 
 // ---- reading -------------------------------------------------------------------------------
 
-/// Reads the events. A broken last line, which a crash left, is dropped with a note on stderr.
+/// Reads the events. A last line without its end is left out: it is being written, or a crash left
+/// it.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] with the line number for a broken line elsewhere; [`Error::Io`].
+/// [`Error::Data`] with the line's number for one that is no event; [`Error::Io`].
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let lines = parse(path, &bytes)?;
     Ok(lines.into_iter().map(|(_, event)| event).collect())
+}
+
+/// The last test event and its line as it stands; none where there is none, and no file.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_test(path: &Path) -> Result<Option<(String, TestEvent)>> {
+    let bytes = read_if_any(path)?;
+    let tests = parse(path, &bytes)?.into_iter().rev();
+    let mut tests = tests.filter_map(|(line, event)| match event {
+        Event::Test(test) => Some((String::from_utf8_lossy(line).into_owned(), *test)),
+        _ => None,
+    });
+    Ok(tests.next())
 }
 
 /// Cuts the file back to what a run had written when it stood at `step` with `epochs_done` epochs
@@ -207,10 +253,7 @@ pub fn read(path: &Path) -> Result<Vec<Event>> {
 /// # Errors
 /// As [`read`]; the file is replaced atomically.
 pub fn truncate_after(path: &Path, step: u64, epochs_done: u64) -> Result<()> {
-    let bytes = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(Error::io("read", path))?,
-    };
+    let bytes = read_if_any(path)?;
     // The lines are kept as they stand: not one digit changes.
     let kept = parse(path, &bytes)?
         .into_iter()
@@ -224,30 +267,28 @@ pub fn truncate_after(path: &Path, step: u64, epochs_done: u64) -> Result<()> {
     write_atomic(path, |w| w.write_all(&kept))
 }
 
-/// Each line with its event; blank lines are skipped.
+fn read_if_any(path: &Path) -> Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(Error::io("read", path)),
+    }
+}
+
+/// Each whole line with its event; blank lines are skipped.
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Event)>> {
-    let lines: Vec<(usize, &[u8])> = bytes
-        .split(|&b| b == b'\n')
-        .enumerate()
-        .filter(|(_, line)| !line.trim_ascii().is_empty())
-        .collect();
-    let mut events = Vec::with_capacity(lines.len());
-    for (i, &(number, line)) in lines.iter().enumerate() {
-        match Event::from_line(line) {
-            Ok(event) => events.push((line, event)),
-            Err(_) if i + 1 == lines.len() => log::line(&format!(
-                "note: {}: line {} is incomplete and is left out",
-                path.display(),
-                number + 1
-            )),
-            Err(error) => {
-                let message = format!(
-                    "line {} is not a valid event ({error}): mend or delete the line",
-                    number + 1
-                );
-                return Err(Error::checkpoint(path, message));
-            }
+    let whole = bytes.iter().rposition(|&b| b == b'\n').unwrap_or(0);
+    let mut events = Vec::new();
+    for (i, line) in bytes[..whole].split(|&b| b == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
         }
+        let event = Event::from_line(line).map_err(|why| {
+            let (path, number) = (path.display(), i + 1);
+            Error::Data(format!(
+                "{path}:{number}: {why}. Mend or delete this line to go on with the rest"
+            ))
+        })?;
+        events.push((line, event));
     }
     Ok(events)
 }

@@ -12,7 +12,7 @@ pub mod state;
 pub mod tensors;
 
 pub use header::{Dtype, Header, TensorInfo};
-pub use metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
+pub use metrics::{EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};
 pub use run::RunFolder;
 pub use state::{Best, Direction, EpochSums, LossScaler, TrainState};
 pub use tensors::{HostTensor, TensorFile};

@@ -1,7 +1,7 @@
 //! A run's folder: its configuration, vocabulary, metrics and checkpoints.
 //!
 //! ```text
-//! RUN/ config.toml  vocab.json  metrics.jsonl  report.html  samples/
+//! RUN/ config.toml  vocab.json  metrics.jsonl  report.html  samples/  samples/test.jsonl
 //!      checkpoints/step-N/ model.safetensors  optimizer.safetensors  state.json
 //!      best -> checkpoints/step-N   last -> checkpoints/step-N
 //! ```
@@ -9,8 +9,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
 
 use super::atomic::{
     clean_leftovers, is_temp_name, read_link, remove_any, remove_folder, replace_link,
@@ -28,6 +26,10 @@ pub const OPTIMIZER: &str = "optimizer.safetensors";
 pub const STATE: &str = "state.json";
 
 const CONFIG: &str = "config.toml";
+const VOCAB: &str = "vocab.json";
+const METRICS: &str = "metrics.jsonl";
+const REPORT: &str = "report.html";
+const SAMPLES: &str = "samples";
 const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 const LAST: &str = "last";
@@ -37,10 +39,10 @@ const OWN_FILES: [&str; 8] = [
     BEST,
     LAST,
     CHECKPOINTS,
-    "samples",
-    "report.html",
-    "metrics.jsonl",
-    "vocab.json",
+    SAMPLES,
+    REPORT,
+    METRICS,
+    VOCAB,
     CONFIG,
 ];
 
@@ -53,6 +55,13 @@ pub struct RunFolder {
 impl RunFolder {
     // ---- opening ---------------------------------------------------------------------------
 
+    /// Names a folder, whatever it holds, for the paths of its files.
+    pub fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+        }
+    }
+
     /// Makes the folder of a new run; an empty one that exists will do.
     ///
     /// With `force` an existing run gives way: rnnx's own files in it are deleted, others stay.
@@ -62,19 +71,14 @@ impl RunFolder {
     /// [`Error::Io`].
     pub fn create(path: &Path, force: bool) -> Result<Self> {
         Self::check_new(path, force)?;
-        let run = Self {
-            path: path.to_path_buf(),
-        };
-        if !is_in_use(path)? {
-            fs::create_dir_all(path).map_err(Error::io("create", path))?;
-            return Ok(run);
+        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        if is_in_use(path)? {
+            clean_leftovers(path)?;
+            for own in OWN_FILES.map(|name| path.join(name)) {
+                remove_any(&own).map_err(Error::io("remove", &own))?;
+            }
         }
-        clean_leftovers(path)?;
-        for name in OWN_FILES {
-            let own = path.join(name);
-            remove_any(&own).map_err(Error::io("remove", &own))?;
-        }
-        Ok(run)
+        Ok(Self::at(path))
     }
 
     /// Checks that [`RunFolder::create`] may make or replace the folder, and changes nothing.
@@ -112,9 +116,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Checkpoint`] when there is no such folder or it is no run.
     pub fn open(path: &Path) -> Result<Self> {
-        let run = Self {
-            path: path.to_path_buf(),
-        };
+        let run = Self::at(path);
         if !path.exists() {
             return Err(Error::checkpoint(
                 path,
@@ -176,7 +178,7 @@ impl RunFolder {
             .filter(|run| run.join(CONFIG).is_file())
             .ok_or_else(|| {
                 let message = format!(
-                    "is a checkpoint outside of its run: RUN/{CONFIG} and RUN/vocab.json are \
+                    "is a checkpoint outside of its run: RUN/{CONFIG} and RUN/{VOCAB} are \
                      needed two folders above it"
                 );
                 Error::checkpoint(path, message)
@@ -198,17 +200,28 @@ impl RunFolder {
 
     /// `vocab.json`.
     pub fn vocab_path(&self) -> PathBuf {
-        self.path.join("vocab.json")
+        self.path.join(VOCAB)
     }
 
     /// `metrics.jsonl`.
     pub fn metrics_path(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        self.path.join(METRICS)
     }
 
     /// `samples/`, the folder of texts generated during training; it may not exist yet.
     pub fn samples_path(&self) -> PathBuf {
-        self.path.join("samples")
+        self.path.join(SAMPLES)
+    }
+
+    /// `samples/test.jsonl`: the test pairs and what the model made of them, where it has been
+    /// tested on any.
+    pub fn predictions_path(&self) -> PathBuf {
+        self.samples_path().join("test.jsonl")
+    }
+
+    /// `report.html`.
+    pub fn report_path(&self) -> PathBuf {
+        self.path.join(REPORT)
     }
 
     /// Writes `config.toml`. It makes the folder a run, so it is the first file to be written.
@@ -227,49 +240,21 @@ impl RunFolder {
         write_atomic(&self.vocab_path(), |w| w.write_all(text.as_bytes()))
     }
 
-    /// The text of `vocab.json`, which must be of the kind `char` or `words`.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] when it is missing, damaged or of another kind; [`Error::Io`].
-    pub fn read_vocab(&self, kind: &str) -> Result<String> {
-        let (found, text) = self.vocab()?;
-        if found == kind {
-            return Ok(text);
-        }
-        let name = |kind: &str| match kind {
-            "char" => "a character LM (vocabulary `char`)".to_string(),
-            "words" => "a seq2seq model (vocabulary `words`)".to_string(),
-            other => format!("a model with the vocabulary `{other}`"),
-        };
-        let message = format!(
-            "this run is of {}, but the command needs {}: give another run",
-            name(&found),
-            name(kind)
-        );
-        Err(Error::checkpoint(self.vocab_path(), message))
-    }
-
-    /// The kind of `vocab.json`: `char` of a character LM, `words` of a seq2seq model.
+    /// The text of `vocab.json`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when it is missing or damaged; [`Error::Io`].
-    pub fn vocab_kind(&self) -> Result<String> {
-        Ok(self.vocab()?.0)
-    }
-
-    /// Kind and text of `vocab.json`.
-    fn vocab(&self) -> Result<(String, String)> {
-        #[derive(Deserialize)]
-        struct Kind {
-            kind: String,
-        }
+    pub fn read_vocab(&self) -> Result<String> {
         let path = self.vocab_path();
-        let text = read_text(&path)?;
-        let found: Kind = serde_json::from_str(&text).map_err(|e| {
-            let message = format!("is not a vocabulary of rnnx ({e}): damaged?");
-            Error::checkpoint(&path, message)
-        })?;
-        Ok((found.kind, text))
+        fs::read_to_string(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::checkpoint(path, "is missing: the run is incomplete, train it again")
+            }
+            io::ErrorKind::InvalidData => {
+                Error::checkpoint(path, "is damaged: it is not UTF-8 text")
+            }
+            _ => Error::io("read", path)(error),
+        })
     }
 
     // ---- checkpoints -----------------------------------------------------------------------
@@ -316,9 +301,7 @@ impl RunFolder {
         if target.is_dir() {
             return Ok(Some(target));
         }
-        let mut steps = self.steps()?;
-        steps.sort_unstable();
-        let there = match steps.as_slice() {
+        let there = match self.steps()?.as_slice() {
             [] => "there is no checkpoint left".to_string(),
             steps => {
                 let names: Vec<String> = steps.iter().map(|s| format!("step-{s}")).collect();
@@ -388,13 +371,13 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The steps of all checkpoints, in no order.
+    /// The steps of all checkpoints, by rising step.
     fn steps(&self) -> Result<Vec<u64>> {
-        let names = names(&self.path.join(CHECKPOINTS))?;
-        let steps = names
-            .iter()
-            .filter_map(|name| name.strip_prefix("step-")?.parse().ok());
-        Ok(steps.collect())
+        let names = names(&self.path.join(CHECKPOINTS))?.into_iter();
+        let steps = names.filter_map(|name| name.strip_prefix("step-")?.parse().ok());
+        let mut steps: Vec<u64> = steps.collect();
+        steps.sort_unstable();
+        Ok(steps)
     }
 }
 
@@ -413,15 +396,4 @@ fn names(folder: &Path) -> Result<Vec<String>> {
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<_>>()
         .map_err(Error::io("read", folder))
-}
-
-/// The text of a file that every run has.
-fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            Error::checkpoint(path, "is missing: the run is incomplete, train it again")
-        }
-        io::ErrorKind::InvalidData => Error::checkpoint(path, "is damaged: it is not UTF-8 text"),
-        _ => Error::io("read", path)(error),
-    })
 }

@@ -292,3 +292,64 @@ impl Recurrent {
         ops::recurrent(tape, self.kind, input, hidden, state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Params;
+
+    /// A gate table, which long sequences take, and an embedding give the same numbers.
+    #[test]
+    fn ids_by_a_table_or_an_embedding() {
+        for kind in CellKind::ALL {
+            let mut layout = Layout::default();
+            let embedding = Embedding::new(&mut layout, "embedding", 6, 4, Style::Torch);
+            let name = ("rnn", "l0");
+            let layer = Recurrent::new(&mut layout, kind, name, 4, 5, Style::Torch);
+            let params = Params::new::<f64>(layout, 1).unwrap();
+            let ids = Tensor::from_slice(&[0u32, 5, 2, 2, 1, 4, 3, 0], [4, 2]).unwrap();
+            let mut tape = Tape::inference();
+            let params = params.bind(&mut tape).unwrap();
+            let table = layer.forward_ids(&mut tape, &params, &embedding, &ids, None);
+            let x = embedding.forward(&mut tape, &params, &ids).unwrap();
+            let dense = layer.forward(&mut tape, &params, &x, None);
+            let [table, dense] = [table, dense].map(|out| out.unwrap().y.into_value());
+            assert_eq!(table.dims(), [4, 2, 5]);
+            let pairs = table
+                .data::<f64>()
+                .unwrap()
+                .iter()
+                .zip(dense.data::<f64>().unwrap());
+            for (a, b) in pairs {
+                // The order of the sums.
+                assert!((a - b).abs() < 1e-14, "{kind}: {a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn initial_values_of_a_gru() {
+        let drawn = |style| {
+            let mut layout = Layout::default();
+            Recurrent::new(&mut layout, CellKind::Gru, ("gru", "l0"), 3, 16, style);
+            let params = Params::new::<f64>(layout, 1).unwrap();
+            let values = params.values().data::<f64>().unwrap();
+            let segments = params.layout().segments().iter();
+            let of = segments.map(|s| values[s.offset..][..s.shape.numel()].to_vec());
+            of.collect::<Vec<_>>()
+        };
+        let largest = |v: &[f64]| v.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let [w_ih, w_hh, b_ih, b_hh] = &drawn(Style::Keras)[..] else {
+            panic!("four parameters");
+        };
+        assert!(largest(w_ih) <= (6.0f64 / (48.0 + 3.0)).sqrt());
+        let column = w_hh.iter().step_by(16).map(|x| x * x).sum::<f64>();
+        assert!((column - 1.0).abs() < 1e-12, "orthonormal: {column}");
+        assert!(b_ih.iter().chain(b_hh).all(|&b| b == 0.0));
+        for (k, values) in drawn(Style::Torch).iter().enumerate() {
+            // 48 draws and more: the largest is above 0.8 of the limit but for a chance of 2e-5.
+            let largest = largest(values) * 4.0;
+            assert!((0.8..=1.0).contains(&largest), "parameter {k}: {largest}");
+        }
+    }
+}

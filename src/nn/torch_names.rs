@@ -57,3 +57,53 @@ pub fn import(params: &mut Params, file: &TensorFile) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{CellKind, Recurrent, Style};
+
+    fn params(kind: CellKind, seed: u64) -> Params {
+        let mut layout = Layout::default();
+        Recurrent::new(&mut layout, kind, ("rnn", "l0"), 3, 5, Style::Torch);
+        Params::new::<f32>(layout, seed).unwrap()
+    }
+
+    /// Every cell has torch's four tensors in the file, whichever of them are trained.
+    #[test]
+    fn every_cell_goes_out_and_comes_back() {
+        for kind in CellKind::ALL {
+            let (from, mut to) = (params(kind, 1), params(kind, 2));
+            let file = export(&from).unwrap();
+            let names: Vec<&String> = file.tensors.keys().collect();
+            let torch = ["bias_hh", "bias_ih", "weight_hh", "weight_ih"];
+            assert_eq!(names, torch.map(|name| format!("rnn.{name}_l0")).each_ref());
+            let rows = kind.gates() * 5;
+            let shapes = file.tensors.values().map(|t| t.shape.clone());
+            let torch = [vec![rows], vec![rows], vec![rows, 5], vec![rows, 3]];
+            assert!(shapes.eq(torch), "{kind}");
+            import(&mut to, &file).unwrap();
+            let values = [&from, &to].map(|p| p.values().data::<f32>().unwrap().to_vec());
+            assert_eq!(values[0], values[1], "{kind}");
+        }
+    }
+
+    /// A second bias is added to the first where it is not trained, and kept where it is.
+    #[test]
+    fn a_second_bias() {
+        for kind in CellKind::ALL {
+            let mut file = export(&params(kind, 1)).unwrap();
+            let second = file.tensors.get_mut("rnn.bias_hh_l0").unwrap();
+            second.data.fill(0.25);
+            let mut params = params(kind, 2);
+            import(&mut params, &file).unwrap();
+            let back = export(&params).unwrap();
+            let first = |file: &TensorFile| file.tensors["rnn.bias_ih_l0"].data.clone();
+            let added = if kind.has_b_hh() { 0.0 } else { 0.25 };
+            let want: Vec<f32> = first(&file).iter().map(|b| b + added).collect();
+            assert_eq!(first(&back), want, "{kind}");
+            let kept = back.tensors["rnn.bias_hh_l0"].data.iter();
+            assert!(kept.eq(&vec![0.25 - added; want.len()]), "{kind}");
+        }
+    }
+}

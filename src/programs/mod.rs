@@ -11,11 +11,15 @@ pub use program::{Ended, Program, Trainer};
 /// Every program.
 pub static ALL: [&dyn Program; 2] = [&charlm::CharLmProgram, &seq2seq::Seq2SeqProgram];
 
+/// The program that a run is of; one that does not say its kind is of the first.
+pub fn of(run: &RunData) -> &'static dyn Program {
+    let named = ALL
+        .into_iter()
+        .find(|p| run.setting("kind") == Some(p.kind()));
+    named.unwrap_or(ALL[0])
+}
+
 /// Draws the runs, all of one kind, on one HTML page that needs nothing but itself.
 pub fn render(runs: &[RunData]) -> String {
-    if runs.iter().any(RunData::is_seq2seq) {
-        seq2seq::Seq2SeqProgram.page(runs)
-    } else {
-        charlm::CharLmProgram.page(runs)
-    }
+    runs.first().map_or(ALL[0], of).page(runs)
 }

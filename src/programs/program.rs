@@ -7,6 +7,7 @@ use toml::Table;
 
 use super::orders::{Bench, EvalOrder, Evaluated};
 use crate::Result;
+use crate::files::{RunFolder, TestEvent};
 use crate::report::RunData;
 use crate::train::job::Request;
 use crate::train::session::Summary;
@@ -44,6 +45,19 @@ pub trait Program: Sync {
     /// If a run cannot be read.
     fn show(&self, runs: &[Ended], quiet: bool) -> Result<String>;
 
+    /// What a comparison has of a run's test; null where there is no test.
+    fn result(&self, _test: &TestEvent) -> Value {
+        Value::Null
+    }
+
+    /// Reads what of a run's folder its page alone shows.
+    ///
+    /// # Errors
+    /// If a file is damaged or cannot be read.
+    fn read(&self, _folder: &RunFolder, _run: &mut RunData) -> Result<()> {
+        Ok(())
+    }
+
     /// Draws its runs on one HTML page that needs nothing but itself.
     fn page(&self, runs: &[RunData]) -> String;
 
@@ -71,8 +85,8 @@ pub struct Ended {
     pub out: PathBuf,
     /// How its training ended.
     pub summary: Summary,
-    /// Its figures on test data, as a comparison has them; null where there are none.
-    pub figures: Value,
+    /// Its figures on test data, where there are such.
+    pub test: Option<TestEvent>,
 }
 
 /// A request with the typed configuration.

@@ -1,111 +1,110 @@
-//! Which curves the page shows.
+//! Which curves the pages show.
 
 use super::marks::{Mark, Series, Stroke};
+use super::run::RunData;
 use super::svg::Chart;
 use super::text::Unit;
-use super::{EpochPoint, RunData, StepPoint};
+use crate::files::{EpochEvent, StepEvent};
 
-/// Cross-entropy of steps and epochs, in nats and bits.
-pub fn loss_chart(runs: &[RunData]) -> Chart {
-    let step = |s: &StepPoint| if s.ce.is_finite() { s.ce } else { s.loss };
-    Chart {
-        title: "Loss: cross-entropy of the next character".into(),
-        y_label: "nats per character",
-        unit: Unit::Plain,
-        right: Some(("bits per character", std::f64::consts::LN_2)),
-        ..curves(runs, step, |e| e.train_loss, |e| e.valid_loss)
-    }
+/// A figure over the course of training, and where the records have it.
+pub struct Curve {
+    /// The chart's title.
+    pub title: &'static str,
+    /// Name of the left axis.
+    pub y_label: &'static str,
+    /// How its numbers are written.
+    pub unit: Unit,
+    /// Name of a second axis at the right, and what its numbers are multiplied by to give the
+    /// left one's.
+    pub right: Option<(&'static str, f64)>,
+    /// Whether steps are drawn beside epochs; else only those of a run that has no epoch yet.
+    pub steps: bool,
+    /// Of a step.
+    pub step: fn(&StepEvent) -> f64,
+    /// Of the training in an epoch.
+    pub train: fn(&EpochEvent) -> f64,
+    /// Of the validation after an epoch.
+    pub valid: fn(&EpochEvent) -> Option<f64>,
 }
 
-/// Accuracy of steps and epochs.
-pub fn accuracy_chart(runs: &[RunData]) -> Chart {
-    Chart {
-        title: "Accuracy: share of characters predicted right".into(),
-        y_label: "accuracy",
-        unit: Unit::Percent,
-        right: None,
-        ..curves(
-            runs,
-            |s| s.accuracy,
-            |e| e.train_accuracy,
-            |e| e.valid_accuracy,
-        )
-    }
+/// Cross-entropy of a step; its loss where the record lacks that.
+pub fn cross_entropy(s: &StepEvent) -> f64 {
+    if s.ce.is_finite() { s.ce } else { s.loss }
 }
 
-/// Step, training and validation lines of every run. One run takes a colour for each split,
-/// several take one each.
-fn curves(
-    runs: &[RunData],
-    step: impl Fn(&StepPoint) -> f64,
-    train: impl Fn(&EpochPoint) -> f64,
-    valid: impl Fn(&EpochPoint) -> f64,
-) -> Chart {
-    let by_epoch = counts_epochs(runs);
+/// Step, training and validation lines of every run, over steps where steps are drawn, else over
+/// epochs. One run takes a colour for each split, several take one each.
+pub fn curves(runs: &[RunData], curve: &Curve) -> Chart {
+    let steps_of = |run: &RunData| curve.steps || run.epochs.is_empty();
+    let by_epoch =
+        runs.iter().any(is_unplaced) || !runs.iter().any(|r| steps_of(r) && !r.steps.is_empty());
+    let alone = runs.len() == 1;
     let mut series = Vec::new();
     for (i, run) in runs.iter().enumerate() {
-        let alone = runs.len() == 1;
-        let name = |text: &str| {
-            if alone {
-                text.to_owned()
-            } else {
-                format!("{}, {text}", run.name)
-            }
-        };
-        let place = |y: &dyn Fn(&EpochPoint) -> f64| {
+        let place = |y: &dyn Fn(&EpochEvent) -> f64| {
             let points = run.epochs.iter().map(|e| (epoch_x(run, e, by_epoch), y(e)));
             points.collect::<Vec<_>>()
         };
-        let line = |text, colour, stroke, points, label| Series {
-            name: name(text),
+        let line = |text: &str, colour, stroke, points, label| Series {
+            name: match alone {
+                true => text.to_owned(),
+                false => format!("{}, {text}", run.label()),
+            },
             colour,
-            mark: Mark::Circle,
+            mark: Mark::of(i),
             stroke,
             points,
             label,
         };
-        let steps = run.steps.iter().filter(|_| !by_epoch);
-        let steps = steps.map(|s| (s.step as f64, step(s))).collect();
-        let (train, valid) = (place(&train), place(&valid));
-        let other = if alone { 1 } else { i };
-        let end = if alone {
-            "validation".to_owned()
-        } else {
-            run.name.clone()
+        if steps_of(run) && !by_epoch {
+            let steps = run.steps.iter();
+            let steps = steps.map(|s| (s.step as f64, (curve.step)(s))).collect();
+            series.push(line("training step", i, Stroke::Thin, steps, None));
+        }
+        let (train, valid) = (
+            place(&curve.train),
+            place(&|e| (curve.valid)(e).unwrap_or(f64::NAN)),
+        );
+        let (other, end) = match alone {
+            true => (1, "validation".to_owned()),
+            false => (i, run.label()),
         };
-        series.push(line("training step", i, Stroke::Thin, steps, None));
+        let label = alone.then(|| "training".into());
         series.push(line(
             "training, epoch mean",
             i,
             Stroke::Dashed,
             train,
-            alone.then(|| "training".into()),
+            label,
         ));
         series.push(line("validation", other, Stroke::Bold, valid, Some(end)));
     }
-    // Thin lines first: the others lie over them.
-    series.sort_by_key(|s| s.stroke != Stroke::Thin);
+    // What matters most lies over the rest.
+    series.sort_by_key(|s| match s.stroke {
+        Stroke::Thin | Stroke::Fine => 0,
+        Stroke::Dashed => 1,
+        Stroke::Bold => 2,
+    });
     Chart {
-        title: String::new(),
+        title: curve.title.into(),
         x_label: if by_epoch { "epoch" } else { "step" },
-        y_label: "",
-        unit: Unit::Plain,
-        right: None,
+        y_label: curve.y_label,
+        unit: curve.unit,
+        right: curve.right,
         series,
         size: (1050.0, 370.0),
     }
 }
 
-/// Whether the horizontal axis must count epochs: a run that recorded no step cannot be placed
-/// among steps.
-fn counts_epochs(runs: &[RunData]) -> bool {
-    let unplaced = |r: &RunData| r.steps.is_empty() && r.epochs.iter().any(|e| e.step.is_none());
-    runs.iter().any(unplaced)
+/// Whether a run recorded no step, and epochs that do not say theirs: it cannot be placed among
+/// steps.
+fn is_unplaced(run: &RunData) -> bool {
+    run.steps.is_empty() && run.epochs.iter().any(|e| e.step.is_none())
 }
 
 /// Where the end of an epoch lies: at the step that its record names, else at the last step
 /// recorded by then.
-pub fn epoch_x(run: &RunData, e: &EpochPoint, by_epoch: bool) -> f64 {
+fn epoch_x(run: &RunData, e: &EpochEvent, by_epoch: bool) -> f64 {
     if by_epoch {
         return e.epoch as f64;
     }
@@ -114,17 +113,19 @@ pub fn epoch_x(run: &RunData, e: &EpochPoint, by_epoch: bool) -> f64 {
     e.step.unwrap_or(last) as f64
 }
 
-/// What the optimizer did and how fast it went in `speed`, a chart each. With `dashed` each run has
-/// dashes of its own.
-pub fn small_charts(runs: &[RunData], speed: &'static str, dashed: bool) -> Vec<Chart> {
-    type Read = fn(&StepPoint) -> f64;
+/// What the optimizer did and how fast it went in `speed`, a chart each. Several runs differ in
+/// their dashes, too.
+pub fn small_charts(runs: &[RunData], speed: &'static str) -> Vec<Chart> {
+    type Read = fn(&StepEvent) -> f64;
     let all: [(&str, &'static str, Unit, Read); 4] = [
         ("Learning rate", "", Unit::Plain, |s| s.lr),
         ("Gradient norm before clipping", "", Unit::Plain, |s| {
             s.grad_norm
         }),
         ("Throughput", speed, Unit::Short, |s| s.tokens_per_s),
-        ("Loss scale", "", Unit::Short, |s| s.loss_scale),
+        ("Loss scale", "", Unit::Short, |s| {
+            s.loss_scale.unwrap_or(f64::NAN)
+        }),
     ];
     let charts = all
         .into_iter()
@@ -141,14 +142,10 @@ pub fn small_charts(runs: &[RunData], speed: &'static str, dashed: bool) -> Vec<
                     name: if runs.len() == 1 {
                         title.to_lowercase()
                     } else {
-                        run.name.clone()
+                        run.label()
                     },
                     colour,
-                    mark: if dashed {
-                        Mark::of(colour)
-                    } else {
-                        Mark::Circle
-                    },
+                    mark: Mark::of(colour),
                     stroke: Stroke::Fine,
                     points: run.steps.iter().map(|s| (s.step as f64, read(s))).collect(),
                     label: None,

@@ -27,7 +27,7 @@ impl Stroke {
         matches!(self, Stroke::Dashed | Stroke::Bold)
     }
 
-    /// The class that the style sheet draws it by.
+    /// Its class in the page's style sheet.
     pub fn class(self) -> &'static str {
         match self {
             Stroke::Thin => "thin",
@@ -128,13 +128,13 @@ impl Mark {
 /// One line of a chart.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// Its name, as readers see it.
+    /// What the legend calls it.
     pub name: String,
-    /// Which of the [`COLOURS`], counted round.
+    /// The number of its colour, below [`COLOURS`].
     pub colour: usize,
     /// The shape of its markers; a line without markers is dashed by it.
     pub mark: Mark,
-    /// Its look.
+    /// How it is drawn.
     pub stroke: Stroke,
     /// (x, y) by rising x; a NaN or infinite y is a gap.
     pub points: Vec<(f64, f64)>,

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::RunData;
 use super::marks::COLOURS;
+use super::run::RunData;
 use super::text::escape;
 
 const STYLE: &str = include_str!("page.css");

@@ -38,7 +38,7 @@ pub struct Summary {
 /// [`Error::Interrupted`].
 ///
 /// # Errors
-/// Everything of interface.md's exit codes; what had been saved stays.
+/// Every [`Error`](crate::Error) there is; what had been saved stays.
 pub fn run<J: Job>(
     request: Request<J::Config>,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
@@ -232,7 +232,7 @@ impl<J: Job> Session<J> {
         self.epochs_took += seconds;
         let event = EpochEvent {
             epoch: self.state.epoch,
-            step: self.state.step,
+            step: Some(self.state.step),
             train_loss,
             train_accuracy,
             valid_loss: valid.map(|v| v.loss),

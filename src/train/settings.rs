@@ -154,10 +154,12 @@ pub const fn kebab<const N: usize>(field: &str) -> [u8; N] {
 /// Declares the settings of a program, each once: a row is
 /// `field: type = default, allowed, fixed | free, "meaning";` in the braces of its group. A setting
 /// that is `fixed` changes the computation, so that a resumed run must have the same. What is
-/// allowed is an [`Allowed`] or one of [`ranges`](super::keys::ranges).
+/// allowed is an [`Allowed`](crate::train::keys::Allowed) or one of the
+/// [`ranges`](crate::train::keys::ranges).
 ///
-/// It makes the struct, its [`Default`], serde's traits and its [`Config`]. The groups `Run` and
-/// `Device`, which every program has, are added to the program's own.
+/// It makes the struct, its [`Default`], serde's traits (so the crate needs `serde` with `derive`)
+/// and its [`Config`](crate::train::settings::Config). The groups `Run` and `Device`, which every
+/// program has, are added to the program's own.
 #[macro_export]
 macro_rules! settings {
     (

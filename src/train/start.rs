@@ -9,7 +9,6 @@ use crate::files::metrics::{self, Event, MetricsWriter};
 use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
-use serde_json::Value;
 use std::path::Path;
 
 /// A run whose data, model and folder are there.
@@ -151,16 +150,6 @@ fn epochs_took(folder: &RunFolder) -> Result<f64> {
         _ => 0.0,
     });
     Ok(seconds.sum())
-}
-
-/// `vocab.json` of a run, which is of the kind `char` or `words`.
-///
-/// # Errors
-/// If it is missing, damaged, or of another kind of model.
-pub fn vocab_json(folder: &RunFolder, kind: &str) -> Result<Value> {
-    let text = folder.read_vocab(kind)?;
-    serde_json::from_str(&text)
-        .map_err(|e| Error::checkpoint(folder.vocab_path(), format!("is damaged: {e}")))
 }
 
 fn load_state<J: Job>(checkpoint: &Path, source: &J::Source) -> Result<TrainState> {

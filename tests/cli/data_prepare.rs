@@ -169,6 +169,31 @@ fn paths_and_flags_that_cannot_be_used() {
         ),
         ("--seed x", 2, &["--seed", "a whole number from 0"]),
         ("--task words", 2, &["--task", "pairs", "text"]),
+        (
+            "--task text --train-pairs 9",
+            2,
+            &["--train-pairs is about pairs"],
+        ),
+        (
+            "--task text --valid-pairs 9",
+            2,
+            &["--valid-pairs is about pairs"],
+        ),
+        (
+            "--task text --test-pairs 9",
+            2,
+            &["--test-pairs is about pairs"],
+        ),
+        (
+            "--task text --max-source 30",
+            2,
+            &["--max-source is about pairs"],
+        ),
+        (
+            "--task text --max-target 50",
+            2,
+            &["--max-target is about pairs"],
+        ),
     ] {
         place
             .run(&format!("data prepare {flags} --out out"))

@@ -78,5 +78,7 @@ fn a_row_is_found_in_all_five() {
     assert_eq!(report.unwrap().status.code(), Some(0));
     let page = fs::read_to_string(run.path().join("report.html")).unwrap();
     let row = page.split("toy-blocks").nth(1).unwrap();
-    assert!(row.starts_with("</th><td>34</td>"), "{row:.80}");
+    let mut texts = row.split('<').filter_map(|tag| tag.split_once('>'));
+    let value = texts.find(|(_, text)| !text.is_empty());
+    assert_eq!(value.unwrap().1, "34", "{row:.80}");
 }

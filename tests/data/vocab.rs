@@ -1,8 +1,9 @@
-use std::path::Path;
+use std::fs;
 
-use rnnx::data::vocab::CharVocab;
+use rnnx::data::vocab::{CharVocab, Vocab};
+use rnnx::files::RunFolder;
 use rnnx::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::assert_fails;
 
@@ -13,12 +14,19 @@ fn the_vocabulary_is_the_sorted_set_of_characters() -> Result<()> {
     assert_eq!(vocab.len(), 5);
     assert_eq!(vocab.encode_all(b"nab \n")?, [4, 2, 3, 1, 0]);
     assert_eq!(vocab.decode(3), 'b');
-    let json = vocab.to_json();
-    assert_eq!(
-        json.to_string(),
-        r#"{"kind":"char","tokens":["\n"," ","a","b","n"]}"#
-    );
-    assert_eq!(CharVocab::from_json(&json, Path::new("vocab.json"))?, vocab);
+    let text = vocab.to_file().to_text();
+    let lines = [
+        "{",
+        r#"  "kind": "char","#,
+        r#"  "tokens": ["#,
+        r#"    "\n","#,
+    ];
+    assert!(text.starts_with(&lines.join("\n")) && text.ends_with("\"n\"\n  ]\n}\n"));
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::at(dir.path());
+    folder.write_vocab(&text)?;
+    assert_eq!(Vocab::read(&folder)?, vocab.to_file());
+    assert_eq!(Vocab::read_chars(&folder)?, vocab);
     // Index order is the order of the list, not of the characters.
     let other = CharVocab::from_tokens(['z', 'a'])?;
     assert_eq!(other.encode_all(b"az")?, [1, 0]);
@@ -39,7 +47,12 @@ fn a_vocabulary_is_refused_with_its_reason() {
         3,
         &["'a' is there twice", "tokens 0 and 2"],
     );
-    let read = |value| CharVocab::from_json(&value, Path::new("run/vocab.json"));
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::at(dir.path());
+    let read = |value: Value| {
+        fs::write(folder.vocab_path(), value.to_string()).unwrap();
+        Vocab::read_chars(&folder)
+    };
     for (value, part) in [
         (
             json!({"kind": "words", "source": [], "target": []}),
@@ -47,24 +60,27 @@ fn a_vocabulary_is_refused_with_its_reason() {
         ),
         (
             json!({"kind": "bytes"}),
-            "unknown kind of vocabulary, \"bytes\"",
+            "unknown variant `bytes`, expected `char` or `words`",
         ),
-        (json!({"tokens": ["a"]}), "no \"kind\""),
-        (json!([1]), "no \"kind\""),
-        (json!({"kind": "char"}), "\"tokens\" is not a list"),
+        (json!({"tokens": ["a"]}), "missing field `kind`"),
+        (json!([1]), "not a vocabulary"),
+        (json!({"kind": "char"}), "missing field `tokens`"),
         (json!({"kind": "char", "tokens": []}), "no characters"),
         (
             json!({"kind": "char", "tokens": ["a", "bc"]}),
             "token 1 is \"bc\"",
         ),
         (json!({"kind": "char", "tokens": [""]}), "token 0 is \"\""),
-        (json!({"kind": "char", "tokens": ["a", 7]}), "token 1 is 7"),
+        (
+            json!({"kind": "char", "tokens": ["a", 7]}),
+            "integer `7`, expected a string",
+        ),
         (json!({"kind": "char", "tokens": ["a", "é"]}), "ASCII"),
         (json!({"kind": "char", "tokens": ["a", "a"]}), "twice"),
     ] {
         let result = read(value);
         assert!(matches!(result, Err(Error::Checkpoint { .. })), "{part}");
-        assert_fails(result, 3, &["run/vocab.json", part]);
+        assert_fails(result, 3, &["vocab.json", part]);
     }
 }
 

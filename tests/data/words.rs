@@ -1,8 +1,10 @@
-use std::path::Path;
+use std::fs;
 
-use rnnx::data::words::{EOS, PAD, SOS, SPECIALS, UNK, WordVocab, words_from_json, words_to_json};
+use rnnx::data::vocab::Vocab;
+use rnnx::data::words::{EOS, PAD, SOS, SPECIALS, UNK, WordVocab};
+use rnnx::files::RunFolder;
 use rnnx::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::assert_fails;
 
@@ -55,15 +57,18 @@ fn a_vocabulary_of_nothing_but_specials_is_refused() {
 #[test]
 fn json_keeps_both_sides() -> Result<()> {
     let (source, target) = (vocab("get the the get", 2)?, vocab("\"x\" = =", 1)?);
-    let json = words_to_json(&source, &target);
+    let file = Vocab::Words {
+        source: source.tokens().to_vec(),
+        target: target.tokens().to_vec(),
+    };
     assert_eq!(
-        json.to_string(),
+        json!(file).to_string(),
         r#"{"kind":"words","source":["<PAD>","<SOS>","<EOS>","<UNK>","get","the"],"target":["<PAD>","<SOS>","<EOS>","<UNK>","\"x\"","="]}"#
     );
-    assert_eq!(
-        words_from_json(&json, Path::new("vocab.json"))?,
-        (source, target)
-    );
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::at(dir.path());
+    folder.write_vocab(&file.to_text())?;
+    assert_eq!(Vocab::read_words(&folder)?, (source, target));
     Ok(())
 }
 
@@ -72,23 +77,29 @@ fn a_file_that_is_no_vocabulary_of_words_is_refused_with_its_reason() {
     let good = json!(["<PAD>", "<SOS>", "<EOS>", "<UNK>", "a"]);
     let words = |target| json!({ "kind": "words", "source": good, "target": target });
     let list = |last: &[&str]| words(json!([&SPECIALS[..], last].concat()));
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::at(dir.path());
+    let read = |value: Value| {
+        fs::write(folder.vocab_path(), value.to_string()).unwrap();
+        Vocab::read_words(&folder)
+    };
     for (value, part) in [
         (
             json!({"kind": "char", "tokens": ["a"]}),
-            "belongs to a character LM run",
+            "is of a character LM",
         ),
         (
             json!({"kind": "bytes"}),
-            "unknown kind of vocabulary, \"bytes\"",
+            "unknown variant `bytes`, expected `char` or `words`",
         ),
-        (json!({"source": []}), "no \"kind\""),
-        (json!(7), "no \"kind\""),
-        (json!({"kind": "words"}), "\"source\" is not a list"),
+        (json!({"source": []}), "missing field `kind`"),
+        (json!(7), "not a vocabulary"),
+        (json!({"kind": "words"}), "missing field `source`"),
         (
             json!({"kind": "words", "source": good}),
-            "\"target\" is not a list",
+            "missing field `target`",
         ),
-        (words(json!({})), "\"target\" is not a list"),
+        (words(json!({})), "map, expected a sequence"),
         (
             words(json!([])),
             "\"target\": it does not start with <PAD> <SOS> <EOS> <UNK>",
@@ -106,13 +117,10 @@ fn a_file_that_is_no_vocabulary_of_words_is_refused_with_its_reason() {
             list(&["a", "<EOS>"]),
             "\"<EOS>\" is there twice, as tokens 2 and 5",
         ),
-        (
-            words(json!(["<PAD>", 7])),
-            "\"target\": token 1 is 7, not a string",
-        ),
+        (words(json!(["<PAD>", 7])), "integer `7`, expected a string"),
     ] {
-        let result = words_from_json(&value, Path::new("run/vocab.json"));
+        let result = read(value);
         assert!(matches!(result, Err(Error::Checkpoint { .. })), "{part}");
-        assert_fails(result, 3, &["run/vocab.json", part]);
+        assert_fails(result, 3, &["vocab.json", part]);
     }
 }

@@ -1,252 +1,176 @@
-//! kernels/lstm.cu and kernels/rnn.cu against the formulas in f64.
+//! Packed sequences of different lengths on the emulated device, for every cell: each sequence gets
+//! the bits that it gets alone, forward and backward. (What is summed over sequences is in src/selftest.)
 
-use crate::support::*;
+use crate::support::{SCHEDULES, Storage, values};
 use half::f16;
-use rnnx::device::driver::Launch;
+use rnnx::Result;
+use rnnx::autograd::{Backward, Grads, Slot, Tape};
+use rnnx::data::packing::Packing;
+use rnnx::device::Gpu;
+use rnnx::device::emulated::Emulated;
+use rnnx::ops::recurrent::{CellKind, Hidden, Input, State, recurrent_packed};
+use rnnx::tensor::{Stored, Tensor};
+use std::sync::Arc;
 
-/// Rounding inside the kernels: a handful of f32 operations on numbers below 4.
-const ARITHMETIC: f32 = 2e-6;
+const INPUTS: usize = 3;
+const HIDDEN: usize = 5;
+/// Two end at one step, and at some steps none ends.
+const LENGTHS: [usize; 5] = [6, 4, 4, 3, 1];
 
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
+/// Hands the outputs their gradients.
+struct Seeds(Vec<(Option<Slot>, Tensor)>);
+
+impl Backward for Seeds {
+    fn name(&self) -> &'static str {
+        "seeds"
+    }
+
+    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
+        let mut seeds = self.0.into_iter();
+        seeds.try_for_each(|(slot, seed)| grads.add(slot, seed))
+    }
 }
 
-fn blocks(elements: usize) -> u32 {
-    elements.div_ceil(128) as u32
+/// The sequences `which` of the batch, in that order.
+struct Batch<'a> {
+    gpu: Arc<Gpu>,
+    which: &'a [usize],
+    packing: Packing,
 }
 
-/// The forward pass with a gate table or a dense input side, with or without an earlier step.
-fn lstm_forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
-    let (n, vocab) = (rows * hidden, 6);
-    let z = values::<f32>(4 * n, 1, 1.5);
-    let x = values::<T>(4 * hidden * if table { vocab } else { rows }, 2, 1.5);
-    let ids: Vec<u32> = (0..rows as u32)
-        .map(|r| (r * r + 1) % vocab as u32)
-        .collect();
-    let bias = values::<T>(4 * hidden, 3, 1.0);
-    let c_prev = values::<f32>(n, 4, 1.0);
-    // Some sequences end with this step: all, the last two thirds, or none of them.
-    let next = [0, rows.div_ceil(3), rows][usize::from(table) + usize::from(first)];
-    let before = [values::<f32>(n, 5, 1.0), values::<T>(n, 6, 1.0)];
-    let name = format!("lstm_gates_fwd_{}", T::SUFFIX);
-    let bufs = [
-        if first { Buf::Null } else { give(&z) },
-        store::<T>(&x),
-        if table { give(&ids) } else { Buf::Null },
-        if table { Buf::Null } else { store::<T>(&bias) },
-        if first { Buf::Null } else { give(&c_prev) },
-        fresh::<T>(4 * n),
-        fresh::<f32>(n),
-        fresh::<T>(n),
-        give(&before[0]),
-        store::<T>(&before[1]),
-        number(rows as u32),
-        number(hidden as u32),
-        number(next as u32),
-    ];
-    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
-    let (mut gates, mut c, mut h) = (vec![0.0; 4 * n], vec![0.0; n], vec![0.0; n]);
-    for r in 0..rows {
-        for u in 0..hidden {
-            let from = if table { ids[r] as usize } else { r };
-            let a = [0, 1, 2, 3].map(|k| {
-                let at = k * hidden + u;
-                let z = if first {
-                    0.0
-                } else {
-                    f64::from(z[4 * r * hidden + at])
-                };
-                let b = if table { 0.0 } else { f64::from(bias[at]) };
-                z + f64::from(x[4 * from * hidden + at]) + b
-            });
-            let act = [sigmoid(a[0]), sigmoid(a[1]), a[2].tanh(), sigmoid(a[3])];
-            let at = r * hidden + u;
-            let before = if first { 0.0 } else { f64::from(c_prev[at]) };
-            c[at] = act[1] * before + act[0] * act[2];
-            h[at] = act[3] * c[at].tanh();
-            for k in 0..4 {
-                gates[4 * r * hidden + k * hidden + u] = act[k];
+impl Batch<'_> {
+    /// Tensor `seed`, a row for each element of each sequence, packed.
+    fn elements<T: Storage + Stored>(&self, seed: u32, width: usize) -> Tensor {
+        let mut data: Vec<T> = Vec::new();
+        for t in 0..self.packing.steps() {
+            for b in &self.which[..self.packing.active(t)] {
+                let of_b = values::<T>(LENGTHS[0] * width, 100 * seed + *b as u32, 0.7);
+                data.extend(of_b[t * width..][..width].iter().map(|&x| T::from_f32(x)));
             }
         }
-    }
-    assert_close(
-        "gates",
-        &load::<T>(&out[5]),
-        &gates,
-        T::ROUNDING,
-        ARITHMETIC,
-    );
-    assert_close("c", &get::<f32>(&out[6]), &c, 0.0, ARITHMETIC);
-    assert_close("h", &load::<T>(&out[7]), &h, T::ROUNDING, ARITHMETIC);
-    let goes_on = next * hidden;
-    for (of_step, of_end, before) in [
-        (get::<f32>(&out[6]), get::<f32>(&out[8]), &before[0]),
-        (load::<T>(&out[7]), load::<T>(&out[9]), &before[1]),
-    ] {
-        assert_eq!(of_end[goes_on..], of_step[goes_on..]);
-        assert_eq!(of_end[..goes_on], before[..goes_on]);
+        self.place(&data, &[self.packing.rows(), width])
     }
 
-    // Without the gates that only the backward pass needs: the same c and h.
-    let mut bufs = bufs;
-    bufs[5] = Buf::Null;
-    let again = run(Launch::new(&name, blocks(n), 128), &bufs);
-    assert!(again[6] == out[6] && again[7] == out[7]);
+    /// Tensor `seed`, a row for each sequence.
+    fn states<T: Storage + Stored>(&self, seed: u32) -> Tensor {
+        let row = |&b: &usize| values::<T>(HIDDEN, 100 * seed + b as u32, 0.7);
+        let data: Vec<T> = self.which.iter().flat_map(row).map(T::from_f32).collect();
+        self.place(&data, &[self.which.len(), HIDDEN])
+    }
+
+    fn weights<T: Storage + Stored>(&self, seed: u32, shape: &[usize]) -> Tensor {
+        let data = values::<T>(shape.iter().product(), seed, 0.7);
+        let data: Vec<T> = data.into_iter().map(T::from_f32).collect();
+        self.place(&data, shape)
+    }
+
+    fn place<T: Stored>(&self, data: &[T], shape: &[usize]) -> Tensor {
+        let host = Tensor::from_slice(data, shape).unwrap();
+        host.to_gpu(&self.gpu).unwrap()
+    }
 }
 
-/// The backward pass, with or without an earlier step, and copying its state or not.
-fn lstm_backward<T: Storage>(rows: usize, hidden: usize, copied: bool, first: bool) {
-    let n = rows * hidden;
-    let gate = |seed| {
-        values::<T>(n, seed, 0.5)
-            .into_iter()
-            .map(|x| T::from_f32(x + 0.5).to_f32())
+fn numbers<T: Storage + Stored>(t: &Tensor) -> Vec<f32> {
+    let t = t.to_cpu().unwrap();
+    t.data::<T>().unwrap().iter().map(|x| x.to_f32()).collect()
+}
+
+/// y, dx; h_n, dh0, and c_n, dc0 of a cell that has them. Without a backward pass: y; h_n, c_n.
+fn run<T: Storage + Stored>(
+    kind: CellKind,
+    schedule: u64,
+    which: &[usize],
+    recording: bool,
+) -> [Vec<Vec<f32>>; 2] {
+    let lengths: Vec<usize> = which.iter().map(|&b| LENGTHS[b]).collect();
+    let batch = Batch {
+        gpu: Gpu::new(Emulated::new(schedule)),
+        which,
+        packing: Packing::new(&lengths).unwrap(),
     };
-    let [i, f, o] = [1, 2, 3].map(|seed| gate(seed).collect::<Vec<f32>>());
-    let g = values::<T>(n, 4, 1.0);
-    let (c, c_prev) = (values::<f32>(n, 5, 2.0), values::<f32>(n, 6, 2.0));
-    let (dy, h_prev) = (values::<T>(n, 7, 1.0), values::<T>(n, 10, 1.0));
-    let (dh, dc) = (values::<f32>(n, 8, 1.0), values::<f32>(n, 9, 1.0));
-    let at = |e: usize, k: usize| e / hidden * 4 * hidden + k * hidden + e % hidden;
-    let mut gates = vec![0.0; 4 * n];
-    for e in 0..n {
-        for (k, value) in [i[e], f[e], g[e], o[e]].into_iter().enumerate() {
-            gates[at(e, k)] = value;
-        }
+    let mut tape = match recording {
+        true => Tape::new(),
+        false => Tape::inference(),
+    };
+    let rows = kind.gates() * HIDDEN;
+    let w_hh = tape.leaf(batch.weights::<T>(1, &[rows, HIDDEN]));
+    let w_ih = tape.leaf(batch.weights::<T>(2, &[rows, INPUTS]));
+    let bias = tape.leaf(batch.weights::<T>(3, &[rows]));
+    let b_hh = tape.leaf(batch.weights::<T>(10, &[rows]));
+    let x = tape.leaf(batch.elements::<T>(4, INPUTS));
+    let h0 = tape.leaf(batch.states::<T>(5));
+    let c0 = tape.leaf(batch.states::<f32>(6));
+    let input = Input::Dense {
+        x: &x,
+        w_ih: &w_ih,
+        bias: &bias,
+    };
+    let hidden = Hidden {
+        w_hh: &w_hh,
+        b_hh: kind.has_b_hh().then_some(&b_hh),
+    };
+    let state = State {
+        h: h0.clone(),
+        c: kind.has_c().then(|| c0.clone()),
+    };
+    let (packing, state) = (&batch.packing, Some(&state));
+    let out = recurrent_packed(&mut tape, kind, input, hidden, state, packing).unwrap();
+    let mut of_elements = vec![numbers::<T>(out.y.value())];
+    let mut of_states = vec![numbers::<T>(out.state.h.value())];
+    of_states.extend(out.state.c.iter().map(|c| numbers::<f32>(c.value())));
+    if !recording {
+        return [of_elements, of_states];
     }
-    let name = format!("lstm_gates_bwd_{}", T::SUFFIX);
-    let bufs = [
-        store::<T>(&dy),
-        give(&dh),
-        give(&dc),
-        store::<T>(&gates),
-        give(&c),
-        if first { Buf::Null } else { give(&c_prev) },
-        if first {
-            Buf::Null
-        } else {
-            store::<T>(&h_prev)
-        },
-        fresh::<T>(4 * n),
-        fresh::<f32>(n),
-        if copied { fresh::<T>(n) } else { Buf::Null },
-        number(rows as u32),
-        number(hidden as u32),
+    let end = tape.output(Tensor::scalar(0.0f32), [out.y.slot()]);
+    let mut seeds = vec![
+        (out.y.slot(), batch.elements::<T>(7, HIDDEN)),
+        (out.state.h.slot(), batch.states::<T>(8)),
     ];
-    let out = run(Launch::new(&name, blocks(n), 128), &bufs);
-    let (mut dz, mut dc_prev) = (vec![0.0; 4 * n], vec![0.0; n]);
-    for e in 0..n {
-        let [i, f, g, o] = [i[e], f[e], g[e], o[e]].map(f64::from);
-        let dh = f64::from(dy[e]) + f64::from(dh[e]);
-        let t = f64::from(c[e]).tanh();
-        let dc = f64::from(dc[e]) + dh * o * (1.0 - t * t);
-        let before = if first { 0.0 } else { f64::from(c_prev[e]) };
-        dz[at(e, 0)] = dc * g * i * (1.0 - i);
-        dz[at(e, 1)] = dc * before * f * (1.0 - f);
-        dz[at(e, 2)] = dc * i * (1.0 - g * g);
-        dz[at(e, 3)] = dh * t * o * (1.0 - o);
-        dc_prev[e] = dc * f;
+    seeds.extend((out.state.c.iter()).map(|c| (c.slot(), batch.states::<f32>(9))));
+    tape.push(Seeds(seeds));
+    let mut grads = tape.backward(&end, Tensor::scalar(0.0f32)).unwrap();
+    let mut take = |slot| grads.take(slot).unwrap();
+    of_elements.push(numbers::<T>(&take(x.slot())));
+    of_states.push(numbers::<T>(&take(h0.slot())));
+    if kind.has_c() {
+        of_states.push(numbers::<f32>(&take(c0.slot())));
     }
-    assert_close("dz", &load::<T>(&out[7]), &dz, T::ROUNDING, ARITHMETIC);
-    assert_close("dc_prev", &get::<f32>(&out[8]), &dc_prev, 0.0, ARITHMETIC);
-    if copied {
-        let want = if first { vec![0.0; n] } else { h_prev };
-        assert_eq!(load::<T>(&out[9]), want);
-    }
+    [of_elements, of_states]
 }
 
-#[test]
-fn lstm_gates() {
-    for (rows, hidden) in [(1, 1), (7, 33), (33, 7), (1, 257), (257, 1)] {
-        for (a, b) in [(false, false), (true, false), (false, true), (true, true)] {
-            lstm_forward::<f32>(rows, hidden, a, b);
-            lstm_forward::<f16>(rows, hidden, a, b);
-            lstm_backward::<f32>(rows, hidden, a, b);
-            lstm_backward::<f16>(rows, hidden, a, b);
+fn as_alone<T: Storage + Stored>(kind: CellKind, recording: bool) {
+    let all: Vec<usize> = (0..LENGTHS.len()).collect();
+    let packing = Packing::new(&LENGTHS).unwrap();
+    let packed = run::<T>(kind, SCHEDULES[0], &all, recording);
+    for schedule in &SCHEDULES[1..] {
+        assert_eq!(
+            packed,
+            run::<T>(kind, *schedule, &all, recording),
+            "{schedule}"
+        );
+    }
+    for b in all {
+        let alone = run::<T>(kind, SCHEDULES[0], &[b], recording);
+        for (of_elements, want) in packed[0].iter().zip(&alone[0]) {
+            let width = want.len() / LENGTHS[b];
+            let rows = (0..LENGTHS[b]).map(|t| packing.row(t, b).unwrap());
+            let got: Vec<f32> = rows
+                .flat_map(|row| of_elements[row * width..][..width].to_vec())
+                .collect();
+            assert_eq!(got, *want, "sequence {b}");
+        }
+        for (of_states, want) in packed[1].iter().zip(&alone[1]) {
+            assert_eq!(of_states[b * HIDDEN..][..HIDDEN], *want, "sequence {b}");
         }
     }
 }
 
-/// One step of a batch of which rows from `next` on end with it.
-fn rnn_forward<T: Storage>(rows: usize, hidden: usize, next: usize) {
-    let n = rows * hidden;
-    let z = values::<f32>(n, 1, 1.5);
-    let (x, bias) = (values::<T>(n, 2, 1.5), values::<T>(hidden, 3, 1.0));
-    let before = values::<T>(n, 6, 1.0);
-    let name = format!("rnn_fwd_{}", T::SUFFIX);
-    for all in [true, false] {
-        let bufs = [
-            if all { give(&z) } else { Buf::Null },
-            store::<T>(&x),
-            if all { store::<T>(&bias) } else { Buf::Null },
-            fresh::<T>(n),
-            store::<T>(&before),
-            number(rows as u32),
-            number(hidden as u32),
-            number(next as u32),
-        ];
-        let sum = |i: usize| match all {
-            true => f64::from(z[i]) + f64::from(x[i]) + f64::from(bias[i % hidden]),
-            false => f64::from(x[i]),
-        };
-        let want: Vec<f64> = (0..n).map(|i| sum(i).tanh()).collect();
-        let out = run(Launch::new(&name, blocks(n), 128), &bufs);
-        let h = load::<T>(&out[3]);
-        assert_close(&name, &h, &want, T::ROUNDING, ARITHMETIC);
-        let (kept, ended) = (&before[..next * hidden], &h[next * hidden..]);
-        assert_eq!(load::<T>(&out[4]), [kept, ended].concat(), "{name}: h_n");
-        // In place of x: the same.
-        let places = [0, 1, 2, 1, 4, 5, 6, 7];
-        let launch = Launch::new(&name, blocks(n), 128);
-        let in_place = run_all(&[(launch, &places)], &bufs);
-        assert!(in_place[1] == out[3] && in_place[4] == out[4]);
-    }
-}
-
-fn rnn_backward<T: Storage>(rows: usize, hidden: usize) {
-    let n = rows * hidden;
-    let (dy, dh) = (values::<T>(n, 4, 1.0), values::<f32>(n, 5, 1.0));
-    let (h, h_prev) = (values::<T>(n, 6, 1.0), values::<T>(n, 7, 1.0));
-    let name = format!("rnn_bwd_{}", T::SUFFIX);
-    for (with_dy, with_dh, first) in [
-        (true, true, false),
-        (false, true, true),
-        (true, false, false),
-    ] {
-        let bufs = [
-            if with_dy { store::<T>(&dy) } else { Buf::Null },
-            if with_dh { give(&dh) } else { Buf::Null },
-            store::<T>(&h),
-            if first {
-                Buf::Null
-            } else {
-                store::<T>(&h_prev)
-            },
-            fresh::<T>(n),
-            fresh::<T>(n),
-            number(rows as u32),
-            number(hidden as u32),
-        ];
-        let out = run(Launch::new(&name, blocks(n), 128), &bufs);
-        let want: Vec<f64> = (0..n)
-            .map(|i| {
-                let d = f64::from(u8::from(with_dy)) * f64::from(dy[i])
-                    + f64::from(u8::from(with_dh)) * f64::from(dh[i]);
-                d * (1.0 - f64::from(h[i]) * f64::from(h[i]))
-            })
-            .collect();
-        assert_close(&name, &load::<T>(&out[4]), &want, T::ROUNDING, ARITHMETIC);
-        let before = if first { vec![0.0; n] } else { h_prev.clone() };
-        assert_eq!(load::<T>(&out[5]), before, "{name}: before");
-    }
-}
-
 #[test]
-fn rnn_steps() {
-    for (rows, hidden, next) in [(1, 1, 0), (7, 33, 3), (33, 7, 33), (1, 257, 1)] {
-        rnn_forward::<f32>(rows, hidden, next);
-        rnn_forward::<f16>(rows, hidden, next);
-        rnn_backward::<f32>(rows, hidden);
-        rnn_backward::<f16>(rows, hidden);
+fn a_packed_sequence_has_the_bits_that_it_has_alone() {
+    for kind in CellKind::ALL {
+        for recording in [true, false] {
+            as_alone::<f32>(kind, recording);
+            as_alone::<f16>(kind, recording);
+        }
     }
 }

@@ -194,3 +194,17 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f64], relative: f32, absolu
         );
     }
 }
+
+// ---- the recurrent cells -------------------------------------------------------------------
+
+/// Rounding inside a cell's kernels: a handful of f32 operations on numbers below 4.
+pub const GATES: f32 = 2e-6;
+
+pub fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Blocks of 128 threads, one an element.
+pub fn gate_blocks(elements: usize) -> u32 {
+    elements.div_ceil(128) as u32
+}

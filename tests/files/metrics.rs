@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use rnnx::files::metrics::{read, truncate_after};
-use rnnx::files::{EpochEvent, Event, MetricsWriter, StepEvent};
-use serde_json::{Value, json};
+use rnnx::Error;
+use rnnx::eval::bleu::NgramCounts;
+use rnnx::eval::scores::{LengthScore, TextFigures};
+use rnnx::files::metrics::{read, read_test, truncate_after};
+use rnnx::files::{EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};
 
-use crate::{checkpoint_message, names};
+use crate::names;
 
 fn step(step: u64) -> Event {
     Event::Step(StepEvent {
@@ -26,7 +28,7 @@ fn step(step: u64) -> Event {
 fn epoch(epoch: u64, step: u64) -> Event {
     Event::Epoch(EpochEvent {
         epoch,
-        step,
+        step: Some(step),
         train_loss: 2.0,
         train_accuracy: 0.25,
         valid_loss: Some(1.75),
@@ -36,10 +38,46 @@ fn epoch(epoch: u64, step: u64) -> Event {
 }
 
 fn test_event() -> Event {
-    match json!({"event": "test", "bleu": 0.5, "ngram_counts": [1, 2]}) {
-        Value::Object(map) => Event::Other(map),
-        _ => unreachable!(),
-    }
+    Event::Test(Box::new(TestEvent {
+        step: Some(4),
+        epoch: Some(2),
+        epochs: Some(3),
+        model: Some("lstm".into()),
+        seed: Some(7),
+        beam: Some(1),
+        parameters: Some(1000),
+        train_loss: Some(2.0),
+        valid_loss: None,
+        best_valid_loss: Some(1.75),
+        loss: Some(1.5),
+        accuracy: Some(0.25),
+        scores: TextFigures {
+            pairs: Some(8),
+            bleu: 0.5,
+            bleu_smoothed: 0.625,
+            ngram_counts: Some(NgramCounts {
+                matches: [4, 3, 2, 1],
+                totals: [5, 4, 3, 2],
+                hyp_len: 5,
+                ref_len: 6,
+            }),
+            exact_match: 0.0,
+            token_accuracy: 0.8,
+            chrf: 0.75,
+            parse_rate: 1.0,
+            reference_parse_rate: 1.0,
+            unk_rate: 0.125,
+            by_length: vec![LengthScore {
+                from: 1,
+                to: 5,
+                pairs: 8,
+                bleu: 0.5,
+                bleu_smoothed: 0.625,
+            }],
+        },
+        decode_seconds: Some(0.25),
+        train_seconds: Some(3.5),
+    }))
 }
 
 fn write(path: &Path, events: &[Event]) {
@@ -61,7 +99,13 @@ fn lines_are_those_of_the_interface() {
         "\n",
         r#"{"event":"epoch","epoch":1,"step":1,"train_loss":2.0,"train_accuracy":0.25,"valid_loss":1.75,"valid_accuracy":null,"seconds":3.0}"#,
         "\n",
-        r#"{"event":"test","bleu":0.5,"ngram_counts":[1,2]}"#,
+        r#"{"event":"test","step":4,"epoch":2,"epochs":3,"model":"lstm","seed":7,"beam":1,"parameters":1000,"#,
+        r#""train_loss":2.0,"valid_loss":null,"best_valid_loss":1.75,"loss":1.5,"accuracy":0.25,"#,
+        r#""pairs":8,"bleu":0.5,"bleu_smoothed":0.625,"ngram_counts":{"matches":[4,3,2,1],"#,
+        r#""totals":[5,4,3,2],"hypothesis_length":5,"reference_length":6},"exact_match":0.0,"#,
+        r#""token_accuracy":0.8,"chrf":0.75,"parse_rate":1.0,"reference_parse_rate":1.0,"unk_rate":0.125,"#,
+        r#""by_length":[{"from":1,"to":5,"pairs":8,"bleu":0.5,"bleu_smoothed":0.625}],"#,
+        r#""decode_seconds":0.25,"train_seconds":3.5}"#,
         "\n"
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
@@ -134,8 +178,13 @@ fn a_broken_last_line_is_dropped_and_one_elsewhere_is_an_error() {
     ] {
         let lines = format!("{}\n\n{broken}\n{whole}", whole.lines().next().unwrap());
         fs::write(&path, lines).unwrap();
-        let text = checkpoint_message(read(&path), &path);
-        assert!(text.contains("line 3 is not a valid event"), "{text}");
+        let error = read(&path).unwrap_err();
+        assert!(matches!(error, Error::Data(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("{}:3: not a", path.display())),
+            "{text}"
+        );
     }
 }
 
@@ -179,6 +228,21 @@ fn a_resumed_file_equals_one_never_stopped() {
     }
     assert_eq!(names(dir.path()), ["metrics.jsonl"]);
     truncate_after(&dir.path().join("missing"), 1, 0).unwrap();
+}
+
+#[test]
+fn the_last_test_comes_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    assert_eq!(read_test(&path).unwrap(), None);
+    // Digits that no number is printed with.
+    let line = r#"{ "event":"test", "step":4, "bleu":0.1000000000000000055 }"#;
+    fs::write(&path, format!("{{\"event\":\"test\"}}\n{line}\n")).unwrap();
+    write(&path, &[step(5)]);
+    let (kept, test) = read_test(&path).unwrap().unwrap();
+    assert_eq!((kept.as_str(), test.step), (line, Some(4)));
+    assert_eq!((test.scores.bleu, test.beam), (0.1, None));
+    assert!(test.scores.chrf.is_nan());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rnnx::Error;
+use rnnx::data::vocab::Vocab;
 use rnnx::files::{RunFolder, TensorFile, TrainState};
 
 use crate::{checkpoint_message, io_path, names, small, state};
@@ -274,18 +275,18 @@ fn a_run_that_is_not_there_or_of_another_kind_is_named() {
 
     let path = dir.path().join("run");
     let run = new_run(&path);
-    run.read_vocab("char").unwrap();
+    Vocab::read_chars(&run).unwrap();
     let vocab = run.vocab_path();
-    let text = checkpoint_message(run.read_vocab("words"), &vocab);
+    let text = checkpoint_message(Vocab::read_words(&run), &vocab);
     assert!(
         text.contains("is of a character LM") && text.contains("needs a seq2seq"),
         "{text}"
     );
     fs::write(&vocab, "{\"kind\":").unwrap();
-    let text = checkpoint_message(run.read_vocab("char"), &vocab);
+    let text = checkpoint_message(Vocab::read_chars(&run), &vocab);
     assert!(text.contains("not a vocabulary"), "{text}");
     fs::remove_file(&vocab).unwrap();
-    let text = checkpoint_message(run.read_vocab("char"), &vocab);
+    let text = checkpoint_message(Vocab::read_chars(&run), &vocab);
     assert!(text.contains("is missing"), "{text}");
 
     // A checkpoint on its own lacks the vocabulary.

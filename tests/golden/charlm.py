@@ -24,7 +24,7 @@ IDS = ((7 * i + 3) % V).reshape(T, B)
 TARGETS = ((5 * i + 1) % V).reshape(T, B)
 
 
-class CharLstm(torch.nn.Module):
+class CharLm(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.embedding = torch.nn.Embedding(V, E)
@@ -53,7 +53,7 @@ def losses(model):
 
 
 def first_step():
-    model = CharLstm()
+    model = CharLm()
     logits, ce, loss = losses(model)
     loss.backward()
     return {
@@ -76,7 +76,7 @@ def clip(gradients):
 
 
 def five_steps(per_tensor):
-    model = CharLstm()
+    model = CharLm()
     parameters = [p for _, p in model.trained()]
     adam = torch.optim.Adam(parameters, lr=LR, betas=BETAS, eps=EPS)
     trace, norms = [], []

@@ -8,7 +8,7 @@ use rnnx::autograd::{Tape, Var};
 use rnnx::data::packing::Packing;
 use rnnx::data::spans::Spans;
 use rnnx::dtype::DType;
-use rnnx::ops::attention::{AttentionOutput, Cell, Memory, Query, attention_lstm};
+use rnnx::ops::attention::{AttentionOutput, Memory, Query, Weights, attention_lstm};
 use rnnx::ops::cast::convert;
 use rnnx::tensor::Tensor;
 
@@ -78,14 +78,14 @@ impl Sizes {
         let [x, w_ih, bias, w_hh, h0, c0, w_q, b_q, v, keys, values] = v else {
             panic!("eleven inputs");
         };
-        let cell = Cell { w_ih, bias, w_hh };
+        let weights = Weights { w_ih, bias, w_hh };
         let memory = Memory {
             keys,
             values,
             spans: &self.spans,
         };
         let query = Query { w_q, b_q, v };
-        attention_lstm(tape, x, cell, (h0, c0), query, memory, &self.packing)
+        attention_lstm(tape, x, weights, (h0, c0), query, memory, &self.packing)
     }
 
     fn all(&self, tape: &mut Tape, v: &[Var]) -> Result<Vec<Var>> {

@@ -3,13 +3,14 @@
 use std::fs;
 use std::process::Command;
 
+use rnnx::files::{EpochEvent, StepEvent};
 use rnnx::programs::render;
-use rnnx::report::{EpochPoint, RunData, StepPoint, read_metrics};
+use rnnx::report::{RunData, read_metrics};
 
 use super::support::{assert_xml, count, message, pictures, report};
 
-fn step(step: u64, ce: f64) -> StepPoint {
-    StepPoint {
+fn step(step: u64, ce: f64) -> StepEvent {
+    StepEvent {
         step,
         epoch: 1 + (step - 1) / 100,
         loss: ce + 0.01,
@@ -17,24 +18,24 @@ fn step(step: u64, ce: f64) -> StepPoint {
         accuracy: 0.5,
         grad_norm: 0.7,
         lr: 2e-3,
-        loss_scale: 1.0,
+        loss_scale: Some(1.0),
         tokens_per_s: 45_000.0,
     }
 }
 
-fn epoch(epoch: u64, valid_loss: f64) -> EpochPoint {
-    EpochPoint {
+fn epoch(epoch: u64, valid_loss: f64) -> EpochEvent {
+    EpochEvent {
         epoch,
         step: Some(epoch * 100),
         train_loss: 1.5,
         train_accuracy: 0.55,
-        valid_loss,
-        valid_accuracy: 0.5421,
+        valid_loss: Some(valid_loss),
+        valid_accuracy: Some(0.5421),
         seconds: 61.0,
     }
 }
 
-fn run_of(steps: Vec<StepPoint>, epochs: Vec<EpochPoint>) -> RunData {
+fn run_of(steps: Vec<StepEvent>, epochs: Vec<EpochEvent>) -> RunData {
     RunData {
         name: "charlm".into(),
         config: vec![("hidden-size".into(), "256".into())],
@@ -173,9 +174,7 @@ fn several_runs_are_compared() {
     two.name = "wide".into();
     two.config[0].1 = "512".into();
     let page = render(&[one, two]);
-    assert!(
-        page.contains("<tr class=\"differs\"><th>hidden-size</th><td>256</td><td>512</td></tr>")
-    );
+    assert!(page.contains("<tr><th>hidden-size</th><td>256</td><td>512</td></tr>"));
     assert_eq!(count(&page, "<dl class=\"tiles\">"), 0);
     assert_eq!(count(&page, ">wide 1.5000</text>"), 1);
 }
@@ -198,8 +197,8 @@ fn later_records_replace_those_of_an_interrupted_run() {
     let read: Vec<_> = steps.iter().map(|s| (s.step, s.ce)).collect();
     assert_eq!(read, [(1, 4.0), (2, 2.5)]);
     assert!(steps[0].accuracy.is_nan());
-    assert_eq!((epochs.len(), epochs[0].valid_loss), (1, 2.0));
-    assert_eq!(metrics.test.map(|t| t.bleu), Some(0.5));
+    assert_eq!((epochs.len(), epochs[0].valid_loss), (1, Some(2.0)));
+    assert_eq!(metrics.test.map(|t| t.scores.bleu), Some(0.5));
 }
 
 #[test]
@@ -286,7 +285,7 @@ fn the_command_says_what_is_missing() {
     let output = report(&[&run]);
     assert_eq!(output.status.code(), Some(3));
     assert!(
-        message(&output).contains("metrics.jsonl:1: \"step\" is missing"),
+        message(&output).contains("metrics.jsonl:1: not a step event (missing field `step`)"),
         "{}",
         message(&output)
     );

@@ -1,7 +1,8 @@
 //! Results, curves, BLEU by length and configuration on the page of seq2seq runs.
 
+use rnnx::files::StepEvent;
 use rnnx::programs::render;
-use rnnx::report::{RunData, StepPoint};
+use rnnx::report::RunData;
 
 use super::support::{assert_xml, attention, between, count, epoch, pictures, seq2seq};
 
@@ -81,7 +82,7 @@ fn the_table_has_every_number_and_marks_the_best() {
 #[test]
 fn values_that_read_the_same_are_marked_alike() {
     let mut runs = three();
-    runs[1].test.as_mut().unwrap().bleu = 0.003_000_01;
+    runs[1].test.as_mut().unwrap().scores.bleu = 0.003_000_01;
     let page = render(&runs);
     let rows = results(&page);
     assert_eq!(
@@ -95,8 +96,8 @@ fn values_that_read_the_same_are_marked_alike() {
 #[test]
 fn small_scores_keep_their_digits() {
     let mut run = seq2seq("rnn", 0.1);
-    let test = run.test.as_mut().unwrap();
-    (test.bleu, test.bleu_smoothed, test.chrf) = (1.25e-7, 0.0, 0.1421);
+    let scores = &mut run.test.as_mut().unwrap().scores;
+    (scores.bleu, scores.bleu_smoothed, scores.chrf) = (1.25e-7, 0.0, 0.1421);
     let page = render(&[run]);
     assert_eq!(results(&page)[0][3..6], ["1.2e-7", "0.0000", "0.1421"]);
 }
@@ -168,14 +169,14 @@ fn bars_show_bleu_by_length() {
     );
 
     // Other splits and other ranges, and a range in which nothing could be computed.
-    let lengths = &mut runs[1].test.as_mut().unwrap().by_length;
+    let lengths = &mut runs[1].test.as_mut().unwrap().scores.by_length;
     lengths[0].pairs = 1;
-    lengths[0].bleu_smoothed = None;
-    lengths[1].to = None;
+    lengths[0].bleu_smoothed = f64::NAN;
+    lengths[1].to = 12;
     let page = render(&runs);
     let figure = between(&page, "<h2>BLEU by docstring length</h2>", "</figure>");
     assert_eq!(count(figure, "<rect class=\"bar "), 5);
-    for text in [">112 / 1 / 112 pairs</text>", ">6 and more</text>"] {
+    for text in [">112 / 1 / 112 pairs</text>", ">6–12</text>"] {
         assert!(figure.contains(text), "{text}");
     }
 }
@@ -183,7 +184,7 @@ fn bars_show_bleu_by_length() {
 #[test]
 fn no_match_at_all_is_drawn() {
     let mut run = seq2seq("rnn", 0.0);
-    run.test.as_mut().unwrap().by_length.truncate(1);
+    run.test.as_mut().unwrap().scores.by_length.truncate(1);
     let page = render(&[run]);
     let figure = between(&page, "<h2>BLEU by docstring length</h2>", "</figure>");
     assert!(figure.contains(">0.0000</text>"));
@@ -244,7 +245,7 @@ fn a_run_that_has_just_begun() {
         assert_xml(picture);
     }
     // Steps stand for the curve that no epoch gives yet, beside a run that has epochs.
-    let step = |step, ce| StepPoint {
+    let step = |step, ce| StepEvent {
         step,
         epoch: 1,
         loss: ce,
@@ -252,7 +253,7 @@ fn a_run_that_has_just_begun() {
         accuracy: f64::NAN,
         grad_norm: 1.0,
         lr: 1e-3,
-        loss_scale: 1.0,
+        loss_scale: Some(1.0),
         tokens_per_s: 9000.0,
     };
     run.steps = vec![step(1, 8.5), step(2, f64::NAN), step(3, 8.0), step(4, 7.5)];
@@ -270,10 +271,10 @@ fn a_run_that_has_just_begun() {
 #[test]
 fn losses_that_are_no_numbers() {
     let mut runs = three();
-    runs[0].epochs[1].valid_loss = f64::NAN;
+    runs[0].epochs[1].valid_loss = None;
     runs[1].epochs[0].train_loss = f64::INFINITY;
     let test = runs[2].test.as_mut().unwrap();
-    (test.loss, test.bleu, test.parameters) = (f64::NAN, f64::NAN, None);
+    (test.loss, test.scores.bleu, test.parameters) = (Some(f64::NAN), f64::NAN, None);
     let page = render(&runs);
     assert!(!page.contains("NaN") && !page.contains("inf<") && !page.contains("inf "));
     let rows = results(&page);
@@ -293,7 +294,7 @@ fn losses_that_are_no_numbers() {
 fn a_test_that_training_left_behind_is_told() {
     let mut runs = three();
     assert!(!render(&runs).contains("has trained on"));
-    runs[1].test.as_mut().unwrap().overtaken = true;
+    runs[1].overtaken = true;
     assert!(render(&runs).contains("lstm has trained on since it was tested at step 80."));
 }
 

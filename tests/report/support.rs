@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use rnnx::report::{EpochPoint, LengthPoint, NgramCounts, PairSample, RunData, TestPoint};
+use rnnx::eval::bleu::NgramCounts;
+use rnnx::eval::scores::{LengthScore, TextFigures};
+use rnnx::files::{EpochEvent, TestEvent};
+use rnnx::report::{PairSample, RunData};
 
 pub fn count(page: &str, what: &str) -> usize {
     page.matches(what).count()
@@ -76,51 +79,59 @@ pub fn attention(quality: f64) -> RunData {
     run
 }
 
-pub fn epoch(epoch: u64, valid_loss: f64) -> EpochPoint {
-    EpochPoint {
+pub fn epoch(epoch: u64, valid_loss: f64) -> EpochEvent {
+    EpochEvent {
         epoch,
         step: Some(epoch * 40),
         train_loss: valid_loss - 0.5,
         train_accuracy: 0.2,
-        valid_loss,
-        valid_accuracy: 0.1,
+        valid_loss: Some(valid_loss),
+        valid_accuracy: Some(0.1),
         seconds: 30.0,
     }
 }
 
-fn test(quality: f64) -> TestPoint {
-    let bucket = |from, to, pairs| LengthPoint {
+fn test(quality: f64) -> TestEvent {
+    let bucket = |from, to, pairs| LengthScore {
         from,
-        to: Some(to),
+        to,
         pairs,
-        bleu: Some(quality / 100.0),
-        bleu_smoothed: Some(quality / 50.0),
-    };
-    TestPoint {
-        step: Some(80),
-        overtaken: false,
-        epoch: Some(2),
-        loss: 6.25 - quality,
-        train_loss: 5.5 - quality,
-        valid_loss: 6.0 - quality,
         bleu: quality / 100.0,
-        bleu_smoothed: quality / 10.0,
-        ngrams: Some(NgramCounts {
-            matches: [6123, 812, 140, 9],
-            totals: [21_890, 20_890, 19_893, 18_899],
-            hypothesis_length: 21_890,
-            reference_length: 31_877,
-        }),
-        exact_match: 0.0,
-        token_accuracy: 0.08 + quality / 100.0,
-        chrf: 14.0 + quality,
-        parse_rate: 0.31,
-        unk_rate: 0.2 - quality / 10.0,
+        bleu_smoothed: quality / 50.0,
+    };
+    TestEvent {
+        step: Some(80),
+        epoch: Some(2),
+        epochs: Some(2),
+        model: None,
+        seed: Some(7),
+        beam: Some(1),
         parameters: Some(4_712_354 + (quality * 100.0) as u64),
-        pairs: Some(1000),
-        train_seconds: 60.0 + quality * 100.0,
-        decode_seconds: 12.5,
-        by_length: vec![bucket(1, 5, 112), bucket(6, 10, 1341)],
+        train_loss: Some(5.5 - quality),
+        valid_loss: Some(6.0 - quality),
+        best_valid_loss: None,
+        loss: Some(6.25 - quality),
+        accuracy: None,
+        scores: TextFigures {
+            pairs: Some(1000),
+            bleu: quality / 100.0,
+            bleu_smoothed: quality / 10.0,
+            ngram_counts: Some(NgramCounts {
+                matches: [6123, 812, 140, 9],
+                totals: [21_890, 20_890, 19_893, 18_899],
+                hyp_len: 21_890,
+                ref_len: 31_877,
+            }),
+            exact_match: 0.0,
+            token_accuracy: 0.08 + quality / 100.0,
+            chrf: 14.0 + quality,
+            parse_rate: 0.31,
+            reference_parse_rate: 0.5,
+            unk_rate: 0.2 - quality / 10.0,
+            by_length: vec![bucket(1, 5, 112), bucket(6, 10, 1341)],
+        },
+        decode_seconds: Some(12.5),
+        train_seconds: Some(60.0 + quality * 100.0),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Matrix times vector with weights in f16, for one vector or a few at a time.
 //!
-//! A matrix is cut into *panels* of as many rows as [`WIDTH`] registers have lanes. A panel is
+//! A matrix is cut into *panels* of as many rows as [`PANEL`] registers have lanes. A panel is
 //! stored column by column: all the weights that meet x\[k\] lie together. So the inner loop loads
 //! weights in the order of memory, widens them to f32, and adds x\[k\] times them to its sums, with
 //! no horizontal addition.
@@ -13,41 +13,34 @@ use half::f16;
 
 use super::buffer::Buffer;
 use super::simd::{Level, Simd, Task};
-use super::tile::{Rows, WIDTH, for_row_tiles, store_row};
+use super::tile::{Rows, WIDTH, store_row};
+
+/// Registers a panel is wide: with a vector alone, so many sums keep the multipliers busy.
+const PANEL: usize = 2 * WIDTH;
 
 /// A matrix packed for streaming.
 pub struct Matrix {
     level: Level,
-    weights: Buffer<f16>, // [panels][depth][WIDTH * lanes]
+    weights: Buffer<f16>, // [panels][depth][PANEL * lanes], in the memory of as many `S::Half`
     rows: usize,
     depth: usize,
 }
 
 impl Matrix {
-    /// Packs a matrix `[rows, depth]` for `level`; `weight(row, k)` is rounded to f16, where it must
-    /// be finite.
+    /// Packs a matrix `[rows, depth]` for `level`, at most [`Level::current`]; `weight(row, k)` is
+    /// rounded to f16.
     pub fn pack(
         level: Level,
         rows: usize,
         depth: usize,
         weight: impl Fn(usize, usize) -> f32,
     ) -> Matrix {
-        let width = WIDTH * level.lanes_f32();
-        let padded = rows.next_multiple_of(width);
-        let mut weights = Buffer::zeros(padded * depth);
-        for (p, panel) in weights.chunks_exact_mut(width * depth).enumerate() {
-            for (k, column) in panel.chunks_exact_mut(width).enumerate() {
-                for (row, value) in (p * width..rows).zip(column) {
-                    *value = f16::from_f32(weight(row, k));
-                }
-            }
-        }
-        Matrix {
+        level.run(Pack {
             level,
-            weights,
-            rows: padded,
+            rows,
             depth,
-        }
+            weight,
+        })
     }
 
     /// Rows with the padding: the width of the output.
@@ -55,7 +48,7 @@ impl Matrix {
         self.rows
     }
 
-    /// y = W x for every stream, reading the weights from memory once for all of them.
+    /// y = W x for every stream, reading the weights from memory once for each few of them.
     ///
     /// - `x`: `[streams, stride]`, the first `depth` of each are read
     /// - `y`: `[streams, rows]`, overwritten
@@ -82,6 +75,38 @@ impl Matrix {
     }
 }
 
+struct Pack<F> {
+    level: Level,
+    rows: usize,
+    depth: usize,
+    weight: F,
+}
+
+impl<F: Fn(usize, usize) -> f32> Task<f32> for Pack<F> {
+    type Output = Matrix;
+
+    unsafe fn run<S: Simd<E = f32>>(self) -> Matrix {
+        let Pack { rows, depth, .. } = self;
+        let width = PANEL * S::LANES;
+        let padded = rows.next_multiple_of(width);
+        let mut weights = Buffer::zeros(padded * depth * (size_of::<S::Half>() / size_of::<f16>()));
+        let halves: &mut [S::Half] = bytemuck::cast_slice_mut(&mut weights);
+        for (p, panel) in halves.chunks_exact_mut(width * depth).enumerate() {
+            for (k, column) in panel.chunks_exact_mut(width).enumerate() {
+                for (row, value) in (p * width..rows).zip(column) {
+                    *value = S::half(f16::from_f32((self.weight)(row, k)));
+                }
+            }
+        }
+        Matrix {
+            level: self.level,
+            weights,
+            rows: padded,
+            depth,
+        }
+    }
+}
+
 /// One multiplication.
 struct Multiply<'a> {
     matrix: &'a Matrix,
@@ -95,54 +120,84 @@ impl Task<f32> for Multiply<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd<E = f32>>(self) {
-        let &Matrix { rows, depth, .. } = self.matrix;
-        let width = WIDTH * S::LANES;
+    unsafe fn run<S: Simd<E = f32>>(mut self) {
+        let &Matrix { rows, .. } = self.matrix;
+        let width = PANEL * S::LANES;
         let panels = rows / width;
         for i in 0..panels {
             let p = if self.reversed { panels - 1 - i } else { i };
-            for_row_tiles!(S, self.streams, |s, M| {
-                // SAFETY: the matrix is packed for S; `multiply` checked x and the streams of y.
-                unsafe {
-                    let panel = self.matrix.weights.as_ptr().add(p * width * depth);
-                    let x = Rows {
-                        ptr: self.x.ptr.add(s * self.x.row),
-                        ..self.x
-                    };
-                    let sums = tile::<S, M>(panel, depth, x);
-                    for (m, sums) in sums.iter().enumerate() {
-                        let y = self.y.as_mut_ptr().add((s + m) * rows + p * width);
-                        store_row::<S, WIDTH>(y, sums);
-                    }
+            let mut s = 0;
+            // SAFETY: the caller vouches for S; panels and streams are below their numbers.
+            unsafe {
+                while s + 4 <= self.streams && S::ROWS >= 4 {
+                    self.panel::<S, 4, WIDTH>(p, s);
+                    s += 4;
                 }
-            });
+                while s + 2 <= self.streams {
+                    self.panel::<S, 2, WIDTH>(p, s);
+                    s += 2;
+                }
+                if s < self.streams {
+                    self.panel::<S, 1, PANEL>(p, s);
+                }
+            }
         }
     }
 }
 
-/// One panel times M vectors.
+impl Multiply<'_> {
+    /// Panel p times M streams from s on, N registers of each at a time.
+    #[inline(always)]
+    unsafe fn panel<S: Simd<E = f32>, const M: usize, const N: usize>(
+        &mut self,
+        p: usize,
+        s: usize,
+    ) {
+        let &Matrix { rows, depth, .. } = self.matrix;
+        let width = PANEL * S::LANES;
+        for part in 0..PANEL / N {
+            let first = part * N * S::LANES;
+            // SAFETY: the matrix is packed for S; `multiply` checked x and the streams of y.
+            unsafe {
+                let panel = self.matrix.weights.as_ptr().cast::<S::Half>();
+                let x = Rows {
+                    ptr: self.x.ptr.add(s * self.x.row),
+                    ..self.x
+                };
+                let panel = panel.add(p * width * depth + first);
+                let sums = tile::<S, M, N>(panel, depth, x);
+                for (m, sums) in sums.iter().enumerate() {
+                    let at = (s + m) * rows + p * width + first;
+                    store_row::<S, N>(self.y.as_mut_ptr().add(at), sums);
+                }
+            }
+        }
+    }
+}
+
+/// N registers' width of a panel times M vectors.
 ///
 /// # Safety
-/// `panel` is valid for `depth * WIDTH * LANES` weights, `x` for M rows of `depth`; S is available.
+/// `panel` is valid for `depth` columns of a panel, `x` for M rows of `depth`; S is available.
 #[inline(always)]
-unsafe fn tile<S: Simd<E = f32>, const M: usize>(
-    panel: *const f16,
+unsafe fn tile<S: Simd<E = f32>, const M: usize, const N: usize>(
+    panel: *const S::Half,
     depth: usize,
     x: Rows<f32>,
-) -> [[S::V; WIDTH]; M] {
+) -> [[S::V; N]; M] {
     // SAFETY: all offsets are below the extents that the caller vouches for.
     unsafe {
-        let mut sums = [[S::splat(0.0); WIDTH]; M];
+        let mut sums = [[S::splat(0.0); N]; M];
         for k in 0..depth {
-            let column = panel.add(k * WIDTH * S::LANES);
-            let mut weights = [S::splat(0.0); WIDTH];
-            for (n, weight) in weights.iter_mut().enumerate() {
-                *weight = S::load_half(column.add(n * S::LANES));
+            let column = panel.add(k * PANEL * S::LANES);
+            let mut inputs = [S::splat(0.0); M];
+            for (m, input) in inputs.iter_mut().enumerate() {
+                *input = S::splat(*x.ptr.add(m * x.row + k));
             }
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let x = S::splat(*x.ptr.add(m * x.row + k));
-                for (sum, &weight) in sums.iter_mut().zip(&weights) {
-                    *sum = S::fma(weight, x, *sum);
+            for n in 0..N {
+                let weights = S::load_half(column.add(n * S::LANES));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    sums[n] = S::fma(weights, inputs[m], sums[n]);
                 }
             }
         }

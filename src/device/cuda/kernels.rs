@@ -132,7 +132,7 @@ impl Kernels {
             return Err(fail("there is no such kernel".into()));
         };
         self.check(kernel, launch, args).map_err(fail)?;
-        let mut slots = pack(args);
+        let mut slots = slots(args);
         let mut pointers: Vec<*mut c_void> = slots
             .iter_mut()
             .map(|slot| ptr::from_mut(slot).cast())
@@ -227,7 +227,7 @@ fn size_of_arg(arg: Arg) -> usize {
 struct Slot([u8; 8]);
 
 /// The arguments as the driver reads them.
-fn pack(args: &[Arg]) -> Vec<Slot> {
+fn slots(args: &[Arg]) -> Vec<Slot> {
     let four = |bytes: [u8; 4]| {
         let mut slot = [0; 8];
         slot[..4].copy_from_slice(&bytes);
@@ -265,7 +265,7 @@ mod tests {
     use crate::device::driver::DevicePtr;
 
     #[test]
-    fn arguments_are_packed() {
+    fn arguments_lie_in_slots() {
         let args = [
             Arg::Ptr(DevicePtr::new(0x1122_3344_5566_7788)),
             Arg::U32(0xAABB_CCDD),
@@ -273,7 +273,7 @@ mod tests {
             Arg::U64(7),
             Arg::F32(1.5),
         ];
-        let slots = pack(&args);
+        let slots = slots(&args);
         let four = |i: usize| [0, 1, 2, 3].map(|j| slots[i].0[j]);
         assert_eq!(slots[0].0, 0x1122_3344_5566_7788u64.to_ne_bytes());
         assert_eq!(u32::from_ne_bytes(four(1)), 0xAABB_CCDD);

@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The buffers of a device. What is left of them is freed at the end.
 #[derive(Debug)]
-pub struct Memory {
+pub struct Buffers {
     context: Arc<Context>,
     /// Bytes by address.
     buffers: Mutex<BTreeMap<u64, usize>>,
 }
 
-impl Memory {
+impl Buffers {
     /// No memory yet.
     pub fn new(context: Arc<Context>) -> Self {
-        Memory {
+        Buffers {
             context,
             buffers: Mutex::default(),
         }
@@ -101,7 +101,7 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for Buffers {
     fn drop(&mut self) {
         if self.context.enter().is_err() {
             return; // the driver is gone, and the memory with it

@@ -34,7 +34,7 @@ use blas::Blas;
 use context::{Context, select};
 use cubin::Cubin;
 use kernels::Kernels;
-use memory::Memory;
+use memory::Buffers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stream::Stream;
@@ -49,7 +49,7 @@ pub struct Cuda {
     // what uses the context, then the context.
     blas: Blas,
     kernels: Kernels,
-    memory: Memory,
+    memory: Buffers,
     stream: Stream,
     context: Arc<Context>,
 }
@@ -95,7 +95,7 @@ impl Cuda {
             capturing: AtomicBool::new(false),
             blas: Blas::new(context.clone(), functions, stream.raw())?,
             kernels: Kernels::new(context.clone(), cubins)?,
-            memory: Memory::new(context.clone()),
+            memory: Buffers::new(context.clone()),
             stream,
             context,
         })

@@ -1,13 +1,13 @@
 //! cuBLAS's GEMM on the emulated device: the same indexing, the same demands.
 
-use super::memory::Memory;
+use super::memory::Buffers;
 use crate::device::driver::{Gemm, Matrix};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use half::f16;
 
 /// Runs a product. Sums are in f32, in the order of k.
-pub fn gemm(memory: &mut Memory, g: &Gemm) -> Result<()> {
+pub fn gemm(memory: &mut Buffers, g: &Gemm) -> Result<()> {
     let [a, b] = [
         Operand::new("A", g.a, g.trans_a, g.m, g.k)?,
         Operand::new("B", g.b, g.trans_b, g.k, g.n)?,
@@ -124,7 +124,7 @@ impl Operand {
     }
 
     /// op(X) as f32, row by row or column by column.
-    fn read(&self, memory: &Memory, by_rows: bool) -> Result<Vec<f32>> {
+    fn read(&self, memory: &Buffers, by_rows: bool) -> Result<Vec<f32>> {
         let stored = memory
             .bytes("gemm", self.matrix.ptr, self.elements() * self.size)
             .map_err(|e| fail(format!("{}: {e}", self.name)))?;
@@ -154,7 +154,7 @@ impl Operand {
     }
 
     /// Writes op(X), column by column; elements between the columns are left alone.
-    fn write(&self, memory: &mut Memory, values: &[f32]) -> Result<()> {
+    fn write(&self, memory: &mut Buffers, values: &[f32]) -> Result<()> {
         let stored = memory
             .bytes_mut("gemm", self.matrix.ptr, self.elements() * self.size)
             .map_err(|e| fail(format!("{}: {e}", self.name)))?;

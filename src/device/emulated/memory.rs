@@ -15,7 +15,7 @@ const SENTINEL: [u8; 2] = [0xFF, 0x7F];
 
 /// The buffers of a device.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct Buffers {
     /// By address of the first byte after the sentinel.
     buffers: BTreeMap<u64, Buffer>,
 }
@@ -32,7 +32,7 @@ struct Buffer {
     len: usize,
 }
 
-// SAFETY: a buffer owns its storage; access is through `Memory`, by & and &mut.
+// SAFETY: a buffer owns its storage; access is through `Buffers`, by & and &mut.
 unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
@@ -96,7 +96,7 @@ impl Drop for Buffer {
     }
 }
 
-impl Memory {
+impl Buffers {
     pub fn alloc(&mut self, bytes: usize) -> Result<DevicePtr> {
         let buffer = Buffer::new(bytes).ok_or_else(|| {
             Error::Device(format!(

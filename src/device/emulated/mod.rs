@@ -19,7 +19,7 @@ mod memory;
 
 use super::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use crate::error::{Error, Result};
-use memory::Memory;
+use memory::Buffers;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -33,7 +33,7 @@ pub struct Emulated {
 
 #[derive(Debug, Default)]
 struct State {
-    memory: Memory,
+    memory: Buffers,
     /// What has been issued since the capture began.
     capture: Option<Vec<Work>>,
 }
@@ -105,7 +105,7 @@ impl Emulated {
         }
     }
 
-    fn run(&self, memory: &mut Memory, work: &Work) -> Result<()> {
+    fn run(&self, memory: &mut Buffers, work: &Work) -> Result<()> {
         match work {
             Work::Copy(to, from, bytes) => memory.copy(*to, *from, *bytes),
             Work::Fill(to, value, bytes) => {
@@ -120,7 +120,7 @@ impl Emulated {
         }
     }
 
-    fn launch_now(&self, memory: &Memory, launch: &OwnedLaunch, args: &[Arg]) -> Result<()> {
+    fn launch_now(&self, memory: &Buffers, launch: &OwnedLaunch, args: &[Arg]) -> Result<()> {
         let fail = |message: String| {
             let (name, grid, block) = (&launch.kernel, launch.grid, launch.block);
             Error::op(
@@ -260,7 +260,7 @@ struct RawArg {
 }
 
 /// None for a pointer into no live buffer.
-fn raw_arg(memory: &Memory, arg: Arg) -> Option<RawArg> {
+fn raw_arg(memory: &Buffers, arg: Arg) -> Option<RawArg> {
     let scalar = |kind, bits| RawArg {
         kind,
         bits,

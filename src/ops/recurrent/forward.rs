@@ -171,24 +171,23 @@ impl<T: Float, C: Cell, X: Context<T>> Forward<'_, T, C, X> {
         let (hidden, width) = (blocks.hidden, C::GATES.registers() * S::LANES);
         let (inputs, columns) = (self.start.inputs(), self.context.columns());
         let at = self.slab.packed(t) + row;
-        let by_row = |ptr, row| Rows { ptr, row, step: 1 };
         // SAFETY: all rows lie in this slab, all panels in the packed weights.
         unsafe {
             let mut panel = self.weights.as_ptr();
             panel = panel.add(u * (inputs + columns + hidden) * width);
             let mut acc = self.gates_start::<S, M>(at, u);
             if let Start::Dense { x, .. } = self.start {
-                let x = by_row(x.as_ptr().add(at * inputs), inputs);
+                let x = whole_rows(x.as_ptr().add(at * inputs), inputs);
                 acc = product::<S, C, M>(acc, C::GATES.input, inputs, x, panel);
                 panel = panel.add(inputs * width);
             }
             if columns > 0 {
-                let context = by_row(self.context.row(at), columns);
+                let context = whole_rows(self.context.row(at), columns);
                 acc = product::<S, C, M>(acc, C::GATES.input, columns, context, panel);
                 panel = panel.add(columns * width);
             }
             if let Some(h) = self.h_before(t, row) {
-                let h = by_row(h, hidden);
+                let h = whole_rows(h, hidden);
                 acc = product::<S, C, M>(acc, C::GATES.hidden, hidden, h, panel);
             }
             for (m, z) in acc.iter().enumerate() {
@@ -271,6 +270,16 @@ unsafe fn product<S: Simd, C: Cell, const M: usize>(
             acc[first..first + THREE].copy_from_slice(part);
         }
         acc
+    }
+}
+
+/// Rows of `columns` elements.
+#[inline(always)]
+fn whole_rows<E>(ptr: *const E, columns: usize) -> Rows<E> {
+    Rows {
+        ptr,
+        row: columns,
+        step: 1,
     }
 }
 

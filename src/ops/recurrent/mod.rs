@@ -30,11 +30,13 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, for_float};
 use cell::Cell;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// The recurrent cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CellKind {
     /// tanh RNN.
     Rnn,
@@ -68,9 +70,12 @@ impl CellKind {
     /// All of them, the simplest first.
     pub const ALL: [CellKind; 3] = [CellKind::Rnn, CellKind::Lstm, CellKind::Gru];
 
+    /// Their words, in the same order.
+    pub const NAMES: [&str; 3] = [Rnn::NAME, Lstm::NAME, Gru::NAME];
+
     /// Its word: `rnn`, `lstm` or `gru`.
     pub fn name(self) -> &'static str {
-        for_cell!(self, C => C::NAME)
+        CellKind::NAMES[self as usize]
     }
 
     /// G, the number of gates: the weights have G H rows.
@@ -100,7 +105,7 @@ impl FromStr for CellKind {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         let named = CellKind::ALL.into_iter().find(|kind| kind.name() == s);
-        named.ok_or_else(|| "give rnn, lstm or gru".to_owned())
+        named.ok_or_else(|| format!("give {}", CellKind::NAMES.join(" or ")))
     }
 }
 

@@ -6,7 +6,7 @@ use super::feed::TextFeed;
 use super::generate::generator::Generator;
 use super::generate::sample;
 use super::generate::sampling::{Sampler, SamplingOptions};
-use super::model::CharLstm;
+use super::model::CharLm;
 use super::train::CharLmJob;
 use crate::device::Gpu;
 use crate::error::Result;
@@ -40,7 +40,7 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     if order.chosen.gpu.is_none() {
         memory::check(sizes.step_bytes(batch, length), CharLmJob::MEMORY_SETTINGS)?;
     }
-    let model = CharLstm::new::<f32>(sizes, config.seed)?;
+    let model = CharLm::new::<f32>(sizes, config.seed)?;
     let model = model.with_dropout(config.dropout).with_l2(config.l2);
     let (constants, clip) = CharLmJob::optimizer(&config);
     let adam = Adam::new::<f32>(constants, model.params().layout());
@@ -92,7 +92,7 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
 /// whether the step was one captured graph.
 fn on_gpu(
     gpu: &Arc<Gpu>,
-    mut step: Step<CharLstm>,
+    mut step: Step<CharLm>,
     config: &CharLmConfig,
     order: &BenchOrder,
 ) -> Result<(Times, bool)> {
@@ -127,7 +127,7 @@ fn on_gpu(
 /// For a configuration that makes no model.
 pub fn generate(order: &BenchOrder) -> Result<BenchResult> {
     let config: CharLmConfig = order.config()?;
-    let model = CharLstm::new::<f32>(config.sizes(VOCAB), config.seed)?;
+    let model = CharLm::new::<f32>(config.sizes(VOCAB), config.seed)?;
     let weights = sample::weights(&model.export()?)?;
     let mut generator = Generator::new(&weights, 1)?;
     let options = SamplingOptions {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::CharLstmSizes;
+use super::model::CharLmSizes;
+use crate::nn::CellKind;
 use crate::optim::Clip;
 
 pub use crate::train::device::{DeviceChoice, Precision};
@@ -33,8 +34,9 @@ crate::settings! {
     }
     "Model" {
         embedding_dim: usize = 64, UNITS, fixed, "numbers that stand for a character";
-        hidden_size: usize = 256, UNITS, fixed, "units of each LSTM layer";
-        num_layers: usize = 2, Whole(1, 16), fixed, "LSTM layers";
+        cell: CellKind = CellKind::Lstm, OneOf(&CellKind::NAMES), fixed, "recurrent cell: LSTM, GRU or tanh RNN";
+        hidden_size: usize = 256, UNITS, fixed, "units of each layer";
+        num_layers: usize = 2, Whole(1, 16), fixed, "recurrent layers";
         dropout: f64 = 0.1, DROPOUT, fixed, "share of values dropped in training";
     }
     "Optimiser" {
@@ -51,8 +53,9 @@ crate::settings! {
 
 impl CharLmConfig {
     /// The sizes of the model for a vocabulary of this size.
-    pub fn sizes(&self, vocab: usize) -> CharLstmSizes {
-        CharLstmSizes {
+    pub fn sizes(&self, vocab: usize) -> CharLmSizes {
+        CharLmSizes {
+            cell: self.cell,
             vocab,
             embedding: self.embedding_dim,
             hidden: self.hidden_size,

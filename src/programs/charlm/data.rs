@@ -39,9 +39,9 @@ impl Division {
         seq_length: usize,
         batch_size: usize,
     ) -> Result<Self> {
-        for (flag, value) in [("seq-length", seq_length), ("batch-size", batch_size)] {
+        for (name, value) in [("seq-length", seq_length), ("batch-size", batch_size)] {
             if value == 0 {
-                return Err(Error::Usage(format!("{flag} must be at least 1")));
+                return Err(Error::Usage(format!("{name} must be at least 1")));
             }
         }
         if !(0.0..1.0).contains(&valid_fraction) {
@@ -79,7 +79,7 @@ impl CharData {
     ///
     /// # Errors
     /// [`Error::Data`] where the text is too short for one window, one training batch, or one
-    /// validation window (a `valid_fraction` of 0 asks for none): it says which flag to lower.
+    /// validation window (a `valid_fraction` of 0 asks for none): it says which setting to lower.
     /// [`Error::Usage`] as [`Division::new`].
     pub fn new(
         corpus: &Corpus,

@@ -1,9 +1,10 @@
 //! `rnnx eval` of a character LM.
 
 use super::config::CharLmConfig;
-use super::train::{CharLmJob, load_corpus, read_vocab, validate};
+use super::train::{CharLmJob, load_corpus, validate};
 use crate::data::corpus::Corpus;
 use crate::data::split::Split;
+use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::state::TrainState;
 use crate::programs::orders::{EvalOrder, Evaluated, figures};
@@ -21,7 +22,7 @@ use serde_json::json;
 /// run's, [`Error::Checkpoint`] for weights that cannot be used.
 pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     refuse_flags_of_seq2seq(order)?;
-    let vocab = read_vocab(&order.folder)?;
+    let vocab = Vocab::read_chars(&order.folder)?;
     let config = config(order)?;
     let corpus = load_corpus(&config, &order.progress)?;
     check_text(&corpus, &order.state)?;

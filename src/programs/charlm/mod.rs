@@ -12,9 +12,9 @@ pub mod train;
 
 use std::path::Path;
 
-use serde_json::Value;
 use toml::Table;
 
+use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::programs::orders::{Bench, EvalOrder, Evaluated};
@@ -53,7 +53,7 @@ impl Program for CharLmProgram {
             Ok(Ended {
                 out: request.out.clone(),
                 summary: train::run(typed(request)?)?,
-                figures: Value::Null,
+                test: None,
             })
         }))
     }
@@ -106,7 +106,7 @@ impl Program for CharLmProgram {
 /// A text of the best model; weights that it cannot be made of are the inner error.
 fn written(out: &Path) -> Result<Result<String>> {
     let (run, checkpoint) = RunFolder::find(out)?;
-    let vocab = train::read_vocab(&run)?;
+    let vocab = Vocab::read_chars(&run)?;
     let file = TensorFile::load(&checkpoint.join(MODEL))?;
     let weights = sample::weights(&file);
     Ok(weights.and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1)))

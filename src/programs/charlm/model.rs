@@ -1,6 +1,6 @@
-//! The character language model: embedding, LSTM layers, output projection.
+//! The character language model: embedding, recurrent layers, output projection.
 //!
-//! Dropout (Zaremba et al. 2014) is on the output of every LSTM layer, so on the connections
+//! Dropout (Zaremba et al. 2014) is on the output of every layer, so on the connections
 //! between layers and before the projection, never on the recurrent ones.
 
 use super::data::CharBatch;
@@ -17,52 +17,60 @@ use crate::train::model::{Draws, Loss, Model};
 
 /// Sizes of a character LM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CharLstmSizes {
+pub struct CharLmSizes {
+    /// The recurrent cell.
+    pub cell: CellKind,
     /// V, characters.
     pub vocab: usize,
     /// E, numbers that stand for a character.
     pub embedding: usize,
     /// H, units of a layer.
     pub hidden: usize,
-    /// LSTM layers.
+    /// Recurrent layers.
     pub layers: usize,
 }
 
-impl CharLstmSizes {
+impl CharLmSizes {
     /// Bytes of a training step in f32.
     ///
-    /// A position keeps, for each layer, 4H gates, the cell state, the output and the dropped output;
-    /// besides, the logits, and two gradients `[H]` that are alive at once. Parameters come five times:
-    /// values, gradient, two moments, and the packed copies.
+    /// A position keeps, for each of the cell's G gates and layers, H numbers (of a GRU's gate n two),
+    /// and the cell state, the output and the dropped output; besides, the logits, and two gradients
+    /// `[H]` that are alive at once. Parameters come five times: values, gradient, two moments, and
+    /// the packed copies.
     pub fn step_bytes(self, batch: usize, seq_length: usize) -> u128 {
-        let CharLstmSizes {
-            vocab,
-            embedding,
-            hidden,
-            layers,
-        } = self;
-        let [v, e, h, l] = [vocab, embedding, hidden, layers].map(|n| n as u128);
-        let position = l * (4 * h + h + h + h) + v + 2 * h;
-        let first = 4 * h * (e + h + 1);
-        let parameters = v * e + first + (l - 1) * 4 * h * (2 * h + 1) + v * (h + 1);
+        let gates = self.cell.gates();
+        let kept = gates + usize::from(self.cell.has_b_hh()) + usize::from(self.cell.has_c());
+        let [g, k, v, e, h, l] = [
+            gates,
+            kept,
+            self.vocab,
+            self.embedding,
+            self.hidden,
+            self.layers,
+        ]
+        .map(|n| n as u128);
+        let position = l * (k * h + h + h) + v + 2 * h;
+        let first = g * h * (e + h + 1);
+        let parameters = v * e + first + (l - 1) * g * h * (2 * h + 1) + v * (h + 1);
         4 * (position * batch as u128 * seq_length as u128 + 5 * parameters)
     }
 
     /// FLOP of a training step for each character: 6 for each weight that is multiplied at it, 2
     /// forward and 4 backward. The embedding is only looked up.
     pub fn flop_per_char(self) -> f64 {
+        let g = self.cell.gates() as f64;
         let [e, h, l, v] = [self.embedding, self.hidden, self.layers, self.vocab].map(|n| n as f64);
-        6.0 * (4.0 * h * (e + h) + (l - 1.0) * 4.0 * h * 2.0 * h + h * v)
+        6.0 * (g * h * (e + h) + (l - 1.0) * g * h * 2.0 * h + h * v)
     }
 }
 
 /// The model and its parameters.
 #[derive(Clone, Debug)]
-pub struct CharLstm {
-    sizes: CharLstmSizes,
+pub struct CharLm {
+    sizes: CharLmSizes,
     params: Params,
     embedding: Embedding,
-    lstm: Vec<Recurrent>,
+    layers: Vec<Recurrent>,
     out: Linear,
     dropout: f64,
     l2: f64,
@@ -71,33 +79,33 @@ pub struct CharLstm {
 /// The state of each layer.
 pub type State = Vec<nn::State>;
 
-impl CharLstm {
+impl CharLm {
     /// A model with initial values from the seed.
     ///
     /// # Errors
     /// Never for sizes of at least one.
-    pub fn new<T: Stored + Dispatch>(sizes: CharLstmSizes, seed: u64) -> Result<Self> {
+    pub fn new<T: Stored + Dispatch>(sizes: CharLmSizes, seed: u64) -> Result<Self> {
         let mut layout = Layout::default();
         let style = Style::Keras;
         let (vocab, dim) = (sizes.vocab, sizes.embedding);
         let embedding = Embedding::new(&mut layout, "embedding", vocab, dim, style);
-        let lstm = (0..sizes.layers).map(|k| {
+        let layers = (0..sizes.layers).map(|k| {
             let inputs = if k == 0 {
                 sizes.embedding
             } else {
                 sizes.hidden
             };
             let suffix = format!("l{k}");
-            let (name, hidden) = (("lstm", &suffix[..]), sizes.hidden);
-            Recurrent::new(&mut layout, CellKind::Lstm, name, inputs, hidden, style)
+            let (name, hidden) = ((sizes.cell.name(), &suffix[..]), sizes.hidden);
+            Recurrent::new(&mut layout, sizes.cell, name, inputs, hidden, style)
         });
-        let lstm = lstm.collect();
+        let layers = layers.collect();
         let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab, style);
-        Ok(CharLstm {
+        Ok(CharLm {
             sizes,
             params: Params::new::<T>(layout, seed)?,
             embedding,
-            lstm,
+            layers,
             out,
             dropout: 0.0,
             l2: 0.0,
@@ -106,16 +114,16 @@ impl CharLstm {
 
     /// With dropout in training: the probability of dropping, in [0, 1).
     pub fn with_dropout(self, dropout: f64) -> Self {
-        CharLstm { dropout, ..self }
+        CharLm { dropout, ..self }
     }
 
     /// With l2 * sum(W_out^2) in the loss of training.
     pub fn with_l2(self, l2: f64) -> Self {
-        CharLstm { l2, ..self }
+        CharLm { l2, ..self }
     }
 
     /// The sizes.
-    pub fn sizes(&self) -> CharLstmSizes {
+    pub fn sizes(&self) -> CharLmSizes {
         self.sizes
     }
 
@@ -132,9 +140,9 @@ impl CharLstm {
         state: Option<&State>,
         draws: Option<&Draws>,
     ) -> Result<(Var, State)> {
-        let mut new_state = Vec::with_capacity(self.lstm.len());
+        let mut new_state = Vec::with_capacity(self.layers.len());
         let mut x: Option<Var> = None;
-        for (k, layer) in self.lstm.iter().enumerate() {
+        for (k, layer) in self.layers.iter().enumerate() {
             let state = state.and_then(|s| s.get(k));
             let output = match &x {
                 None => layer.forward_ids(tape, params, &self.embedding, ids, state)?,
@@ -149,12 +157,12 @@ impl CharLstm {
                 None => output.y,
             });
         }
-        let top = x.ok_or_else(|| Error::op("char_lstm", "a model without LSTM layers"))?;
+        let top = x.ok_or_else(|| Error::op("char_lm", "a model without recurrent layers"))?;
         Ok((self.out.forward(tape, params, &top)?, new_state))
     }
 }
 
-impl Model for CharLstm {
+impl Model for CharLm {
     type Batch = CharBatch;
 
     fn params(&self) -> &Params {
@@ -193,7 +201,8 @@ mod tests {
 
     #[test]
     fn the_published_step_fits_three_gigabytes() {
-        let sizes = CharLstmSizes {
+        let sizes = CharLmSizes {
+            cell: CellKind::Lstm,
             vocab: 95,
             embedding: 64,
             hidden: 256,

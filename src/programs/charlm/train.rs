@@ -4,9 +4,9 @@ use super::config::CharLmConfig;
 use super::data::CharData;
 use super::feed::TextFeed;
 use super::generate::sample;
-use super::model::CharLstm;
+use super::model::CharLm;
 use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::vocab::CharVocab;
+use crate::data::vocab::{CharVocab, Vocab};
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
@@ -17,26 +17,17 @@ use crate::train::model::Model;
 use crate::train::progress::{Progress, thousands};
 use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
-use crate::train::start::vocab_json;
 use crate::train::step::{Step, score};
 
 /// Trains. Ctrl-C (see [`interrupt`](crate::train::interrupt)) saves and returns
 /// [`Error::Interrupted`](crate::Error::Interrupted).
 ///
 /// # Errors
-/// Everything of interface.md's exit codes; what had been saved stays.
+/// Every [`Error`](crate::Error) there is; what had been saved stays.
 pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let config = request.config.clone();
     let trained = session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress));
     trained.map(|(summary, _)| summary)
-}
-
-/// The vocabulary of a run.
-///
-/// # Errors
-/// If it is missing, damaged, or of another kind of model.
-pub fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-    CharVocab::from_json(&vocab_json(folder, "char")?, &folder.vocab_path())
 }
 
 /// Characters of the sample written after each epoch.
@@ -46,7 +37,7 @@ const SAMPLE_LENGTH: usize = 600;
 pub(super) struct CharLmJob {
     config: CharLmConfig,
     data: CharData,
-    step: Step<CharLstm>,
+    step: Step<CharLm>,
     /// On a GPU, the text and the captured step.
     feed: Option<GpuLoop<TextFeed>>,
     /// Windows in the order of the epoch.
@@ -60,7 +51,7 @@ impl Job for CharLmJob {
     type Source = Corpus;
     type Vocab = CharVocab;
     type Data = CharData;
-    type Model = CharLstm;
+    type Model = CharLm;
 
     // ---- starting ----------------------------------------------------------------------------
 
@@ -77,7 +68,7 @@ impl Job for CharLmJob {
     }
 
     fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-        read_vocab(folder)
+        Vocab::read_chars(folder)
     }
 
     fn data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
@@ -93,8 +84,8 @@ impl Job for CharLmJob {
         sizes.step_bytes(config.batch_size, config.seq_length)
     }
 
-    fn model(config: &CharLmConfig, data: &CharData) -> Result<CharLstm> {
-        let model = CharLstm::new::<f32>(config.sizes(data.vocab.len()), config.seed)?;
+    fn model(config: &CharLmConfig, data: &CharData) -> Result<CharLm> {
+        let model = CharLm::new::<f32>(config.sizes(data.vocab.len()), config.seed)?;
         Ok(model.with_dropout(config.dropout).with_l2(config.l2))
     }
 
@@ -104,9 +95,10 @@ impl Job for CharLmJob {
 
     fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {
         format!(
-            "model: {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
+            "model: {} {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
              characters",
             config.num_layers,
+            config.cell.name().to_uppercase(),
             config.hidden_size,
             thousands(parameters as f64),
             data.vocab.len(),
@@ -115,7 +107,7 @@ impl Job for CharLmJob {
         )
     }
 
-    fn new(config: CharLmConfig, data: CharData, step: Step<CharLstm>) -> Result<Self> {
+    fn new(config: CharLmConfig, data: CharData, step: Step<CharLm>) -> Result<Self> {
         let feed = match step.gpu() {
             Some((gpu, _)) => {
                 let (windows, shape) = (
@@ -136,12 +128,12 @@ impl Job for CharLmJob {
         })
     }
 
-    fn step(&self) -> &Step<CharLstm> {
+    fn step(&self) -> &Step<CharLm> {
         &self.step
     }
 
     fn vocab_text(&self) -> String {
-        format!("{:#}\n", self.data.vocab.to_json())
+        self.data.vocab.to_file().to_text()
     }
 
     fn plan(&self) -> Plan {
@@ -208,7 +200,7 @@ impl Job for CharLmJob {
 ///
 /// # Errors
 /// If the data does not fit the model, or the device fails.
-pub fn validate(model: &CharLstm, data: &CharData, batch: usize) -> Result<Option<Means>> {
+pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<Means>> {
     let order = data.valid_order();
     Means::over(order.chunks(batch), |windows| {
         let batch = data.valid_batch(windows)?;

@@ -1,99 +1,92 @@
-//! The results of seq2seq models side by side.
+//! The results of seq2seq models side by side: `comparison.json` and the table on the terminal.
 
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use std::time::Duration;
 
+use crate::files::TestEvent;
 use crate::log;
 use crate::train::progress::clock;
 
-/// The keys of a result, and what they are called in the `test` event.
-const KEYS: [(&str, &str); 20] = [
-    ("model", "model"),
-    ("bleu", "bleu"),
-    ("bleu_smoothed", "bleu_smoothed"),
-    ("ngram_counts", "ngram_counts"),
-    ("exact_match", "exact_match"),
-    ("token_accuracy", "token_accuracy"),
-    ("chrf", "chrf"),
-    ("parse_rate", "parse_rate"),
-    ("reference_parse_rate", "reference_parse_rate"),
-    ("unk_rate", "unk_rate"),
-    ("train_loss", "train_loss"),
-    ("valid_loss", "valid_loss"),
-    ("best_valid_loss", "best_valid_loss"),
-    ("test_loss", "loss"),
-    ("parameters", "parameters"),
-    ("seconds", "train_seconds"),
-    ("epochs", "epochs"),
-    ("seed", "seed"),
-    ("beam", "beam"),
-    ("pairs", "pairs"),
-];
+/// The one figure that is a time.
+const SECONDS: &str = "seconds";
 
-/// The result of a run from its `test` event.
-pub fn row(test: &Map<String, Value>) -> Value {
-    let value = |name: &str| test.get(name).cloned().unwrap_or_default();
-    let pairs = KEYS.map(|(key, name)| (key.to_owned(), value(name)));
-    Value::Object(pairs.into_iter().collect())
+/// A figure of a result.
+struct Figure {
+    /// Its key in the file.
+    key: &'static str,
+    /// Its line in the table; none of one that only the file has.
+    line: Option<&'static str>,
+    value: fn(&TestEvent) -> Value,
 }
 
-/// How a figure is shown.
-enum Shown {
-    /// A number with four digits behind the point.
-    Number,
-    /// A count.
-    Count,
-    /// Seconds as a clock shows them.
-    Time,
+const fn figure(
+    key: &'static str,
+    line: Option<&'static str>,
+    value: fn(&TestEvent) -> Value,
+) -> Figure {
+    Figure { key, line, value }
 }
 
-/// The lines of the table.
-const LINES: [(&str, &str, Shown); 16] = [
-    ("BLEU-4", "bleu", Shown::Number),
-    ("BLEU-4, smoothed", "bleu_smoothed", Shown::Number),
-    ("exact match", "exact_match", Shown::Number),
-    ("token accuracy", "token_accuracy", Shown::Number),
-    ("chrF", "chrf", Shown::Number),
-    ("parses as Python", "parse_rate", Shown::Number),
-    ("its references do", "reference_parse_rate", Shown::Number),
-    ("<UNK>", "unk_rate", Shown::Number),
-    ("training loss", "train_loss", Shown::Number),
-    ("validation loss", "valid_loss", Shown::Number),
-    ("best validation loss", "best_valid_loss", Shown::Number),
-    ("test loss", "test_loss", Shown::Number),
-    ("parameters", "parameters", Shown::Count),
-    ("epochs", "epochs", Shown::Count),
-    ("training time", "seconds", Shown::Time),
-    ("seed", "seed", Shown::Count),
+/// All figures, in the order of the file and of the table.
+#[rustfmt::skip]
+const FIGURES: [Figure; 20] = [
+    figure("model", None, |t| json!(t.model)),
+    figure("bleu", Some("BLEU-4"), |t| json!(t.scores.bleu)),
+    figure("bleu_smoothed", Some("BLEU-4, smoothed"), |t| json!(t.scores.bleu_smoothed)),
+    figure("ngram_counts", None, |t| json!(t.scores.ngram_counts)),
+    figure("exact_match", Some("exact match"), |t| json!(t.scores.exact_match)),
+    figure("token_accuracy", Some("token accuracy"), |t| json!(t.scores.token_accuracy)),
+    figure("chrf", Some("chrF"), |t| json!(t.scores.chrf)),
+    figure("parse_rate", Some("parses as Python"), |t| json!(t.scores.parse_rate)),
+    figure("reference_parse_rate", Some("its references do"), |t| json!(t.scores.reference_parse_rate)),
+    figure("unk_rate", Some("<UNK>"), |t| json!(t.scores.unk_rate)),
+    figure("train_loss", Some("training loss"), |t| json!(t.train_loss)),
+    figure("valid_loss", Some("validation loss"), |t| json!(t.valid_loss)),
+    figure("best_valid_loss", Some("best validation loss"), |t| json!(t.best_valid_loss)),
+    figure("test_loss", Some("test loss"), |t| json!(t.loss)),
+    figure("parameters", Some("parameters"), |t| json!(t.parameters)),
+    figure("epochs", Some("epochs"), |t| json!(t.epochs)),
+    figure(SECONDS, Some("training time"), |t| json!(t.train_seconds)),
+    figure("seed", Some("seed"), |t| json!(t.seed)),
+    figure("beam", None, |t| json!(t.beam)),
+    figure("pairs", None, |t| json!(t.scores.pairs)),
 ];
 
-/// A table with a column for each result. Losses are nats a token.
-pub fn table(rows: &[&Value]) -> String {
-    let width = LINES.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+/// The result of a run as the file has it.
+pub fn row(test: &TestEvent) -> Value {
+    let pairs = FIGURES.iter();
+    let pairs = pairs.map(|f| (f.key.to_owned(), (f.value)(test)));
+    Value::Object(pairs.collect())
+}
+
+/// A table with a column for each run. Losses are nats a token.
+pub fn table(tests: &[TestEvent]) -> String {
+    let lines = FIGURES.iter().filter_map(|f| Some((f.line?, f)));
+    let width = lines.clone().map(|(line, _)| line.len()).max().unwrap_or(0);
     let mut text = " ".repeat(width);
-    for row in rows {
-        text += &format!("  {:>12}", row["model"].as_str().unwrap_or_default());
+    for test in tests {
+        text += &format!("  {:>12}", test.model.as_deref().unwrap_or_default());
     }
     text.push('\n');
-    for (name, key, shown) in &LINES {
-        text += &format!("{name:<width$}");
-        for row in rows {
-            text += &format!("  {:>12}", show(&row[*key], shown));
+    for (line, figure) in lines {
+        text += &format!("{line:<width$}");
+        for test in tests {
+            text += &format!("  {:>12}", show(figure.key, &(figure.value)(test)));
         }
         text.push('\n');
     }
     text
 }
 
-/// A value for people; a dash for one that there is not.
-fn show(value: &Value, shown: &Shown) -> String {
-    let text = match shown {
-        Shown::Number => value.as_f64().map(|x| format!("{x:.4}")),
-        Shown::Count => value.as_u64().map(log::thousands),
-        Shown::Time => value.as_f64().map(|s| {
-            let time = Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX);
-            clock(time)
-        }),
-    };
-    text.unwrap_or_else(|| "-".into())
+/// A value for people: counts whole, times as a clock shows them, others with four digits behind
+/// the point; a dash for one that there is not.
+fn show(key: &str, value: &Value) -> String {
+    match (value.as_u64(), value.as_f64()) {
+        (_, Some(s)) if key == SECONDS => {
+            clock(Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX))
+        }
+        (Some(n), _) => log::thousands(n),
+        (None, Some(x)) => format!("{x:.4}"),
+        (None, None) => "-".into(),
+    }
 }

@@ -4,10 +4,11 @@ use super::config::Seq2SeqConfig;
 use super::data::SeqData;
 use super::decode::{DecodeOptions, Search};
 use super::score::{Written, figures, forced, prediction, write};
-use super::train::{Seq2SeqJob, read_vocab};
+use super::train::Seq2SeqJob;
 use crate::data::jsonl::read_jsonl;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
+use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::programs::orders::{self, EvalOrder, Evaluated};
@@ -120,7 +121,7 @@ fn data(order: &EvalOrder, config: &Seq2SeqConfig) -> Result<SeqData> {
             splits
         }
     };
-    let vocab = read_vocab(&order.folder)?;
+    let vocab = Vocab::read_words(&order.folder)?;
     Seq2SeqJob::data(config, &Arc::new(splits), Some(vocab))
 }
 

@@ -16,14 +16,17 @@ pub mod train;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
 use toml::Table;
 
 use crate::Result;
 use crate::data::pairs::Splits;
+use crate::data::vocab::Vocab;
+use crate::files::{RunFolder, TestEvent};
 use crate::log::{self, thousands};
 use crate::programs::orders::{Bench, EvalOrder, Evaluated};
 use crate::programs::program::{Ended, Program, Trainer, typed};
-use crate::report::RunData;
+use crate::report::{RunData, read_pairs};
 use crate::train::settings::{Config, Settings};
 use config::Seq2SeqConfig;
 
@@ -62,15 +65,32 @@ impl Program for Seq2SeqProgram {
             Ok(Ended {
                 out,
                 summary: done.summary,
-                figures: comparison::row(&done.test),
+                test: Some(done.test),
             })
         }))
     }
 
     /// A table with a column for each run.
     fn show(&self, runs: &[Ended], _: bool) -> Result<String> {
-        let rows: Vec<_> = runs.iter().map(|run| &run.figures).collect();
-        Ok(comparison::table(&rows))
+        let tests = runs.iter().filter_map(|run| run.test.clone());
+        Ok(comparison::table(&tests.collect::<Vec<_>>()))
+    }
+
+    fn result(&self, test: &TestEvent) -> Value {
+        comparison::row(test)
+    }
+
+    fn read(&self, folder: &RunFolder, run: &mut RunData) -> Result<()> {
+        if folder.predictions_path().is_file() {
+            run.pairs = read_pairs(&folder.predictions_path())?;
+        }
+        if folder.vocab_path().is_file() {
+            run.vocabulary = match Vocab::read(folder)? {
+                Vocab::Words { source, target } => Some((source.len(), target.len())),
+                Vocab::Char { .. } => None,
+            };
+        }
+        Ok(())
     }
 
     fn page(&self, runs: &[RunData]) -> String {

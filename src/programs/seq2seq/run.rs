@@ -2,13 +2,13 @@
 //! test pairs.
 
 use super::config::Seq2SeqConfig;
-use super::score::{figures, forced, prediction, write};
+use super::score::{forced, prediction, write};
 use super::train::Seq2SeqJob;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
-use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter};
+use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter, TestEvent};
 use crate::files::run::{MODEL, RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
@@ -16,11 +16,10 @@ use crate::log;
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::train::interrupt;
-use crate::train::job::{Job, Request};
+use crate::train::job::{Begin, Job, Request};
 use crate::train::model::Model;
 use crate::train::session::{self, Summary};
-use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a run left.
@@ -28,28 +27,31 @@ use std::sync::Arc;
 pub struct Done {
     /// How its training ended.
     pub summary: Summary,
-    /// The `test` event of its metrics.
-    pub test: Map<String, Value>,
+    /// The test event of its metrics.
+    pub test: TestEvent,
 }
 
 /// Trains one model and tests it. Ctrl-C (see [`interrupt`]) saves and returns
 /// [`Error::Interrupted`].
 ///
 /// # Errors
-/// Everything of interface.md's exit codes; what had been saved stays.
+/// Every [`Error`](crate::Error) there is; what had been saved stays.
 pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done> {
     let (out, quiet) = (request.out.clone(), request.quiet);
     let resume_out = request.resume_out.clone();
-    let earlier = earlier_test(&out);
+    let earlier = match request.begin {
+        Begin::Resume => metrics::read_test(&RunFolder::at(&out).metrics_path())?,
+        Begin::New { .. } => None,
+    };
     let (summary, job) = session::run::<Seq2SeqJob>(request, |_| Ok(splits.clone()))?;
     let folder = RunFolder::open(&out)?;
     let checkpoint = folder.checkpoint()?;
     let state = TrainState::load(&checkpoint.join(STATE))?;
-    let same = |(_, test): &(String, Map<String, Value>)| {
+    let same = |(_, test): &(String, TestEvent)| {
         summary.trained == 0
-            && test.get("step") == Some(&state.step.into())
-            && test.get("beam") == Some(&job.config.beam.into())
-            && predictions_path(&folder).is_file()
+            && test.step == Some(state.step)
+            && test.beam == Some(job.config.beam as u64)
+            && folder.predictions_path().is_file()
     };
     let mut metrics = MetricsWriter::append(&folder.metrics_path())?;
     let test = match earlier.filter(same) {
@@ -62,9 +64,9 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
                 tell(&job, &checkpoint);
             }
             let model = load(&job, &checkpoint)?;
-            let test = test(&job, &model, &folder, &state, &summary)?;
-            metrics.write(&Event::Other(test.clone()))?;
-            test
+            let test = Box::new(test(&job, &model, &folder, &state, &summary)?);
+            metrics.write(&Event::Test(test.clone()))?;
+            *test
         }
     };
     if interrupt::asked() {
@@ -75,24 +77,6 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
         )));
     }
     Ok(Done { summary, test })
-}
-
-/// Where the outputs for the test pairs are.
-fn predictions_path(folder: &RunFolder) -> PathBuf {
-    folder.samples_path().join("test.jsonl")
-}
-
-/// The line of the test event that a finished run has written, and what it says. One that cannot be
-/// read is made anew.
-fn earlier_test(out: &Path) -> Option<(String, Map<String, Value>)> {
-    let path = RunFolder::open(out).ok()?.metrics_path();
-    let text = std::fs::read_to_string(path).ok()?;
-    let mut tests = text.lines().rev().filter_map(|line| {
-        let event: Map<String, Value> = serde_json::from_str(line).ok()?;
-        let is_test = event.get("event").is_some_and(|e| e == "test");
-        is_test.then(|| (line.to_owned(), event))
-    });
-    tests.next()
 }
 
 fn tell(job: &Seq2SeqJob, checkpoint: &Path) {
@@ -124,7 +108,7 @@ fn test(
     folder: &RunFolder,
     state: &TrainState,
     summary: &Summary,
-) -> Result<Map<String, Value>> {
+) -> Result<TestEvent> {
     let config = &job.config;
     let options = DecodeOptions {
         search: match config.beam {
@@ -138,7 +122,7 @@ fn test(
     let written = write(model, &job.data, Split::Test, batch, options)?;
     let samples = folder.samples_path();
     std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
-    write_atomic(&predictions_path(folder), |w| {
+    write_atomic(&folder.predictions_path(), |w| {
         let examples = job.data.examples(Split::Test);
         for (example, output) in examples.iter().zip(&written.outputs) {
             writeln!(w, "{}", prediction(example, output))?;
@@ -146,29 +130,24 @@ fn test(
         Ok(())
     })?;
     let last = last_epoch(folder)?;
-    let mut event = Map::new();
-    for (key, value) in [
-        ("event", json!("test")),
-        ("step", json!(state.step)),
-        ("epoch", json!(state.epoch)),
-        ("epochs", json!(summary.epoch)),
-        ("model", json!(config.model.to_string())),
-        ("seed", json!(config.seed)),
-        ("beam", json!(config.beam)),
-        ("parameters", json!(model.params().layout().parameters())),
-        ("train_loss", json!(last.map(|e| e.train_loss))),
-        ("valid_loss", json!(last.and_then(|e| e.valid_loss))),
-        ("best_valid_loss", json!(summary.best)),
-    ] {
-        event.insert(key.into(), value);
-    }
-    event.extend(figures(
-        forced(model, &job.data, Split::Test, batch)?,
-        &written,
-    ));
-    let seconds = summary.elapsed.as_secs_f64();
-    event.insert("train_seconds".into(), json!(seconds));
-    Ok(event)
+    let forced = forced(model, &job.data, Split::Test, batch)?;
+    Ok(TestEvent {
+        step: Some(state.step),
+        epoch: Some(state.epoch),
+        epochs: Some(summary.epoch),
+        model: Some(config.model.to_string()),
+        seed: Some(config.seed),
+        beam: Some(config.beam as u64),
+        parameters: Some(model.params().layout().parameters() as u64),
+        train_loss: last.map(|e| e.train_loss),
+        valid_loss: last.and_then(|e| e.valid_loss),
+        best_valid_loss: summary.best,
+        loss: forced.map(|f| f.loss),
+        accuracy: forced.map(|f| f.accuracy),
+        scores: written.scores.figures(),
+        decode_seconds: Some(written.seconds),
+        train_seconds: Some(summary.elapsed.as_secs_f64()),
+    })
 }
 
 /// The last epoch of a run's metrics.

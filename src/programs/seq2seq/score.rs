@@ -2,6 +2,7 @@
 
 use crate::data::python;
 use crate::data::split::Split;
+use crate::data::words::{SPECIALS, UNK};
 use crate::error::Result;
 use crate::eval::scores::TextScores;
 use crate::programs::seq2seq::data::{Example, SeqData};
@@ -62,7 +63,7 @@ pub fn write(
     let began = Instant::now();
     let examples = data.examples(split);
     let mut outputs = Vec::with_capacity(examples.len());
-    let mut scores = TextScores::new(python::parses);
+    let mut scores = TextScores::new(python::parses, SPECIALS[UNK as usize]);
     // Each hypothesis of a beam takes the memory of a pair.
     let width = match options.search {
         Search::Greedy => 1,
@@ -120,7 +121,7 @@ pub fn figures(forced: Option<Means>, written: &Written) -> Map<String, Value> {
     let mut figures = Map::new();
     figures.insert("loss".into(), json!(forced.map(|f| f.loss)));
     figures.insert("accuracy".into(), json!(forced.map(|f| f.accuracy)));
-    if let Value::Object(scores) = written.scores.to_json() {
+    if let Value::Object(scores) = json!(written.scores.figures()) {
         figures.extend(scores);
     }
     figures.insert("decode_seconds".into(), json!(written.seconds));

@@ -8,8 +8,8 @@ use super::model::Seq2Seq;
 use super::score::forced;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
-use crate::data::words::words_to_json;
-use crate::data::words::{WordVocab, words_from_json};
+use crate::data::vocab::Vocab;
+use crate::data::words::WordVocab;
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
@@ -17,18 +17,9 @@ use crate::log;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::job::{Job, Plan, Sample};
 use crate::train::scores::{Means, Scores};
-use crate::train::start::vocab_json;
 use crate::train::step::Step;
 use std::fmt::Write as _;
 use std::sync::Arc;
-
-/// The vocabularies of a run, source first.
-///
-/// # Errors
-/// If they are missing, damaged, or of another kind of model.
-pub fn read_vocab(folder: &RunFolder) -> Result<(WordVocab, WordVocab)> {
-    words_from_json(&vocab_json(folder, "words")?, &folder.vocab_path())
-}
 
 /// Validation pairs whose outputs are written after each epoch.
 const SAMPLES: usize = 5;
@@ -66,7 +57,7 @@ impl Job for Seq2SeqJob {
     }
 
     fn read_vocab(folder: &RunFolder) -> Result<Self::Vocab> {
-        read_vocab(folder)
+        Vocab::read_words(folder)
     }
 
     fn data(
@@ -138,8 +129,11 @@ impl Job for Seq2SeqJob {
     }
 
     fn vocab_text(&self) -> String {
-        let vocab = words_to_json(&self.data.source, &self.data.target);
-        format!("{vocab:#}\n")
+        let vocab = Vocab::Words {
+            source: self.data.source.tokens().to_vec(),
+            target: self.data.target.tokens().to_vec(),
+        };
+        vocab.to_text()
     }
 
     fn plan(&self) -> Plan {

@@ -6,11 +6,11 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::files::tensors::TensorFile;
-use crate::nn::Layout;
+use crate::nn::{CellKind, Layout};
 use crate::ops::cast::convert;
 use crate::optim::{Adam, AdamConfig, Clip};
 use crate::programs::charlm::data::CharBatch;
-use crate::programs::charlm::model::{CharLstm, CharLstmSizes};
+use crate::programs::charlm::model::{CharLm, CharLmSizes};
 use crate::selftest::Case;
 use crate::selftest::bounds::STEP;
 use crate::selftest::probe::Output;
@@ -53,14 +53,15 @@ pub(super) fn cases(table: &mut Vec<Case>) {
 
 impl Plan {
     /// The model with initial weights of the case's data type, kept in `dtype`.
-    fn model(self, side: &Side, dtype: DType) -> Result<CharLstm> {
-        let sizes = CharLstmSizes {
+    fn model(self, side: &Side, dtype: DType) -> Result<CharLm> {
+        let sizes = CharLmSizes {
+            cell: CellKind::Lstm,
             vocab: self.vocab,
             embedding: 5,
             hidden: 9,
             layers: 2,
         };
-        let model = CharLstm::new::<f32>(sizes, 3)?;
+        let model = CharLm::new::<f32>(sizes, 3)?;
         let mut model = model.with_dropout(0.2).with_l2(1e-2);
         let rounded = side.rounded(model.params().values())?;
         *model.params_mut().values_mut() = convert(&rounded, dtype)?;

@@ -13,12 +13,11 @@ pub struct Portable<T>(PhantomData<T>);
 
 const PORTABLE_LANES: usize = 4;
 
-/// 2^(127 - 15), between the biases of single and half precision.
-const BIAS: f32 = (1u128 << 112) as f32;
-
 impl<T: Float> Simd for Portable<T> {
     type E = T;
     type V = [T; PORTABLE_LANES];
+    /// Widened once: in software that would take longer than the product with it.
+    type Half = T;
     const LANES: usize = PORTABLE_LANES;
     const ROWS: usize = 2;
 
@@ -37,16 +36,13 @@ impl<T: Float> Simd for Portable<T> {
         std::array::from_fn(|i| if i < n { unsafe { *p.add(i) } } else { T::ZERO })
     }
     #[inline(always)]
-    unsafe fn load_half(p: *const f16) -> Self::V {
-        // SAFETY: the caller's pointer is valid for LANES halves.
-        let halves = unsafe { p.cast::<[f16; PORTABLE_LANES]>().read_unaligned() };
-        halves.map(|half| {
-            // The bits of a half are those of a single with another place and bias of the exponent,
-            // which the product puts right for subnormal numbers too.
-            let bits = u32::from(half.to_bits());
-            let magnitude = f32::from_bits((bits & 0x7fff) << 13) * BIAS;
-            T::from_f64(f64::from(magnitude.copysign(f32::from_bits(bits << 16))))
-        })
+    fn half(x: f16) -> T {
+        T::from_f64(x.to_f64())
+    }
+    #[inline(always)]
+    unsafe fn load_half(p: *const T) -> Self::V {
+        // SAFETY: as load.
+        unsafe { Self::load(p) }
     }
     #[inline(always)]
     unsafe fn store(p: *mut T, v: Self::V) {

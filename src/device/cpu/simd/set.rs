@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::dtype::Float;
+use crate::dtype::{Element, Float};
 
 /// One instruction set and element type. `V` holds `LANES` elements.
 ///
@@ -14,6 +14,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type E: Float;
     /// Vector register.
     type V: Copy;
+    /// What weights in half precision are kept as for [`Simd::load_half`].
+    type Half: Element;
     /// Elements in a register.
     const LANES: usize;
     /// Rows of a matrix tile that is 4 registers wide: what fits into the register file.
@@ -25,8 +27,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn load(p: *const Self::E) -> Self::V;
     /// The first `n < LANES` elements, zero behind them.
     unsafe fn load_part(p: *const Self::E, n: usize) -> Self::V;
-    /// `LANES` halves, widened; none of them infinite or NaN.
-    unsafe fn load_half(p: *const f16) -> Self::V;
+    /// A weight as it is kept.
+    fn half(x: f16) -> Self::Half;
+    /// `LANES` weights, widened.
+    unsafe fn load_half(p: *const Self::Half) -> Self::V;
     /// Writes all lanes.
     unsafe fn store(p: *mut Self::E, v: Self::V);
     /// Writes the first `n < LANES` lanes.

@@ -44,6 +44,7 @@ macro_rules! simd {
         impl Simd for $set {
             type E = f32;
             type V = $v;
+            type Half = f16;
             const LANES: usize = $lanes;
             const ROWS: usize = $rows;
 
@@ -58,6 +59,10 @@ macro_rules! simd {
             #[inline(always)]
             unsafe fn load_part(p: *const f32, n: usize) -> $v {
                 unsafe { $load_part(p, n) }
+            }
+            #[inline(always)]
+            fn half(x: f16) -> f16 {
+                x
             }
             #[inline(always)]
             unsafe fn load_half(p: *const f16) -> $v {

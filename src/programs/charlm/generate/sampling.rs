@@ -20,7 +20,7 @@ impl SamplingOptions {
     /// Checks the values.
     ///
     /// # Errors
-    /// [`Error::Usage`] names the flag: a temperature that is negative or not finite, a top-k of
+    /// [`Error::Usage`] names the setting: a temperature that is negative or not finite, a top-k of
     /// zero, a top-p outside (0, 1].
     pub fn validate(&self) -> Result<()> {
         if !self.temperature.is_finite() || self.temperature < 0.0 {

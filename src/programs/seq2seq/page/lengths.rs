@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use super::label;
+use crate::eval::scores::LengthScore;
 use crate::log::thousands;
-use crate::report::marks::{COLOURS, Mark, Stroke, legend_entry};
+use crate::report::RunData;
+use crate::report::marks::{COLOURS, Mark, Stroke};
+use crate::report::parts::{figure, run_legend};
 use crate::report::scale::ticks;
 use crate::report::text::{Unit, escape, score, tick};
-use crate::report::{LengthPoint, RunData};
 
 const SIZE: (f64, f64) = (1050.0, 320.0);
 const LEFT: f64 = 66.0;
@@ -22,47 +23,45 @@ const LABELLED: f64 = 40.0;
 /// Share of a group's room between two groups.
 const BETWEEN: f64 = 0.12;
 
+/// The fewest and the most tokens of a docstring.
+type Range = (usize, usize);
+
 /// The chart; nothing where no run recorded its test by length.
 pub fn section(runs: &[RunData]) -> String {
     let ranges = ranges(runs);
     if ranges.is_empty() {
         return String::new();
     }
-    let mut legend = String::new();
-    for (i, run) in runs.iter().enumerate() {
-        let colour = format!("c{}", i % COLOURS);
-        legend += &legend_entry(&colour, Stroke::Bold, Some(Mark::of(i)), &label(run));
-    }
-    format!(
-        "<section><h2>BLEU by docstring length</h2><figure class=\"card\"><figcaption>\
-         <h3>Smoothed corpus BLEU-4 of the test pairs of each length</h3><div class=\"legend\">\
-         {legend}</div></figcaption>{}</figure></section>\n",
-        draw(runs, &ranges)
-    )
+    let figure = figure(
+        "Smoothed corpus BLEU-4 of the test pairs of each length",
+        &run_legend(runs, Stroke::Bold),
+        &draw(runs, &ranges),
+    );
+    format!("<section><h2>BLEU by docstring length</h2>{figure}</section>\n")
 }
 
 /// The ranges of all runs, short ones first.
-fn ranges(runs: &[RunData]) -> Vec<(u64, Option<u64>)> {
+fn ranges(runs: &[RunData]) -> Vec<Range> {
     let tests = runs.iter().filter_map(|r| r.test.as_ref());
     let mut ranges: Vec<_> = tests
-        .flat_map(|t| t.by_length.iter().map(|p| (p.from, p.to)))
+        .flat_map(|t| t.scores.by_length.iter().map(|p| (p.from, p.to)))
         .collect();
-    ranges.sort_by_key(|(from, to)| (*from, to.unwrap_or(u64::MAX)));
+    ranges.sort_unstable();
     ranges.dedup();
     ranges
 }
 
-fn point(run: &RunData, range: (u64, Option<u64>)) -> Option<&LengthPoint> {
-    let points = &run.test.as_ref()?.by_length;
+fn point(run: &RunData, range: Range) -> Option<&LengthScore> {
+    let points = &run.test.as_ref()?.scores.by_length;
     points.iter().find(|p| (p.from, p.to) == range)
 }
 
 /// BLEU that the bar shows; NaN where there is none.
-fn height_of(point: Option<&LengthPoint>) -> f64 {
-    point.and_then(|p| p.bleu_smoothed).unwrap_or(f64::NAN)
+fn height_of(point: Option<&LengthScore>) -> f64 {
+    point.map_or(f64::NAN, |p| p.bleu_smoothed)
 }
 
-fn draw(runs: &[RunData], ranges: &[(u64, Option<u64>)]) -> String {
+fn draw(runs: &[RunData], ranges: &[Range]) -> String {
     let (w, h) = SIZE;
     let (width, height) = (w - LEFT - RIGHT, h - TOP - BOTTOM);
     let values = ranges
@@ -110,7 +109,7 @@ fn draw(runs: &[RunData], ranges: &[(u64, Option<u64>)]) -> String {
 fn group(
     out: &mut String,
     runs: &[RunData],
-    range: (u64, Option<u64>),
+    range: Range,
     (left, room): (f64, f64),
     py: &dyn Fn(f64) -> f64,
 ) {
@@ -118,22 +117,21 @@ fn group(
     let middle = left + room / 2.0;
     let start = middle - bar * runs.len() as f64 / 2.0;
     let lengths = match range {
-        (from, Some(to)) if from == to => from.to_string(),
-        (from, Some(to)) => format!("{from}–{to}"),
-        (from, None) => format!("{from} and more"),
+        (from, to) if from == to => from.to_string(),
+        (from, to) => format!("{from}–{to}"),
     };
     for (i, run) in runs.iter().enumerate() {
         let found = point(run, range);
-        let (y, plain) = (height_of(found), found.and_then(|p| p.bleu));
+        let (y, plain) = (height_of(found), found.map_or(f64::NAN, |p| p.bleu));
         if !y.is_finite() {
             continue;
         }
         let title = format!(
             "{}, {lengths} tokens, {} pairs: smoothed {}, plain {}",
-            label(run),
+            run.label(),
             found.map_or(0, |p| p.pairs),
             score(y),
-            score(plain.unwrap_or(f64::NAN))
+            score(plain)
         );
         let (x, colour) = (start + i as f64 * bar, i % COLOURS);
         let _ = write!(
@@ -168,7 +166,7 @@ fn group(
 }
 
 /// The number of pairs in the range; all numbers where the runs had different test splits.
-fn pairs(runs: &[RunData], range: (u64, Option<u64>)) -> String {
+fn pairs(runs: &[RunData], range: Range) -> String {
     let counts = runs.iter().filter_map(|r| Some(point(r, range)?.pairs));
     let mut counts: Vec<u64> = counts.collect();
     counts.dedup();

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::label;
 use crate::report::attention::heat_map;
 use crate::report::text::escape;
 use crate::report::{PairSample, RunData};
@@ -29,7 +28,7 @@ pub fn section(runs: &[RunData]) -> String {
              token and shows where in the docstring the model looked as it was decided: the \
              stronger the colour, the greater the weight. &lt;EOS&gt; is the decision to stop. \
              The rows are the model's own output, right or wrong.</p><div class=\"maps\">{}</div>",
-            escape(&label(run)),
+            escape(&run.label()),
             open.concat()
         );
         if !folded.is_empty() {

@@ -1,6 +1,5 @@
 //! The page of docstring to code models: results, curves, BLEU by length, predictions, alignments.
 
-mod config;
 mod curves;
 mod lengths;
 mod maps;
@@ -9,6 +8,7 @@ mod results;
 
 use crate::log::thousands;
 use crate::report::RunData;
+use crate::report::parts::configuration;
 use crate::report::shell::{Shell, wrap};
 use crate::report::text::escape;
 
@@ -18,14 +18,18 @@ const STYLE: &str = include_str!("page.css");
 
 /// Draws seq2seq runs on one page.
 pub fn render(runs: &[RunData]) -> String {
-    let names = runs.iter().map(label).collect::<Vec<_>>().join(", ");
+    let names = runs
+        .iter()
+        .map(RunData::label)
+        .collect::<Vec<_>>()
+        .join(", ");
     let body = [
         results::section(runs),
         curves::section(runs),
         lengths::section(runs),
         pairs::section(runs),
         maps::section(runs),
-        config::section(runs),
+        configuration(runs),
         curves::details(runs),
     ];
     let shell = Shell {
@@ -38,14 +42,6 @@ pub fn render(runs: &[RunData]) -> String {
         style: STYLE,
     };
     wrap(&shell, &body.concat(), runs)
-}
-
-/// The run's name, with its model where the name does not say it.
-fn label(run: &RunData) -> String {
-    match run.setting("model") {
-        Some(model) if !run.name.contains(model) => format!("{} ({model})", run.name),
-        _ => run.name.clone(),
-    }
 }
 
 /// What all runs share: sizes of the model, the vocabularies and the test split.
@@ -64,7 +60,7 @@ fn subtitle(runs: &[RunData]) -> String {
             "vocabularies of {source} source and {target} target tokens"
         ));
     }
-    if let Some(pairs) = self::shared(runs, |r| r.test.as_ref()?.pairs) {
+    if let Some(pairs) = self::shared(runs, |r| r.test.as_ref()?.scores.pairs) {
         parts.push(format!("{} test pairs", thousands(pairs)));
     }
     parts.join(" · ")

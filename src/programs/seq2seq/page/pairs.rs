@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use super::label;
 use crate::report::shell::run_key;
 use crate::report::text::escape;
 use crate::report::{PairSample, RunData};
@@ -117,7 +116,7 @@ fn card(runs: &[RunData], pair: &PairSample) -> String {
         let _ = write!(
             out,
             "<dt>{}<small>{}, {} in place, {} elsewhere</small></dt><dd>{text}</dd>",
-            run_key(i, &label(run)),
+            run_key(i, &run.label()),
             many(found.prediction.len()),
             count(Hit::Place),
             count(Hit::Elsewhere)

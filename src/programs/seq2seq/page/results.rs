@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use super::label;
+use crate::eval::bleu::NgramCounts;
+use crate::files::TestEvent;
 use crate::log::thousands;
+use crate::report::RunData;
+use crate::report::parts::table;
 use crate::report::shell::run_key;
 use crate::report::text::{duration, escape, percent, score};
-use crate::report::{NgramCounts, RunData, TestPoint};
 
 /// Which value of a column is the best.
 #[derive(Clone, Copy, PartialEq)]
@@ -35,26 +37,28 @@ const COLUMNS: [Column; 14] = [
     column(LOSS, "train", Best::Least, |r| loss(train_loss(r))),
     column(LOSS, "valid", Best::Least, |r| loss(valid_loss(r))),
     column(LOSS, "test", Best::Least, |r| loss(of(r, |t| t.loss))),
-    column(BLEU, "plain", Best::Greatest, |r| scored(of(r, |t| t.bleu))),
+    column(BLEU, "plain", Best::Greatest, |r| {
+        scored(of(r, |t| Some(t.scores.bleu)))
+    }),
     column(BLEU, "smoothed", Best::Greatest, |r| {
-        scored(of(r, |t| t.bleu_smoothed))
+        scored(of(r, |t| Some(t.scores.bleu_smoothed)))
     }),
     column("", "chrF", Best::Greatest, |r| {
-        let x = of(r, |t| t.chrf);
+        let x = of(r, |t| Some(t.scores.chrf));
         // sacrebleu's scale ends at 100, others' at 1.
         (x, if x > 1.0 { format!("{x:.2}") } else { score(x) })
     }),
     column(MATCH, "exact", Best::Greatest, |r| {
-        share(of(r, |t| t.exact_match))
+        share(of(r, |t| Some(t.scores.exact_match)))
     }),
     column(MATCH, "tokens", Best::Greatest, |r| {
-        share(of(r, |t| t.token_accuracy))
+        share(of(r, |t| Some(t.scores.token_accuracy)))
     }),
     column(OUTPUT, "parses", Best::Greatest, |r| {
-        share(of(r, |t| t.parse_rate))
+        share(of(r, |t| Some(t.scores.parse_rate)))
     }),
     column(OUTPUT, "<UNK>", Best::Least, |r| {
-        share(of(r, |t| t.unk_rate))
+        share(of(r, |t| Some(t.scores.unk_rate)))
     }),
     column(RUN, "parameters", Best::Least, |r| {
         let count = r.test.as_ref().and_then(|t| t.parameters);
@@ -91,8 +95,9 @@ const fn column(
     }
 }
 
-fn of(run: &RunData, read: fn(&TestPoint) -> f64) -> f64 {
-    run.test.as_ref().map_or(f64::NAN, read)
+/// A figure of the run's test; NaN where there is none.
+fn of(run: &RunData, read: fn(&TestEvent) -> Option<f64>) -> f64 {
+    run.test.as_ref().and_then(read).unwrap_or(f64::NAN)
 }
 
 fn loss(x: f64) -> (f64, String) {
@@ -127,18 +132,17 @@ fn train_loss(run: &RunData) -> f64 {
 fn valid_loss(run: &RunData) -> f64 {
     let tested = of(run, |t| t.valid_loss);
     match run.epochs.last() {
-        Some(e) if !tested.is_finite() => e.valid_loss,
+        Some(e) if !tested.is_finite() => e.valid_loss.unwrap_or(f64::NAN),
         _ => tested,
     }
 }
 
 /// Seconds of training: as the test recorded them, else of the epochs so far.
 fn seconds(run: &RunData) -> f64 {
-    let tested = of(run, |t| t.train_seconds);
-    if tested.is_finite() || run.epochs.is_empty() {
-        return tested;
+    match of(run, |t| t.train_seconds) {
+        tested if tested.is_finite() => tested,
+        _ => run.seconds(),
     }
-    run.epochs.iter().map(|e| e.seconds).sum()
 }
 
 /// The comparison, its notes and BLEU's counts.
@@ -158,7 +162,7 @@ pub fn section(runs: &[RunData]) -> String {
         .collect();
     out += "<tbody>";
     for (i, run) in runs.iter().enumerate() {
-        let _ = write!(out, "<tr><th>{}</th>", run_key(i, &label(run)));
+        let _ = write!(out, "<tr><th>{}</th>", run_key(i, &run.label()));
         for c in 0..COLUMNS.len() {
             let text = &cells[c][i].1;
             let first = if starts_group(c) { "first" } else { "" };
@@ -232,12 +236,12 @@ fn notes(runs: &[RunData]) -> String {
             .to_owned(),
     );
     for run in runs {
-        let name = escape(&label(run));
+        let name = escape(&run.label());
         match &run.test {
             None => notes.push(format!(
                 "{name} has not been tested yet: its losses are those of its last epoch."
             )),
-            Some(test) if test.overtaken => notes.push(format!(
+            Some(test) if run.overtaken => notes.push(format!(
                 "{name} has trained on since it was tested{}.",
                 test.step
                     .map_or(String::new(), |s| format!(" at step {}", thousands(s)))
@@ -250,51 +254,42 @@ fn notes(runs: &[RunData]) -> String {
 
 /// BLEU's counts, folded away.
 fn counts(runs: &[RunData]) -> String {
-    let counted = |r: &RunData| r.test.as_ref().is_some_and(|t| t.ngrams.is_some());
-    if !runs.iter().any(counted) {
+    let head = [
+        "Model",
+        "1-grams",
+        "2-grams",
+        "3-grams",
+        "4-grams",
+        "Output tokens",
+        "Reference tokens",
+        "Brevity penalty",
+        "Decoding",
+    ];
+    let row = |(i, run): (usize, &RunData)| {
+        let counts = run.test.as_ref()?.scores.ngram_counts?;
+        let NgramCounts {
+            matches,
+            totals,
+            hyp_len,
+            ref_len,
+        } = counts;
+        let found = matches.iter().zip(totals);
+        let found = found.map(|(n, of)| format!("{} / {}", thousands(*n), thousands(of)));
+        let others = [
+            thousands(hyp_len),
+            thousands(ref_len),
+            score(counts.brevity_penalty()),
+            duration(of(run, |t| t.decode_seconds)),
+        ];
+        Some((run_key(i, &run.label()), found.chain(others).collect()))
+    };
+    let rows: Vec<_> = runs.iter().enumerate().filter_map(row).collect();
+    if rows.is_empty() {
         return String::new();
     }
-    let mut out =
-        "<details class=\"card\"><summary>What BLEU counts <span>· n-grams of the outputs \
-                   found in their references / all of them</span></summary><div class=\"scroll\">\
-                   <table class=\"numbers\"><thead><tr><th>Model</th>"
-            .to_owned();
-    for n in 1..=4 {
-        let _ = write!(out, "<th>{n}-grams</th>");
-    }
-    out += "<th>Output tokens</th><th>Reference tokens</th><th>Brevity penalty</th>\
-            <th>Decoding</th></tr></thead><tbody>";
-    for (i, run) in runs.iter().enumerate() {
-        let Some(test) = &run.test else { continue };
-        let Some(counts) = &test.ngrams else { continue };
-        let _ = write!(out, "<tr><th>{}</th>", run_key(i, &label(run)));
-        for (matches, total) in counts.matches.iter().zip(counts.totals) {
-            let _ = write!(
-                out,
-                "<td>{} / {}</td>",
-                thousands(*matches),
-                thousands(total)
-            );
-        }
-        let _ = write!(
-            out,
-            "<td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            thousands(counts.hypothesis_length),
-            thousands(counts.reference_length),
-            score(brevity_penalty(counts)),
-            duration(test.decode_seconds)
-        );
-    }
-    out + "</tbody></table></div></details>"
-}
-
-/// exp(1 - r / c) where the outputs' length c is under the references' r, else 1 (Papineni et al.
-/// 2002, section 2.2.2).
-fn brevity_penalty(counts: &NgramCounts) -> f64 {
-    let (c, r) = (counts.hypothesis_length, counts.reference_length);
-    match c {
-        0 => 0.0,
-        c if c < r => (1.0 - r as f64 / c as f64).exp(),
-        _ => 1.0,
-    }
+    format!(
+        "<details class=\"card\"><summary>What BLEU counts <span>· n-grams of the outputs found in \
+         their references / all of them</span></summary><div class=\"scroll\">{}</div></details>",
+        table("numbers", &head.map(str::to_owned), rows)
+    )
 }

@@ -1,0 +1,75 @@
+//! What the files of a run's folder say, as the pages draw it.
+
+use serde::{Deserialize, Deserializer};
+
+use crate::files::{EpochEvent, StepEvent, TestEvent};
+
+/// What the page shows of one run.
+#[derive(Clone, Debug, Default)]
+pub struct RunData {
+    /// The run's name, as legends show it.
+    pub name: String,
+    /// Configuration keys and their values, in the file's order.
+    pub config: Vec<(String, String)>,
+    /// Step records, by rising step.
+    pub steps: Vec<StepEvent>,
+    /// Epoch records, by rising epoch.
+    pub epochs: Vec<EpochEvent>,
+    /// The last test record, once there is one.
+    pub test: Option<TestEvent>,
+    /// Whether records of training follow the test.
+    pub overtaken: bool,
+    /// File names and texts of the samples, oldest first.
+    pub samples: Vec<(String, String)>,
+    /// Test pairs and what the model made of them.
+    pub pairs: Vec<PairSample>,
+    /// Tokens in the source and in the target vocabulary, where there are two.
+    pub vocabulary: Option<(usize, usize)>,
+}
+
+impl RunData {
+    /// The value of a key of the configuration.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        let pair = self.config.iter().find(|(k, _)| k == key);
+        pair.map(|(_, value)| value.as_str())
+    }
+
+    /// The run's name, with its model where the name does not say it.
+    pub fn label(&self) -> String {
+        match self.setting("model") {
+            Some(model) if !self.name.contains(model) => format!("{} ({model})", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Seconds that the recorded epochs took together; NaN where there is none.
+    pub fn seconds(&self) -> f64 {
+        match self.epochs.as_slice() {
+            [] => f64::NAN,
+            epochs => epochs.iter().map(|e| e.seconds).sum(),
+        }
+    }
+}
+
+/// A test pair and what a model made of it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct PairSample {
+    /// The docstring as it was written.
+    pub docstring: String,
+    /// The tokens fed to the model.
+    pub source: Vec<String>,
+    /// The code's tokens.
+    pub reference: Vec<String>,
+    /// The tokens that the model put out, without the `<EOS>` that ended them.
+    pub prediction: Vec<String>,
+    /// `[prediction or prediction + 1, source]` attention weights; none for other models.
+    #[serde(default, deserialize_with = "weights")]
+    pub attention: Vec<Vec<f32>>,
+}
+
+/// JSON has no NaN: writers put null in its place, and for a model without attention.
+fn weights<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Vec<f32>>, D::Error> {
+    let rows = Option::<Vec<Vec<Option<f32>>>>::deserialize(source)?.unwrap_or_default();
+    let full = |row: Vec<Option<f32>>| row.into_iter().map(|w| w.unwrap_or(f32::NAN)).collect();
+    Ok(rows.into_iter().map(full).collect())
+}
