@@ -63,7 +63,8 @@
 
 pub mod autograd;
 #[doc(hidden)]
-#[allow(missing_docs)]
+// Its comments are the help of flags.
+#[allow(missing_docs, rustdoc::invalid_html_tags)]
 pub mod cli;
 pub mod data;
 pub mod device;

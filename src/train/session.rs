@@ -38,7 +38,7 @@ pub struct Summary {
 /// [`Error::Interrupted`].
 ///
 /// # Errors
-/// Every [`Error`](crate::Error) there is; what had been saved stays.
+/// Every [`Error`] there is; what had been saved stays.
 pub fn run<J: Job>(
     request: Request<J::Config>,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
