@@ -18,8 +18,9 @@ use crate::device::cpu::tile::{
     sum_lanes,
 };
 use crate::ops::lstm::Lstm;
-use crate::ops::recurrent::backward::{ContextGradient, dz_times};
+use crate::ops::recurrent::backward::dz_times;
 use crate::ops::recurrent::cell::Cell;
+use crate::ops::recurrent::context::ContextGradient;
 use crate::ops::recurrent::slab::Slab;
 
 /// What the steps of one slab's backward pass read and write.

@@ -8,7 +8,7 @@ use crate::device::cpu::tile::{
     sum_lanes,
 };
 use crate::dtype::Float;
-use crate::ops::recurrent::forward::Context;
+use crate::ops::recurrent::context::Context;
 use crate::ops::recurrent::slab::Slab;
 
 /// What both passes read. Rows of keys and values lie as they are; what is as wide as a query is

@@ -10,6 +10,7 @@
 //! weight gradients are multiplied, and never written to memory as a whole.
 
 use super::cell::{Cell, States};
+use super::context::ContextGradient;
 use super::forward::{Start, load_units};
 use super::pack::Side;
 use super::slab::Slab;
@@ -23,54 +24,6 @@ use std::marker::PhantomData;
 /// Rows of dz (steps times batch rows) in a chunk. With AVX-512 one panel of them is 48 KiB, which
 /// every tile of columns reads again from the nearest caches.
 const CHUNK_ROWS: usize = 192;
-
-/// The gradient of a [`super::forward::Context`]. `()` is that of none.
-pub trait ContextGradient<T> {
-    /// D, the number of the context's columns.
-    fn columns(&self) -> usize;
-
-    /// Panels that a row of dz has behind those of the gates: gradients of other linear functions
-    /// of h_{t-1}, whose weights are below W_hh.
-    fn panels(&self) -> usize;
-
-    /// The context's columns of a packed row.
-    fn row(&self, packed: usize) -> &[T];
-
-    /// From a step's dz `[panels][rows][4L]`, whose gates are there, to its other panels.
-    ///
-    /// # Safety
-    /// `dz` is valid for all panels; S is available.
-    unsafe fn step<S: Simd<E = T>>(&mut self, slab: Slab, t: usize, dz: *mut T);
-
-    /// What is left to do after the last step.
-    ///
-    /// # Safety
-    /// S is available.
-    unsafe fn finish<S: Simd<E = T>>(&mut self, slab: Slab);
-}
-
-impl<T> ContextGradient<T> for () {
-    #[inline(always)]
-    fn columns(&self) -> usize {
-        0
-    }
-
-    #[inline(always)]
-    fn panels(&self) -> usize {
-        0
-    }
-
-    #[inline(always)]
-    fn row(&self, _: usize) -> &[T] {
-        &[]
-    }
-
-    #[inline(always)]
-    unsafe fn step<S: Simd<E = T>>(&mut self, _: Slab, _: usize, _: *mut T) {}
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd<E = T>>(&mut self, _: Slab) {}
-}
 
 /// One slab's backward pass.
 pub struct Backward<'a, T, C, X> {

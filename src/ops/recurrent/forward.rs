@@ -4,9 +4,10 @@
 //! gate table's row of the character that is read), gather x W_ih^T + h W_hh^T, and become the
 //! cell's states without leaving the registers.
 //!
-//! A [`Context`] adds columns to the input of a step that depend on the hidden state before it.
+//! A [`Context`] adds columns to the input of a step.
 
 use super::cell::{Cell, States};
+use super::context::Context;
 use super::pack::Side;
 use super::slab::Slab;
 use crate::device::cpu::buffer::SharedMut;
@@ -45,41 +46,6 @@ impl<T> Start<'_, T> {
             Start::Dense { inputs, .. } => *inputs,
             Start::Table { .. } => 0,
         }
-    }
-}
-
-/// More columns of a step's input, computed from the hidden state before it: attention's context.
-/// `()` adds none.
-pub trait Context<T> {
-    /// D, their number. The packed weights have theirs between those of x and those of h.
-    fn columns(&self) -> usize;
-
-    /// Computes them for the active rows of a slab at step t. `h` is the slab's first row of
-    /// h_{t-1}; none stands for zeros.
-    ///
-    /// # Safety
-    /// `h` is valid for the active rows; S is available.
-    unsafe fn step<S: Simd<E = T>>(&mut self, slab: Slab, t: usize, h: Option<*const T>);
-
-    /// Those of a packed row whose step has been computed.
-    ///
-    /// # Safety
-    /// There is such a packed row.
-    unsafe fn row(&self, packed: usize) -> *const T;
-}
-
-impl<T> Context<T> for () {
-    #[inline(always)]
-    fn columns(&self) -> usize {
-        0
-    }
-
-    #[inline(always)]
-    unsafe fn step<S: Simd<E = T>>(&mut self, _: Slab, _: usize, _: Option<*const T>) {}
-
-    #[inline(always)]
-    unsafe fn row(&self, _: usize) -> *const T {
-        std::ptr::null()
     }
 }
 

@@ -13,6 +13,7 @@
 
 pub(super) mod backward;
 pub(super) mod cell;
+pub(super) mod context;
 pub(super) mod cpu;
 pub(super) mod forward;
 pub(super) mod gpu;

@@ -1,7 +1,8 @@
 //! The gradients that a slab sums over its rows: of the weights, and of the bias or the gate table.
 
-use super::backward::{Backward, ContextGradient, Scratch};
+use super::backward::{Backward, Scratch};
 use super::cell::Cell;
+use super::context::ContextGradient;
 use super::forward::Start;
 use super::slab::Slab;
 use crate::device::cpu::simd::{Dispatch, Simd};
