@@ -7,7 +7,7 @@ use crate::dtype::{Element, Float};
 /// One instruction set and element type. `V` holds `LANES` elements.
 ///
 /// # Safety
-/// The methods may only run where the instruction set is available, which [`dispatch`] sees to.
+/// The methods may only run where the instruction set is available, which the dispatch sees to.
 /// Pointers must be valid for the elements read or written; no alignment is needed.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Element type.
