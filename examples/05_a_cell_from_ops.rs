@@ -4,14 +4,15 @@
 //! cargo run --example 05_a_cell_from_ops
 //! ```
 //!
-//! `ops::lstm` takes a whole sequence as one op. Here the same is written one step and one op at a
+//! `ops::recurrent` takes a whole sequence as one op. Here the same is written one step and one op at a
 //! time: slower, but each line is a line of the formula, and a cell of your own begins like this.
 //! Outputs and gradients agree to the rounding of the data type.
 
 use rnnx::Result;
 use rnnx::autograd::{Tape, Var};
 use rnnx::dtype::DType;
-use rnnx::ops::{self, cast::convert, lstm::Input};
+use rnnx::ops::recurrent::{CellKind, Hidden, Input, recurrent};
+use rnnx::ops::{self, cast::convert};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
 use std::time::Instant;
@@ -62,7 +63,9 @@ fn from_ops(tape: &mut Tape, v: &[Var; 4], r: &Var) -> Result<Var> {
 /// The same by the fused op.
 fn fused(tape: &mut Tape, v: &[Var; 4], r: &Var) -> Result<Var> {
     let [x, w_ih, w_hh, bias] = v;
-    let y = ops::lstm(tape, Input::Dense { x, w_ih, bias }, w_hh, None)?.y;
+    let input = Input::Dense { x, w_ih, bias };
+    let hidden = Hidden { w_hh, b_hh: None };
+    let y = recurrent(tape, CellKind::Lstm, input, hidden, None)?.y;
     let product = ops::mul(tape, &y, r)?;
     ops::sum(tape, &product)
 }

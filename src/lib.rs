@@ -38,7 +38,7 @@
 //! there. Storage is f32 or f16 there, f32 or f64 on a CPU; f64 is for checks of gradients.
 //!
 //! To read the engine, begin with `src/tensor.rs`, `src/autograd/tape.rs` and one op,
-//! `src/ops/elementwise.rs`; then `src/ops/lstm`, which is why the engine is fast, and
+//! `src/ops/elementwise.rs`; then `src/ops/recurrent`, which is why the engine is fast, and
 //! `src/programs/charlm/model.rs`, a whole model. To use it, begin with the folder `examples`, whose
 //! files are numbered and each about a page.
 //!
@@ -63,7 +63,8 @@
 
 pub mod autograd;
 #[doc(hidden)]
-#[allow(missing_docs)]
+// Its comments are the help of flags.
+#[allow(missing_docs, rustdoc::invalid_html_tags)]
 pub mod cli;
 pub mod data;
 pub mod device;

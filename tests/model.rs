@@ -330,3 +330,19 @@ fn whole_model_gradients_with_three_layers() {
     };
     gradient_check(sizes, 5, 2);
 }
+
+#[test]
+fn whole_model_gradients_of_the_other_cells() {
+    for cell in [CellKind::Gru, CellKind::Rnn] {
+        let sizes = |vocab| CharLmSizes {
+            cell,
+            vocab,
+            embedding: 3,
+            hidden: 5,
+            layers: 2,
+        };
+        // With the gate table, and with the embedding.
+        gradient_check(sizes(6), 7, 3);
+        gradient_check(sizes(13), 4, 2);
+    }
+}

@@ -73,7 +73,7 @@ fn valued(key: &'static Key, default: Option<&Value>) -> Arg {
         _ => {}
     }
     match (key.allowed, default) {
-        (EachOf(_), _) => help += &format!(" [default: {ALL}]"),
+        (EachOf(..), _) => help += &format!(" [default: {ALL}]"),
         (_, Some(Value::String(word))) => help += &format!(" [default: {word}]"),
         (_, Some(Value::Array(_)) | None) => {}
         (_, Some(number)) => help += &format!(" [default: {number}]"),
@@ -108,7 +108,7 @@ fn sentence(about: &str) -> String {
 fn parser(allowed: Allowed) -> ValueParser {
     let words = match allowed {
         Allowed::OneOf(words) => words.to_vec(),
-        Allowed::EachOf(words) => [words, &[ALL]].concat(),
+        Allowed::EachOf(words, _) => [words, &[ALL]].concat(),
         _ => return ValueParser::from(move |word: &str| allowed.parse(word)),
     };
     PossibleValuesParser::new(words).map(Value::String).into()

@@ -1,6 +1,8 @@
 //! `rnnx generate` for a character LM: a prompt in, text out as it comes.
 
-use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+mod request;
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -13,9 +15,11 @@ use crate::log;
 use crate::programs::charlm::config::DeviceChoice;
 use crate::programs::charlm::generate::generator::Generator;
 use crate::programs::charlm::generate::sample;
-use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
+use crate::programs::charlm::generate::sampling::Sampler;
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::{Error, Result};
+use request::index_of;
+pub use request::{GenerateRequest, ask};
 
 /// Text waits at most about this long before it is shown.
 const FLUSH_EVERY: Duration = Duration::from_millis(5);
@@ -24,46 +28,6 @@ const FLUSH_BYTES: usize = 8192;
 /// The most characters kept in memory where text cannot be shown as it comes (several streams, or
 /// JSON).
 const MAX_KEPT: usize = 1 << 30;
-
-/// What `rnnx generate` was asked for.
-#[derive(Clone, Debug)]
-pub struct GenerateRequest {
-    /// Text that the model reads first. None asks for it where standard input is a terminal.
-    pub prompt: Option<String>,
-    /// Characters to generate in each stream.
-    pub length: usize,
-    /// Divides the logits; 0 chooses the most likely character.
-    pub temperature: f64,
-    /// Keeps only this many of the most likely characters.
-    pub top_k: Option<usize>,
-    /// Keeps only the most likely characters that reach this share.
-    pub top_p: Option<f64>,
-    /// Seed of the draws; stream number n of a run draws the same for every number of streams.
-    pub seed: u64,
-    /// Texts to generate side by side.
-    pub streams: usize,
-    /// Leave out the prompt's characters that the model does not know, rather than fail.
-    pub oov_skip: bool,
-    /// One JSON object a stream rather than text.
-    pub json: bool,
-    /// No notes and no rate on standard error.
-    pub quiet: bool,
-}
-
-impl GenerateRequest {
-    fn sampling(&self) -> SamplingOptions {
-        SamplingOptions {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-        }
-    }
-
-    /// Text can be shown as it comes.
-    fn streams_text(&self) -> bool {
-        self.streams == 1 && !self.json
-    }
-}
 
 /// Runs `rnnx generate`.
 ///
@@ -95,9 +59,6 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
     };
     run(&weights, &tokens, request, &mut io::stdout().lock())
 }
-
-/// The most characters that one command generates.
-const MAX_LENGTH: usize = 1_000_000_000_000;
 
 /// Characters generated unless `--length` says otherwise.
 const LENGTH: u64 = 1000;
@@ -205,12 +166,6 @@ impl Start {
         }
         Ok(Start { text, ids, notes })
     }
-}
-
-/// The index of a character; [`Generator::new`] refuses vocabularies beyond a byte.
-fn index_of(tokens: &[char], c: char) -> Option<u8> {
-    let index = tokens.iter().position(|&t| t == c)?;
-    u8::try_from(index).ok()
 }
 
 fn unknown(c: char, position: usize) -> String {
@@ -339,82 +294,4 @@ fn write_complete(
         }
     }
     out.flush()
-}
-
-/// Asks for length, temperature and start string, showing what is in `request` as the defaults, and
-/// puts the answers there. An empty answer, or the end of `input`, takes the default; an answer that
-/// cannot be used is asked for again.
-///
-/// # Errors
-/// [`Error::Io`] if `input` cannot be read or `output` cannot be written.
-pub fn ask(
-    input: &mut dyn BufRead,
-    output: &mut dyn Write,
-    tokens: &[char],
-    request: &mut GenerateRequest,
-) -> Result<()> {
-    let question = format!("Length in characters [{}]: ", request.length);
-    if let Some(length) = ask_one(input, output, &question, |answer| {
-        (answer.trim().parse::<usize>().ok())
-            .filter(|n| (1..=MAX_LENGTH).contains(n))
-            .ok_or_else(|| format!("{:?} is not a whole number from 1 on", answer.trim()))
-    })? {
-        request.length = length;
-    }
-    let question = format!(
-        "Temperature, 0 for always the most likely character [{}]: ",
-        request.temperature
-    );
-    if let Some(temperature) = ask_one(input, output, &question, |answer| {
-        (answer.trim().parse::<f64>().ok())
-            .filter(|t| (0.0..=100.0).contains(t))
-            .ok_or_else(|| format!("{:?} is not a number from 0 to 100", answer.trim()))
-    })? {
-        request.temperature = temperature;
-    }
-    let skip = request.oov_skip;
-    let question = "Start string [a new line]: ";
-    request.prompt = ask_one(input, output, question, |answer| {
-        let unknown_at = (answer.chars()).position(|c| index_of(tokens, c).is_none());
-        match unknown_at.and_then(|at| Some((at, answer.chars().nth(at)?))) {
-            Some((at, c)) if !skip => Err(format!(
-                "character '{}' at position {} is not in the model's vocabulary",
-                c.escape_default(),
-                at + 1
-            )),
-            _ => Ok(answer.to_string()),
-        }
-    })?;
-    Ok(())
-}
-
-/// One question until the answer can be used; None for an empty answer or the end of `input`.
-fn ask_one<T>(
-    input: &mut dyn BufRead,
-    output: &mut dyn Write,
-    question: &str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Option<T>> {
-    loop {
-        output
-            .write_all(question.as_bytes())
-            .and_then(|()| output.flush())
-            .map_err(Error::io("write", "standard error"))?;
-        let mut line = Vec::new();
-        input
-            .read_until(b'\n', &mut line)
-            .map_err(Error::io("read", "standard input"))?;
-        // Bytes that are not UTF-8 become U+FFFD, which no answer may hold.
-        let line = String::from_utf8_lossy(&line);
-        let answer = line.strip_suffix('\n').unwrap_or(&line);
-        let answer = answer.strip_suffix('\r').unwrap_or(answer);
-        if answer.is_empty() {
-            return Ok(None);
-        }
-        match parse(answer) {
-            Ok(value) => return Ok(Some(value)),
-            Err(problem) => writeln!(output, "{problem}; try again.")
-                .map_err(Error::io("write", "standard error"))?,
-        }
-    }
 }

@@ -68,7 +68,7 @@ impl TensorFile {
         if tensor.shape != expected {
             let message = format!(
                 "tensor `{name}` has the shape {:?}, but this model needs {expected:?}. Use the \
-                 flags (sizes, layers, vocabulary) that the file was made with",
+                 settings (sizes, layers, vocabulary) that the file was made with",
                 tensor.shape
             );
             return Err(Error::checkpoint(&self.source, message));

@@ -3,8 +3,7 @@
 use super::gpu::{self, GpuMat};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
-use crate::device::cpu::gemm::{Mat, gemm};
-use crate::dtype::Float;
+use crate::device::cpu::gemm::{Gemm, Mat, gemm};
 use crate::error::{Error, Result};
 use crate::tensor::{Stored, Tensor, for_float};
 use std::sync::Arc;
@@ -57,7 +56,7 @@ fn mat<T: Stored>(t: &Tensor, transposed: bool) -> Result<Mat<'_, T>> {
     })
 }
 
-fn product<T: Float + Stored>(a: Mat<T>, b: Mat<T>) -> Result<Tensor> {
+fn product<T: Gemm + Stored>(a: Mat<T>, b: Mat<T>) -> Result<Tensor> {
     let mut c = Tensor::uninit::<T>([a.extents().0, b.extents().1]);
     gemm(a, b, c.data_mut::<T>()?, false)?;
     Ok(c)

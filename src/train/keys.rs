@@ -48,8 +48,8 @@ pub enum Allowed {
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// One of these words. The command line takes [`ALL`] too, and takes it for granted: then each
-    /// word has a run of its own, in a folder of its name.
-    EachOf(&'static [&'static str]),
+    /// of the first so many words has a run of its own, in a folder of its name.
+    EachOf(&'static [&'static str], usize),
     /// The name of a device.
     Device,
     /// A path.
@@ -105,7 +105,7 @@ impl Allowed {
             (Allowed::Below(lo, hi), _) => real >= *lo && real < *hi,
             (Allowed::Above(lo, hi), _) => real > *lo && real <= *hi,
             (Allowed::Switch, Value::Boolean(_)) => true,
-            (Allowed::OneOf(words) | Allowed::EachOf(words), Value::String(s)) => {
+            (Allowed::OneOf(words) | Allowed::EachOf(words, _), Value::String(s)) => {
                 words.contains(&s.as_str())
             }
             (Allowed::Device, Value::String(s)) => s.parse::<DeviceChoice>().is_ok(),
@@ -144,7 +144,7 @@ impl fmt::Display for Allowed {
             Allowed::Below(lo, hi) => write!(f, "a number from {lo} to less than {hi}"),
             Allowed::Above(lo, hi) => write!(f, "a number above {lo}, at most {hi}"),
             Allowed::Switch => f.write_str("true or false"),
-            Allowed::OneOf(words) | Allowed::EachOf(words) => f.write_str(&words.join(" or ")),
+            Allowed::OneOf(words) | Allowed::EachOf(words, _) => f.write_str(&words.join(" or ")),
             Allowed::Device => f.write_str("auto, cpu, cuda, cuda:N or emulated"),
             Allowed::Path => f.write_str("a path"),
             Allowed::Paths => f.write_str("a list of paths, as [\"a.py\", \"folder\"]"),

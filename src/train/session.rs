@@ -38,7 +38,7 @@ pub struct Summary {
 /// [`Error::Interrupted`].
 ///
 /// # Errors
-/// Every [`Error`](crate::Error) there is; what had been saved stays.
+/// Every [`Error`] there is; what had been saved stays.
 pub fn run<J: Job>(
     request: Request<J::Config>,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
@@ -298,11 +298,11 @@ impl<J: Job> Session<J> {
     }
 
     fn nothing_left(&self) -> String {
-        let flag = match self.plan.max_steps {
+        let end = match self.plan.max_steps {
             Some(n) if self.state.step >= n => format!("max-steps {n}"),
             _ => format!("epochs {}", self.plan.epochs),
         };
-        format!("nothing is left to do: the run has reached {flag}; raise it to go on")
+        format!("nothing is left to do: the run has reached {end}; raise it to go on")
     }
 
     /// Mean loss and accuracy of the epoch so far.

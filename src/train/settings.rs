@@ -49,7 +49,7 @@ impl Settings {
     /// The row whose words can each have a run of its own.
     pub fn each(&self) -> Option<(&'static Key, &'static [&'static str])> {
         self.keys.iter().find_map(|key| match key.allowed {
-            Allowed::EachOf(words) => Some((key, words)),
+            Allowed::EachOf(words, first) => Some((key, &words[..first])),
             _ => None,
         })
     }

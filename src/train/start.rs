@@ -121,7 +121,7 @@ fn keep_precision(precision: Precision, state: &TrainState, chosen: &mut Chosen)
     };
     if precision == wrong {
         return Err(Error::Usage(format!(
-            "--resume: precision = {wrong:?} contradicts the saved run, which has {has:?}. Leave \
+            "--resume: precision = \"{wrong}\" contradicts the saved run, which has {has:?}. Leave \
              it out to continue that run, or start a new one from its weights: --init-from FILE \
              with another --out"
         )));

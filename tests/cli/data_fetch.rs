@@ -352,7 +352,7 @@ fn lists_that_cannot_be_used() {
     place.write("list.txt", b"\xff");
     fetch(&place, "").fails(3, &["list.txt: not UTF-8"]);
     fs::remove_file(place.path("list.txt")).unwrap();
-    fetch(&place, "").fails(3, &["list.txt: no such file", "--packages"]);
+    fetch(&place, "").fails(3, &["list.txt: no such file", "check the path"]);
     assert!(!place.path("bin/calls").exists(), "pip was called");
     assert!(!place.path("runs").exists());
 }

@@ -1,6 +1,7 @@
 //! The program as users run it: what it prints, writes, refuses and returns.
 
 mod bad_input;
+mod cells;
 mod damage;
 mod data_fetch;
 mod data_prepare;

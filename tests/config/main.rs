@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser};
 use rnnx::Error;
 use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
 use rnnx::cli::{flags as cli_flags, train};
+use rnnx::nn::CellKind;
 use rnnx::programs::charlm::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
 use rnnx::train::config_file::{parse, read, resolve, to_toml};
 use rnnx::train::settings::{Config, Settings};
@@ -97,6 +98,7 @@ fn preset(name: &str) -> Table {
 /// A configuration in which every key differs from its default.
 fn unusual() -> CharLmConfig {
     CharLmConfig {
+        cell: CellKind::Gru,
         corpus: vec![
             PathBuf::from("a \"quoted\" \\ path.py"),
             PathBuf::from("größe"),

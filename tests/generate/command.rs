@@ -3,6 +3,7 @@
 use std::io::{self, Cursor, Write};
 
 use rnnx::cli::generate::{GenerateRequest, ask, run};
+use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::weights::CharLmWeights;
 
 use super::support::{Sizes, weights};
@@ -15,6 +16,7 @@ fn tokens() -> Vec<char> {
 
 fn model() -> CharLmWeights {
     weights(
+        CellKind::Lstm,
         Sizes {
             v: 10,
             e: 5,

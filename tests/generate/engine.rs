@@ -1,17 +1,18 @@
-//! Logits of the streaming engine against a plain f64 LSTM, and its bits against its own.
+//! Logits of the streaming engine against plain cells in f64, and its bits against its own.
 
-use rnnx::programs::charlm::generate::gemv::Kernel;
+use rnnx::device::Level;
+use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::generator::{Generator, MAX_STREAMS};
 use rnnx::rng::{Purpose, Stream};
 
-use super::support::{Sizes, Tensors, load, tensors, weights};
+use super::support::{Sizes, Tensors, levels, load, tensors, weights};
 
-/// f32 sums of up to 64 products of size about 0.3 and activations within 2e-7, over 40 steps,
-/// against f64: below 2e-6 on every kernel, times five.
+/// f32 sums of up to 64 products of size about 0.3 and activations within 4e-7, over 40 steps,
+/// against f64: below 3e-6 at every level, times three.
 const TOLERANCE: f64 = 1e-5;
 
-/// The LSTM as the book has it, in f64, straight from the tensors.
-fn reference(t: &Tensors, sizes: Sizes, ids: &[u8]) -> Vec<Vec<f64>> {
+/// The cells as the book has them, in f64, straight from the tensors.
+fn reference(t: &Tensors, cell: CellKind, sizes: Sizes, ids: &[u8]) -> Vec<Vec<f64>> {
     let Sizes { v, e, h, layers } = sizes;
     let get = |name: &str, i: usize| f64::from(t[name].1[i]);
     let dot = |name: &str, row: usize, x: &[f64]| -> f64 {
@@ -26,20 +27,30 @@ fn reference(t: &Tensors, sizes: Sizes, ids: &[u8]) -> Vec<Vec<f64>> {
         let mut x: Vec<f64> = (0..e)
             .map(|k| get("embedding.weight", usize::from(id) * e + k))
             .collect();
-        for (l, (hidden, cell)) in state.iter_mut().enumerate() {
-            let gates: Vec<f64> = (0..4 * h)
-                .map(|r| {
-                    dot(&format!("lstm.weight_ih_l{l}"), r, &x)
-                        + get(&format!("lstm.bias_ih_l{l}"), r)
-                        + dot(&format!("lstm.weight_hh_l{l}"), r, hidden)
-                        + get(&format!("lstm.bias_hh_l{l}"), r)
-                })
-                .collect();
+        for (l, (hidden, memory)) in state.iter_mut().enumerate() {
+            // One gate of one unit: the input's share and the recurrent one, each with its bias.
+            let share = |side: &str, x: &[f64], row: usize| {
+                dot(&format!("{cell}.weight_{side}_l{l}"), row, x)
+                    + get(&format!("{cell}.bias_{side}_l{l}"), row)
+            };
+            let before = hidden.clone();
             for u in 0..h {
-                let (i, f) = (sigmoid(gates[u]), sigmoid(gates[h + u]));
-                let (g, o) = (gates[2 * h + u].tanh(), sigmoid(gates[3 * h + u]));
-                cell[u] = f * cell[u] + i * g;
-                hidden[u] = o * cell[u].tanh();
+                let input = |gate: usize| share("ih", &x, gate * h + u);
+                let recurrent = |gate: usize| share("hh", &before, gate * h + u);
+                let sum = |gate: usize| input(gate) + recurrent(gate);
+                hidden[u] = match cell {
+                    CellKind::Rnn => sum(0).tanh(),
+                    CellKind::Lstm => {
+                        let (i, f, o) = (sigmoid(sum(0)), sigmoid(sum(1)), sigmoid(sum(3)));
+                        memory[u] = f * memory[u] + i * sum(2).tanh();
+                        o * memory[u].tanh()
+                    }
+                    CellKind::Gru => {
+                        let (r, z) = (sigmoid(sum(0)), sigmoid(sum(1)));
+                        let n = (input(2) + r * recurrent(2)).tanh();
+                        (1.0 - z) * n + z * before[u]
+                    }
+                };
             }
             x.clone_from(hidden);
         }
@@ -58,7 +69,7 @@ fn characters(n: usize, v: usize, seed: u64) -> Vec<u8> {
     (0..n).map(|_| random.below(v as u32) as u8).collect()
 }
 
-const SIZES: [Sizes; 6] = [
+const SIZES: [Sizes; 7] = [
     Sizes {
         v: 3,
         e: 5,
@@ -95,27 +106,44 @@ const SIZES: [Sizes; 6] = [
         h: 1,
         layers: 3,
     },
+    Sizes {
+        v: 96,
+        e: 9,
+        h: 50,
+        layers: 2,
+    },
 ];
 
 #[test]
-fn logits_agree_with_the_f64_reference_on_every_kernel() {
+fn logits_agree_with_the_f64_reference_for_every_cell_at_every_level() {
     for (seed, sizes) in (1..).zip(SIZES) {
-        let tensors = tensors(sizes, seed);
-        let weights = load(&tensors).expect("well-formed tensors");
-        let ids = characters(40, sizes.v, seed);
-        let expected = reference(&tensors, sizes, &ids);
-        for kernel in Kernel::available() {
-            let mut generator = Generator::with_kernel(&weights, 1, kernel).expect("fits");
-            for (t, (&id, expected)) in ids.iter().zip(&expected).enumerate() {
-                let logits = generator.step(&[id]);
-                assert_eq!(logits.len(), sizes.v);
-                for (i, (&got, want)) in logits.iter().zip(expected).enumerate() {
-                    let error = (f64::from(got) - want).abs();
-                    assert!(
-                        error < TOLERANCE,
-                        "{} {sizes:?} step {t} logit {i}: {got} for {want}",
-                        kernel.name()
-                    );
+        for cell in CellKind::ALL {
+            let tensors = tensors(cell, sizes, seed);
+            let weights = load(&tensors).expect("well-formed tensors");
+            assert_eq!(
+                (weights.cell(), weights.layers().len()),
+                (cell, sizes.layers)
+            );
+            // A few streams side by side, each with a text of its own.
+            let texts = [0, 1, 2].map(|s| characters(40, sizes.v, seed + s));
+            let expected = texts
+                .clone()
+                .map(|ids| reference(&tensors, cell, sizes, &ids));
+            for level in levels() {
+                let mut generator = Generator::with_level(&weights, 3, level).expect("fits");
+                assert_eq!(generator.level(), level);
+                for t in 0..40 {
+                    let logits = generator.step(&[0, 1, 2].map(|s: usize| texts[s][t]));
+                    assert_eq!(logits.len(), 3 * sizes.v);
+                    let expected = expected.iter().flat_map(|stream| &stream[t]);
+                    for (i, (&got, want)) in logits.iter().zip(expected).enumerate() {
+                        let error = (f64::from(got) - want).abs();
+                        assert!(
+                            error < TOLERANCE,
+                            "{cell} {} {sizes:?} step {t} logit {i}: {got} for {want}",
+                            level.name()
+                        );
+                    }
                 }
             }
         }
@@ -123,25 +151,26 @@ fn logits_agree_with_the_f64_reference_on_every_kernel() {
 }
 
 #[test]
-fn fused_kernels_give_the_same_bits() {
+fn fused_levels_give_the_same_bits() {
     let sizes = Sizes {
         v: 95,
         e: 64,
         h: 100,
         layers: 2,
     };
-    let weights = weights(sizes, 3);
-    let bits: Vec<Vec<u32>> = Kernel::available()
-        .into_iter()
-        .filter(|kernel| kernel.name() != "portable")
-        .map(|kernel| {
-            let mut generator = Generator::with_kernel(&weights, 1, kernel).expect("fits");
-            let ids = characters(30, sizes.v, 3);
-            let logits = ids.iter().flat_map(|&id| generator.step(&[id]).to_vec());
-            logits.map(f32::to_bits).collect()
-        })
-        .collect();
-    assert!(bits.windows(2).all(|pair| pair[0] == pair[1]));
+    for cell in CellKind::ALL {
+        let weights = weights(cell, sizes, 3);
+        let bits: Vec<Vec<u32>> = levels()
+            .filter(|&level| level != Level::Portable)
+            .map(|level| {
+                let mut generator = Generator::with_level(&weights, 1, level).expect("fits");
+                let ids = characters(30, sizes.v, 3);
+                let logits = ids.iter().flat_map(|&id| generator.step(&[id]).to_vec());
+                logits.map(f32::to_bits).collect()
+            })
+            .collect();
+        assert!(bits.windows(2).all(|pair| pair[0] == pair[1]), "{cell}");
+    }
 }
 
 #[test]
@@ -152,22 +181,25 @@ fn a_stream_has_the_same_bits_alone_and_among_others() {
         h: 33,
         layers: 2,
     };
-    let weights = weights(sizes, 4);
-    for kernel in Kernel::available() {
-        // 6 = a group of four and two more, 3 = no whole group.
-        for streams in [3, 6] {
-            let texts: Vec<Vec<u8>> = (0..streams).map(|s| characters(25, 20, s)).collect();
-            let mut together =
-                Generator::with_kernel(&weights, streams as usize, kernel).expect("fits");
-            let mut alone: Vec<Generator> = (0..streams)
-                .map(|_| Generator::with_kernel(&weights, 1, kernel).expect("fits"))
-                .collect();
-            for t in 0..25 {
-                let ids: Vec<u8> = texts.iter().map(|text| text[t]).collect();
-                let logits = together.step(&ids);
-                for (s, single) in alone.iter_mut().enumerate() {
-                    let expected = single.step(&ids[s..=s]);
-                    assert_eq!(&logits[s * 20..][..20], expected, "stream {s} step {t}");
+    for cell in CellKind::ALL {
+        let weights = weights(cell, sizes, 4);
+        for level in levels() {
+            // 7 = a group of four, one of two and one more; 3 = no group of four.
+            for streams in [3, 7] {
+                let texts: Vec<Vec<u8>> = (0..streams).map(|s| characters(25, 20, s)).collect();
+                let mut together =
+                    Generator::with_level(&weights, streams as usize, level).expect("fits");
+                let mut alone: Vec<Generator> = (0..streams)
+                    .map(|_| Generator::with_level(&weights, 1, level).expect("fits"))
+                    .collect();
+                for t in 0..25 {
+                    let ids: Vec<u8> = texts.iter().map(|text| text[t]).collect();
+                    let logits = together.step(&ids);
+                    for (s, single) in alone.iter_mut().enumerate() {
+                        let expected = single.step(&ids[s..=s]);
+                        let got = &logits[s * 20..][..20];
+                        assert_eq!(got, expected, "{cell} stream {s} step {t}");
+                    }
                 }
             }
         }
@@ -176,24 +208,32 @@ fn a_stream_has_the_same_bits_alone_and_among_others() {
 
 #[test]
 fn reset_forgets_everything() {
-    let weights = weights(SIZES[1], 5);
-    let mut generator = Generator::new(&weights, 1).expect("fits");
-    let first = generator.step(&[1]).to_vec();
-    // After an odd number of steps the next pass would run backwards: same bits all the same.
-    assert_ne!(generator.step(&[1]), first);
-    generator.step(&[2]);
-    generator.reset();
-    assert_eq!(generator.step(&[1]), first);
+    for cell in CellKind::ALL {
+        let weights = weights(cell, SIZES[1], 5);
+        let mut generator = Generator::new(&weights, 1).expect("fits");
+        let first = generator.step(&[1]).to_vec();
+        // After an odd number of steps the next pass would run backwards: same bits all the same.
+        assert_ne!(generator.step(&[1]), first);
+        generator.step(&[2]);
+        generator.reset();
+        assert_eq!(generator.step(&[1]), first);
+    }
 }
 
 #[test]
 fn the_shape_of_every_tensor_is_checked() {
+    for cell in CellKind::ALL {
+        check_shapes(cell);
+    }
+}
+
+fn check_shapes(cell: CellKind) {
     let sizes = SIZES[1];
-    let whole = tensors(sizes, 6);
+    let whole = tensors(cell, sizes, 6);
     for name in whole.keys() {
         let mut wrong = whole.clone();
         let (shape, values) = wrong.get_mut(name).expect("present");
-        // One row more; `embedding.weight` and `lstm.weight_hh_l0` set the sizes of the others.
+        // One row more; `embedding.weight` and the first `weight_hh` set the sizes of the others.
         shape[0] += 1;
         values.resize(shape.iter().product(), 0.0);
         let message = load(&wrong).expect_err(name).to_string();
@@ -211,8 +251,8 @@ fn the_shape_of_every_tensor_is_checked() {
         // Without its recurrent weights the second layer is not there at all.
         match load(&missing) {
             Ok(weights) => assert_eq!(
-                (name.as_str(), weights.layers().len()),
-                ("lstm.weight_hh_l1", 1)
+                (name.clone(), weights.layers().len()),
+                (format!("{cell}.weight_hh_l1"), 1)
             ),
             Err(error) => assert!(error.to_string().contains(name), "{error}"),
         }
@@ -228,7 +268,7 @@ fn the_shape_of_every_tensor_is_checked() {
 
 #[test]
 fn the_two_biases_are_added() {
-    let mut tensors = tensors(SIZES[0], 7);
+    let mut tensors = tensors(CellKind::Lstm, SIZES[0], 7);
     let sum: Vec<f32> = (tensors["lstm.bias_ih_l0"].1.iter())
         .zip(&tensors["lstm.bias_hh_l0"].1)
         .map(|(a, b)| a + b)
@@ -246,23 +286,36 @@ fn the_two_biases_are_added() {
     assert_eq!(step(&weights), step(&folded));
 }
 
+/// b_hn stands inside the reset gate's product: it is no part of the sum.
+#[test]
+fn the_grus_biases_are_added_but_for_the_gate_n() {
+    let tensors = tensors(CellKind::Gru, SIZES[0], 7);
+    let [ih, hh] = ["gru.bias_ih_l0", "gru.bias_hh_l0"].map(|name| &tensors[name].1[..]);
+    let weights = load(&tensors).expect("well-formed");
+    let (layer, gates) = (&weights.layers()[0], 2 * SIZES[0].h);
+    for (i, &bias) in layer.bias().iter().enumerate() {
+        assert_eq!(bias, if i < gates { ih[i] + hh[i] } else { ih[i] });
+    }
+    assert_eq!(layer.b_hn(), &hh[gates..]);
+}
+
 #[test]
 fn a_generator_refuses_what_it_cannot_run() {
     let sizes = SIZES[0];
     for streams in [0, MAX_STREAMS + 1] {
-        let error = Generator::new(&weights(sizes, 8), streams)
+        let error = Generator::new(&weights(CellKind::Lstm, sizes, 8), streams)
             .err()
             .expect("refused");
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("streams"), "{error}");
     }
-    let large = weights(Sizes { v: 257, ..sizes }, 8);
+    let large = weights(CellKind::Lstm, Sizes { v: 257, ..sizes }, 8);
     let error = Generator::new(&large, 1).err().expect("refused");
     assert!(
         error.exit_code() == 3 && error.to_string().contains("257"),
         "{error}"
     );
-    let mut tensors = tensors(sizes, 8);
+    let mut tensors = tensors(CellKind::Lstm, sizes, 8);
     tensors.get_mut("lstm.weight_hh_l0").expect("present").1[5] = 7e4;
     let overflow = load(&tensors).expect("finite in f32");
     let error = Generator::new(&overflow, 1)

@@ -108,6 +108,66 @@ fn draws_follow_the_filtered_distribution() {
     assert!(chi_square(&counts(PLAIN, &logits, 20_000), &squared) > 100.0);
 }
 
+/// The tokens that are drawn, in ascending order.
+fn drawn(options: SamplingOptions, logits: &[f32]) -> Vec<usize> {
+    let counts = counts(options, logits, 2000);
+    (0..logits.len()).filter(|&t| counts[t] > 0.0).collect()
+}
+
+#[test]
+fn the_nucleus_ends_where_its_mass_reaches_the_share() {
+    // At this temperature a logit less by one is half the mass: 1/2, 1/4, 1/8, 1/8 of the tokens
+    // 3, 0, 1, 2, and every sum is exact.
+    let temperature = std::f64::consts::LOG2_E;
+    assert_eq!([1.0, 2.0].map(|x| (-x / temperature).exp()), [0.5, 0.25]);
+    let logits = [-1.0, -2.0, -2.0, 0.0];
+    let by_mass = [3, 0, 1, 2];
+    let nucleus = |p: f64| {
+        let top_p = Some(p);
+        drawn(
+            SamplingOptions {
+                temperature,
+                top_k: None,
+                top_p,
+            },
+            &logits,
+        )
+    };
+    let first = |n: usize| {
+        let mut tokens = by_mass[..n].to_vec();
+        tokens.sort_unstable();
+        tokens
+    };
+    for (n, p) in (1..).zip([0.5, 0.75, 0.875]) {
+        assert_eq!(nucleus(p), first(n), "exactly {p}");
+        assert_eq!(nucleus(p.next_down()), first(n), "just below {p}");
+        assert_eq!(nucleus(p.next_up()), first(n + 1), "just above {p}");
+    }
+    assert_eq!(nucleus(f64::MIN_POSITIVE), first(1));
+    assert_eq!(nucleus(1.0), first(4));
+}
+
+#[test]
+fn the_nucleus_of_equal_tokens_has_the_lowest_and_is_a_share_of_the_top_k() {
+    let drawn = |top_k, p| {
+        let top_p = Some(p);
+        drawn(
+            SamplingOptions {
+                top_k,
+                top_p,
+                ..PLAIN
+            },
+            &[0.7; 8],
+        )
+    };
+    assert_eq!(drawn(None, 0.125), [0]);
+    assert_eq!(drawn(None, 0.5), [0, 1, 2, 3]);
+    assert_eq!(drawn(None, 0.5f64.next_up()), [0, 1, 2, 3, 4]);
+    assert_eq!(drawn(Some(4), 0.5), [0, 1]);
+    assert_eq!(drawn(Some(4), 0.5f64.next_up()), [0, 1, 2]);
+    assert_eq!(drawn(Some(4), 1.0), [0, 1, 2, 3]);
+}
+
 #[test]
 fn greedy_and_ties() {
     let greedy = SamplingOptions {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use half::f16;
+use rnnx::device::Level;
+use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::weights::CharLmWeights;
 use rnnx::rng::{Purpose, Stream};
 use rnnx::{Error, Result};
@@ -19,7 +21,8 @@ pub struct Sizes {
 }
 
 /// Random tensors by torch's names, rounded to f16 so that packing loses nothing.
-pub fn tensors(Sizes { v, e, h, layers }: Sizes, seed: u64) -> Tensors {
+pub fn tensors(cell: CellKind, Sizes { v, e, h, layers }: Sizes, seed: u64) -> Tensors {
+    let rows = cell.gates() * h;
     let mut shapes = vec![
         ("embedding.weight".to_string(), vec![v, e]),
         ("out.weight".to_string(), vec![v, h]),
@@ -27,17 +30,25 @@ pub fn tensors(Sizes { v, e, h, layers }: Sizes, seed: u64) -> Tensors {
     ];
     for k in 0..layers {
         let input = if k == 0 { e } else { h };
-        shapes.push((format!("lstm.weight_ih_l{k}"), vec![4 * h, input]));
-        shapes.push((format!("lstm.weight_hh_l{k}"), vec![4 * h, h]));
-        shapes.push((format!("lstm.bias_ih_l{k}"), vec![4 * h]));
-        shapes.push((format!("lstm.bias_hh_l{k}"), vec![4 * h]));
+        shapes.push((format!("{cell}.weight_ih_l{k}"), vec![rows, input]));
+        shapes.push((format!("{cell}.weight_hh_l{k}"), vec![rows, h]));
+        shapes.push((format!("{cell}.bias_ih_l{k}"), vec![rows]));
+        shapes.push((format!("{cell}.bias_hh_l{k}"), vec![rows]));
     }
     let mut random = Stream::new(seed, Purpose::Init, 0).reader();
-    let mut draw = || f16::from_f64(1.2 * random.uniform() - 0.6).to_f32();
+    let mut draw = |limit| f16::from_f64(limit * (2.0 * random.uniform() - 1.0)).to_f32();
     shapes
         .into_iter()
         .map(|(name, shape)| {
-            let values = (0..shape.iter().product()).map(|_| draw()).collect();
+            // With the recurrent weights of the LSTM the other cells are chaotic: the last bit of
+            // a step is the first of a later one.
+            let chaotic = cell != CellKind::Lstm && name.contains("weight_hh");
+            let limit = if chaotic {
+                1.0 / (h as f64).sqrt()
+            } else {
+                0.6
+            };
+            let values = (0..shape.iter().product()).map(|_| draw(limit)).collect();
             (name, (shape, values))
         })
         .collect()
@@ -53,6 +64,12 @@ pub fn load(tensors: &Tensors) -> Result<CharLmWeights> {
     )
 }
 
-pub fn weights(sizes: Sizes, seed: u64) -> CharLmWeights {
-    load(&tensors(sizes, seed)).expect("well-formed tensors")
+pub fn weights(cell: CellKind, sizes: Sizes, seed: u64) -> CharLmWeights {
+    load(&tensors(cell, sizes, seed)).expect("well-formed tensors")
+}
+
+/// The vector levels of this machine.
+pub fn levels() -> impl Iterator<Item = Level> {
+    let all = [Level::Portable, Level::Avx2, Level::Avx512];
+    all.into_iter().filter(|&level| level <= Level::current())
 }

@@ -1,12 +1,13 @@
-"""Golden numbers of the three seq2seq models in f64: forward, every gradient, Adam steps, decoding.
+"""Golden numbers of the seq2seq models in f64: forward, every gradient, Adam steps, decoding.
 
 The batch is padded here; the encoder packs it and the loss ignores what is padding, so nothing that
 stands in the file depends on padding. Source and target lengths are in different orders.
 
-Layout of seq2seq.json: `pairs` (ids, without SOS and EOS) and sizes, then for each of `rnn`, `lstm`
-and `attention`
+Layout of seq2seq.json: `pairs` (ids, without SOS and EOS) and sizes, then for each of `rnn`, `lstm`,
+`attention` and `gru`
 
-  weights         by torch's name, row-major, multiples of 1/32; each bias_hh is zero, not trained
+  weights         by torch's name, row-major, multiples of 1/32; each bias_hh is zero, not trained,
+                  but for the GRU's
   logits          for each pair [n + 1, VT], n the tokens of its target; position t has read SOS and
                   t tokens
   attention       for each pair [n + 1, m], m the tokens of its source; this model only
@@ -40,7 +41,7 @@ LR, BETAS, EPS, STEPS, CLIPS = 1e-3, (0.9, 0.999), 1e-8, 3, (5.0, 0.05)
 MAX_LENGTH = 8  # of a decoded output
 # Chosen so that the outputs differ between pairs, some end and some are cut, and argmax under free
 # running never is PAD or SOS: whether those are ruled out there makes no difference.
-SEEDS = {"rnn": 178, "lstm": 412, "attention": 207}
+SEEDS = {"rnn": 178, "lstm": 412, "attention": 207, "gru": 32}
 
 SOURCE = pad_sequence([torch.tensor(s) for s, _ in PAIRS])  # [S, B]
 INPUTS = pad_sequence([torch.tensor([SOS] + t) for _, t in PAIRS])  # [T, B]
@@ -49,14 +50,14 @@ LENGTHS = torch.tensor([len(s) for s, _ in PAIRS])
 
 
 class Seq2Seq(nn.Module):
-    """The two models without attention, and what the third shares with them."""
+    """The models without attention, and what the other shares with them."""
 
     def __init__(self, name):
         super().__init__()
         self.name = name
-        rnn = nn.RNN if name == "rnn" else nn.LSTM
+        rnn = {"rnn": nn.RNN, "gru": nn.GRU}.get(name, nn.LSTM)
         both = name == "attention"
-        width = E + {"rnn": H, "lstm": 0, "attention": 2 * H}[name]
+        width = E + {"rnn": H, "gru": H, "lstm": 0, "attention": 2 * H}[name]
         self.encoder = nn.ModuleDict(
             {"embedding": nn.Embedding(VS, E), "rnn": rnn(E, H, bidirectional=both)})
         self.decoder = nn.ModuleDict({"embedding": nn.Embedding(VT, E), "rnn": rnn(width, H)})
@@ -71,7 +72,7 @@ class Seq2Seq(nn.Module):
         self.out = nn.Linear(H + width if both else H, VT)
         draw = random.Random(SEEDS[name])
         for key, p in self.named_parameters():
-            if "bias_hh" in key:
+            if "bias_hh" in key and name != "gru":
                 p.requires_grad_(False).zero_()
             else:
                 p.data = torch.tensor([draw.randint(-64, 64) / 32 for _ in range(p.numel())])\
@@ -104,7 +105,7 @@ class Seq2Seq(nn.Module):
     def step(self, ids, state, memory):
         """ids [B] -> logits [B, VT], the next state, attention weights [S, B] or None"""
         embedded, weights = self.decoder["embedding"](ids), None
-        if self.name == "rnn":
+        if self.name in ("rnn", "gru"):
             x = torch.cat([embedded, memory[0]], dim=-1)
         elif self.name == "lstm":
             x = embedded

@@ -121,9 +121,7 @@ impl Task<f32> for Multiply<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd<E = f32>>(mut self) {
-        let &Matrix { rows, .. } = self.matrix;
-        let width = PANEL * S::LANES;
-        let panels = rows / width;
+        let panels = self.matrix.rows / (PANEL * S::LANES);
         for i in 0..panels {
             let p = if self.reversed { panels - 1 - i } else { i };
             let mut s = 0;

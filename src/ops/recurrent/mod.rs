@@ -1,6 +1,6 @@
 //! A whole-sequence layer of any recurrent cell as one node.
 //!
-//! **op**: z_t = x_t W_ih^T + b + h_{t-1} W_hh^T, from which a [`cell::Cell`] makes the states of
+//! **op**: z_t = x_t W_ih^T + b + h_{t-1} W_hh^T, from which a `cell::Cell` makes the states of
 //! step t; its formula is in its own file: [`super::rnn`], [`super::lstm`], [`super::gru`].
 //!
 //! **cpu** (`cpu.rs`, `forward.rs`, `backward.rs`, `weights.rs`): batch rows are independent through

@@ -19,7 +19,7 @@ use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
 use crate::train::step::{Step, score};
 
-/// Trains. Ctrl-C (see [`interrupt`](super::interrupt)) saves and returns
+/// Trains. Ctrl-C (see [`interrupt`](crate::train::interrupt)) saves and returns
 /// [`Error::Interrupted`](crate::Error::Interrupted).
 ///
 /// # Errors

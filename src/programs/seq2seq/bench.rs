@@ -39,7 +39,7 @@ pub fn steps(order: &BenchOrder) -> Result<BenchResult> {
     config.batch_size = config.batch_size.min(splits.train.len()).max(1);
     let kinds = match order.settings.contains_key("model") {
         true => vec![config.model],
-        false => ModelKind::ALL.to_vec(),
+        false => ModelKind::ALL[..ModelKind::PUBLISHED].to_vec(),
     };
     // Of several models in one process, only the first one's peak would be its own. On a GPU the
     // host's memory says nothing.

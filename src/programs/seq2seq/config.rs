@@ -30,7 +30,7 @@ crate::settings! {
         bucket_batches: usize = 1, Whole(1, 1_000_000), fixed, "batches in a pool within which pairs of like length are put together; 1 is none";
     }
     "Model" {
-        model: ModelKind = ModelKind::Attention, EachOf(&ModelKind::NAMES), fixed, "which model: tanh RNN, LSTM, or LSTM with attention";
+        model: ModelKind = ModelKind::Attention, EachOf(&ModelKind::NAMES, ModelKind::PUBLISHED), fixed, "which model: tanh RNN, LSTM, bidirectional LSTM with attention, or GRU; all is the first three";
         embedding_dim: usize = 256, UNITS, fixed, "numbers that stand for a token";
         hidden_size: usize = 256, UNITS, fixed, "units of a layer, each way";
         num_layers: usize = 1, Whole(1, 1), fixed, "layers of encoder and decoder";

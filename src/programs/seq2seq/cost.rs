@@ -18,10 +18,12 @@ pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target: u
         sizes.hidden,
     ]
     .map(|n| n as u128);
-    let (features, gates) = match kind {
-        ModelKind::Rnn => (h, 2 * h * (e + 2 * h)),
-        ModelKind::Lstm => (h, 8 * h * (e + h)),
-        ModelKind::Attention => (3 * h + e, 12 * h * (e + h) + 15 * h * h),
+    let (features, gates) = match kind.plain() {
+        Some((cell, context)) => {
+            let read = e + u128::from(context) * h;
+            (h, cell.gates() as u128 * h * (e + h + read + h))
+        }
+        None => (3 * h + e, 12 * h * (e + h) + 15 * h * h),
     };
     let parameters = (vs + vt) * e + vt * features + gates;
     4 * (t * (2 * vt + 12 * h + 2 * features) + s * (16 * h + 2 * e) + 5 * parameters)
@@ -62,10 +64,12 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
     let [e, h, v] = [sizes.embedding, sizes.hidden, sizes.target_vocab].map(|n| n as f64);
     let [pairs, source, target, attended] =
         [work.pairs, work.source, work.target, work.attended].map(|n| n as f64);
-    let products = match kind {
-        ModelKind::Rnn => source * h * (e + h) + target * (h * (e + 2.0 * h) + h * v),
-        ModelKind::Lstm => source * 4.0 * h * (e + h) + target * (4.0 * h * (e + h) + h * v),
-        ModelKind::Attention => {
+    let products = match kind.plain() {
+        Some((cell, context)) => {
+            let (g, read) = (cell.gates() as f64, e + f64::from(u8::from(context)) * h);
+            source * g * h * (e + h) + target * (g * h * (read + h) + h * v)
+        }
+        None => {
             let (encoder, keys, bridges) = (8.0 * h * (e + h), 2.0 * h * h, 4.0 * h * h);
             let (query, decoder) = (h * h, 4.0 * h * (e + 3.0 * h));
             source * (encoder + keys)

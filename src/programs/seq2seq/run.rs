@@ -35,7 +35,7 @@ pub struct Done {
 /// [`Error::Interrupted`].
 ///
 /// # Errors
-/// Every [`Error`](crate::Error) there is; what had been saved stays.
+/// Every [`Error`] there is; what had been saved stays.
 pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done> {
     let (out, quiet) = (request.out.clone(), request.quiet);
     let resume_out = request.resume_out.clone();

@@ -131,6 +131,7 @@ impl Dispatch for f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::f16;
 
     struct Sweep {
         which: fn(f64) -> f64,
@@ -177,12 +178,21 @@ mod tests {
         }
     }
 
+    /// The levels of this machine.
+    fn levels() -> impl Iterator<Item = Level> {
+        let all = [Level::Portable, Level::Avx2, Level::Avx512];
+        all.into_iter().filter(|&level| level <= Level::current())
+    }
+
     fn worst(vector: Which, which: fn(f64) -> f64, limit: f32) -> f64 {
-        f32::dispatch(Sweep {
-            which,
-            vector,
-            limit,
-        })
+        let sweep = |level: Level| {
+            level.run(Sweep {
+                which,
+                vector,
+                limit,
+            })
+        };
+        levels().map(sweep).fold(0.0, f64::max)
     }
 
     #[test]
@@ -215,6 +225,30 @@ mod tests {
 
     #[test]
     fn nan_stays_nan() {
-        assert!(f32::dispatch(Nan));
+        assert!(levels().all(|level| level.run(Nan)));
+    }
+
+    struct Halves;
+    impl Task<f32> for Halves {
+        type Output = ();
+        /// Every finite half, widened as the library does it.
+        unsafe fn run<S: Simd<E = f32>>(self) {
+            let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+            let finite: Vec<f16> = all.into_iter().filter(|x| x.is_finite()).collect();
+            for halves in finite.chunks_exact(S::LANES) {
+                let kept: Vec<S::Half> = halves.iter().map(|&x| S::half(x)).collect();
+                let mut wide = vec![0.0f32; S::LANES];
+                // SAFETY: both vectors hold LANES elements; the level has the set.
+                unsafe { S::store(wide.as_mut_ptr(), S::load_half(kept.as_ptr())) };
+                for (half, wide) in halves.iter().zip(wide) {
+                    assert_eq!(half.to_f32().to_bits(), wide.to_bits());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn halves_are_widened_exactly() {
+        levels().for_each(|level| level.run(Halves));
     }
 }

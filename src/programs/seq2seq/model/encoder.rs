@@ -55,13 +55,9 @@ impl Encoder {
         let embed =
             |layout: &mut Layout| Embedding::new(layout, "decoder.embedding", target, dim, style);
         let names = [("encoder.rnn", "l0"), ("decoder.rnn", "l0")];
-        let (layers, embed, features) = match kind {
-            ModelKind::Rnn | ModelKind::Lstm => {
-                let reads_context = kind == ModelKind::Rnn;
-                let (cell, inputs) = match reads_context {
-                    true => (CellKind::Rnn, dim + h),
-                    false => (CellKind::Lstm, dim),
-                };
+        let (layers, embed, features) = match kind.plain() {
+            Some((cell, reads_context)) => {
+                let inputs = if reads_context { dim + h } else { dim };
                 let encoder = Recurrent::new(layout, cell, names[0], dim, h, style);
                 let embed = embed(layout);
                 let layers = Layers::Plain {
@@ -71,7 +67,7 @@ impl Encoder {
                 };
                 (layers, embed, h)
             }
-            ModelKind::Attention => {
+            None => {
                 let encoder = BothWays::new(layout, names[0].0, sizes);
                 let embed = embed(layout);
                 let decoder = Attending::new(layout, names[1], sizes);

@@ -1,11 +1,12 @@
 //! Which model, of what sizes, and what a training pass does besides.
 
+use crate::nn::CellKind;
 use crate::rng::Stream;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Which of the three models.
+/// Which model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelKind {
@@ -15,13 +16,33 @@ pub enum ModelKind {
     Lstm,
     /// Bidirectional LSTM with additive attention.
     Attention,
+    /// GRU.
+    Gru,
 }
 
 impl ModelKind {
-    /// All of them, the simplest first.
-    pub const ALL: [ModelKind; 3] = [ModelKind::Rnn, ModelKind::Lstm, ModelKind::Attention];
+    /// All of them: those of the published comparison, the simplest first, then the others.
+    pub const ALL: [ModelKind; 4] = [
+        ModelKind::Rnn,
+        ModelKind::Lstm,
+        ModelKind::Attention,
+        ModelKind::Gru,
+    ];
     /// Their names, in the same order.
-    pub const NAMES: [&str; 3] = ["rnn", "lstm", "attention"];
+    pub const NAMES: [&str; 4] = ["rnn", "lstm", "attention", "gru"];
+    /// How many of them the published comparison has.
+    pub const PUBLISHED: usize = 3;
+
+    /// The cell of encoder and decoder, and whether the decoder reads the encoder's last hidden
+    /// state at each step; none for the model with attention.
+    pub fn plain(self) -> Option<(CellKind, bool)> {
+        match self {
+            ModelKind::Rnn => Some((CellKind::Rnn, true)),
+            ModelKind::Lstm => Some((CellKind::Lstm, false)),
+            ModelKind::Gru => Some((CellKind::Gru, true)),
+            ModelKind::Attention => None,
+        }
+    }
 }
 
 impl fmt::Display for ModelKind {
