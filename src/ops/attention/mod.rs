@@ -212,12 +212,9 @@ impl Operands {
         }
         // The cell state is f32 on a GPU, whatever the layer's data type.
         let on_cpu = self.x.value().gpu().is_none();
-        let operands = self.vars().into_iter().map(Var::value);
-        let operands: Vec<&Tensor> = operands
-            .enumerate()
-            .filter(|&(k, _)| on_cpu || k != 5)
-            .map(|(_, t)| t)
-            .collect();
+        let is_c0 = |var: &&Var| std::ptr::eq(*var, &self.c0);
+        let operands = self.vars().into_iter().filter(|var| on_cpu || !is_c0(var));
+        let operands: Vec<&Tensor> = operands.map(Var::value).collect();
         super::one_dtype("attention", &operands)
     }
 

@@ -1,6 +1,6 @@
 //! cuBLAS for tests: products as the BLAS manual writes them.
 
-use super::{functions, outside, submit, world};
+use super::world::{functions, outside, submit, world};
 use crate::device::cuda::api::Status;
 use cudarc::cublas::sys as cublas;
 use half::f16;
