@@ -224,6 +224,6 @@ fn bench_of_pairs_refuses_what_training_refuses() {
         .run("bench seq2seq --train t.jsonl --valid t.jsonl --test none.jsonl")
         .fails(3, &["none.jsonl"]);
     place
-        .run("bench seq2seq --model gru")
-        .fails(2, &["'gru'", "attention"]);
+        .run("bench seq2seq --model gpt")
+        .fails(2, &["'gpt'", "attention"]);
 }

@@ -157,7 +157,7 @@ fn numbers_out_of_range() {
             done.fails(2, &[flag, &shown, "give a ", "number"]);
         }
     }
-    train(&place, "a", "--model gru").fails(2, &["--model", "'gru'", "attention"]);
+    train(&place, "a", "--model gpt").fails(2, &["--model", "'gpt'", "attention"]);
     train(&place, "a", "--resume --force").fails(2, &["--resume", "--force"]);
     let huge = "--hidden-size 16384 --embedding-dim 16384 --batch-size 65536 --model attention";
     train(&place, "a", huge).fails(2, &["GB of memory", "lower batch-size", "hidden-size"]);

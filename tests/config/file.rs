@@ -31,7 +31,7 @@ fn a_wrong_value_names_line_key_and_what_is_expected() {
     assert_eq!(
         refuse("seed = 2\nhidden-size = \"big\"\n"),
         "my.toml:2: hidden-size = \"big\" (a TOML string) cannot be used: hidden-size is a whole \
-         number from 1 to 16384 (units of each LSTM layer)"
+         number from 1 to 16384 (units of each layer)"
     );
     for text in [
         "dropout = 1.0",
@@ -110,6 +110,7 @@ fn resume_refuses_contradictions() {
         ("--valid-fraction 0.2", "valid-fraction = 0.2", "0.05"),
         ("--no-shuffle", "shuffle = false", "true"),
         ("--embedding-dim 32", "embedding-dim = 32", "64"),
+        ("--cell gru", "cell = \"gru\"", "\"lstm\""),
         ("--hidden-size 128", "hidden-size = 128", "256"),
         ("--num-layers 1", "num-layers = 1", "2"),
         ("--dropout 0.5", "dropout = 0.5", "0.1"),
