@@ -90,9 +90,9 @@ fn split<T: Float>(dy: &[T], width: usize, first: usize, columns: usize, to: &mu
 
 // ---- gpu -----------------------------------------------------------------------------------
 
-/// Some columns of a matrix on a GPU.
+/// A part of concat: some columns of a matrix on a GPU.
 #[derive(Clone, Copy)]
-struct Columns {
+struct Part {
     /// Of the matrix.
     width: usize,
     first: usize,
@@ -109,12 +109,12 @@ fn concat_on_gpu(gpu: &Arc<Gpu>, parts: &[&Tensor], columns: &[usize]) -> Result
             dtype: y.dtype(),
             accumulate: false,
         };
-        let whole = Columns {
+        let whole = Part {
             width: columns,
             first: 0,
             columns,
         };
-        let place = Columns {
+        let place = Part {
             width,
             first,
             columns,
@@ -126,7 +126,7 @@ fn concat_on_gpu(gpu: &Arc<Gpu>, parts: &[&Tensor], columns: &[usize]) -> Result
 }
 
 /// Copies, or adds, columns of a tensor of rows to as many columns elsewhere.
-fn copy_columns(gpu: &Gpu, x: &Tensor, from: Columns, to: GpuTarget, place: Columns) -> Result<()> {
+fn copy_columns(gpu: &Gpu, x: &Tensor, from: Part, to: GpuTarget, place: Part) -> Result<()> {
     if to.dtype != x.dtype() {
         let message = format!("{} cannot be added to {}", x.dtype(), to.dtype);
         return Err(Error::op("concat", message));
@@ -164,12 +164,12 @@ impl Backward for Concat {
             let columns = shape.last();
             if let Some(gpu) = dy.gpu() {
                 grads.write_gpu(slot, gpu, dy.dtype(), &shape, |to| {
-                    let from = Columns {
+                    let from = Part {
                         width,
                         first,
                         columns,
                     };
-                    let whole = Columns {
+                    let whole = Part {
                         width: columns,
                         first: 0,
                         columns,
