@@ -203,8 +203,8 @@ impl<T: Dispatch, C: Cell, X: ContextGradient<T>> Backward<'_, T, C, X> {
                     if let Some(dy) = self.dy {
                         let dy = dy.as_ptr().add((packed + row) * hidden);
                         let dy = load_units::<S, C>(dy, u, hidden);
-                        for k in 0..C::GATES.units {
-                            d.h[k] = S::add(d.h[k], dy[k]);
+                        for (d, dy) in d.h.iter_mut().zip(dy).take(C::GATES.units) {
+                            *d = S::add(*d, dy);
                         }
                     }
                     let (dz, d) = C::backward::<S>(saved, before, c, d);
