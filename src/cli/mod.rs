@@ -16,7 +16,6 @@ pub mod inspect;
 pub mod report;
 pub mod selftest;
 pub mod train;
-mod trained;
 pub mod translate;
 
 use std::io::{ErrorKind, IsTerminal, Write};

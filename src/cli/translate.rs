@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::args::DeviceArgs;
 use super::flags::between;
-use super::trained::Trained;
 use crate::data::pairs::source_tokens;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
@@ -18,6 +17,7 @@ use crate::programs::charlm::config::DeviceChoice;
 use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
 use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::score::rounded;
+use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
 use crate::{Error, Result};
 

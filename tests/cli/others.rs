@@ -133,6 +133,7 @@ fn bench_prints_its_figures() {
             "seq_length",
             "hidden_size",
             "num_layers",
+            "graph",
             "ms_per_step",
             "ms_best",
             "ms_worst",
@@ -141,7 +142,6 @@ fn bench_prints_its_figures() {
             "gflops",
             "share_of_gemm",
             "peak_rss_mb",
-            "graph",
         ]
     );
     assert_eq!(object["charlm"]["batch_size"], 4);

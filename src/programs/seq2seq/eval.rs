@@ -1,23 +1,18 @@
 //! `rnnx eval` of a seq2seq model: loss, and the scores of what it writes.
 
-use super::config::Seq2SeqConfig;
 use super::data::SeqData;
 use super::decode::{DecodeOptions, Search};
 use super::score::{Written, figures, forced, prediction, write};
-use super::train::Seq2SeqJob;
+use super::trained::Trained;
 use crate::data::jsonl::read_jsonl;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
-use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::programs::orders::{self, EvalOrder, Evaluated};
-use crate::train::config_file::read;
-use crate::train::job::Job;
 use crate::train::progress::thousands;
 use serde_json::{Map, Value, json};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Scores a checkpoint on the test pairs of its run, on its validation pairs, or on other pairs.
 ///
@@ -32,10 +27,13 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
                 .into(),
         ));
     }
-    let config: Seq2SeqConfig = read(&order.folder.config_path())?;
+    let mut trained = Trained::open(&order.checkpoint)?;
+    if let Some(gpu) = &order.chosen.gpu {
+        trained.move_to_gpu(gpu, order.chosen.mixed)?;
+    }
+    let (config, model) = (&trained.config, &trained.model);
     let split = order.split.unwrap_or(Split::Test);
-    let data = data(order, &config)?;
-    let model = order.model::<Seq2SeqJob>(&config, &data)?;
+    let data = data(order, &trained)?;
     let pairs = data.examples(split).len();
     order.progress.line(&format!(
         "{}, step {}: {} pairs",
@@ -63,9 +61,9 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
         max_length: config.max_target,
         no_unk: order.no_unk,
     };
-    let forced = forced(&model, &data, split, batch)?;
+    let forced = forced(model, &data, split, batch)?;
     forced.map_or(Ok(()), |f| order.check_finite(f.loss))?;
-    let written = write(&model, &data, split, batch, options)?;
+    let written = write(model, &data, split, batch, options)?;
     if let Some(path) = &order.predictions {
         write_predictions(path, &data, split, &written)?;
         order
@@ -94,7 +92,8 @@ fn name(order: &EvalOrder, split: Split) -> String {
 }
 
 /// The run's own pairs, which must be those it began with, or other pairs as test split.
-fn data(order: &EvalOrder, config: &Seq2SeqConfig) -> Result<SeqData> {
+fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
+    let config = &trained.config;
     let splits = match &order.pairs {
         Some(path) => {
             let source = path.display().to_string();
@@ -121,8 +120,8 @@ fn data(order: &EvalOrder, config: &Seq2SeqConfig) -> Result<SeqData> {
             splits
         }
     };
-    let vocab = Vocab::read_words(&order.folder)?;
-    Seq2SeqJob::data(config, &Arc::new(splits), Some(vocab))
+    let (source, target) = (trained.source.clone(), trained.target.clone());
+    SeqData::with_vocab(&splits, source, target, config.limits())
 }
 
 fn write_predictions(path: &Path, data: &SeqData, split: Split, written: &Written) -> Result<()> {

@@ -12,6 +12,7 @@ pub mod page;
 pub mod run;
 pub mod score;
 pub mod train;
+pub mod trained;
 
 use std::path::Path;
 use std::sync::Arc;
