@@ -57,7 +57,7 @@ fn main() -> Result<()> {
         for (stream, row) in logits.chunks(vocab.len()).enumerate() {
             let id = samplers[stream].sample(row);
             let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
-            surprise[stream] += total.ln() - f64::from(row[id as usize]);
+            surprise[stream] += total.ln() - f64::from(row[id]);
             chosen[stream] = id as u8;
             texts[stream].push(vocab.decode(id as u8));
         }
