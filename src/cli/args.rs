@@ -191,7 +191,7 @@ impl DeviceArgs {
             Some("fp32") => Precision::Fp32,
             _ => Precision::Auto,
         };
-        super::use_threads(self.threads)?;
+        super::process::use_threads(self.threads)?;
         device::choose(self.device.unwrap_or(usual), precision)
     }
 }

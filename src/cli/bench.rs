@@ -1,7 +1,7 @@
 //! `rnnx bench`: times matrix products, and what the programs have to be timed.
 
 use super::args::BenchArgs;
-use super::emit;
+use super::process::emit;
 use crate::Result;
 use crate::device::Gpu;
 use crate::device::cpu::gemm::{Mat, gemm};
@@ -33,7 +33,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         log::line(&chosen.line());
     }
     let wants = |name: &str| args.kinds.iter().any(|kind| kind == name || kind == "all");
-    let settings = args.table();
+    let settings = &args.sizes.0;
     let emulated = args.device.device == Some(DeviceChoice::Emulated);
     // The steps come before the product they are compared with, so that their peak memory is their
     // own.
@@ -44,7 +44,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         .filter(|bench| wants(bench.name))
     {
         let order = BenchOrder {
-            settings: &settings,
+            settings,
             seconds: args.seconds,
             chosen: &chosen,
             emulated,

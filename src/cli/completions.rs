@@ -2,8 +2,9 @@
 
 use clap::CommandFactory;
 
+use super::Cli;
 use super::args::CompletionsArgs;
-use super::{Cli, emit};
+use super::process::emit;
 use crate::Result;
 
 /// Writes the script for the shell that was asked for.

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::args::DataStatsArgs;
-use super::{data_pairs, emit};
+use super::data_pairs;
+use super::process::emit;
 use crate::Result;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_license};
 use crate::data::vocab::CharVocab;

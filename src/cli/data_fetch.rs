@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::data_prepare::{PAIR_FILES, PairArgs, free_paths, pairs_json, pairs_table, write_pairs};
-use super::emit;
 use super::flags::between;
+use super::process::emit;
 use crate::data::packages::{self, EMBEDDED, EMBEDDED_NAME, Package};
 use crate::data::prepare::{PrepareOptions, prepare};
 use crate::data::wheels::python_files;

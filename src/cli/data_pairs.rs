@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::data_prepare::Task;
-use super::emit;
 use super::flags::between;
+use super::process::emit;
 use crate::data::near::{MEASURE, near};
 use crate::data::pairs::{Pair, Splits, source_tokens, target_tokens};
 use crate::data::words::{UNK, WordVocab};

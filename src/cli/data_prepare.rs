@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::emit;
 use super::flags::between;
+use super::process::emit;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_files};
 use crate::data::jsonl::write_jsonl;
 use crate::data::near::MEASURE;

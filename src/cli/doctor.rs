@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::args::DoctorArgs;
-use super::emit;
+use super::process::emit;
 use crate::Result;
 use crate::data::corpus::embedded_files;
 use crate::device::Level;

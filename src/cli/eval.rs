@@ -7,8 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 
 use super::args::DeviceArgs;
-use super::emit;
 use super::flags::{between, size};
+use super::process::emit;
 use super::translate::MAX_BEAM;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;

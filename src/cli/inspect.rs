@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::args::InspectArgs;
-use super::emit;
+use super::process::emit;
 use crate::error::{Error, Result};
 use crate::files::run::{MODEL, STATE};
 use crate::files::{Header, HostTensor, RunFolder, TensorFile, TensorInfo, TrainState};

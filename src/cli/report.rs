@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::args::ReportArgs;
-use super::emit;
+use super::process::emit;
 use crate::files::RunFolder;
 use crate::files::atomic::write_atomic;
 use crate::programs::{self, render};

@@ -1,7 +1,7 @@
 //! `rnnx selftest`: the op table on a device against the CPU reference.
 
 use super::args::SelftestArgs;
-use super::emit;
+use super::process::emit;
 use crate::log;
 use crate::programs::charlm::config::{DeviceChoice, Precision};
 use crate::selftest::{self, CaseResult};

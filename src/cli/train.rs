@@ -9,7 +9,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand
 use serde_json::Value;
 use toml::Table;
 
-use super::{emit, flags, report, use_threads};
+use super::process::{emit, use_threads};
+use super::{flags, report};
 use crate::files::atomic::write_atomic;
 use crate::files::run::RunFolder;
 use crate::log;

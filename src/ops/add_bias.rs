@@ -33,7 +33,7 @@ pub fn add_bias(tape: &mut Tape, x: Var, bias: &Var) -> Result<Var> {
         );
         return Err(Error::op("add_bias", message));
     }
-    super::one_dtype("add_bias", &[x.value(), bias.value()])?;
+    super::common::one_dtype("add_bias", &[x.value(), bias.value()])?;
     let x_slot = x.slot();
     if let Some(gpu) = gpu::common("add_bias", x.value(), bias.value())?.cloned() {
         let y = add_bias_on_gpu(&gpu, x.into_value(), bias.value())?;

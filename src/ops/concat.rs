@@ -31,7 +31,7 @@ pub fn concat(tape: &mut Tape, parts: &[&Var]) -> Result<Var> {
             }
         }
     }
-    super::one_dtype("concat", &tensors)?;
+    super::common::one_dtype("concat", &tensors)?;
     for part in &tensors {
         gpu::common("concat", first, part)?;
     }

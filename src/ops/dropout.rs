@@ -3,13 +3,13 @@
 //! Srivastava et al. 2014. The mask is a pure function of the stream's counters (Philox), so it is
 //! the same on every device, and one bit an element is all that is saved.
 
-use super::CHUNK;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::device::driver::{Arg, Launch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::common::CHUNK;
 use crate::rng::{Stream, philox4x32_10_wide};
 use crate::tensor::{Tensor, for_float};
 use rayon::prelude::*;

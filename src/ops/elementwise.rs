@@ -1,6 +1,7 @@
 //! **op** c = a + b, c = a - b, c = a * b, y = factor * x, y = sigmoid(x), y = tanh(x).
 
-use super::{CHUNK, gpu};
+use super::common::CHUNK;
+use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::dtype::Float;

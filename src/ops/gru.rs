@@ -11,8 +11,8 @@
 //! The two products meet in r and z, and stay apart in n: a panel is `[n of x | r | z | n of h]`, of
 //! which each product adds to three neighbours.
 
+use super::recurrent::cell::{BackwardStep, ForwardStep};
 use super::recurrent::cell::{Cell, States};
-use super::recurrent::gpu::{BackwardStep, ForwardStep};
 use super::recurrent::pack::{Gates, Side};
 use crate::device::cpu::simd::Simd;
 use crate::device::cpu::tile::WIDTH;

@@ -25,7 +25,7 @@ pub fn matmul(tape: &mut Tape, a: &Var, b: &Var, trans_a: bool, trans_b: bool) -
             ),
         ));
     }
-    super::one_dtype("matmul", &[a.value(), b.value()])?;
+    super::common::one_dtype("matmul", &[a.value(), b.value()])?;
     let value = match gpu::common("matmul", a.value(), b.value())? {
         Some(gpu) => product_on_gpu(gpu, a.value(), b.value(), trans_a, trans_b)?,
         None => for_float!("matmul", a.value().dtype(), T => {

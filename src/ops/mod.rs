@@ -3,6 +3,7 @@
 pub mod add_bias;
 pub mod attention;
 pub mod cast;
+mod common;
 pub mod concat;
 pub mod dropout;
 pub mod elementwise;
@@ -31,18 +32,3 @@ pub use recurrent::{recurrent, recurrent_packed};
 pub use reduce::{mean, sum, sum_squares};
 pub use slice::slice;
 pub use softmax_xent::softmax_xent;
-
-use crate::error::{Error, Result};
-use crate::tensor::Tensor;
-
-/// Refuses operands of several data types, in the op's name.
-fn one_dtype(op: &'static str, operands: &[&Tensor]) -> Result<()> {
-    let mut pairs = operands.windows(2).map(|w| (w[0].dtype(), w[1].dtype()));
-    match pairs.find(|(a, b)| a != b) {
-        Some((a, b)) => Err(Error::op(op, format!("operands of {a} and {b}"))),
-        None => Ok(()),
-    }
-}
-
-/// Elements that one parallel task takes; fixed, so that sums over tasks have a fixed order.
-const CHUNK: usize = 1 << 14;

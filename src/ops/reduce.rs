@@ -1,6 +1,7 @@
 //! **op** y = sum of x, y = mean of x, and y = scale * sum of x^2 (L2 regularisation).
 
-use super::{CHUNK, gpu};
+use super::common::CHUNK;
+use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
 use crate::device::driver::DevicePtr;

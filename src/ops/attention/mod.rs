@@ -215,7 +215,7 @@ impl Operands {
         let is_c0 = |var: &&Var| std::ptr::eq(*var, &self.c0);
         let operands = self.vars().into_iter().filter(|var| on_cpu || !is_c0(var));
         let operands: Vec<&Tensor> = operands.map(Var::value).collect();
-        super::one_dtype("attention", &operands)
+        crate::ops::common::one_dtype("attention", &operands)
     }
 
     /// Puts y, the context, h_n and c_n on the tape.

@@ -4,9 +4,9 @@
 use super::backward::{Backward, Partial};
 use super::cell::Cell;
 use super::forward::{Forward, Start};
+use super::layer::{Layer, LayerInput, Output};
 use super::pack::{self, Blocks};
 use super::slab::Slab;
-use super::{Layer, LayerInput, Output};
 use crate::autograd::{self, Grads, Slot, Tape, Var};
 use crate::data::packing::Packing;
 use crate::device::cpu::buffer::{Buffer, SharedMut};

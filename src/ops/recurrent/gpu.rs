@@ -1,9 +1,9 @@
 //! A recurrent layer on a GPU: a product and a fused gate kernel for each step over its active rows,
 //! and one large product each for the input side, dx and the weight gradients over all packed rows.
 
-use super::cell::Cell;
+use super::cell::{BackwardStep, Cell, ForwardStep};
+use super::layer::{Layer, LayerInput, Output};
 use super::packed::{launch_units, matrix, row_at, state_gradient};
-use super::{Layer, LayerInput, Output};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
 use crate::device::driver::DevicePtr;
@@ -15,64 +15,6 @@ use crate::ops::gpu::{self, GpuMat};
 use crate::tensor::Tensor;
 use std::marker::PhantomData;
 use std::sync::Arc;
-
-/// The addresses of what a step's forward kernel may read and write, for its n rows. Null is what
-/// there is not, and counts as zero.
-#[derive(Clone, Copy)]
-pub struct ForwardStep {
-    /// h_{t-1} W_hh^T `[n, G H]`, f32.
-    pub z: DevicePtr,
-    /// x W_ih^T `[n, G H]`, or with ids the gate table `[V, G H]`.
-    pub x: DevicePtr,
-    /// Rows of the table `[n]`.
-    pub ids: DevicePtr,
-    /// Bias `[G H]`.
-    pub bias: DevicePtr,
-    /// The hidden side's bias `[G H]`.
-    pub b_hh: DevicePtr,
-    /// States before the step `[n, H]`.
-    pub h_prev: DevicePtr,
-    /// Cell states before the step `[n, H]`, f32.
-    pub c_prev: DevicePtr,
-    /// What is saved for the backward pass `[n, GPU_SAVED H]`.
-    pub saved: DevicePtr,
-    /// States after the step `[n, H]`.
-    pub h: DevicePtr,
-    /// Cell states after the step `[n, H]`, f32.
-    pub c: DevicePtr,
-    /// Final states `[B, H]`.
-    pub h_n: DevicePtr,
-    /// Final cell states `[B, H]`, f32.
-    pub c_n: DevicePtr,
-}
-
-/// The same for a step's backward kernel.
-#[derive(Clone, Copy)]
-pub struct BackwardStep {
-    /// Gradient of y `[n, H]`.
-    pub dy: DevicePtr,
-    /// Gradient of the states after the step without dy `[n, H]`, f32. A cell that reads h_{t-1}
-    /// beside the product leaves the gradient of that here.
-    pub dh: DevicePtr,
-    /// Gradient of the cell states after the step, and then of those before it `[n, H]`, f32.
-    pub dc: DevicePtr,
-    /// What the forward pass saved `[n, GPU_SAVED H]`.
-    pub saved: DevicePtr,
-    /// States after the step `[n, H]`.
-    pub h: DevicePtr,
-    /// Cell states after the step `[n, H]`, f32.
-    pub c: DevicePtr,
-    /// States before the step `[n, H]`.
-    pub h_prev: DevicePtr,
-    /// Cell states before the step `[n, H]`, f32.
-    pub c_prev: DevicePtr,
-    /// Gradient of the input side `[n, G H]`.
-    pub dz_input: DevicePtr,
-    /// Gradient of the hidden side `[n, G H]`; the same memory if they are the same.
-    pub dz_hidden: DevicePtr,
-    /// A copy of h_prev `[n, H]`, to stand beside those of the other steps.
-    pub before: DevicePtr,
-}
 
 /// What the forward pass leaves for the backward pass.
 struct Node<C> {
