@@ -224,7 +224,7 @@ fn a_corpus_that_moved_or_changed() {
     place.sh("mkdir there && mv text.py there/", &[]).ok();
     place.run("eval a").fails(
         3,
-        &["a/config.toml", "corpus text.py is not there", "--corpus"],
+        &["a/config.toml", "corpus text.py is not there", "as corpus"],
     );
     assert_eq!(eval(&place, "a --corpus there/text.py")["loss"], loss);
     place
@@ -236,7 +236,7 @@ fn a_corpus_that_moved_or_changed() {
         &[
             "the text of text.py is not the one",
             "restore it",
-            "--corpus",
+            "as corpus",
         ],
     );
 }
@@ -246,7 +246,7 @@ fn a_run_that_validates_nothing() {
     let place = Place::with_run("a", "--valid-fraction 0 --max-steps 1 --quiet");
     place.run("eval a").fails(
         3,
-        &["a/config.toml", "no validation part", "--valid-fraction"],
+        &["a/config.toml", "no validation part", "valid-fraction above 0"],
     );
 }
 

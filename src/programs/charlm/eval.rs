@@ -31,7 +31,7 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     let Some(Means { loss, accuracy }) = validate(&model, &data, config.batch_size)? else {
         return Err(Error::Data(format!(
             "{}: the run has no validation part (valid-fraction = 0): there is no text to score \
-             that it was not trained on. Train with a --valid-fraction above 0",
+             that it was not trained on. Train with a valid-fraction above 0",
             order.folder.config_path().display()
         )));
     };
@@ -96,7 +96,7 @@ fn config(order: &EvalOrder) -> Result<CharLmConfig> {
     } else if let Some(gone) = config.corpus.iter().find(|p| !p.exists()) {
         return Err(Error::Data(format!(
             "{}: the run's corpus {} is not there: restore it, run from the folder that the \
-             training ran in, or name its new place with --corpus",
+             training ran in, or give its new place as corpus",
             path.display(),
             gone.display()
         )));
@@ -114,7 +114,7 @@ fn check_text(corpus: &Corpus, state: &TrainState) -> Result<()> {
     }
     Err(Error::Data(format!(
         "the text of {} is not the one that the run was trained on (its SHA-256 is another): \
-         restore it, or name the right one with --corpus",
+         restore it, or give the right one as corpus",
         corpus.report.source
     )))
 }
