@@ -246,7 +246,11 @@ fn a_run_that_validates_nothing() {
     let place = Place::with_run("a", "--valid-fraction 0 --max-steps 1 --quiet");
     place.run("eval a").fails(
         3,
-        &["a/config.toml", "no validation part", "valid-fraction above 0"],
+        &[
+            "a/config.toml",
+            "no validation part",
+            "valid-fraction above 0",
+        ],
     );
 }
 
