@@ -38,7 +38,7 @@ use layer::{Layer, fail};
 /// Runs a layer over sequences of one length. `state` is the initial state; zero if absent.
 ///
 /// # Errors
-/// [`Error::Op`] for shapes or data types that do not fit, parts that the cell does not have or
+/// [`Error::Op`](crate::Error::Op) for shapes or data types that do not fit, parts that the cell does not have or
 /// lacks, or an id outside the table.
 pub fn recurrent(
     tape: &mut Tape,
