@@ -4,9 +4,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches};
 use toml::{Table, Value};
 
-use crate::programs::charlm::config::CharLmConfig;
+use crate::programs;
 use crate::train::keys::{ALL, Allowed, Key};
-use crate::train::settings::{Config, Settings};
+use crate::train::settings::Settings;
 
 // ---- flags of settings -------------------------------------------------------------------------
 
@@ -116,13 +116,13 @@ fn parser(allowed: Allowed) -> ValueParser {
 
 // ---- parsers -----------------------------------------------------------------------------------
 
-/// A parser of sizes in the range that the character LM's setting `name` has.
+/// A parser of sizes in the range of the setting `name`, as the first program that has it gives it.
 pub fn size(name: &str) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + use<> {
     let allowed = allowed(name);
     move |word| as_size(allowed, word)
 }
 
-/// A parser of the words that the character LM's setting `name` may have.
+/// A parser of the words of the setting `name`, as the first program that has it gives them.
 pub fn words(name: &str) -> PossibleValuesParser {
     match allowed(name) {
         Allowed::OneOf(words) => PossibleValuesParser::new(words),
@@ -132,7 +132,7 @@ pub fn words(name: &str) -> PossibleValuesParser {
 
 fn allowed(name: &str) -> Allowed {
     // Each name is written beside its flag; building the command looks every one of them up.
-    let key = CharLmConfig::settings().find(name);
+    let key = programs::ALL.iter().find_map(|p| p.settings().find(name));
     key.unwrap_or_else(|| panic!("no setting {name}")).allowed
 }
 

@@ -3,9 +3,9 @@
 use super::args::SelftestArgs;
 use super::process::emit;
 use crate::log;
-use crate::programs::charlm::config::{DeviceChoice, Precision};
 use crate::selftest::{self, CaseResult};
 use crate::train::device;
+use crate::train::device::{DeviceChoice, Precision};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::cmp::Ordering;

@@ -13,12 +13,12 @@ use crate::data::pairs::source_tokens;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
 use crate::log;
-use crate::programs::charlm::config::DeviceChoice;
 use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
 use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::score::rounded;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
+use crate::train::device::DeviceChoice;
 use crate::{Error, Result};
 
 /// The widest beam.

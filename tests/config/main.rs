@@ -12,8 +12,9 @@ use rnnx::Error;
 use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
 use rnnx::cli::{flags as cli_flags, train};
 use rnnx::nn::CellKind;
-use rnnx::programs::charlm::config::{CharLmConfig, ClipMode, DeviceChoice, Precision};
+use rnnx::programs::charlm::config::{CharLmConfig, ClipMode};
 use rnnx::train::config_file::{parse, read, resolve, to_toml};
+use rnnx::train::device::{DeviceChoice, Precision};
 use rnnx::train::settings::{Config, Settings};
 use toml::Table;
 

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use rnnx::optim::Clip;
-use rnnx::programs::charlm::config::{CharLmConfig, DeviceChoice, Precision};
+use rnnx::programs::charlm::config::CharLmConfig;
 use rnnx::programs::seq2seq::config::Seq2SeqConfig;
 use rnnx::programs::seq2seq::model::ModelKind;
 use rnnx::train::config_file::{parse, read, resolve, to_toml};
+use rnnx::train::device::{DeviceChoice, Precision};
 use rnnx::train::settings::Config;
 use toml::Table;
 

@@ -8,8 +8,6 @@ use super::model::CharLmSizes;
 use crate::nn::CellKind;
 use crate::optim::Clip;
 
-pub use crate::train::device::{DeviceChoice, Precision};
-
 crate::settings! {
     /// Everything that decides what `rnnx train-charlm` computes, and how often it reports.
     ///
