@@ -11,8 +11,7 @@
 //! The two products meet in r and z, and stay apart in n: a panel is `[n of x | r | z | n of h]`, of
 //! which each product adds to three neighbours.
 
-use super::recurrent::cell::{BackwardStep, ForwardStep};
-use super::recurrent::cell::{Cell, States};
+use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, States};
 use super::recurrent::pack::{Gates, Side};
 use crate::device::cpu::simd::Simd;
 use crate::device::cpu::tile::WIDTH;

@@ -7,8 +7,7 @@
 //! c_t = f * c_{t-1} + i * g          h_t = o * tanh(c_t)
 //! ```
 
-use super::recurrent::cell::{BackwardStep, ForwardStep};
-use super::recurrent::cell::{Cell, States};
+use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, States};
 use super::recurrent::pack::Gates;
 use crate::device::cpu::simd::Simd;
 use crate::device::cpu::tile::WIDTH;

@@ -5,8 +5,7 @@
 //! dz_t = dh_t (1 - h_t^2)
 //! ```
 
-use super::recurrent::cell::{BackwardStep, ForwardStep};
-use super::recurrent::cell::{Cell, States};
+use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, States};
 use super::recurrent::pack::Gates;
 use crate::device::cpu::simd::Simd;
 use crate::device::cpu::tile::WIDTH;
