@@ -76,6 +76,10 @@ fn valued(key: &'static Key, default: Option<&Value>) -> Arg {
         (EachOf(..), _) => help += &format!(" [default: {ALL}]"),
         (_, Some(Value::String(word))) => help += &format!(" [default: {word}]"),
         (_, Some(Value::Array(_)) | None) => {}
+        (_, Some(Value::Float(x))) if *x != 0.0 && x.abs() < 1e-3 => {
+            help += &format!(" [default: {x:e}]");
+        }
+        (_, Some(Value::Float(x))) => help += &format!(" [default: {x}]"),
         (_, Some(number)) => help += &format!(" [default: {number}]"),
     }
     let last = key.name.rsplit('-').next().unwrap_or(key.name);

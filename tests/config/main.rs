@@ -138,6 +138,14 @@ fn every_command_is_well_formed() {
 }
 
 #[test]
+fn help_gives_defaults_as_papers_write_them() {
+    let help = command(CharLmConfig::settings()).render_help().to_string();
+    for default in ["1.8e-4", "0.05", "1e-4", "6000000"] {
+        assert!(help.contains(&format!("[default: {default}]")), "{help}");
+    }
+}
+
+#[test]
 fn defaults_are_the_published_configuration() {
     let config = config([&flags("")]).unwrap();
     assert_eq!(config, CharLmConfig::default());
