@@ -27,7 +27,7 @@ pub enum Error {
     Device(String),
     /// The loss or a gradient stopped being a number. Exit code 5.
     Diverged(String),
-    /// The user interrupted a run whose state has been saved. Exit code 130.
+    /// The user interrupted; it says what is saved. Exit code 130.
     Interrupted(String),
     /// The operating system refused a file operation. Exit code 1.
     Io {

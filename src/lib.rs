@@ -48,7 +48,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`log`], [`data`], [`files`], [`eval`] |
+//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`terminal`], [`log`], [`interrupt`], [`data`], [`files`], [`eval`] |
 //! | F1 | [`device`] |
 //! | F2 | [`tensor`] |
 //! | F3 | [`autograd`] |
@@ -72,6 +72,7 @@ pub mod dtype;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod interrupt;
 pub mod log;
 pub mod nn;
 pub mod ops;
@@ -82,6 +83,7 @@ pub mod rng;
 pub mod selftest;
 pub mod shape;
 pub mod tensor;
+pub mod terminal;
 pub mod train;
 
 pub use error::{Error, Result};

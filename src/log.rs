@@ -1,11 +1,24 @@
 //! Lines on standard error, and numbers for people.
 
+use crate::Error;
+use crate::terminal::{colours, visible};
 use std::io::Write;
 
 /// Writes a line for the user to standard error. One that cannot be written (the reader has gone, the
 /// disk is full) must not end the work.
 pub fn line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", visible(text));
+}
+
+/// Writes an error to standard error, its label in red where there are colours.
+pub fn error(error: &Error) {
+    let label = match colours() {
+        true => "\x1b[1;31merror:\x1b[0m",
+        false => "error:",
+    };
+    let message = error.to_string();
+    // With stderr closed nobody is left to tell.
+    let _ = writeln!(std::io::stderr(), "{label} {}", visible(&message));
 }
 
 /// A count with a comma between thousands, as 1,234,567.

@@ -87,6 +87,9 @@ pub struct ReportArgs {
     /// Where to write the page [default: report.html in the first RUN]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// No notes on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// Arguments of `rnnx data stats`.

@@ -6,7 +6,6 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use crate::data::packages::{self, EMBEDDED, EMBEDDED_NAME, Package};
 use crate::data::prepare::{PrepareOptions, prepare};
 use crate::data::wheels::python_files;
 use crate::files::atomic::write_atomic;
+use crate::interrupt::{self, asked};
 use crate::log;
 use crate::{Error, Result};
 
@@ -56,7 +56,7 @@ pub struct DataFetchArgs {
     #[arg(long)]
     pub json: bool,
     /// No progress on standard error
-    #[arg(long)]
+    #[arg(long, short)]
     pub quiet: bool,
     #[command(flatten)]
     pub pairs: PairArgs,
@@ -77,7 +77,7 @@ pub fn run(args: &DataFetchArgs) -> Result<()> {
             EMBEDDED_NAME.into(),
         ),
     };
-    watch_for_interrupts()?;
+    interrupt::install("stopping (once more to stop at once, without cleaning up)")?;
     let scratch = Scratch::new()?;
     let wheels = wheels(args, &packages, &scratch.0)?;
     if !args.quiet {
@@ -90,10 +90,12 @@ pub fn run(args: &DataFetchArgs) -> Result<()> {
         let full = |(member, content)| (format!("{name}/{member}"), content);
         files.extend(python_files(wheel)?.into_iter().map(full));
     }
+    drop(scratch);
+    let making = interrupt::at_once(INTERRUPTED)?;
     let options = args.pairs.options(args.seed);
     let source = format!("{} of {list}", counted(packages.len()));
     let prepared = prepare(&files, &source, &options)?;
-    stop_if_asked()?;
+    drop(making);
     write_pairs(&prepared, &args.out)?;
     emit(&match args.json {
         true => pairs_json(&prepared, &paths),
@@ -295,8 +297,6 @@ fn pip_failed(python: &Path, status: ExitStatus, output: &Path) -> Error {
     let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
     let mut last = String::new();
     for line in &lines[lines.len().saturating_sub(SHOWN)..] {
-        // Nothing that a terminal would obey.
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
         let _ = write!(last, "\n    {line}");
     }
     if said.contains("DO NOT MATCH THE HASHES") {
@@ -357,26 +357,11 @@ impl Drop for Scratch {
     }
 }
 
-static ASKED: AtomicBool = AtomicBool::new(false);
-
-/// Takes over Ctrl-C and the termination signal: the process ends only after it has cleaned up.
-fn watch_for_interrupts() -> Result<()> {
-    ctrlc::set_handler(|| ASKED.store(true, Ordering::SeqCst)).map_err(|e| Error::Io {
-        action: "watch for",
-        path: "Ctrl-C".into(),
-        source: io::Error::other(e),
-    })
-}
-
-fn asked() -> bool {
-    ASKED.load(Ordering::SeqCst)
-}
+const INTERRUPTED: &str = "interrupted: no pairs were written; run it again for them";
 
 fn stop_if_asked() -> Result<()> {
     match asked() {
-        true => Err(Error::Interrupted(
-            "interrupted: no pairs were written; run it again for them".into(),
-        )),
+        true => Err(Error::Interrupted(INTERRUPTED.into())),
         false => Ok(()),
     }
 }

@@ -17,7 +17,8 @@ use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::sampling::Sampler;
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::train::device::DeviceChoice;
-use crate::{Error, Result};
+use crate::train::timing;
+use crate::{Error, Result, terminal};
 use request::index_of;
 pub use request::{GenerateRequest, ask};
 
@@ -57,7 +58,7 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
         json: args.json,
         quiet: args.quiet,
     };
-    run(&weights, &tokens, request, &mut io::stdout().lock())
+    run(&weights, &tokens, request, &mut *terminal::stdout())
 }
 
 /// Characters generated unless `--length` says otherwise.
@@ -263,14 +264,16 @@ impl<'a> Session<'a> {
 
     /// The rate, on standard error.
     fn report(&self) {
-        let seconds = self.began.elapsed().as_secs_f64();
+        let took = self.began.elapsed();
         if self.generated > 0 {
             // Text does not end with a newline of its own: keep the rate off its last line.
             let gap = if io::stdout().is_terminal() { "\n" } else { "" };
+            let rate = timing::rate(self.generated as f64, took);
+            let rate = rate.map_or(String::new(), |rate| format!(": {rate:.0} characters/s"));
             log::line(&format!(
-                "{gap}{} characters in {seconds:.3} s: {:.0} characters/s ({} kernel, {} stream(s))",
+                "{gap}{} characters in {:.3} s{rate} ({} kernel, {} stream(s))",
                 self.generated,
-                self.generated as f64 / seconds,
+                took.as_secs_f64(),
                 self.generator.level().name(),
                 self.next.len(),
             ));

@@ -10,6 +10,16 @@ use super::process::emit;
 use crate::error::{Error, Result};
 use crate::files::run::{MODEL, STATE};
 use crate::files::{Header, HostTensor, RunFolder, TensorFile, TensorInfo, TrainState};
+use crate::log::thousands;
+use crate::nn::torch_names;
+use crate::terminal::visible;
+
+/// Characters of a name or a metadata key that are shown.
+const MAX_NAME: usize = 80;
+/// The same of a metadata value.
+const MAX_VALUE: usize = 800;
+/// Dimensions that are shown.
+const MAX_DIMS: usize = 6;
 
 /// Runs `rnnx inspect`. A reader that goes away is no failure.
 ///
@@ -33,7 +43,10 @@ pub fn run(path: &Path, json: bool, out: &mut dyn Write) -> Result<()> {
     let rows: Vec<(&TensorInfo, Stats)> = header
         .tensors
         .iter()
-        .filter_map(|info| Some((info, Stats::of(tensors.tensors.get(&info.name)?))))
+        .filter_map(|info| {
+            let untrained = torch_names::is_untrained(&tensors, &info.name);
+            Some((info, Stats::of(tensors.tensors.get(&info.name)?, untrained)))
+        })
         .collect();
     let text = if json {
         let value = to_json(&subject, &header, &rows);
@@ -73,6 +86,8 @@ impl Subject {
 
 /// Figures of one tensor; NaN and infinities are counted and left out of the rest.
 struct Stats {
+    /// Trained numbers: all of its values, or none.
+    parameters: usize,
     min: Option<f64>,
     max: Option<f64>,
     mean: Option<f64>,
@@ -83,7 +98,7 @@ struct Stats {
 }
 
 impl Stats {
-    fn of(tensor: &HostTensor) -> Self {
+    fn of(tensor: &HostTensor, untrained: bool) -> Self {
         let finite = || {
             let values = tensor.data.iter().map(|&v| f64::from(v));
             values.filter(|v| v.is_finite())
@@ -97,6 +112,7 @@ impl Stats {
             (squares / count as f64).sqrt()
         });
         Self {
+            parameters: if untrained { 0 } else { tensor.data.len() },
             min: finite().reduce(f64::min),
             max: finite().reduce(f64::max),
             mean,
@@ -107,12 +123,26 @@ impl Stats {
     }
 }
 
-/// Values and bytes of all tensors.
-fn totals(header: &Header) -> (usize, usize) {
-    header.tensors.iter().fold((0, 0), |(values, bytes), info| {
-        let count = info.parameters();
-        (values + count, bytes + count * info.dtype.size())
-    })
+/// Sums over all tensors.
+struct Totals {
+    /// Trained numbers, as training counts them.
+    parameters: usize,
+    /// The others.
+    untrained: usize,
+    bytes: usize,
+}
+
+impl Totals {
+    fn of(rows: &[(&TensorInfo, Stats)]) -> Self {
+        let sum = |of: fn(&(&TensorInfo, Stats)) -> usize| rows.iter().map(of).sum();
+        let parameters = sum(|(_, stats)| stats.parameters);
+        let values: usize = sum(|(info, _)| info.parameters());
+        Totals {
+            parameters,
+            untrained: values - parameters,
+            bytes: sum(|(info, _)| info.parameters() * info.dtype.size()),
+        }
+    }
 }
 
 // ---- JSON ----------------------------------------------------------------------------------
@@ -125,7 +155,7 @@ fn to_json(subject: &Subject, header: &Header, rows: &[(&TensorInfo, Stats)]) ->
                 "name": info.name,
                 "dtype": info.dtype.name(),
                 "shape": info.shape,
-                "parameters": info.parameters(),
+                "parameters": stats.parameters,
                 "min": stats.min,
                 "max": stats.max,
                 "mean": stats.mean,
@@ -135,11 +165,12 @@ fn to_json(subject: &Subject, header: &Header, rows: &[(&TensorInfo, Stats)]) ->
             })
         })
         .collect();
-    let (parameters, bytes) = totals(header);
+    let totals = Totals::of(rows);
     let mut value = json!({
         "file": subject.file.display().to_string(),
-        "parameters": parameters,
-        "bytes": bytes,
+        "parameters": totals.parameters,
+        "untrained": totals.untrained,
+        "bytes": totals.bytes,
         "checksum_verified": header.has_checksum(),
         "metadata": header.metadata,
         "tensors": tensors,
@@ -186,7 +217,11 @@ fn to_text(subject: &Subject, header: &Header, rows: &[(&TensorInfo, Stats)]) ->
     }
     text += &format!("file     {}\n\n", subject.file.display());
     text += &table(rows);
-    let (parameters, bytes) = totals(header);
+    let Totals {
+        parameters,
+        untrained,
+        bytes,
+    } = Totals::of(rows);
     let checked = match header.has_checksum() {
         true => "SHA-256 verified",
         false => "no checksum",
@@ -195,7 +230,13 @@ fn to_text(subject: &Subject, header: &Header, rows: &[(&TensorInfo, Stats)]) ->
         "\n{} tensors, {parameters} parameters, {bytes} bytes, {checked}\n",
         rows.len()
     );
+    if untrained > 0 {
+        text += &format!(
+            "not counted: {untrained} zeros that stand for torch's second biases and are not trained\n"
+        );
+    }
     for (key, value) in &header.metadata {
+        let (key, value) = (shown(key, MAX_NAME), shown(value, MAX_VALUE));
         text += &format!("metadata {key} = {value}\n");
     }
     text
@@ -219,10 +260,10 @@ fn table(rows: &[(&TensorInfo, Stats)]) -> String {
     let mut lines: Vec<[String; 10]> = vec![HEAD.map(String::from)];
     lines.extend(rows.iter().map(|(info, stats)| {
         [
-            info.name.clone(),
+            shown(&info.name, MAX_NAME),
             info.dtype.name().into(),
-            format!("{:?}", info.shape),
-            info.parameters().to_string(),
+            shape(&info.shape),
+            stats.parameters.to_string(),
             number(stats.min),
             number(stats.max),
             number(stats.mean),
@@ -249,6 +290,30 @@ fn table(rows: &[(&TensorInfo, Stats)]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Foreign text in a line, of about `limit` characters at most: the middle of a longer one is left out.
+fn shown(text: &str, limit: usize) -> String {
+    let all = thousands(text.chars().count() as u64);
+    let text = visible(text).replace('\n', "\\n").replace('\t', "\\t");
+    let length = text.chars().count();
+    if length <= limit {
+        return text;
+    }
+    let start: String = text.chars().take(limit / 2).collect();
+    let end: String = text.chars().skip(length - limit / 2).collect();
+    format!("{start}... ({all} characters) ...{end}")
+}
+
+fn shape(dims: &[usize]) -> String {
+    match dims.get(..MAX_DIMS) {
+        Some(first) if dims.len() > MAX_DIMS => {
+            let first = first.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let count = thousands(dims.len() as u64);
+            format!("[{}, ... ({count} dimensions)]", first.join(", "))
+        }
+        _ => format!("{dims:?}"),
+    }
 }
 
 /// Six decimals where they tell something, else an exponent: Adam's squares are about 1e-9.

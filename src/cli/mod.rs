@@ -19,22 +19,29 @@ pub mod selftest;
 pub mod train;
 pub mod translate;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::device::Level;
-use crate::{Error, Result};
-use process::{complain, emit};
+use crate::terminal::visible;
+use crate::{Error, Result, log};
+use process::emit;
 
 /// A hand-written deep-learning engine for recurrent networks.
 #[derive(Parser)]
 #[command(name = "rnnx", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failure, 2 usage, 3 bad data or checkpoint, \
-    4 device unavailable, 5 training diverged, 130 interrupted after saving."
+    4 device unavailable, 5 training diverged, 130 interrupted (what was trained is saved)."
 )]
 pub struct Cli {
+    // Commands with notes have the flag themselves. The others take it, too, so that a script can give
+    // it to every command.
+    /// No notes on standard error
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
     /// What to do; without one the help is printed.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -83,15 +90,26 @@ pub enum DataCommand {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // clap's own exit: 2 for wrong usage, 0 for --help and --version.
-        Err(e) => e.exit(),
+        Err(e) => refuse(&e),
     };
     match limit_vectors().and_then(|()| dispatch(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            complain(&e);
+            log::error(&e);
             ExitCode::from(e.exit_code())
         }
+    }
+}
+
+/// clap's own exit: 2 for wrong usage, 0 for --help and --version. An error repeats arguments, so it
+/// is that of the arguments as they are visible.
+fn refuse(error: &clap::Error) -> ! {
+    let shown = |argument: OsString| visible(&argument.to_string_lossy()).into_owned();
+    match Cli::try_parse_from(std::env::args_os().map(shown)) {
+        Err(shown) => shown.exit(),
+        // Only an argument that is no Unicode text can be right when it is shown; clap does not
+        // repeat those.
+        Ok(_) => error.exit(),
     }
 }
 

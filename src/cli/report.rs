@@ -24,24 +24,25 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         (None, Some(run)) => RunFolder::at(run).report_path(),
         (None, None) => return Err(Error::Usage("name at least one run's folder".into())),
     };
-    draw(&args.runs, &out)?;
+    draw(&args.runs, &out, args.quiet)?;
     emit(&format!("{}\n", out.display()))
 }
 
-/// Writes the page of one run, or of the runs in a folder, into the folder and returns its path.
+/// Writes the page of one run, or of the runs in a folder, into the folder and returns its path;
+/// `quiet` leaves out the notes.
 ///
 /// # Errors
 /// As [`run`].
-pub fn write_page(folder: &Path) -> Result<PathBuf> {
+pub fn write_page(folder: &Path, quiet: bool) -> Result<PathBuf> {
     let page = RunFolder::at(folder).report_path();
-    draw(&[folder.to_path_buf()], &page)?;
+    draw(&[folder.to_path_buf()], &page, quiet)?;
     Ok(page)
 }
 
-fn draw(named: &[PathBuf], out: &Path) -> Result<()> {
+fn draw(named: &[PathBuf], out: &Path, quiet: bool) -> Result<()> {
     let mut folders = Vec::new();
     for path in named {
-        folders.extend(runs_in(path)?);
+        folders.extend(runs_in(path, quiet)?);
     }
     let runs = folders.iter().map(|p| read_run(p));
     let mut runs = runs.collect::<Result<Vec<_>>>()?;
@@ -68,7 +69,7 @@ fn draw(named: &[PathBuf], out: &Path) -> Result<()> {
 
 /// The run's folder itself, or the runs in a folder that is none, as a training of all three
 /// models leaves it. A run in it that has recorded nothing yet is left out, with a note.
-fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+fn runs_in(folder: &Path, quiet: bool) -> Result<Vec<PathBuf>> {
     let metrics = |path: &Path| RunFolder::at(path).metrics_path();
     let is_run = |path: &Path| metrics(path).is_file();
     let has_config = RunFolder::at(folder).config_path().is_file();
@@ -94,7 +95,7 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     for path in &found {
         if is_started(&read_metrics(&metrics(path))?) {
             started.push(path.clone());
-        } else {
+        } else if !quiet {
             log::line(&format!(
                 "note: {}: no step is recorded yet: left out",
                 path.display()

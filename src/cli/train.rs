@@ -9,17 +9,17 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand
 use serde_json::Value;
 use toml::Table;
 
-use super::process::{emit, use_threads};
+use super::process::{emit, emit_text, use_threads};
 use super::{flags, report};
 use crate::files::atomic::write_atomic;
 use crate::files::run::RunFolder;
+use crate::interrupt;
 use crate::log;
 use crate::programs::{self, Ended, Program, Trainer};
 use crate::train::config_file;
-use crate::train::interrupt;
 use crate::train::job::{Begin, Request};
 use crate::train::keys::{ALL, Key};
-use crate::train::progress::{clock, thousands};
+use crate::train::progress::{clock, speed, thousands};
 use crate::train::settings::{Preset, Settings};
 use crate::{Error, Result};
 
@@ -219,6 +219,7 @@ impl Train {
             config,
             out,
             resume_out: resume_out.to_path_buf(),
+            trained: 0,
             begin,
             quiet: self.run.quiet,
         }
@@ -228,7 +229,10 @@ impl Train {
     fn trainer(&self, settings: &Table) -> Result<Trainer> {
         let threads = settings.get("threads").and_then(toml::Value::as_integer);
         use_threads(threads.map(|n| n as usize))?;
-        interrupt::install()?;
+        interrupt::install("saving and stopping (once more to stop at once, without saving)")?;
+        let _reading = interrupt::at_once(
+            "interrupted while the data was read: nothing was written, and what was there is as it was",
+        )?;
         self.program.trainer(settings, self.run.quiet)
     }
 
@@ -241,10 +245,9 @@ impl Train {
             format!("; best validation loss {loss:.4} nats a {token}")
         });
         // A run that had nothing left to do has no rate.
-        let rate = match summary.rate {
-            0.0 => String::new(),
-            rate => format!(", {} {token}s/s", thousands(rate)),
-        };
+        let rate = summary.rate.map_or(String::new(), |rate| {
+            format!(", {}", speed(rate, self.program.speed()))
+        });
         log::line(&format!(
             "done: {} steps in {}{rate}{best}",
             thousands(summary.step as f64),
@@ -276,7 +279,7 @@ impl Train {
         let mut train = self.trainer(&config)?;
         let ended = train(self.request(config, out.clone(), &out, begin))?;
         // A run that ended before its first record has nothing to draw.
-        let page = match report::write_page(&out) {
+        let page = match report::write_page(&out, args.quiet) {
             Ok(page) => format!("; report: {}", page.display()),
             Err(Error::Data(_)) => String::new(),
             Err(e) => return Err(e),
@@ -288,7 +291,7 @@ impl Train {
         }
         match self.json {
             true => emit(&format!("{:#}\n", self.result(&ended))),
-            false => emit(&self.program.show(&[ended], args.quiet)?),
+            false => emit_text(&self.program.show(&[ended], args.quiet)?),
         }
     }
 
@@ -301,26 +304,27 @@ impl Train {
         };
         let mut train = self.trainer(&first.config)?;
         let mut runs = Vec::new();
-        for (word, request) in requests {
+        for (word, mut request) in requests {
+            request.trained = runs.len();
             if !self.run.quiet {
                 log::line(&format!("\n{word}: {}", request.out.display()));
             }
             let ended = train(request)?;
-            report::write_page(&ended.out)?;
+            report::write_page(&ended.out, self.run.quiet)?;
             self.tell(&ended);
             runs.push(ended);
         }
         let figures: Value = runs.iter().map(|run| self.result(run)).collect();
         let path = out.join(COMPARISON);
         write_atomic(&path, |w| writeln!(w, "{figures:#}"))?;
-        let page = report::write_page(out)?;
+        let page = report::write_page(out, self.run.quiet)?;
         if !self.run.quiet {
             let (path, page) = (path.display(), page.display());
             log::line(&format!("\ncomparison: {path}; report: {page}"));
         }
         match self.json {
             true => emit(&format!("{figures:#}\n")),
-            false => emit(&self.program.show(&runs, self.run.quiet)?),
+            false => emit_text(&self.program.show(&runs, self.run.quiet)?),
         }
     }
 

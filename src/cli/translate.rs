@@ -19,7 +19,7 @@ use crate::programs::seq2seq::score::rounded;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
 use crate::train::device::DeviceChoice;
-use crate::{Error, Result};
+use crate::{Error, Result, terminal};
 
 /// The widest beam.
 pub(super) const MAX_BEAM: i64 = 1000;
@@ -220,7 +220,7 @@ fn show(
 
 /// Prints a line. A reader that has gone, as `head` does, is no failure, but the end of the work.
 fn print(line: &str) -> Result<bool> {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),

@@ -5,8 +5,8 @@
 
 use crate::error::Result;
 use crate::files::tensors::{HostTensor, TensorFile};
-use crate::nn::Params;
 use crate::nn::params::{Layout, Segment};
+use crate::nn::{CellKind, Params};
 
 /// The name of a trained bias's sibling that is not trained; none for other parameters.
 fn second_bias(layout: &Layout, segment: &Segment) -> Option<String> {
@@ -30,6 +30,27 @@ pub fn export(params: &Params) -> Result<TensorFile> {
         }
     }
     Ok(file)
+}
+
+/// Whether a tensor of the file is a second bias as [`export`] writes it: zeros, which are not trained,
+/// beside the first bias of a cell that only adds the two.
+pub fn is_untrained(file: &TensorFile, name: &str) -> bool {
+    let sibling = |other| file.tensors.get(&name.replace(".bias_hh_", other));
+    let (Some(bias), Some(_), Some(weight)) = (
+        file.tensors
+            .get(name)
+            .filter(|_| name.contains(".bias_hh_")),
+        sibling(".bias_ih_"),
+        sibling(".weight_hh_"),
+    ) else {
+        return false;
+    };
+    let &[rows, hidden] = &weight.shape[..] else {
+        return false;
+    };
+    let mut kinds = CellKind::ALL.into_iter();
+    let kind = kinds.find(|kind| hidden.checked_mul(kind.gates()) == Some(rows));
+    kind.is_some_and(|kind| !kind.has_b_hh()) && bias.data.iter().all(|x| *x == 0.0)
 }
 
 /// Takes weights.
@@ -82,6 +103,9 @@ mod tests {
             let shapes = file.tensors.values().map(|t| t.shape.clone());
             let torch = [vec![rows], vec![rows], vec![rows, 5], vec![rows, 3]];
             assert!(shapes.eq(torch), "{kind}");
+            let zeros = is_untrained(&file, "rnn.bias_hh_l0");
+            assert_eq!(zeros, !kind.has_b_hh(), "{kind}");
+            assert!(!is_untrained(&file, "rnn.bias_ih_l0"));
             import(&mut to, &file).unwrap();
             let values = [&from, &to].map(|p| p.values().data::<f32>().unwrap().to_vec());
             assert_eq!(values[0], values[1], "{kind}");
@@ -95,6 +119,7 @@ mod tests {
             let mut file = export(&params(kind, 1)).unwrap();
             let second = file.tensors.get_mut("rnn.bias_hh_l0").unwrap();
             second.data.fill(0.25);
+            assert!(!is_untrained(&file, "rnn.bias_hh_l0"), "{kind}");
             let mut params = params(kind, 2);
             import(&mut params, &file).unwrap();
             let back = export(&params).unwrap();

@@ -29,6 +29,9 @@ pub trait Program: Sync {
     /// What a token of its data is.
     fn token(&self) -> &'static str;
 
+    /// The unit of its speed.
+    fn speed(&self) -> &'static str;
+
     /// What to do with the run in `out` once it has ended, as `translate: rnnx translate OUT`.
     fn next(&self, out: &Path) -> String;
 
@@ -99,6 +102,7 @@ pub fn typed<C: Config>(request: Request<Table>) -> Result<Request<C>> {
         config_text: request.config_text,
         out: request.out,
         resume_out: request.resume_out,
+        trained: request.trained,
         begin: request.begin,
         quiet: request.quiet,
     })

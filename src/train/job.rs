@@ -40,10 +40,28 @@ pub struct Request<C> {
     pub out: PathBuf,
     /// What `--out` has to name for `--resume` to go on: the run's folder, or one of several runs.
     pub resume_out: PathBuf,
+    /// Runs of `resume_out` that the same command has trained before.
+    pub trained: usize,
     /// Where the weights come from.
     pub begin: Begin,
     /// No progress on stderr.
     pub quiet: bool,
+}
+
+impl<C> Request<C> {
+    /// What is said where the user interrupts before anything is trained.
+    pub fn nothing_lost(&self) -> String {
+        let (out, all) = (self.out.display(), self.resume_out.display());
+        match (&self.begin, self.trained) {
+            (Begin::New { .. }, 0) => {
+                format!("interrupted before {out} began to train: nothing was written")
+            }
+            _ => format!(
+                "interrupted before {out} began to train; everything is saved: go on with --resume \
+                 --out {all}"
+            ),
+        }
+    }
 }
 
 /// The schedule of a run, and the figures that messages name.
@@ -125,6 +143,8 @@ pub struct Sample {
 pub trait Job: Sized {
     /// What `state.json` calls it, and the second half of the command's name.
     const PROGRAM: &'static str;
+    /// The unit of its speed, everywhere that it is told: a plural and `/s`.
+    const SPEED: &'static str;
     /// The settings that lower the memory of a step.
     const MEMORY_SETTINGS: &'static str;
 
@@ -299,4 +319,34 @@ pub fn trained<J: Job>(
         model.params_mut().to_gpu(gpu, chosen.mixed)?;
     }
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_start_says_what_there_is_to_go_on_with() {
+        let message = |begin, trained| {
+            let request = Request {
+                config: (),
+                config_text: String::new(),
+                out: "runs/lstm".into(),
+                resume_out: "runs".into(),
+                trained,
+                begin,
+                quiet: false,
+            };
+            request.nothing_lost()
+        };
+        let new = || Begin::New {
+            force: false,
+            init_from: None,
+        };
+        let first = message(new(), 0);
+        assert!(first.ends_with("before runs/lstm began to train: nothing was written"));
+        for later in [message(new(), 1), message(Begin::Resume, 0)] {
+            assert!(later.ends_with("everything is saved: go on with --resume --out runs"));
+        }
+    }
 }

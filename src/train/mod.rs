@@ -3,7 +3,6 @@
 pub mod config_file;
 pub mod device;
 pub mod graph;
-pub mod interrupt;
 pub mod job;
 pub mod keys;
 pub mod memory;

@@ -1,8 +1,9 @@
-//! Progress on stderr: a bar on a terminal, plain lines elsewhere, nothing when quiet.
+//! Progress on stderr: a bar on a terminal that can draw one, plain lines elsewhere, nothing when
+//! quiet.
 
 use crate::log;
+use crate::terminal::{draws, visible};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Where a run's progress goes.
@@ -27,16 +28,18 @@ pub struct Shown {
     pub loss: f64,
     /// Mean accuracy of the epoch so far, 0 to 1.
     pub accuracy: f64,
-    /// Tokens a second.
-    pub rate: f64,
+    /// So many of the unit a second; none where the clock shows no time.
+    pub rate: Option<f64>,
+    /// The unit of speed, as `tokens/s`.
+    pub unit: &'static str,
     /// Time to the end of the run.
     pub left: Duration,
 }
 
 impl Progress {
-    /// A bar if stderr is a terminal.
+    /// A bar if stderr is a terminal that can draw one.
     pub fn new(quiet: bool) -> Self {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+        let bar = (!quiet && draws()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:24}] {pos}/{len}") {
                 bar.set_style(style.progress_chars("=> "));
@@ -50,7 +53,7 @@ impl Progress {
     pub fn line(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(visible(text)),
             None => log::line(text),
         }
     }
@@ -58,15 +61,7 @@ impl Progress {
     /// After a step. `logged` says that this step is also in metrics.jsonl: without a terminal only
     /// those steps are shown.
     pub fn step(&self, s: &Shown, logged: bool) {
-        let text = format!(
-            "epoch {}/{}  loss {:.4}  accuracy {:.4}  {} tokens/s  ETA {}",
-            s.epoch,
-            s.epochs,
-            s.loss,
-            s.accuracy,
-            thousands(s.rate),
-            clock(s.left)
-        );
+        let text = s.text();
         match &self.bar {
             Some(bar) => {
                 bar.set_length(s.steps);
@@ -88,6 +83,26 @@ impl Progress {
     }
 }
 
+impl Shown {
+    fn text(&self) -> String {
+        let rate = self.rate.map(|rate| speed(rate, self.unit));
+        format!(
+            "epoch {}/{}  loss {:.4}  accuracy {:.4}  {}ETA {}",
+            self.epoch,
+            self.epochs,
+            self.loss,
+            self.accuracy,
+            rate.map_or(String::new(), |rate| rate + "  "),
+            clock(self.left)
+        )
+    }
+}
+
+/// A rate with its unit, as `45,678 tokens/s`.
+pub fn speed(rate: f64, unit: &str) -> String {
+    format!("{} {unit}", thousands(rate))
+}
+
 /// A rate for people, as 45,678.
 pub fn thousands(x: f64) -> String {
     log::thousands(x.max(0.0).round() as u64)
@@ -105,6 +120,25 @@ pub fn clock(d: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_shown_where_there_is_one() {
+        let mut shown = Shown {
+            epoch: 1,
+            epochs: 2,
+            step: 3,
+            steps: 4,
+            loss: 2.5,
+            accuracy: 0.25,
+            rate: Some(1234.5),
+            unit: "characters/s",
+            left: Duration::from_secs(63),
+        };
+        let text = "epoch 1/2  loss 2.5000  accuracy 0.2500  1,235 characters/s  ETA 1:03";
+        assert_eq!(shown.text(), text);
+        shown.rate = None;
+        assert_eq!(shown.text(), text.replace("1,235 characters/s  ", ""));
+    }
 
     #[test]
     fn figures_are_readable() {

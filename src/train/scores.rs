@@ -1,8 +1,9 @@
 //! The figures of a batch.
 
 use super::model::Loss;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
+use crate::interrupt;
 use crate::optim::adam_gpu::GpuAdamStep;
 
 /// The figures of one batch.
@@ -66,13 +67,16 @@ impl Means {
     /// Scores batch after batch; none without a token.
     ///
     /// # Errors
-    /// Those of `score`.
+    /// Those of `score`; [`Error::Interrupted`] between two batches.
     pub fn over<B>(
         batches: impl IntoIterator<Item = B>,
         mut score: impl FnMut(B) -> Result<Scores>,
     ) -> Result<Option<Self>> {
         let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
         for batch in batches {
+            if interrupt::asked() {
+                return Err(Error::Interrupted("interrupted while it was scored".into()));
+            }
             let scores = score(batch)?;
             loss += scores.ce * scores.tokens;
             correct += scores.correct as f64;

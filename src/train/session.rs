@@ -2,18 +2,19 @@
 //! Ctrl-C, validation and the best checkpoint.
 
 use super::device;
-use super::interrupt;
 use super::job::{Begin, Job, Plan, Request};
 use super::model::Model;
 use super::progress::{Progress, Shown, clock};
 use super::scores::Scores;
 use super::settings::{Config, Precision};
 use super::start::{self, Started};
+use super::timing;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::files::metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
 use crate::files::run::RunFolder;
 use crate::files::state::{Best, Direction, EpochSums, TrainState};
+use crate::interrupt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,8 @@ pub struct Summary {
     pub best: Option<f64>,
     /// Training time over all resumptions.
     pub elapsed: Duration,
-    /// Tokens a second, of this process.
-    pub rate: f64,
+    /// Tokens a second, of this process; none where it trained nothing or the clock shows no time.
+    pub rate: Option<f64>,
 }
 
 /// Trains on the data that `load` reads, and returns the trained job. Ctrl-C (see [`interrupt`]) saves and returns
@@ -43,6 +44,7 @@ pub fn run<J: Job>(
     request: Request<J::Config>,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
 ) -> Result<(Summary, J)> {
+    let starting = interrupt::at_once(request.nothing_lost())?;
     let progress = Progress::new(request.quiet);
     let common = request.config.common();
     // A resumed run keeps the precision of its checkpoint.
@@ -51,7 +53,7 @@ pub fn run<J: Job>(
         Begin::Resume => Precision::Auto,
     };
     let chosen = device::choose(common.device, precision)?;
-    let started = start::start::<J>(&request, &progress, chosen, load)?;
+    let started = start::start::<J>(&request, &progress, chosen, starting, load)?;
     let mut session = Session::new(started, request.resume_out, progress);
     let ended = session.train();
     session.progress.finish();
@@ -151,7 +153,7 @@ impl<J: Job> Session<J> {
             self.progress.line(&news);
         }
         let tokens: f64 = scores.iter().map(|s| s.tokens).sum();
-        let rate = tokens / began.elapsed().as_secs_f64();
+        let rate = timing::rate(tokens, began.elapsed());
         scores.iter().try_for_each(|s| self.account(s, rate))
     }
 
@@ -165,7 +167,7 @@ impl<J: Job> Session<J> {
     }
 
     /// Counts and records a step that has been trained.
-    fn account(&mut self, scores: &Scores, rate: f64) -> Result<()> {
+    fn account(&mut self, scores: &Scores, rate: Option<f64>) -> Result<()> {
         self.check_finite(scores)?;
         let (tokens, weight) = (scores.tokens, scores.tokens / self.plan.unit);
         self.tokens += tokens;
@@ -188,7 +190,7 @@ impl<J: Job> Session<J> {
                 grad_norm: scores.grad_norm,
                 lr: self.plan.learning_rate,
                 loss_scale: scores.scaler.map(|s| s.scale),
-                tokens_per_s: rate,
+                tokens_per_s: rate.unwrap_or(f64::NAN),
             }))?;
         }
         self.progress.step(&self.shown(), logged);
@@ -223,7 +225,11 @@ impl<J: Job> Session<J> {
     }
 
     fn end_epoch(&mut self) -> Result<()> {
-        let valid = self.job.validate()?;
+        let valid = match self.job.validate() {
+            // Saved as it was before: a run that goes on from there validates the epoch.
+            Err(Error::Interrupted(_)) => return self.stop(),
+            valid => valid?,
+        };
         let (train_loss, train_accuracy) = self.means();
         self.state.epoch_sums = EpochSums::default();
         self.state.epoch += 1;
@@ -321,8 +327,8 @@ impl<J: Job> Session<J> {
         self.state.step - self.first_step
     }
 
-    fn rate(&self) -> f64 {
-        self.tokens / self.started.elapsed().as_secs_f64()
+    fn rate(&self) -> Option<f64> {
+        timing::rate(self.tokens, self.started.elapsed())
     }
 
     fn shown(&self) -> Shown {
@@ -339,6 +345,7 @@ impl<J: Job> Session<J> {
             loss,
             accuracy,
             rate: self.rate(),
+            unit: J::SPEED,
             left: seconds(left * a_step),
         }
     }

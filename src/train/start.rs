@@ -9,6 +9,7 @@ use crate::files::metrics::{self, Event, MetricsWriter};
 use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
+use crate::interrupt::AtOnce;
 use std::path::Path;
 
 /// A run whose data, model and folder are there.
@@ -23,28 +24,29 @@ pub(super) struct Started<J> {
 }
 
 /// Reads and checks everything, takes the device's memory, and only then makes or changes the run's
-/// folder.
+/// folder. Until then, in `starting`, an interrupt ends the process.
 pub(super) fn start<J: Job>(
     request: &Request<J::Config>,
     progress: &Progress,
     chosen: Chosen,
+    starting: AtOnce,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
 ) -> Result<Started<J>> {
     match &request.begin {
         Begin::New { force, init_from } => {
             let init = init_from.as_deref();
-            new_run(request, *force, init, progress, &chosen, load)
+            new_run(request, (*force, init), progress, &chosen, starting, load)
         }
-        Begin::Resume => resumed_run(request, progress, chosen, load),
+        Begin::Resume => resumed_run(request, progress, chosen, starting, load),
     }
 }
 
 fn new_run<J: Job>(
     request: &Request<J::Config>,
-    force: bool,
-    init_from: Option<&Path>,
+    (force, init_from): (bool, Option<&Path>),
     progress: &Progress,
     chosen: &Chosen,
+    starting: AtOnce,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
 ) -> Result<Started<J>> {
     progress.line(&chosen.line());
@@ -58,6 +60,7 @@ fn new_run<J: Job>(
     state.loss_scaler = chosen.mixed.then_some(LossScaler::FIRST);
     let device = (chosen, state.loss_scaler);
     let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
+    drop(starting);
     let folder = RunFolder::create(&request.out, force)?;
     folder.write_config(&request.config_text)?;
     folder.write_vocab(&job.vocab_text())?;
@@ -68,6 +71,7 @@ fn resumed_run<J: Job>(
     request: &Request<J::Config>,
     progress: &Progress,
     mut chosen: Chosen,
+    starting: AtOnce,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
 ) -> Result<Started<J>> {
     let source = load(progress)?;
@@ -86,6 +90,7 @@ fn resumed_run<J: Job>(
     let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
     check_state(&last, &state, &job)?;
     // All is read and fits: only now the folder changes.
+    drop(starting);
     folder.write_config(&request.config_text)?;
     metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
     // The run may have died between saving its best checkpoint and marking it.

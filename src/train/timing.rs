@@ -1,8 +1,14 @@
 //! Timing of training steps and other work.
 
 use crate::device::Gpu;
-use crate::error::Result;
-use std::time::Instant;
+use crate::error::{Error, Result};
+use std::time::{Duration, Instant};
+
+/// So much a second, for the clock or the work that shows something.
+pub fn rate(amount: f64, time: Duration) -> Option<f64> {
+    let rate = amount / time.as_secs_f64();
+    (rate.is_finite() && rate > 0.0).then_some(rate)
+}
 
 /// Times of one piece of work, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -19,21 +25,29 @@ pub struct Times {
 
 impl Times {
     /// Sums up measured times, of which there is at least one.
-    pub fn of(mut times: Vec<f64>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Op`] where the clock shows no time: no rate can be made of it.
+    pub fn of(mut times: Vec<f64>) -> Result<Self> {
         times.sort_by(f64::total_cmp);
-        Times {
-            median: times[times.len() / 2],
+        let median = times[times.len() / 2];
+        if median <= 0.0 {
+            let message = "the clock shows no time for a run: time more work, with larger sizes";
+            return Err(Error::op("timing", message));
+        }
+        Ok(Times {
+            median,
             best: times[0],
             worst: times[times.len() - 1],
             runs: times.len(),
-        }
+        })
     }
 
     /// The median of `f`'s times, after one run that does not count, over at least 3 runs and
     /// `seconds`.
     ///
     /// # Errors
-    /// Those of `f`.
+    /// Those of `f`, and as [`Times::of`].
     pub fn measure(seconds: f64, mut f: impl FnMut() -> Result<()>) -> Result<Self> {
         Times::collect(seconds, || {
             let start = Instant::now();
@@ -45,7 +59,7 @@ impl Times {
     /// As [`Times::measure`], for work that measures its own time in seconds.
     ///
     /// # Errors
-    /// Those of `f`.
+    /// Those of `f`, and as [`Times::of`].
     pub fn collect(seconds: f64, mut f: impl FnMut() -> Result<f64>) -> Result<Self> {
         f()?;
         let began = Instant::now();
@@ -53,7 +67,7 @@ impl Times {
         while times.len() < 3 || began.elapsed().as_secs_f64() < seconds {
             times.push(f()?);
         }
-        Ok(Times::of(times))
+        Times::of(times)
     }
 
     /// The times of one of `n` equal parts of the work.
@@ -85,4 +99,20 @@ pub fn peak_rss_mb() -> Option<f64> {
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024.0 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_gives_no_rate() {
+        assert_eq!(rate(300.0, Duration::from_millis(1500)), Some(200.0));
+        assert_eq!(rate(300.0, Duration::ZERO), None);
+        assert_eq!(rate(0.0, Duration::ZERO), None);
+        assert_eq!(rate(0.0, Duration::from_secs(1)), None);
+        let error = Times::of(vec![0.0, 1.0, 0.0]).unwrap_err();
+        assert!(error.to_string().contains("no time"), "{error}");
+        assert_eq!(Times::of(vec![0.5, 0.0, 0.25]).unwrap().median, 0.25);
+    }
 }

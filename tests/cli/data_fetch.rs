@@ -244,7 +244,7 @@ fn pip_that_fails_is_quoted() {
         &[
             "cannot download with python3 -m pip: exit status: 1",
             "    line 9\n",
-            "    ERROR: [31mno matching distribution\n",
+            "    ERROR: \\u001b[31mno matching distribution\n",
             "check the network and pip's configuration",
             "rnnx data prepare PATH",
             "embedded pairs",

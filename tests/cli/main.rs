@@ -10,6 +10,9 @@ mod eval_seq2seq;
 mod eval_seq2seq_bad_input;
 mod generate;
 mod gpu;
+mod inspect;
+#[cfg(unix)]
+mod interrupt;
 mod others;
 mod report;
 mod resume;
@@ -18,6 +21,8 @@ mod seq2seq;
 mod seq2seq_bad_input;
 mod seq2seq_resume;
 mod support;
+#[cfg(unix)]
+mod terminal;
 mod train;
 mod translate;
 mod translate_bad_input;

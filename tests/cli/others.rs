@@ -55,6 +55,39 @@ fn help_version_and_unknown_words() {
 }
 
 #[test]
+fn every_command_takes_q() {
+    let place = Place::new();
+    place.train("a", "--max-steps 1 -q").ok();
+    for (file, n) in [("t.jsonl", 22), ("v.jsonl", 3), ("e.jsonl", 3)] {
+        place.write(file, pairs(n, 1));
+    }
+    let seq2seq = "train-seq2seq --train t.jsonl --valid v.jsonl --test e.jsonl --hidden-size 4";
+    for line in [
+        "train-charlm --out a --resume",
+        &format!("{seq2seq} --model lstm --max-steps 0 --out b"),
+        "generate a --length 5",
+        "translate b load",
+        "eval a",
+        "eval b",
+        "report a",
+        "data prepare text.py --task text --out c",
+        "data stats --corpus text.py",
+        "bench gemm --seconds 0.01",
+        "selftest --filter dropout --device cpu",
+        "inspect a",
+        "doctor",
+        "completions bash",
+    ] {
+        let done = place.run(&format!("{line} -q")).ok();
+        assert_eq!(done.stderr, "", "{line}");
+        let done = place.run(&format!("-q {line} --help")).ok();
+        assert!(done.stdout.contains("-q, --quiet"), "{}", done.stdout);
+    }
+    let done = place.run("data fetch -q --packages none");
+    done.fails(3, &["none"]);
+}
+
+#[test]
 fn data_stats_describes_a_corpus() {
     let place = Place::new();
     let flags = "--corpus text.py --seq-length 16 --batch-size 4 --valid-fraction 0.1";
@@ -146,12 +179,15 @@ fn bench_prints_its_figures() {
     );
     assert_eq!(object["charlm"]["batch_size"], 4);
     assert!(object["charlm"]["runs"].as_u64().unwrap() >= 3);
+    let done = place.run(&format!("bench charlm {small}")).ok();
+    assert!(done.stdout.contains(" characters/s, "), "{}", done.stdout);
     let done = place.run(&format!("bench generate {small}")).ok();
     assert!(
         done.stdout.starts_with("generate  1 stream, 16 units"),
         "{}",
         done.stdout
     );
+    assert!(done.stdout.ends_with(" characters/s\n"), "{}", done.stdout);
     assert!(done.stderr.starts_with("device: cpu"), "{}", done.stderr);
     place.run("bench speed").fails(2, &["'speed'", "charlm"]);
 }

@@ -130,9 +130,13 @@ fn a_run_leaves_what_the_manual_says() {
             "epoch 2/2",
             "on 5 pairs, decoded greedily",
             "done: 12 steps",
+            " target tokens/s  ETA ",
         ] {
             assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
         }
+        // One unit of speed: a line for each step and one at the end.
+        let count = |unit| done.stderr.matches(unit).count();
+        assert_eq!((count(" target tokens/s"), count("tokens/s")), (13, 13));
         for words in ["BLEU-4", "exact match", "test loss", kind] {
             assert!(done.stdout.contains(words), "{words}: {}", done.stdout);
         }

@@ -245,9 +245,13 @@ impl Running {
 
     /// The program with these arguments; `log` takes its stderr.
     pub fn of(place: &Place, log: &str, args: &[&str]) -> Self {
+        Self::command(place, log, place.command(args))
+    }
+
+    /// This command; `log` takes its stderr.
+    pub fn command(place: &Place, log: &str, mut command: Command) -> Self {
         let log = place.path(log);
-        let child = place
-            .command(args)
+        let child = command
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
@@ -257,11 +261,17 @@ impl Running {
 
     /// Waits until stderr holds `words`.
     pub fn wait_for(&mut self, words: &str) {
+        let log = self.log.clone();
+        self.wait_until(words, || fs::read_to_string(&log).unwrap().contains(words));
+    }
+
+    /// Waits until `is` holds, which `what` names.
+    pub fn wait_until(&mut self, what: &str, is: impl Fn() -> bool) {
         let began = Instant::now();
-        while !fs::read_to_string(&self.log).unwrap().contains(words) {
+        while !is() {
             let ended = self.child.try_wait().unwrap();
             let log = || fs::read_to_string(&self.log).unwrap();
-            assert!(ended.is_none(), "ended before `{words}`: {}", log());
+            assert!(ended.is_none(), "ended before `{what}`: {}", log());
             assert!(began.elapsed() < Duration::from_secs(60), "{}", log());
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -273,6 +283,13 @@ impl Running {
             .args(["-c", &format!("kill -{name} {}", self.child.id())])
             .status();
         assert!(kill.unwrap().success());
+    }
+
+    #[cfg(unix)]
+    /// Waits for the end, and returns the number of the signal that it was, if it was one.
+    pub fn ended_by(mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt;
+        self.child.wait().unwrap().signal()
     }
 
     /// Waits for the end.

@@ -71,6 +71,9 @@ fn a_run_leaves_what_the_manual_says() {
     ] {
         assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
     }
+    // One unit of speed.
+    assert_eq!(done.stderr.matches(" characters/s").count(), 17);
+    assert!(!done.stderr.contains("tokens/s"), "{}", done.stderr);
     assert_eq!(done.stdout.chars().count(), 501, "{}", done.stdout);
     assert!(!done.stderr.contains('\x1b') && !done.stdout.contains('\x1b'));
 }

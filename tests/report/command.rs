@@ -106,6 +106,11 @@ fn a_run_that_has_not_begun_is_left_out_of_its_folder() {
     let output = report(&[out]);
     assert_eq!(output.status.code(), Some(0));
     assert!(message(&output).contains("lstm: no step is recorded yet: left out"));
+    let output = report(&[out, "-q".as_ref()]);
+    assert_eq!(
+        (output.status.code(), message(&output).as_str()),
+        (Some(0), "")
+    );
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("<h1>Docstring to code: rnn</h1>"));
     // By name, or alone, it is an error.

@@ -72,7 +72,7 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     let timed = Timed {
         what: format!("B {batch} T {length} H {}", config.hidden_size),
         times,
-        rates: format!("{chars_per_s:.0} characters/s"),
+        rates: format!("{chars_per_s:.0} {}", CharLmJob::SPEED),
         rate_figures: figures([("chars_per_s", json!(chars_per_s))]),
         gflops: sizes.flop_per_char() * chars_per_s / 1e9,
         // On a GPU the host's memory says nothing.
@@ -147,8 +147,10 @@ pub fn generate(order: &BenchOrder) -> Result<BenchResult> {
     let rate = CHARS as f64 / times.median;
     Ok(BenchResult::Rate {
         line: format!(
-            "1 stream, {} units, {} layers, on the CPU: {rate:.0} characters/s",
-            config.hidden_size, config.num_layers
+            "1 stream, {} units, {} layers, on the CPU: {rate:.0} {}",
+            config.hidden_size,
+            config.num_layers,
+            CharLmJob::SPEED
         ),
         figures: figures([("chars_per_s", json!(rate)), ("device", json!("cpu"))]),
     })

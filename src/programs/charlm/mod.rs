@@ -20,6 +20,7 @@ use crate::files::tensors::TensorFile;
 use crate::programs::orders::{Bench, EvalOrder, Evaluated};
 use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::report::RunData;
+use crate::train::job::Job;
 use crate::train::settings::{Config, Settings};
 use crate::{Result, log};
 use generate::sample;
@@ -42,6 +43,10 @@ impl Program for CharLmProgram {
 
     fn token(&self) -> &'static str {
         "character"
+    }
+
+    fn speed(&self) -> &'static str {
+        train::CharLmJob::SPEED
     }
 
     fn next(&self, out: &Path) -> String {

@@ -19,7 +19,7 @@ use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
 use crate::train::step::{Step, score};
 
-/// Trains. Ctrl-C (see [`interrupt`](crate::train::interrupt)) saves and returns
+/// Trains. Ctrl-C (see [`interrupt`](crate::interrupt)) saves and returns
 /// [`Error::Interrupted`](crate::Error::Interrupted).
 ///
 /// # Errors
@@ -46,6 +46,7 @@ pub(super) struct CharLmJob {
 
 impl Job for CharLmJob {
     const PROGRAM: &'static str = "charlm";
+    const SPEED: &'static str = "characters/s";
     const MEMORY_SETTINGS: &'static str = "batch-size, seq-length or hidden-size";
     type Config = CharLmConfig;
     type Source = Corpus;

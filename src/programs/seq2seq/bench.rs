@@ -146,12 +146,13 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
             config.hidden_size,
             thousands(sizes.target_vocab as u64)
         ),
-        times: Times::of(timed),
+        times: Times::of(timed)?,
         rates: format!(
-            "{:.0} target tokens and {:.0} source tokens a step, {rate:.0} target tokens/s, {:.2} \
+            "{:.0} target tokens and {:.0} source tokens a step, {rate:.0} {}, {:.2} \
              GFLOP a step",
             target / steps,
             source / steps,
+            Seq2SeqJob::SPEED,
             gflop / steps
         ),
         rate_figures: figures([

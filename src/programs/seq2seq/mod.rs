@@ -28,6 +28,7 @@ use crate::log::{self, thousands};
 use crate::programs::orders::{Bench, EvalOrder, Evaluated};
 use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::report::{RunData, read_pairs};
+use crate::train::job::Job;
 use crate::train::settings::{Config, Settings};
 use config::Seq2SeqConfig;
 
@@ -46,6 +47,10 @@ impl Program for Seq2SeqProgram {
 
     fn token(&self) -> &'static str {
         "token"
+    }
+
+    fn speed(&self) -> &'static str {
+        train::Seq2SeqJob::SPEED
     }
 
     fn next(&self, out: &Path) -> String {

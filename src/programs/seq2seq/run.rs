@@ -2,7 +2,7 @@
 //! test pairs.
 
 use super::config::Seq2SeqConfig;
-use super::score::{forced, prediction, write};
+use super::score::{Written, forced, prediction, write};
 use super::train::Seq2SeqJob;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
@@ -12,12 +12,13 @@ use crate::files::metrics::{self, EpochEvent, Event, MetricsWriter, TestEvent};
 use crate::files::run::{MODEL, RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
+use crate::interrupt;
 use crate::log;
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::Seq2Seq;
-use crate::train::interrupt;
 use crate::train::job::{Begin, Job, Request};
 use crate::train::model::Model;
+use crate::train::scores::Means;
 use crate::train::session::{self, Summary};
 use std::path::Path;
 use std::sync::Arc;
@@ -63,8 +64,15 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
             if !quiet {
                 tell(&job, &checkpoint);
             }
-            let model = load(&job, &checkpoint)?;
-            let test = Box::new(test(&job, &model, &folder, &state, &summary)?);
+            let testing = interrupt::at_once(format!(
+                "interrupted in the test of {out}; everything is saved but the test: `rnnx eval {out}` \
+                 makes it, or go on with --resume --out {}",
+                resume_out.display(),
+                out = out.display()
+            ))?;
+            let figures = score(&job, &load(&job, &checkpoint)?)?;
+            drop(testing);
+            let test = Box::new(keep(&job, &folder, &state, &summary, figures)?);
             metrics.write(&Event::Test(test.clone()))?;
             *test
         }
@@ -101,14 +109,8 @@ fn load(job: &Seq2SeqJob, checkpoint: &Path) -> Result<Seq2Seq> {
     Ok(model)
 }
 
-/// Scores the test pairs and keeps what the model wrote for them.
-fn test(
-    job: &Seq2SeqJob,
-    model: &Seq2Seq,
-    folder: &RunFolder,
-    state: &TrainState,
-    summary: &Summary,
-) -> Result<TestEvent> {
+/// Scores the test pairs.
+fn score(job: &Seq2SeqJob, model: &Seq2Seq) -> Result<(Written, Option<Means>)> {
     let config = &job.config;
     let options = DecodeOptions {
         search: match config.beam {
@@ -120,6 +122,18 @@ fn test(
     };
     let batch = config.batch_size;
     let written = write(model, &job.data, Split::Test, batch, options)?;
+    Ok((written, forced(model, &job.data, Split::Test, batch)?))
+}
+
+/// Keeps what the model wrote for the test pairs, and returns its figures.
+fn keep(
+    job: &Seq2SeqJob,
+    folder: &RunFolder,
+    state: &TrainState,
+    summary: &Summary,
+    (written, forced): (Written, Option<Means>),
+) -> Result<TestEvent> {
+    let config = &job.config;
     let samples = folder.samples_path();
     std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
     write_atomic(&folder.predictions_path(), |w| {
@@ -130,7 +144,6 @@ fn test(
         Ok(())
     })?;
     let last = last_epoch(folder)?;
-    let forced = forced(model, &job.data, Split::Test, batch)?;
     Ok(TestEvent {
         step: Some(state.step),
         epoch: Some(state.epoch),
@@ -138,7 +151,7 @@ fn test(
         model: Some(config.model.to_string()),
         seed: Some(config.seed),
         beam: Some(config.beam as u64),
-        parameters: Some(model.params().layout().parameters() as u64),
+        parameters: Some(job.step.model().params().layout().parameters() as u64),
         train_loss: last.map(|e| e.train_loss),
         valid_loss: last.and_then(|e| e.valid_loss),
         best_valid_loss: summary.best,

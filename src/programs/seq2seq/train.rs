@@ -35,6 +35,7 @@ pub struct Seq2SeqJob {
 
 impl Job for Seq2SeqJob {
     const PROGRAM: &'static str = "seq2seq";
+    const SPEED: &'static str = "target tokens/s";
     const MEMORY_SETTINGS: &'static str = "batch-size, max-target, embedding-dim or hidden-size";
     type Config = Seq2SeqConfig;
     type Source = Arc<Splits>;

@@ -78,7 +78,7 @@ pub fn details(runs: &[RunData]) -> String {
             out,
             "<details class=\"card\"><summary>Optimiser and speed <span>· step by step</span>\
              </summary><div class=\"inside\">{}</div></details>",
-            optimiser(runs, "tokens a second")
+            optimiser(runs, "target tokens a second")
         );
     }
     out += &epochs(runs, ("Perplexity", perplexity));
