@@ -53,8 +53,9 @@ impl Progress {
     pub fn line(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.println(visible(text)),
-            None => log::line(text),
+            // Before the first step there is no bar to stay above.
+            Some(bar) if bar.length().is_some() => bar.println(visible(text)),
+            _ => log::line(text),
         }
     }
 
