@@ -17,7 +17,7 @@ use crate::log;
 use crate::programs::{self, Ended, Program, Trainer};
 use crate::train::config_file;
 use crate::train::interrupt;
-use crate::train::job::{Begin, Request};
+use crate::train::job::{Begin, InitFrom, Request};
 use crate::train::keys::{ALL, Key};
 use crate::train::progress::{clock, thousands};
 use crate::train::settings::{Preset, Settings};
@@ -49,9 +49,16 @@ pub struct RunArgs {
     /// Replace the run that --out already holds
     #[arg(long)]
     pub force: bool,
-    /// Start from the weights of this safetensors file, with a fresh optimizer
+    /// Start from the weights of this safetensors file, checkpoint or run and from its vocabulary,
+    /// with a fresh optimizer
     #[arg(long, value_name = "FILE")]
     pub init_from: Option<PathBuf>,
+    /// The vocabulary of those weights [default: the vocab.json beside them or in their run]
+    #[arg(long, value_name = "VOCAB.json", requires = "init_from")]
+    pub vocab: Option<PathBuf>,
+    /// Give tokens of the data that this vocabulary lacks initial values
+    #[arg(long, requires = "init_from")]
+    pub extend_vocab: bool,
     /// Read settings from this TOML file; flags win over it
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
@@ -268,7 +275,7 @@ impl Train {
                 (Some(saved), Begin::Resume)
             }
             false => {
-                let (force, init_from) = (args.force, args.init_from.clone());
+                let (force, init_from) = (args.force, self.init_from());
                 (None, Begin::New { force, init_from })
             }
         };
@@ -290,6 +297,14 @@ impl Train {
             true => emit(&format!("{:#}\n", self.result(&ended))),
             false => emit(&self.program.show(&[ended], args.quiet)?),
         }
+    }
+
+    fn init_from(&self) -> Option<InitFrom> {
+        Some(InitFrom {
+            path: self.run.init_from.clone()?,
+            vocab: self.run.vocab.clone(),
+            extend_vocab: self.run.extend_vocab,
+        })
     }
 
     // ---- a run for each word -------------------------------------------------------------------

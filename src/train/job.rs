@@ -7,13 +7,14 @@ use super::progress::Progress;
 use super::scores::{Means, Scores};
 use super::settings::Config;
 use super::step::Step;
+use crate::data::vocab::Vocab;
 use crate::error::Result;
-use crate::files::run::RunFolder;
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
+use crate::nn::torch_names;
 use crate::optim::{Adam, AdamConfig, Clip};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a run's weights come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,11 +23,22 @@ pub enum Begin {
     New {
         /// Replace an existing run.
         force: bool,
-        /// Take the weights of this safetensors file, run or checkpoint.
-        init_from: Option<PathBuf>,
+        /// Take weights from elsewhere.
+        init_from: Option<InitFrom>,
     },
     /// Go on from the last checkpoint.
     Resume,
+}
+
+/// Where a new run takes its weights from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitFrom {
+    /// A safetensors file, a checkpoint's folder or a run's folder.
+    pub path: PathBuf,
+    /// The file of its vocabulary; the one beside it unless given.
+    pub vocab: Option<PathBuf>,
+    /// Give tokens of the data that it lacks initial values.
+    pub extend_vocab: bool,
 }
 
 /// What a training command was asked for.
@@ -78,7 +90,8 @@ pub struct Plan {
 pub enum Weights {
     /// Initial values.
     Fresh,
-    /// The weights of a file, with a fresh optimizer.
+    /// The weights of a file, with a fresh optimizer. Rows that a table of tokens has beyond the
+    /// file's have initial values.
     Given(TensorFile),
     /// All of a checkpoint.
     Saved {
@@ -89,16 +102,6 @@ pub enum Weights {
         /// Updates that the optimizer has made.
         adam_step: u64,
     },
-}
-
-impl Weights {
-    /// The weights, unless they are initial values.
-    pub fn model(&self) -> Option<&TensorFile> {
-        match self {
-            Weights::Fresh => None,
-            Weights::Given(model) | Weights::Saved { model, .. } => Some(model),
-        }
-    }
 }
 
 impl Plan {
@@ -127,6 +130,10 @@ pub trait Job: Sized {
     const PROGRAM: &'static str;
     /// The settings that lower the memory of a step.
     const MEMORY_SETTINGS: &'static str;
+    /// The tensors that have a row for each token, for each list of the vocabulary.
+    const TOKEN_ROWS: &'static [&'static [&'static str]];
+    /// How the data can do with fewer tokens.
+    const FEWER_TOKENS: &'static str;
 
     /// The configuration.
     type Config: Config;
@@ -147,11 +154,17 @@ pub trait Job: Sized {
     /// Says that the data is not the run's, and what to do but start a new run.
     fn foreign(source: &Self::Source) -> String;
 
-    /// The vocabulary in a run's folder.
+    /// The vocabulary that the file `path` holds.
     ///
     /// # Errors
-    /// If it is missing, damaged, or of another kind of model.
-    fn read_vocab(folder: &RunFolder) -> Result<Self::Vocab>;
+    /// If it is damaged, or of another kind of model.
+    fn vocab(file: Vocab, path: &Path) -> Result<Self::Vocab>;
+
+    /// The tokens that the data wants to have rows of their own.
+    ///
+    /// # Errors
+    /// If the data does not suffice.
+    fn tokens(config: &Self::Config, source: &Self::Source) -> Result<Vocab>;
 
     /// Makes the data, with the vocabulary of a saved model or of the data itself.
     ///
@@ -254,8 +267,15 @@ pub fn step<J: Job>(
     (chosen, scaler): (&Chosen, Option<LossScaler>),
 ) -> Result<Step<J::Model>> {
     let mut model = initial::<J>(config, data, chosen)?;
-    if let Some(file) = weights.model() {
-        model.import(file)?;
+    match weights {
+        Weights::Fresh => {}
+        Weights::Given(file) => {
+            let mut file = file.clone();
+            let names = J::TOKEN_ROWS.iter().copied().flatten().copied();
+            torch_names::add_rows(&mut file, &model.export()?, names);
+            model.import(&file)?;
+        }
+        Weights::Saved { model: file, .. } => model.import(file)?,
     }
     let layout = model.params().layout();
     let (constants, clip) = J::optimizer(config);

@@ -3,6 +3,7 @@
 pub mod config_file;
 pub mod device;
 pub mod graph;
+pub mod init;
 pub mod interrupt;
 pub mod job;
 pub mod keys;

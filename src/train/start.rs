@@ -1,9 +1,11 @@
 //! How a run starts, whatever the model: data, weights, saved state, and only then its folder.
 
 use super::device::Chosen;
-use super::job::{Begin, Job, Plan, Request, Weights, make};
+use super::init::{self, load_weights};
+use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
 use super::progress::Progress;
 use super::settings::{Config, Precision};
+use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::metrics::{self, Event, MetricsWriter};
 use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
@@ -32,8 +34,7 @@ pub(super) fn start<J: Job>(
 ) -> Result<Started<J>> {
     match &request.begin {
         Begin::New { force, init_from } => {
-            let init = init_from.as_deref();
-            new_run(request, *force, init, progress, &chosen, load)
+            new_run(request, *force, init_from.as_ref(), progress, &chosen, load)
         }
         Begin::Resume => resumed_run(request, progress, chosen, load),
     }
@@ -42,7 +43,7 @@ pub(super) fn start<J: Job>(
 fn new_run<J: Job>(
     request: &Request<J::Config>,
     force: bool,
-    init_from: Option<&Path>,
+    init_from: Option<&InitFrom>,
     progress: &Progress,
     chosen: &Chosen,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
@@ -50,7 +51,10 @@ fn new_run<J: Job>(
     progress.line(&chosen.line());
     let source = load(progress)?;
     let (weights, vocab) = match init_from {
-        Some(path) => init::<J>(path)?,
+        Some(from) => {
+            let (weights, vocab) = init::load::<J>(from, &request.config, &source, progress)?;
+            (weights, Some(vocab))
+        }
         None => (Weights::Fresh, None),
     };
     let seed = request.config.common().seed;
@@ -76,13 +80,14 @@ fn resumed_run<J: Job>(
     let state = load_state::<J>(&last, &source)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
-    let vocab = Some(J::read_vocab(&folder)?);
+    let vocab = J::vocab(Vocab::read(&folder)?, &folder.vocab_path())?;
     let weights = Weights::Saved {
         model: load_weights(&last.join(MODEL))?,
         moments: TensorFile::load(&last.join(OPTIMIZER))?,
         adam_step: state.adam_step,
     };
     let device = (&chosen, state.loss_scaler.filter(|_| chosen.mixed));
+    let vocab = Some(vocab);
     let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
     check_state(&last, &state, &job)?;
     // All is read and fits: only now the folder changes.
@@ -194,36 +199,4 @@ fn check_state<J: Job>(checkpoint: &Path, state: &TrainState, job: &J) -> Result
         checkpoint.display()
     );
     Err(Error::checkpoint(checkpoint.join(STATE), message))
-}
-
-/// The weights of a file; all of them are numbers that training can start from.
-///
-/// # Errors
-/// [`Error::Checkpoint`] for a damaged file and for a value that is not finite.
-pub fn load_weights(path: &Path) -> Result<TensorFile> {
-    let file = TensorFile::load(path)?;
-    for (name, tensor) in &file.tensors {
-        if let Some(at) = tensor.data.iter().position(|x| !x.is_finite()) {
-            let message = format!(
-                "tensor `{name}` holds {} at index {at}: its training had diverged; use weights \
-                 from before that",
-                tensor.data[at]
-            );
-            return Err(Error::checkpoint(path, message));
-        }
-    }
-    Ok(file)
-}
-
-/// Weights of a file, a run or a checkpoint to start from, and the vocabulary where there is one.
-fn init<J: Job>(path: &Path) -> Result<(Weights, Option<J::Vocab>)> {
-    if !path.exists() {
-        return Err(Error::checkpoint(path, "--init-from: no such file or run"));
-    }
-    if path.is_file() {
-        return Ok((Weights::Given(load_weights(path)?), None));
-    }
-    let (folder, checkpoint) = RunFolder::find(path)?;
-    let weights = load_weights(&checkpoint.join(MODEL))?;
-    Ok((Weights::Given(weights), Some(J::read_vocab(&folder)?)))
 }

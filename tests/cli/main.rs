@@ -10,6 +10,7 @@ mod eval_seq2seq;
 mod eval_seq2seq_bad_input;
 mod generate;
 mod gpu;
+mod init_from;
 mod others;
 mod report;
 mod resume;

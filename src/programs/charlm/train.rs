@@ -8,7 +8,6 @@ use super::model::CharLm;
 use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::vocab::{CharVocab, Vocab};
 use crate::error::Result;
-use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::graph::{GpuLoop, SLOTS};
@@ -18,6 +17,7 @@ use crate::train::progress::{Progress, thousands};
 use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
 use crate::train::step::{Step, score};
+use std::path::Path;
 
 /// Trains. Ctrl-C (see [`interrupt`](crate::train::interrupt)) saves and returns
 /// [`Error::Interrupted`](crate::Error::Interrupted).
@@ -47,6 +47,9 @@ pub(super) struct CharLmJob {
 impl Job for CharLmJob {
     const PROGRAM: &'static str = "charlm";
     const MEMORY_SETTINGS: &'static str = "batch-size, seq-length or hidden-size";
+    const TOKEN_ROWS: &'static [&'static [&'static str]] =
+        &[&["embedding.weight", "out.weight", "out.bias"]];
+    const FEWER_TOKENS: &'static str = "take a text without them";
     type Config = CharLmConfig;
     type Source = Corpus;
     type Vocab = CharVocab;
@@ -67,8 +70,12 @@ impl Job for CharLmJob {
         )
     }
 
-    fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-        Vocab::read_chars(folder)
+    fn vocab(file: Vocab, path: &Path) -> Result<CharVocab> {
+        file.into_chars(path)
+    }
+
+    fn tokens(_: &CharLmConfig, corpus: &Corpus) -> Result<Vocab> {
+        Ok(CharVocab::from_text(&corpus.text)?.to_file())
     }
 
     fn data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {

@@ -2,7 +2,7 @@
 
 use super::config::Seq2SeqConfig;
 use super::cost;
-use super::data::{Example, SeqData};
+use super::data::{self, Example, SeqData};
 use super::decode::{DecodeOptions, Search, decode};
 use super::model::Seq2Seq;
 use super::score::forced;
@@ -11,7 +11,6 @@ use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 use crate::data::words::WordVocab;
 use crate::error::Result;
-use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::log;
 use crate::optim::{AdamConfig, Clip};
@@ -19,6 +18,7 @@ use crate::train::job::{Job, Plan, Sample};
 use crate::train::scores::{Means, Scores};
 use crate::train::step::Step;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Validation pairs whose outputs are written after each epoch.
@@ -36,6 +36,11 @@ pub struct Seq2SeqJob {
 impl Job for Seq2SeqJob {
     const PROGRAM: &'static str = "seq2seq";
     const MEMORY_SETTINGS: &'static str = "batch-size, max-target, embedding-dim or hidden-size";
+    const TOKEN_ROWS: &'static [&'static [&'static str]] = &[
+        &["encoder.embedding.weight"],
+        &["decoder.embedding.weight", "out.weight", "out.bias"],
+    ];
+    const FEWER_TOKENS: &'static str = "raise min-frequency, so that rare ones stay unknown";
     type Config = Seq2SeqConfig;
     type Source = Arc<Splits>;
     type Vocab = (WordVocab, WordVocab);
@@ -56,8 +61,12 @@ impl Job for Seq2SeqJob {
         )
     }
 
-    fn read_vocab(folder: &RunFolder) -> Result<Self::Vocab> {
-        Vocab::read_words(folder)
+    fn vocab(file: Vocab, path: &Path) -> Result<Self::Vocab> {
+        file.into_words(path)
+    }
+
+    fn tokens(config: &Seq2SeqConfig, splits: &Arc<Splits>) -> Result<Vocab> {
+        Ok(data::frequent_tokens(splits, config.limits()))
     }
 
     fn data(
