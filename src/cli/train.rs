@@ -19,6 +19,7 @@ use crate::train::config_file;
 use crate::train::interrupt;
 use crate::train::job::{Begin, InitFrom, Request};
 use crate::train::keys::{ALL, Key};
+use crate::train::places::Origin;
 use crate::train::progress::{clock, thousands};
 use crate::train::settings::{Preset, Settings};
 use crate::{Error, Result};
@@ -205,25 +206,40 @@ impl Train {
 
     /// The settings of a run: each from its flag, else the file of `--config`, else the preset,
     /// else the run that goes on, else its default.
-    fn resolve(&self, only: &Table, saved: Option<&Table>) -> Result<Table> {
+    fn resolve(&self, only: &Table, saved: Option<&Table>, origin: &Origin) -> Result<Table> {
         let settings = self.program.settings();
-        let file = match &self.run.config {
+        let mut file = match &self.run.config {
             Some(path) => config_file::read_table(settings, path)?,
             None => Table::new(),
         };
-        config_file::resolve(settings, saved, [&self.preset, &file, &self.flags, only])
+        let mut flags = self.flags.clone();
+        origin.adopt(settings, &mut file)?;
+        origin.adopt(settings, &mut flags)?;
+        config_file::resolve(settings, saved, [&self.preset, &file, &flags, only])
+    }
+
+    /// Where the relative paths of a run begin: a run that goes on, or takes over the configuration
+    /// of another, `lender`, has those paths.
+    fn origin(&self, out: &Path, lender: Option<&Path>) -> Result<Origin> {
+        let here = Origin::here(out)?;
+        let of = |run: &Path| Origin::read(&RunFolder::at(run));
+        match lender.map(of).transpose()?.flatten() {
+            Some(origin) if lender == Some(out) => Ok(origin),
+            Some(Origin { started_in, .. }) => Ok(Origin { started_in, ..here }),
+            None => Ok(here),
+        }
     }
 
     fn request(
         &self,
-        config: Table,
+        (config, origin): (Table, Origin),
         out: PathBuf,
         resume_out: &Path,
         begin: Begin,
     ) -> Request<Table> {
         Request {
-            config_text: config_file::to_toml(self.program.settings(), &config),
             config,
+            origin,
             out,
             resume_out: resume_out.to_path_buf(),
             begin,
@@ -232,11 +248,11 @@ impl Train {
     }
 
     /// Sets the process up, and reads what the runs share.
-    fn trainer(&self, settings: &Table) -> Result<Trainer> {
+    fn trainer(&self, settings: &Table, resumed: Option<&Path>) -> Result<Trainer> {
         let threads = settings.get("threads").and_then(toml::Value::as_integer);
         use_threads(threads.map(|n| n as usize))?;
         interrupt::install()?;
-        self.program.trainer(settings, self.run.quiet)
+        self.program.trainer(settings, resumed, self.run.quiet)
     }
 
     fn tell(&self, ended: &Ended) {
@@ -279,9 +295,11 @@ impl Train {
                 (None, Begin::New { force, init_from })
             }
         };
-        let config = self.resolve(&only, saved.as_ref())?;
-        let mut train = self.trainer(&config)?;
-        let ended = train(self.request(config, out.clone(), &out, begin))?;
+        let resumed = args.resume.then_some(&*out);
+        let origin = self.origin(&out, resumed)?;
+        let config = self.resolve(&only, saved.as_ref(), &origin)?;
+        let mut train = self.trainer(&config, resumed)?;
+        let ended = train(self.request((config, origin), out.clone(), &out, begin))?;
         // A run that ended before its first record has nothing to draw.
         let page = match report::write_page(&out) {
             Ok(page) => format!("; report: {}", page.display()),
@@ -314,7 +332,9 @@ impl Train {
         let Some((_, first)) = requests.first() else {
             return Ok(());
         };
-        let mut train = self.trainer(&first.config)?;
+        let mut resumed = requests.iter().filter(|(_, r)| r.begin == Begin::Resume);
+        let resumed = resumed.next().map(|(_, request)| &*request.out);
+        let mut train = self.trainer(&first.config, resumed)?;
         let mut runs = Vec::new();
         for (word, request) in requests {
             if !self.run.quiet {
@@ -364,8 +384,10 @@ impl Train {
         let begun = folders
             .clone()
             .filter(|(_, f)| self.run.resume && is_run(f));
-        let saved = begun.map(|(_, folder)| config_file::saved(settings, &folder));
+        let saved = begun.clone();
+        let saved = saved.map(|(_, folder)| config_file::saved(settings, &folder));
         let saved: Vec<Table> = saved.collect::<Result<_>>()?;
+        let begun: Vec<PathBuf> = begun.map(|(_, folder)| folder).collect();
         if self.run.resume && saved.is_empty() {
             let message = format!(
                 "no such run: none of {} is in it; train them with --out, or check the path",
@@ -382,9 +404,11 @@ impl Train {
                 base.extend(only.clone());
                 base
             });
-            let config = self.resolve(&only, base.as_ref())?;
+            let own = begun.iter().find(|begun| **begun == folder);
+            let origin = self.origin(&folder, own.or(begun.first()).map(|f| &**f))?;
+            let config = self.resolve(&only, base.as_ref(), &origin)?;
             let begin = self.begin(&folder)?;
-            Ok((word, self.request(config, folder, out, begin)))
+            Ok((word, self.request((config, origin), folder, out, begin)))
         };
         folders.map(request).collect()
     }

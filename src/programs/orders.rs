@@ -35,6 +35,8 @@ pub struct EvalOrder {
     pub corpus: Vec<PathBuf>,
     /// Pairs in place of the run's own.
     pub pairs: Option<PathBuf>,
+    /// Refuse pairs whose source is empty.
+    pub strict: bool,
     /// Hypotheses kept at each step of decoding; none is the run's own number.
     pub beam: Option<usize>,
     /// Never write `<UNK>`.

@@ -3,6 +3,7 @@
 use super::device::Chosen;
 use super::memory;
 use super::model::Model;
+use super::places::Origin;
 use super::progress::Progress;
 use super::scores::{Means, Scores};
 use super::settings::Config;
@@ -46,8 +47,8 @@ pub struct InitFrom {
 pub struct Request<C> {
     /// The resolved configuration.
     pub config: C,
-    /// The same as the text of `config.toml`.
-    pub config_text: String,
+    /// Where its relative paths begin.
+    pub origin: Origin,
     /// The run's folder.
     pub out: PathBuf,
     /// What `--out` has to name for `--resume` to go on: the run's folder, or one of several runs.

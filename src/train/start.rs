@@ -1,5 +1,6 @@
 //! How a run starts, whatever the model: data, weights, saved state, and only then its folder.
 
+use super::config_file::to_toml;
 use super::device::Chosen;
 use super::init::{self, load_weights};
 use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
@@ -63,7 +64,7 @@ fn new_run<J: Job>(
     let device = (chosen, state.loss_scaler);
     let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
     let folder = RunFolder::create(&request.out, force)?;
-    folder.write_config(&request.config_text)?;
+    folder.write_config(&config_text(request)?)?;
     folder.write_vocab(&job.vocab_text())?;
     join(job, folder, state)
 }
@@ -91,7 +92,7 @@ fn resumed_run<J: Job>(
     let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
     check_state(&last, &state, &job)?;
     // All is read and fits: only now the folder changes.
-    folder.write_config(&request.config_text)?;
+    folder.write_config(&config_text(request)?)?;
     metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
     // The run may have died between saving its best checkpoint and marking it.
     if state.best.as_ref().is_some_and(|b| b.step == state.step) {
@@ -103,6 +104,12 @@ fn resumed_run<J: Job>(
         "resuming {out} at step {step} ({epoch} epochs done)"
     ));
     join(job, folder, state)
+}
+
+/// The content of `config.toml`.
+fn config_text<C: Config>(request: &Request<C>) -> Result<String> {
+    let settings = to_toml(C::settings(), &request.config.table()?);
+    Ok(settings + &request.origin.to_toml())
 }
 
 fn join<J: Job>(job: J, folder: RunFolder, state: TrainState) -> Result<Started<J>> {

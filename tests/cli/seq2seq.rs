@@ -124,7 +124,7 @@ fn a_run_leaves_what_the_manual_says() {
         for words in [
             "pairs: 22 train, 7 valid, 5 test; train.jsonl, valid.jsonl, test.jsonl",
             "device: cpu",
-            &format!("vocabulary: {} tokens of docstrings", tokens("source")),
+            &format!("vocabulary: {} source tokens", tokens("source")),
             &format!("model: {kind}, 10 units, "),
             "parameters; 6 steps an epoch of 4 pairs",
             "epoch 2/2",

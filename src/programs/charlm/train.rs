@@ -11,8 +11,9 @@ use crate::error::Result;
 use crate::files::state::TrainState;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::graph::{GpuLoop, SLOTS};
-use crate::train::job::{Job, Plan, Request, Sample};
+use crate::train::job::{Begin, Job, Plan, Request, Sample};
 use crate::train::model::Model;
+use crate::train::places::find_resumed;
 use crate::train::progress::{Progress, thousands};
 use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
@@ -25,8 +26,16 @@ use std::path::Path;
 /// # Errors
 /// Every [`Error`](crate::Error) there is; what had been saved stays.
 pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
-    let config = request.config.clone();
-    let trained = session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress));
+    let (config, out) = (request.config.clone(), request.out.clone());
+    let resumed = request.begin == Begin::Resume;
+    let trained = session::run::<CharLmJob>(request, |progress| {
+        let corpus = match resumed {
+            true => find_resumed(&out, &config, load_corpus, |corpus| &corpus.report.sha256)?,
+            false => load_corpus(&config)?,
+        };
+        tell(&corpus, progress);
+        Ok(corpus)
+    });
     trained.map(|(summary, _)| summary)
 }
 
@@ -217,19 +226,22 @@ pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<
 
 // ---- parts of the start --------------------------------------------------------------------
 
-/// Reads the text of a configuration and tells what it is.
+/// Reads the text of a configuration.
 ///
 /// # Errors
 /// As [`Corpus::load`].
-pub fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
-    let corpus = Corpus::load(&CorpusSpec {
+pub fn load_corpus(config: &CharLmConfig) -> Result<Corpus> {
+    Corpus::load(&CorpusSpec {
         paths: config.corpus.clone(),
         max_chars: config.max_chars,
         seed: config.seed,
-    })?;
+    })
+}
+
+/// Tells what a text is.
+pub fn tell(corpus: &Corpus, progress: &Progress) {
     progress.line(&format!("corpus: {}", corpus.report));
     if let Some(note) = corpus.report.dropped_note() {
         progress.line(&format!("note: {note}"));
     }
-    Ok(corpus)
 }

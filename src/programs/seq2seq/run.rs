@@ -119,7 +119,8 @@ fn test(
         no_unk: false,
     };
     let batch = config.batch_size;
-    let written = write(model, &job.data, Split::Test, batch, options)?;
+    let how = (options, config.target_language);
+    let written = write(model, &job.data, Split::Test, batch, how)?;
     let samples = folder.samples_path();
     std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
     write_atomic(&folder.predictions_path(), |w| {

@@ -1,4 +1,4 @@
-//! `rnnx train-seq2seq`: a docstring-to-code model as a job of a training session.
+//! `rnnx train-seq2seq`: a seq2seq model as a job of a training session.
 
 use super::config::Seq2SeqConfig;
 use super::cost;
@@ -6,6 +6,7 @@ use super::data::{self, Example, SeqData};
 use super::decode::{DecodeOptions, Search, decode};
 use super::model::Seq2Seq;
 use super::score::forced;
+use super::unknown;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
@@ -103,7 +104,7 @@ impl Job for Seq2SeqJob {
     }
 
     fn describe(config: &Seq2SeqConfig, data: &SeqData, parameters: usize) -> String {
-        let [source, target, docstrings, codes, parameters, steps] = [
+        let [source, target, sources, targets, parameters, steps] = [
             data.source.len(),
             data.target.len(),
             data.cut.sources,
@@ -113,11 +114,13 @@ impl Job for Seq2SeqJob {
         ]
         .map(|n| log::thousands(n as u64));
         format!(
-            "vocabulary: {source} tokens of docstrings, {target} of code; the limits cut \
-             {docstrings} docstrings to {} tokens and {codes} functions to {}\n\
+            "vocabulary: {source} source tokens, {target} target tokens; the limits cut {sources} \
+             sources to {} tokens and {targets} targets to {}\n\
+             {}\n\
              model: {}, {} units, {parameters} parameters; {steps} steps an epoch of {} pairs",
             config.max_source,
             config.max_target,
+            unknown::told(data, config.min_frequency),
             config.model,
             config.hidden_size,
             config.batch_size
@@ -201,7 +204,7 @@ impl Job for Seq2SeqJob {
             let tokens = output.tokens.iter().map(|&id| self.data.target.token(id));
             let _ = writeln!(
                 text,
-                "docstring   {}\nreference   {}\nprediction  {}\n",
+                "source      {}\nreference   {}\nprediction  {}\n",
                 source.join(" "),
                 target.join(" "),
                 tokens.collect::<Vec<_>>().join(" ")
