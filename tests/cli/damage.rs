@@ -155,12 +155,10 @@ fn a_checkpoint_of_another_model() {
     let missing = retensor(|f| drop(f.tensors.remove("out.bias").unwrap()));
     spoiled(model, missing, READERS, &["out.bias", "missing"]);
     let turned = retensor(|f| f.tensors.get_mut("out.weight").unwrap().shape.reverse());
-    spoiled(
-        model,
-        turned,
-        READERS,
-        &["out.weight", "[16, 32]", "[32, 16]"],
-    );
+    let shapes = ["out.weight", "[16, 32]", "[32, 16]"];
+    spoiled(model, &turned, &[RESUME, GENERATE], &shapes);
+    let rows = ["vocab.json", "32 tokens", "out.weight", "16 rows"];
+    spoiled(model, &turned, &[INIT, INIT_FILE], &rows);
     let more = retensor(|f| {
         let bias = f.tensors["out.bias"].clone();
         f.tensors.insert("encoder.bias".into(), bias);

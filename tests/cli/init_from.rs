@@ -131,7 +131,7 @@ fn weights_without_a_vocabulary_are_refused() {
         .ok();
     place.sh("cp -rL a/last copy", &[]).ok();
     seq2seq::train(
-        &seq2seq_files(&place),
+        seq2seq_files(&place),
         "words",
         "--model rnn --max-steps 0 --quiet",
     )
