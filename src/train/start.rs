@@ -81,14 +81,13 @@ fn resumed_run<J: Job>(
     let state = load_state::<J>(&last, &source)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
-    let vocab = J::vocab(Vocab::read(&folder)?, &folder.vocab_path())?;
+    let vocab = Some(J::vocab(Vocab::read(&folder)?, &folder.vocab_path())?);
     let weights = Weights::Saved {
         model: load_weights(&last.join(MODEL))?,
         moments: TensorFile::load(&last.join(OPTIMIZER))?,
         adam_step: state.adam_step,
     };
     let device = (&chosen, state.loss_scaler.filter(|_| chosen.mixed));
-    let vocab = Some(vocab);
     let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
     check_state(&last, &state, &job)?;
     // All is read and fits: only now the folder changes.

@@ -70,13 +70,8 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     };
     let forced = forced(model, &data, split, batch)?;
     forced.map_or(Ok(()), |f| order.check_finite(f.loss))?;
-    let written = write(
-        model,
-        &data,
-        split,
-        batch,
-        (options, config.target_language),
-    )?;
+    let how = (options, config.target_language);
+    let written = write(model, &data, split, batch, how)?;
     if let Some(path) = &order.predictions {
         write_predictions(path, &data, split, &written)?;
         order
@@ -106,11 +101,10 @@ fn name(order: &EvalOrder, split: Split) -> String {
 
 /// The run's own pairs, which must be those it began with, or other pairs as test split.
 fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
-    let mut config = trained.config.clone();
-    config.strict |= order.strict;
+    let config = &trained.config;
     let splits = match &order.pairs {
         Some(path) => {
-            let file = read_jsonl(path, config.strict)?;
+            let file = read_jsonl(path, order.strict)?;
             let skipped = skipped_note([(&**path, &file.skipped[..])]);
             let source = path.display().to_string();
             Splits {
@@ -118,7 +112,7 @@ fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
                 ..Splits::new(Vec::new(), Vec::new(), file.pairs, source)
             }
         }
-        None => own(order, &config)?,
+        None => own(order, config)?,
     };
     if let Some(note) = &splits.skipped {
         order.progress.line(&format!("note: {note}"));
@@ -131,7 +125,11 @@ fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
 fn own(order: &EvalOrder, config: &Seq2SeqConfig) -> Result<Splits> {
     let run = (&order.folder, &*order.state.data_sha256);
     let help = "restore it, or name the pairs to score with --pairs FILE.jsonl";
-    let splits = find(run, config, help, Seq2SeqConfig::splits, |s| &s.sha256)?;
+    let config = Seq2SeqConfig {
+        strict: order.strict,
+        ..config.clone()
+    };
+    let splits = find(run, &config, help, Seq2SeqConfig::splits, |s| &s.sha256)?;
     if splits.sha256 == order.state.data_sha256 {
         return Ok(splits);
     }
