@@ -73,8 +73,12 @@ fn from_any_folder() {
         ] {
             assert_eq!(eval(folder, run), want, "{folder}: {run}");
         }
-        // Another text of that name is not the run's.
+        // Another text of that name is not the run's, nor is one that cannot be read.
         place.write("elsewhere/data/text.py", python(40));
+        for name in ["train", "valid", "test"] {
+            place.write(&format!("elsewhere/data/{name}.jsonl"), "{");
+        }
+        assert_eq!(eval("elsewhere", "../project/runs/a"), want);
         for name in ["train", "valid", "test"] {
             let other = seq2seq::pairs(9, 4);
             place.write(&format!("elsewhere/data/{name}.jsonl"), other);
