@@ -134,7 +134,7 @@ fn parses(text: &str) -> bool {
 
 #[test]
 fn the_scores_of_four_pairs() {
-    let mut scores = TextScores::new(parses, "<UNK>");
+    let mut scores = TextScores::new(Some(parses), "<UNK>");
     // Exact, and parsed.
     scores.add(5, &tokens("def f ( x )"), &tokens("def f ( x )"));
     // Two of four positions; one token too many, which changes neither; an odd parenthesis.
@@ -172,7 +172,7 @@ fn the_scores_of_four_pairs() {
 
 #[test]
 fn a_predicted_unk_is_wrong_where_the_word_is_unknown() {
-    let mut scores = TextScores::new(parses, "<UNK>");
+    let mut scores = TextScores::new(Some(parses), "<UNK>");
     scores.add(1, &["rare", "x"], &["<UNK>", "x"]);
     let figures = scores.figures();
     assert_eq!((figures.exact_match, figures.token_accuracy), (0.0, 0.5));
@@ -182,7 +182,7 @@ fn a_predicted_unk_is_wrong_where_the_word_is_unknown() {
 
 #[test]
 fn scores_as_json() {
-    let mut scores = TextScores::new(parses, "<UNK>");
+    let mut scores = TextScores::new(Some(parses), "<UNK>");
     scores.add(3, &tokens("a b c d e"), &tokens("a b c d x"));
     let figures = scores.figures();
     let json = json!(figures);
@@ -210,7 +210,7 @@ fn scores_as_json() {
         })
     );
     // No pair, no prediction: zeros, not NaN, which JSON has not.
-    let none = json!(TextScores::new(parses, "<UNK>").figures());
+    let none = json!(TextScores::new(Some(parses), "<UNK>").figures());
     for key in [
         "bleu",
         "bleu_smoothed",

@@ -12,7 +12,7 @@ use super::process::emit;
 use crate::data::near::{MEASURE, near};
 use crate::data::pairs::{Pair, Splits, source_tokens, target_tokens};
 use crate::data::words::{UNK, WordVocab};
-use crate::log::thousands;
+use crate::log::{self, thousands};
 use crate::{Error, Result};
 
 /// The part of `rnnx data stats` that is about pairs.
@@ -66,9 +66,12 @@ impl PairStatsArgs {
 /// As [`Splits::read`] and [`WordVocab::from_tokens`].
 pub fn run(args: &PairStatsArgs, json: bool) -> Result<()> {
     let splits = match (&args.train, &args.valid, &args.test) {
-        (Some(train), Some(valid), Some(test)) => Splits::read(train, valid, test)?,
+        (Some(train), Some(valid), Some(test)) => Splits::read([train, valid, test], false)?,
         _ => Splits::embedded()?,
     };
+    if let Some(note) = &splits.skipped {
+        log::line(&format!("note: {note}"));
+    }
     let min_frequency = args.min_frequency.unwrap_or(2) as usize;
     let stats = PairStats::new(&splits, min_frequency)?;
     emit(&if json { stats.json() } else { stats.table() })

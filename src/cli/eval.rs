@@ -35,6 +35,9 @@ pub struct EvalArgs {
     /// Score these pairs (a JSONL file) in place of the seq2seq run's own
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     pub pairs: Option<PathBuf>,
+    /// Stop at a pair whose source is empty, in place of skipping it
+    #[arg(long)]
+    pub strict: bool,
     /// Hypotheses kept at each step when a seq2seq model writes [default: the run's own]
     #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
     pub beam: Option<u64>,
@@ -87,6 +90,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         batch_size: args.batch_size,
         corpus: args.corpus.clone(),
         pairs: args.pairs.clone(),
+        strict: args.strict,
         beam: args.beam.map(|n| n as usize),
         no_unk: args.no_unk,
         predictions: args.predictions.clone(),

@@ -11,6 +11,7 @@ use crate::files::RunFolder;
 use crate::files::atomic::write_atomic;
 use crate::programs::{self, render};
 use crate::report::{Metrics, RunData, read_metrics};
+use crate::train::config_file::{RUN_FOLDER, STARTED_IN};
 use crate::{Error, Result, log};
 
 /// Writes the page and prints its path.
@@ -164,8 +165,10 @@ fn read_config(path: &Path) -> Result<Vec<(String, String)>> {
         return Ok(Vec::new());
     }
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let table: Table = toml::from_str(&text)
+    let mut table: Table = toml::from_str(&text)
         .map_err(|e| Error::Data(format!("{}: {}", path.display(), e.message())))?;
+    // A page is shown to others, whom the folders of this machine do not concern.
+    table.retain(|key, _| key != STARTED_IN && key != RUN_FOLDER);
     let mut pairs: Vec<(String, String)> = table
         .into_iter()
         .map(|(key, value)| match value {

@@ -17,8 +17,9 @@ use crate::interrupt;
 use crate::log;
 use crate::programs::{self, Ended, Program, Trainer};
 use crate::train::config_file;
-use crate::train::job::{Begin, Request};
+use crate::train::job::{Begin, InitFrom, Request};
 use crate::train::keys::{ALL, Key};
+use crate::train::places::Origin;
 use crate::train::progress::{clock, speed, thousands};
 use crate::train::settings::{Preset, Settings};
 use crate::{Error, Result};
@@ -49,9 +50,16 @@ pub struct RunArgs {
     /// Replace the run that --out already holds
     #[arg(long)]
     pub force: bool,
-    /// Start from the weights of this safetensors file, with a fresh optimizer
+    /// Start from the weights of this safetensors file, checkpoint or run and from its vocabulary,
+    /// with a fresh optimizer
     #[arg(long, value_name = "FILE")]
     pub init_from: Option<PathBuf>,
+    /// The vocabulary of those weights [default: the vocab.json beside them or in their run]
+    #[arg(long, value_name = "VOCAB.json", requires = "init_from")]
+    pub vocab: Option<PathBuf>,
+    /// Give tokens of the data that this vocabulary lacks initial values
+    #[arg(long, requires = "init_from")]
+    pub extend_vocab: bool,
     /// Read settings from this TOML file; flags win over it
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
@@ -198,25 +206,40 @@ impl Train {
 
     /// The settings of a run: each from its flag, else the file of `--config`, else the preset,
     /// else the run that goes on, else its default.
-    fn resolve(&self, only: &Table, saved: Option<&Table>) -> Result<Table> {
+    fn resolve(&self, only: &Table, saved: Option<&Table>, origin: &Origin) -> Result<Table> {
         let settings = self.program.settings();
-        let file = match &self.run.config {
+        let mut file = match &self.run.config {
             Some(path) => config_file::read_table(settings, path)?,
             None => Table::new(),
         };
-        config_file::resolve(settings, saved, [&self.preset, &file, &self.flags, only])
+        let mut flags = self.flags.clone();
+        origin.adopt(settings, &mut file)?;
+        origin.adopt(settings, &mut flags)?;
+        config_file::resolve(settings, saved, [&self.preset, &file, &flags, only])
+    }
+
+    /// Where the relative paths of a run begin: a run that goes on, or takes over the configuration
+    /// of another, `lender`, has those paths.
+    fn origin(&self, out: &Path, lender: Option<&Path>) -> Result<Origin> {
+        let here = Origin::here(out)?;
+        let of = |run: &Path| Origin::read(&RunFolder::at(run));
+        match lender.map(of).transpose()?.flatten() {
+            Some(origin) if lender == Some(out) => Ok(origin),
+            Some(Origin { started_in, .. }) => Ok(Origin { started_in, ..here }),
+            None => Ok(here),
+        }
     }
 
     fn request(
         &self,
-        config: Table,
+        (config, origin): (Table, Origin),
         out: PathBuf,
         resume_out: &Path,
         begin: Begin,
     ) -> Request<Table> {
         Request {
-            config_text: config_file::to_toml(self.program.settings(), &config),
             config,
+            origin,
             out,
             resume_out: resume_out.to_path_buf(),
             trained: 0,
@@ -226,14 +249,14 @@ impl Train {
     }
 
     /// Sets the process up, and reads what the runs share.
-    fn trainer(&self, settings: &Table) -> Result<Trainer> {
+    fn trainer(&self, settings: &Table, resumed: Option<&Path>) -> Result<Trainer> {
         let threads = settings.get("threads").and_then(toml::Value::as_integer);
         use_threads(threads.map(|n| n as usize))?;
         interrupt::install("saving and stopping (once more to stop at once, without saving)")?;
         let _reading = interrupt::at_once(
             "interrupted while the data was read: nothing was written, and what was there is as it was",
         )?;
-        self.program.trainer(settings, self.run.quiet)
+        self.program.trainer(settings, resumed, self.run.quiet)
     }
 
     fn tell(&self, ended: &Ended) {
@@ -271,13 +294,15 @@ impl Train {
                 (Some(saved), Begin::Resume)
             }
             false => {
-                let (force, init_from) = (args.force, args.init_from.clone());
+                let (force, init_from) = (args.force, self.init_from());
                 (None, Begin::New { force, init_from })
             }
         };
-        let config = self.resolve(&only, saved.as_ref())?;
-        let mut train = self.trainer(&config)?;
-        let ended = train(self.request(config, out.clone(), &out, begin))?;
+        let resumed = args.resume.then_some(&*out);
+        let origin = self.origin(&out, resumed)?;
+        let config = self.resolve(&only, saved.as_ref(), &origin)?;
+        let mut train = self.trainer(&config, resumed)?;
+        let ended = train(self.request((config, origin), out.clone(), &out, begin))?;
         // A run that ended before its first record has nothing to draw.
         let page = match report::write_page(&out, args.quiet) {
             Ok(page) => format!("; report: {}", page.display()),
@@ -295,6 +320,14 @@ impl Train {
         }
     }
 
+    fn init_from(&self) -> Option<InitFrom> {
+        Some(InitFrom {
+            path: self.run.init_from.clone()?,
+            vocab: self.run.vocab.clone(),
+            extend_vocab: self.run.extend_vocab,
+        })
+    }
+
     // ---- a run for each word -------------------------------------------------------------------
 
     fn each(&self, out: &Path, key: &Key, words: &[&str]) -> Result<()> {
@@ -302,7 +335,9 @@ impl Train {
         let Some((_, first)) = requests.first() else {
             return Ok(());
         };
-        let mut train = self.trainer(&first.config)?;
+        let mut resumed = requests.iter().filter(|(_, r)| r.begin == Begin::Resume);
+        let resumed = resumed.next().map(|(_, request)| &*request.out);
+        let mut train = self.trainer(&first.config, resumed)?;
         let mut runs = Vec::new();
         for (word, mut request) in requests {
             request.trained = runs.len();
@@ -353,8 +388,10 @@ impl Train {
         let begun = folders
             .clone()
             .filter(|(_, f)| self.run.resume && is_run(f));
-        let saved = begun.map(|(_, folder)| config_file::saved(settings, &folder));
+        let saved = begun.clone();
+        let saved = saved.map(|(_, folder)| config_file::saved(settings, &folder));
         let saved: Vec<Table> = saved.collect::<Result<_>>()?;
+        let begun: Vec<PathBuf> = begun.map(|(_, folder)| folder).collect();
         if self.run.resume && saved.is_empty() {
             let message = format!(
                 "no such run: none of {} is in it; train them with --out, or check the path",
@@ -371,9 +408,11 @@ impl Train {
                 base.extend(only.clone());
                 base
             });
-            let config = self.resolve(&only, base.as_ref())?;
+            let own = begun.iter().find(|begun| **begun == folder);
+            let origin = self.origin(&folder, own.or(begun.first()).map(|f| &**f))?;
+            let config = self.resolve(&only, base.as_ref(), &origin)?;
             let begin = self.begin(&folder)?;
-            Ok((word, self.request(config, folder, out, begin)))
+            Ok((word, self.request((config, origin), folder, out, begin)))
         };
         folders.map(request).collect()
     }

@@ -1,4 +1,4 @@
-//! `rnnx translate`: docstrings in, code out.
+//! `rnnx translate`: sources in, targets out, as code for docstrings.
 
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 use std::iter;
@@ -30,7 +30,7 @@ pub(super) const MAX_BEAM: i64 = 1000;
 pub struct TranslateArgs {
     /// The run's folder (its best checkpoint), or one checkpoint's folder
     pub run: PathBuf,
-    /// The docstring; without it, each line of standard input is one
+    /// The source, such as a docstring; without it, each line of standard input is one
     pub text: Option<String>,
     /// Keep the N likeliest hypotheses at each step [default: greedy]
     #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
@@ -41,10 +41,10 @@ pub struct TranslateArgs {
     /// Never write <UNK>
     #[arg(long)]
     pub no_unk: bool,
-    /// Draw what each token was read from (of the attention model, for one docstring)
+    /// Draw what each token was read from (of the attention model, for one source)
     #[arg(long, value_name = "FILE.svg")]
     pub attention: Option<PathBuf>,
-    /// Print one JSON object a docstring
+    /// Print one JSON object a source
     #[arg(long)]
     pub json: bool,
     /// No notes on standard error
@@ -54,13 +54,13 @@ pub struct TranslateArgs {
     pub device: DeviceArgs,
 }
 
-/// One docstring takes a CPU some milliseconds, a GPU a second to be set up.
+/// One source takes a CPU some milliseconds, a GPU a second to be set up.
 const DEVICE_HELP: &str = "auto, cpu, cuda, cuda:N or emulated [default: cpu]";
 
 /// Translates.
 ///
 /// # Errors
-/// [`Error::Usage`] for an empty docstring or flags that do not fit the model; [`Error::Data`] for
+/// [`Error::Usage`] for an empty text or flags that do not fit the model; [`Error::Data`] for
 /// input that is no text; [`Error::Checkpoint`] for a run that cannot be read or writes nothing but
 /// NaN.
 pub fn run(args: &TranslateArgs) -> Result<()> {
@@ -79,7 +79,7 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
         trained.move_to_gpu(gpu, chosen.mixed)?;
     }
     match &args.text {
-        Some(text) => translate(args, &trained, text, "the docstring").map(|_| ()),
+        Some(text) => translate(args, &trained, text, "the text").map(|_| ()),
         None => translate_lines(args, &trained),
     }
 }
@@ -88,16 +88,16 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
 fn translate_lines(args: &TranslateArgs, trained: &Trained) -> Result<()> {
     let stdin = io::stdin().lock();
     if stdin.is_terminal() && !args.quiet {
-        log::line("one docstring a line; end with Ctrl-D");
+        log::line("one text a line; end with Ctrl-D");
     }
     let mut lines = stdin.split(b'\n').zip(1u64..);
     let Some(first) = lines.next() else {
-        let message = "standard input is empty: give a docstring as TEXT, or one a line";
+        let message = "standard input is empty: give a source as TEXT, or one a line";
         return Err(Error::Usage(message.into()));
     };
     if args.attention.is_some() && lines.next().is_some() {
         return Err(Error::Usage(
-            "--attention draws one docstring, and standard input has several lines: give it as \
+            "--attention draws one source, and standard input has several lines: give it as \
              TEXT, or one line"
                 .into(),
         ));
@@ -119,20 +119,24 @@ fn translate_lines(args: &TranslateArgs, trained: &Trained) -> Result<()> {
     Ok(())
 }
 
-/// Translates one docstring; `place` is what errors call it. False if nobody reads the results.
+/// Translates one source; `place` is what errors call it. A blank line has an empty answer, so that
+/// answers stay in line with what was asked. False if nobody reads the results.
 fn translate(args: &TranslateArgs, trained: &Trained, text: &str, place: &str) -> Result<bool> {
     let limit = trained.config.max_source;
     let mut words: Vec<&str> = source_tokens(text).collect();
-    if words.is_empty() {
-        return Err(Error::Usage(format!(
-            "{place} is empty: nothing to translate"
-        )));
-    }
     let note = |message: String| {
         if !args.quiet {
             log::line(&format!("note: {place}: {message}"));
         }
     };
+    if words.is_empty() {
+        if args.text.is_some() || args.attention.is_some() {
+            let message = format!("{place} is empty: nothing to translate");
+            return Err(Error::Usage(message));
+        }
+        note("it is blank, and so is its answer".into());
+        return show(args, trained, (text, &words), &blank(trained.model.kind()));
+    }
     if words.len() > limit {
         note(format!("cut to its first {limit} of {} words", words.len()));
         words.truncate(limit);
@@ -154,6 +158,16 @@ fn translate(args: &TranslateArgs, trained: &Trained, text: &str, place: &str) -
         note("the model writes nothing for it".into());
     }
     show(args, trained, (text, &words), &hypothesis)
+}
+
+/// The answer to nothing.
+fn blank(kind: ModelKind) -> Hypothesis {
+    Hypothesis {
+        tokens: Vec::new(),
+        score: 0.0,
+        ended: true,
+        attention: (kind == ModelKind::Attention).then(Vec::new),
+    }
 }
 
 /// What to say of words outside the vocabulary.

@@ -16,16 +16,26 @@ use crate::{Error, Result};
 /// A longer line is refused: a small compressed file can hold one that fills the memory.
 const MAX_LINE: u64 = 64 << 20;
 
+/// What a file of pairs holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PairFile {
+    /// The pairs.
+    pub pairs: Vec<Pair>,
+    /// Lines, from 1, of the pairs that were skipped, because their source holds no token.
+    pub skipped: Vec<u64>,
+}
+
 /// Reads the pairs of a file, compressed by gzip or not.
 ///
 /// Fields besides `docstring` and `code` are ignored, blank lines are passed over. CodeSearchNet's
-/// code still holds the docstring: it is taken out where it can be found.
+/// code still holds the docstring: it is taken out where it can be found. A pair whose docstring
+/// holds no token is skipped; if `strict`, it is an error as any other line that is no pair.
 ///
 /// # Errors
 /// [`Error::Data`] that names the file, and the line where it has one: the file cannot be read or
 /// decompressed, a line is no JSON or not UTF-8, a field is missing, no string or holds no token; the
 /// file holds no pairs.
-pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
+pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
     let name = path.display();
     let unreadable = |e: io::Error| {
         Error::Data(match e.kind() {
@@ -43,7 +53,7 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
         true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
         false => Box::new(file),
     };
-    let (mut pairs, mut line) = (Vec::new(), Vec::new());
+    let (mut read, mut line) = (PairFile::default(), Vec::new());
     for number in 1u64.. {
         line.clear();
         let bytes = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
@@ -61,14 +71,42 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
         if bytes as u64 == MAX_LINE && line.last() != Some(&b'\n') {
             return Err(wrong(format!("the line is longer than {MAX_LINE} bytes")));
         }
-        pairs.extend(parse_line(&line).map_err(wrong)?);
+        match parse_line(&line).map_err(wrong)? {
+            Line::Blank => {}
+            Line::Pair(pair) => read.pairs.push(pair),
+            Line::NoSource if strict => return Err(wrong(NO_SOURCE.into())),
+            Line::NoSource => read.skipped.push(number),
+        }
     }
-    if pairs.is_empty() {
+    if read.pairs.is_empty() {
+        let skipped = match read.skipped.len() {
+            0 => String::new(),
+            n => format!(" but {n} whose \"docstring\" is empty"),
+        };
         return Err(Error::Data(format!(
-            "{name}: an empty split: the file holds no pairs; name one with a JSON object a line"
+            "{name}: an empty split: the file holds no pairs{skipped}; name one with a JSON object a \
+             line"
         )));
     }
-    Ok(pairs)
+    Ok(read)
+}
+
+/// Says which pairs of these files were skipped, in one line; `None` where none was.
+pub fn skipped_note<'a>(files: impl IntoIterator<Item = (&'a Path, &'a [u64])>) -> Option<String> {
+    let some = |(path, lines): (&Path, &[u64])| {
+        let (first, n) = (lines.first()?, lines.len());
+        Some(format!(
+            "{n} of {}, the first in line {first}",
+            path.display()
+        ))
+    };
+    let parts: Vec<String> = files.into_iter().filter_map(some).collect();
+    (!parts.is_empty()).then(|| {
+        format!(
+            "skipped pairs whose source (docstring) is empty: {}; with strict they are an error",
+            parts.join("; ")
+        )
+    })
 }
 
 impl Splits {
@@ -76,22 +114,35 @@ impl Splits {
     ///
     /// # Errors
     /// As [`read_jsonl`]; each split needs a pair.
-    pub fn read(train: &Path, valid: &Path, test: &Path) -> Result<Self> {
-        let names = [train, valid, test].map(|path| path.display().to_string());
-        Ok(Splits::new(
-            read_jsonl(train)?,
-            read_jsonl(valid)?,
-            read_jsonl(test)?,
-            names.join(", "),
-        ))
+    pub fn read(files: [&Path; 3], strict: bool) -> Result<Self> {
+        let names = files.map(|path| path.display().to_string());
+        let [train, valid, test] = files.map(|path| read_jsonl(path, strict));
+        let (train, valid, test) = (train?, valid?, test?);
+        let skipped = [&train, &valid, &test].map(|file| &file.skipped[..]);
+        let note = skipped_note(files.into_iter().zip(skipped));
+        let splits = Splits::new(train.pairs, valid.pairs, test.pairs, names.join(", "));
+        Ok(Splits {
+            skipped: note,
+            ..splits
+        })
     }
 }
 
-/// The pair of a line, `None` for a blank one, or what is wrong with it.
-fn parse_line(line: &[u8]) -> Result<Option<Pair>, String> {
+/// What a line holds.
+enum Line {
+    Blank,
+    Pair(Pair),
+    /// A pair whose source holds no token.
+    NoSource,
+}
+
+const NO_SOURCE: &str = "\"docstring\" is empty: it holds no token";
+
+/// What a line holds, or what is wrong with it.
+fn parse_line(line: &[u8]) -> Result<Line, String> {
     let line = line.trim_ascii_end();
     if line.is_empty() {
-        return Ok(None);
+        return Ok(Line::Blank);
     }
     let line = std::str::from_utf8(line)
         .map_err(|e| format!("byte {} is not UTF-8", e.valid_up_to() + 1))?;
@@ -108,13 +159,13 @@ fn parse_line(line: &[u8]) -> Result<Option<Pair>, String> {
     };
     let (docstring, code) = (field("docstring")?, field("code")?);
     let code = python::without_docstring(code).unwrap_or_else(|| code.into());
-    if source_tokens(docstring).next().is_none() {
-        return Err("\"docstring\" is empty: it holds no token".into());
-    }
     if target_tokens(&code).next().is_none() {
         return Err("\"code\" is empty: it holds no token".into());
     }
-    Ok(Some(Pair {
+    if source_tokens(docstring).next().is_none() {
+        return Ok(Line::NoSource);
+    }
+    Ok(Line::Pair(Pair {
         docstring: docstring.into(),
         code,
     }))

@@ -67,6 +67,8 @@ pub struct Splits {
     pub sha256: String,
     /// Where the pairs come from, for people.
     pub source: String,
+    /// Which pairs of the files were skipped, for people; none where all are here.
+    pub skipped: Option<String>,
 }
 
 impl Splits {
@@ -85,6 +87,7 @@ impl Splits {
             valid,
             test,
             source,
+            skipped: None,
         }
     }
 

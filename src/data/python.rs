@@ -52,6 +52,17 @@ pub fn parses(code: &str) -> bool {
     parse(&unix_lines(code)).is_some_and(|parsed| parsed.has_valid_syntax())
 }
 
+/// Whether a text is Python and does something, be it a call. A word, a number or a date may happen
+/// to parse, too.
+pub fn is_code(text: &str) -> bool {
+    let does = |stmt: &Stmt| match stmt {
+        Stmt::Expr(stmt) => matches!(*stmt.value, Expr::Call(_)),
+        _ => true,
+    };
+    let parsed = parse(&unix_lines(text)).filter(Parsed::has_valid_syntax);
+    parsed.is_some_and(|parsed| parsed.syntax().body.iter().any(does))
+}
+
 /// The code without the docstring of its first function; `None` where it has no function at its
 /// outermost level, or that one no docstring, or nothing of it can be parsed.
 ///

@@ -1,5 +1,9 @@
 //! Vocabularies: `vocab.json`, and which character has which id.
 
+use std::collections::HashSet;
+use std::path::Path;
+use std::{fs, io};
+
 use serde::{Deserialize, Serialize};
 
 use super::words::WordVocab;
@@ -30,9 +34,26 @@ impl Vocab {
     /// # Errors
     /// [`Error::Checkpoint`] when it is missing or no vocabulary; [`Error::Io`].
     pub fn read(folder: &RunFolder) -> Result<Self> {
-        serde_json::from_str(&folder.read_vocab()?).map_err(|e| {
+        Self::parse(&folder.read_vocab()?, &folder.vocab_path())
+    }
+
+    /// Reads a file as `vocab.json` is, wherever it stands.
+    ///
+    /// # Errors
+    /// As [`Vocab::read`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::checkpoint(path, "no such vocabulary"),
+            io::ErrorKind::InvalidData => Error::checkpoint(path, "not UTF-8 text: damaged?"),
+            _ => Error::io("read", path)(error),
+        })?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| {
             let message = format!("not a vocabulary of rnnx ({e}): damaged?");
-            Error::checkpoint(folder.vocab_path(), message)
+            Error::checkpoint(path, message)
         })
     }
 
@@ -52,10 +73,18 @@ impl Vocab {
     /// The vocabulary of a run of a character LM.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] as [`Vocab::read`], for a run of another kind, and for wrong tokens.
+    /// [`Error::Checkpoint`] as [`Vocab::read`], and as [`Vocab::into_chars`].
     pub fn read_chars(folder: &RunFolder) -> Result<CharVocab> {
-        let fail = |message: String| Error::checkpoint(folder.vocab_path(), message);
-        match Self::read(folder)? {
+        Self::read(folder)?.into_chars(&folder.vocab_path())
+    }
+
+    /// The vocabulary of a character LM, which stands in the file `path`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for one of another kind, and for wrong tokens.
+    pub fn into_chars(self, path: &Path) -> Result<CharVocab> {
+        let fail = |message: String| Error::checkpoint(path, message);
+        match self {
             Vocab::Char { tokens } => {
                 let chars = tokens.iter().enumerate().map(|(id, token)| {
                     let mut chars = token.chars();
@@ -80,12 +109,20 @@ impl Vocab {
     /// # Errors
     /// As [`Vocab::read_chars`].
     pub fn read_words(folder: &RunFolder) -> Result<(WordVocab, WordVocab)> {
-        let fail = |message: String| Error::checkpoint(folder.vocab_path(), message);
+        Self::read(folder)?.into_words(&folder.vocab_path())
+    }
+
+    /// The vocabularies of a seq2seq model, source first, which stand in the file `path`.
+    ///
+    /// # Errors
+    /// As [`Vocab::into_chars`].
+    pub fn into_words(self, path: &Path) -> Result<(WordVocab, WordVocab)> {
+        let fail = |message: String| Error::checkpoint(path, message);
         let side = |name: &str, tokens| {
             WordVocab::from_list(tokens)
                 .map_err(|what| fail(format!("the vocabulary \"{name}\": {what}")))
         };
-        match Self::read(folder)? {
+        match self {
             Vocab::Words { source, target } => {
                 Ok((side("source", source)?, side("target", target)?))
             }
@@ -95,6 +132,33 @@ impl Vocab {
                     .into(),
             )),
         }
+    }
+
+    // ---- as lists of tokens, whatever the kind -------------------------------------------------
+
+    /// The lists of tokens, each with its name.
+    pub fn lists(&self) -> Vec<(&'static str, &[String])> {
+        match self {
+            Vocab::Char { tokens } => vec![("tokens", tokens)],
+            Vocab::Words { source, target } => vec![("source", source), ("target", target)],
+        }
+    }
+
+    /// Adds the tokens of `other`, list by list, that it lacks, behind its own. Returns them.
+    pub fn extend(&mut self, other: &Vocab) -> Vec<(&'static str, Vec<String>)> {
+        let mine = match self {
+            Vocab::Char { tokens } => vec![tokens],
+            Vocab::Words { source, target } => vec![source, target],
+        };
+        let both = mine.into_iter().zip(other.lists());
+        let added = both.map(|(mine, (name, other))| {
+            let known: HashSet<&String> = mine.iter().collect();
+            let new = other.iter().filter(|token| !known.contains(token));
+            let new: Vec<String> = new.cloned().collect();
+            mine.extend(new.iter().cloned());
+            (name, new)
+        });
+        added.filter(|(_, new)| !new.is_empty()).collect()
     }
 }
 

@@ -24,9 +24,25 @@ pub struct WordVocab {
     ids: HashMap<String, u32>,
 }
 
+/// The tokens that occur at least `min_frequency` times, sorted bytewise, and how many different
+/// ones there are in all. One that spells like a special is no word.
+pub fn frequent<'a>(
+    tokens: impl IntoIterator<Item = &'a str>,
+    min_frequency: usize,
+) -> (Vec<&'a str>, usize) {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for token in tokens {
+        *counts.entry(token).or_default() += 1;
+    }
+    let different = counts.len();
+    counts.retain(|token, n| *n >= min_frequency && !SPECIALS.contains(token));
+    let mut words: Vec<&str> = counts.into_keys().collect();
+    words.sort_unstable();
+    (words, different)
+}
+
 impl WordVocab {
-    /// The tokens that occur at least `min_frequency` times, sorted bytewise. One that spells like
-    /// a special is no word.
+    /// The [`frequent`] tokens, sorted bytewise.
     ///
     /// # Errors
     /// [`Error::Data`] where no token occurs so often.
@@ -34,21 +50,14 @@ impl WordVocab {
         tokens: impl IntoIterator<Item = &'a str>,
         min_frequency: usize,
     ) -> Result<Self> {
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for token in tokens {
-            *counts.entry(token).or_default() += 1;
-        }
-        let different = counts.len();
-        counts.retain(|token, n| *n >= min_frequency && !SPECIALS.contains(token));
-        if counts.is_empty() {
+        let (words, different) = frequent(tokens, min_frequency);
+        if words.is_empty() {
             return Err(Error::Data(format!(
                 "the vocabulary would hold nothing but its special tokens: of {different} \
                  different tokens none occurs {min_frequency} times; lower min-frequency or give \
                  more training pairs"
             )));
         }
-        let mut words: Vec<&str> = counts.into_keys().collect();
-        words.sort_unstable();
         let tokens = SPECIALS.iter().chain(&words);
         Self::from_list(tokens.map(|&word| word.to_owned()).collect()).map_err(Error::Data)
     }

@@ -8,7 +8,7 @@ use super::bleu::NgramCounts;
 use super::chrf::ChrfCounts;
 use super::{nan, number, share};
 
-/// Docstring lengths that make one row of [`TextFigures::by_length`].
+/// Source lengths that make one row of [`TextFigures::by_length`].
 const BUCKET: usize = 5;
 
 /// Scores of predictions, counted pair by pair.
@@ -18,8 +18,8 @@ const BUCKET: usize = 5;
 /// has this very word).
 #[derive(Clone, Debug)]
 pub struct TextScores {
-    /// Whether a text parses as Python.
-    parses: fn(&str) -> bool,
+    /// Whether a text parses as Python, where it ought to.
+    parses: Option<fn(&str) -> bool>,
     /// The token that stands for every unknown one.
     unknown: &'static str,
     pairs: u64,
@@ -31,7 +31,7 @@ pub struct TextScores {
     reference_tokens: u64,
     predicted_tokens: u64,
     chrf: ChrfCounts,
-    /// Pairs and their counts by (docstring length - 1) / [`BUCKET`].
+    /// Pairs and their counts by (source length - 1) / [`BUCKET`].
     buckets: BTreeMap<usize, (u64, NgramCounts)>,
 }
 
@@ -59,7 +59,7 @@ pub struct TextFigures {
     /// Corpus chrF in [0, 1].
     #[serde(default = "nan", deserialize_with = "number")]
     pub chrf: f64,
-    /// Share of predictions that parse.
+    /// Share of predictions that parse; NaN where they are no code.
     #[serde(default = "nan", deserialize_with = "number")]
     pub parse_rate: f64,
     /// Share of references that parse, their tokens joined by spaces as a prediction's are: without
@@ -69,18 +69,18 @@ pub struct TextFigures {
     /// Share of predicted tokens that are `<UNK>`.
     #[serde(default = "nan", deserialize_with = "number")]
     pub unk_rate: f64,
-    /// BLEU by docstring length, 1 to 5 tokens, 6 to 10 and so on; lengths that no pair has are
+    /// BLEU by source length, 1 to 5 tokens, 6 to 10 and so on; lengths that no pair has are
     /// left out.
     #[serde(default)]
     pub by_length: Vec<LengthScore>,
 }
 
-/// BLEU of the pairs whose docstrings have `from` to `to` tokens.
+/// BLEU of the pairs whose sources have `from` to `to` tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LengthScore {
-    /// Fewest tokens of a docstring.
+    /// Fewest tokens of a source.
     pub from: usize,
-    /// Most tokens of a docstring.
+    /// Most tokens of a source.
     pub to: usize,
     /// Pairs, at least one.
     pub pairs: u64,
@@ -93,9 +93,9 @@ pub struct LengthScore {
 }
 
 impl TextScores {
-    /// No pair yet. `parses` says whether a text, tokens joined by spaces, is Python; `unknown` is
-    /// the token that stands for every unknown one.
-    pub fn new(parses: fn(&str) -> bool, unknown: &'static str) -> Self {
+    /// No pair yet. `parses` says whether a text, tokens joined by spaces, is Python, where targets
+    /// are code; `unknown` is the token that stands for every unknown one.
+    pub fn new(parses: Option<fn(&str) -> bool>, unknown: &'static str) -> Self {
         TextScores {
             parses,
             unknown,
@@ -112,11 +112,11 @@ impl TextScores {
         }
     }
 
-    /// Counts one pair. `docstring_length` is the docstring's number of tokens, at least 1, as the
+    /// Counts one pair. `source_length` is the source's number of tokens, at least 1, as the
     /// model read it.
     pub fn add(
         &mut self,
-        docstring_length: usize,
+        source_length: usize,
         reference: &[impl AsRef<str>],
         prediction: &[impl AsRef<str>],
     ) {
@@ -127,7 +127,10 @@ impl TextScores {
             .iter()
             .filter(|t| t.as_ref() == self.unknown)
             .count();
-        let parses = |tokens: &[&str]| u64::from((self.parses)(&tokens.join(" ")));
+        let parses = |tokens: &[&str]| {
+            let parsed = self.parses.is_some_and(|parses| parses(&tokens.join(" ")));
+            u64::from(parsed)
+        };
         let words: Vec<&str> = prediction.iter().map(AsRef::as_ref).collect();
         let wanted: Vec<&str> = reference.iter().map(AsRef::as_ref).collect();
         let (parsed, parsed_reference) = (parses(&words), parses(&wanted));
@@ -140,7 +143,7 @@ impl TextScores {
         self.reference_tokens += reference.len() as u64;
         self.predicted_tokens += prediction.len() as u64;
         self.chrf.add(reference, prediction);
-        let bucket = docstring_length.saturating_sub(1) / BUCKET;
+        let bucket = source_length.saturating_sub(1) / BUCKET;
         let (pairs, counts) = self.buckets.entry(bucket).or_default();
         *pairs += 1;
         counts.add(reference, prediction);
@@ -152,6 +155,10 @@ impl TextScores {
         for (_, part) in self.buckets.values() {
             counts += *part;
         }
+        let parsing = |parsed| match self.parses {
+            Some(_) => share(parsed, self.pairs),
+            None => f64::NAN,
+        };
         let rows = self.buckets.iter();
         let rows = rows.map(|(bucket, (pairs, counts))| LengthScore {
             from: bucket * BUCKET + 1,
@@ -168,8 +175,8 @@ impl TextScores {
             exact_match: share(self.exact, self.pairs),
             token_accuracy: share(self.right_tokens, self.reference_tokens),
             chrf: self.chrf.chrf(),
-            parse_rate: share(self.parsed, self.pairs),
-            reference_parse_rate: share(self.parsed_references, self.pairs),
+            parse_rate: parsing(self.parsed),
+            reference_parse_rate: parsing(self.parsed_references),
             unk_rate: share(self.unknown_tokens, self.predicted_tokens),
             by_length: rows.collect(),
         }

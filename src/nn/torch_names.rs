@@ -79,6 +79,24 @@ pub fn import(params: &mut Params, file: &TensorFile) -> Result<()> {
     Ok(())
 }
 
+/// Gives the tensors `names` of `file` the rows of `larger` that they lack at their end. One that
+/// is not there, or has rows of another shape, stays as it is: [`import`] tells of it.
+pub fn add_rows<'a>(
+    file: &mut TensorFile,
+    larger: &TensorFile,
+    names: impl IntoIterator<Item = &'a str>,
+) {
+    for name in names {
+        if let (Some(small), Some(large)) = (file.tensors.get_mut(name), larger.tensors.get(name))
+            && small.shape.get(1..) == large.shape.get(1..)
+            && small.data.len() < large.data.len()
+        {
+            small.data.extend(&large.data[small.data.len()..]);
+            small.shape.clone_from(&large.shape);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,10 @@ use crate::error::{Error, Result};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::state::TrainState;
 use crate::train::device::Chosen;
+use crate::train::init::load_weights;
 use crate::train::job::{Job, trained};
 use crate::train::progress::Progress;
 use crate::train::settings::Config;
-use crate::train::start::load_weights;
 use crate::train::timing::Times;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -35,6 +35,8 @@ pub struct EvalOrder {
     pub corpus: Vec<PathBuf>,
     /// Pairs in place of the run's own.
     pub pairs: Option<PathBuf>,
+    /// Refuse pairs whose source is empty.
+    pub strict: bool,
     /// Hypotheses kept at each step of decoding; none is the run's own number.
     pub beam: Option<usize>,
     /// Never write `<UNK>`.

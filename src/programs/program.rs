@@ -35,12 +35,13 @@ pub trait Program: Sync {
     /// What to do with the run in `out` once it has ended, as `translate: rnnx translate OUT`.
     fn next(&self, out: &Path) -> String;
 
-    /// Reads what all runs of these settings share, and returns what trains them.
+    /// Reads what all runs of these settings share, and returns what trains them. The data of a run
+    /// that goes on, in the folder `resumed`, is where that run has it.
     ///
     /// # Errors
     /// If the data cannot be read. What it returns fails as
     /// [`session::run`](crate::train::session::run) does.
-    fn trainer(&self, settings: &Table, quiet: bool) -> Result<Trainer>;
+    fn trainer(&self, settings: &Table, resumed: Option<&Path>, quiet: bool) -> Result<Trainer>;
 
     /// What the command prints of the runs that it has trained.
     ///
@@ -99,7 +100,7 @@ pub struct Ended {
 pub fn typed<C: Config>(request: Request<Table>) -> Result<Request<C>> {
     Ok(Request {
         config: C::from_table(request.config)?,
-        config_text: request.config_text,
+        origin: request.origin,
         out: request.out,
         resume_out: request.resume_out,
         trained: request.trained,

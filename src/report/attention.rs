@@ -134,7 +134,7 @@ fn names(out: &mut String, left: f64, top: f64, height: f64) {
     let middle = top + height / 2.0;
     let _ = write!(
         out,
-        "<text class=\"at-name\" x=\"{left:.1}\" y=\"15\">docstring →</text><text class=\"at-name\" \
+        "<text class=\"at-name\" x=\"{left:.1}\" y=\"15\">source →</text><text class=\"at-name\" \
          transform=\"translate(14 {middle:.1}) rotate(-90)\" text-anchor=\"middle\">← output</text>"
     );
 }

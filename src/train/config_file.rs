@@ -10,6 +10,13 @@ use super::settings::{Config, Settings};
 use crate::files::run::RunFolder;
 use crate::{Error, Result};
 
+/// The key of the folder in which a run was started.
+pub const STARTED_IN: &str = "started-in";
+/// The key of the run's folder as it was then.
+pub const RUN_FOLDER: &str = "run-folder";
+/// Keys that a run's configuration has besides its settings.
+const NOT_SETTINGS: [&str; 4] = ["kind", "rnnx-version", STARTED_IN, RUN_FOLDER];
+
 /// The settings of layers, the later ones over the earlier; below them are those of the run that goes
 /// on, or the defaults.
 ///
@@ -69,6 +76,15 @@ pub fn read_table(settings: &Settings, path: &Path) -> Result<Table> {
     parse(settings, &read_text(path)?, &path.display().to_string())
 }
 
+/// Reads every key of a run's configuration, those that are no settings too.
+///
+/// # Errors
+/// [`Error::Usage`] for a file that cannot be read and for bad TOML.
+pub fn read_any(path: &Path) -> Result<Table> {
+    let parsed = toml::from_str(&read_text(path)?);
+    parsed.map_err(|e| Error::Usage(format!("{}: {}", path.display(), e.message())))
+}
+
 fn read_text(path: &Path) -> Result<String> {
     let unreadable = |e| {
         let shown = path.display();
@@ -119,7 +135,7 @@ pub fn parse(settings: &Settings, text: &str, name: &str) -> Result<Table> {
         let (start, key) = (key.span().start, key.into_inner());
         let value = value.into_inner();
         match settings.find(&key) {
-            None if key == "kind" || key == "rnnx-version" => {}
+            None if NOT_SETTINGS.contains(&&*key) => {}
             None => return Err(at(start, unknown(settings, &key))),
             Some(known) if !known.allowed.accepts(&value) => {
                 return Err(at(start, known.refused(&value)));

@@ -3,17 +3,19 @@
 use super::device::Chosen;
 use super::memory;
 use super::model::Model;
+use super::places::Origin;
 use super::progress::Progress;
 use super::scores::{Means, Scores};
 use super::settings::Config;
 use super::step::Step;
+use crate::data::vocab::Vocab;
 use crate::error::Result;
-use crate::files::run::RunFolder;
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
+use crate::nn::torch_names;
 use crate::optim::{Adam, AdamConfig, Clip};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a run's weights come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,11 +24,22 @@ pub enum Begin {
     New {
         /// Replace an existing run.
         force: bool,
-        /// Take the weights of this safetensors file, run or checkpoint.
-        init_from: Option<PathBuf>,
+        /// Take weights from elsewhere.
+        init_from: Option<InitFrom>,
     },
     /// Go on from the last checkpoint.
     Resume,
+}
+
+/// Where a new run takes its weights from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitFrom {
+    /// A safetensors file, a checkpoint's folder or a run's folder.
+    pub path: PathBuf,
+    /// The file of its vocabulary; the one beside it unless given.
+    pub vocab: Option<PathBuf>,
+    /// Give tokens of the data that it lacks initial values.
+    pub extend_vocab: bool,
 }
 
 /// What a training command was asked for.
@@ -34,8 +47,8 @@ pub enum Begin {
 pub struct Request<C> {
     /// The resolved configuration.
     pub config: C,
-    /// The same as the text of `config.toml`.
-    pub config_text: String,
+    /// Where its relative paths begin.
+    pub origin: Origin,
     /// The run's folder.
     pub out: PathBuf,
     /// What `--out` has to name for `--resume` to go on: the run's folder, or one of several runs.
@@ -96,7 +109,8 @@ pub struct Plan {
 pub enum Weights {
     /// Initial values.
     Fresh,
-    /// The weights of a file, with a fresh optimizer.
+    /// The weights of a file, with a fresh optimizer. Rows that a table of tokens has beyond the
+    /// file's have initial values.
     Given(TensorFile),
     /// All of a checkpoint.
     Saved {
@@ -107,16 +121,6 @@ pub enum Weights {
         /// Updates that the optimizer has made.
         adam_step: u64,
     },
-}
-
-impl Weights {
-    /// The weights, unless they are initial values.
-    pub fn model(&self) -> Option<&TensorFile> {
-        match self {
-            Weights::Fresh => None,
-            Weights::Given(model) | Weights::Saved { model, .. } => Some(model),
-        }
-    }
 }
 
 impl Plan {
@@ -147,6 +151,10 @@ pub trait Job: Sized {
     const SPEED: &'static str;
     /// The settings that lower the memory of a step.
     const MEMORY_SETTINGS: &'static str;
+    /// The tensors that have a row for each token, for each list of the vocabulary.
+    const TOKEN_ROWS: &'static [&'static [&'static str]];
+    /// How the data can do with fewer tokens.
+    const FEWER_TOKENS: &'static str;
 
     /// The configuration.
     type Config: Config;
@@ -167,11 +175,17 @@ pub trait Job: Sized {
     /// Says that the data is not the run's, and what to do but start a new run.
     fn foreign(source: &Self::Source) -> String;
 
-    /// The vocabulary in a run's folder.
+    /// The vocabulary that the file `path` holds.
     ///
     /// # Errors
-    /// If it is missing, damaged, or of another kind of model.
-    fn read_vocab(folder: &RunFolder) -> Result<Self::Vocab>;
+    /// If it is damaged, or of another kind of model.
+    fn vocab(file: Vocab, path: &Path) -> Result<Self::Vocab>;
+
+    /// The tokens that the data wants to have rows of their own.
+    ///
+    /// # Errors
+    /// If the data does not suffice.
+    fn tokens(config: &Self::Config, source: &Self::Source) -> Result<Vocab>;
 
     /// Makes the data, with the vocabulary of a saved model or of the data itself.
     ///
@@ -274,8 +288,15 @@ pub fn step<J: Job>(
     (chosen, scaler): (&Chosen, Option<LossScaler>),
 ) -> Result<Step<J::Model>> {
     let mut model = initial::<J>(config, data, chosen)?;
-    if let Some(file) = weights.model() {
-        model.import(file)?;
+    match weights {
+        Weights::Fresh => {}
+        Weights::Given(file) => {
+            let mut file = file.clone();
+            let names = J::TOKEN_ROWS.iter().copied().flatten().copied();
+            torch_names::add_rows(&mut file, &model.export()?, names);
+            model.import(&file)?;
+        }
+        Weights::Saved { model: file, .. } => model.import(file)?,
     }
     let layout = model.params().layout();
     let (constants, clip) = J::optimizer(config);
@@ -330,7 +351,7 @@ mod tests {
         let message = |begin, trained| {
             let request = Request {
                 config: (),
-                config_text: String::new(),
+                origin: Origin::here("runs/lstm".as_ref()).unwrap(),
                 out: "runs/lstm".into(),
                 resume_out: "runs".into(),
                 trained,

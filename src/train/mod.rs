@@ -3,10 +3,12 @@
 pub mod config_file;
 pub mod device;
 pub mod graph;
+pub mod init;
 pub mod job;
 pub mod keys;
 pub mod memory;
 pub mod model;
+pub mod places;
 pub mod progress;
 pub mod scores;
 pub mod session;

@@ -1,9 +1,12 @@
 //! How a run starts, whatever the model: data, weights, saved state, and only then its folder.
 
+use super::config_file::to_toml;
 use super::device::Chosen;
-use super::job::{Begin, Job, Plan, Request, Weights, make};
+use super::init::{self, load_weights};
+use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
 use super::progress::Progress;
 use super::settings::{Config, Precision};
+use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::metrics::{self, Event, MetricsWriter};
 use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
@@ -34,8 +37,8 @@ pub(super) fn start<J: Job>(
 ) -> Result<Started<J>> {
     match &request.begin {
         Begin::New { force, init_from } => {
-            let init = init_from.as_deref();
-            new_run(request, (*force, init), progress, &chosen, starting, load)
+            let init = (*force, init_from.as_ref());
+            new_run(request, init, progress, &chosen, starting, load)
         }
         Begin::Resume => resumed_run(request, progress, chosen, starting, load),
     }
@@ -43,7 +46,7 @@ pub(super) fn start<J: Job>(
 
 fn new_run<J: Job>(
     request: &Request<J::Config>,
-    (force, init_from): (bool, Option<&Path>),
+    (force, init_from): (bool, Option<&InitFrom>),
     progress: &Progress,
     chosen: &Chosen,
     starting: AtOnce,
@@ -52,7 +55,10 @@ fn new_run<J: Job>(
     progress.line(&chosen.line());
     let source = load(progress)?;
     let (weights, vocab) = match init_from {
-        Some(path) => init::<J>(path)?,
+        Some(from) => {
+            let (weights, vocab) = init::load::<J>(from, &request.config, &source, progress)?;
+            (weights, Some(vocab))
+        }
         None => (Weights::Fresh, None),
     };
     let seed = request.config.common().seed;
@@ -62,7 +68,7 @@ fn new_run<J: Job>(
     let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
     drop(starting);
     let folder = RunFolder::create(&request.out, force)?;
-    folder.write_config(&request.config_text)?;
+    folder.write_config(&config_text(request)?)?;
     folder.write_vocab(&job.vocab_text())?;
     join(job, folder, state)
 }
@@ -80,7 +86,7 @@ fn resumed_run<J: Job>(
     let state = load_state::<J>(&last, &source)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
-    let vocab = Some(J::read_vocab(&folder)?);
+    let vocab = Some(J::vocab(Vocab::read(&folder)?, &folder.vocab_path())?);
     let weights = Weights::Saved {
         model: load_weights(&last.join(MODEL))?,
         moments: TensorFile::load(&last.join(OPTIMIZER))?,
@@ -91,7 +97,7 @@ fn resumed_run<J: Job>(
     check_state(&last, &state, &job)?;
     // All is read and fits: only now the folder changes.
     drop(starting);
-    folder.write_config(&request.config_text)?;
+    folder.write_config(&config_text(request)?)?;
     metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
     // The run may have died between saving its best checkpoint and marking it.
     if state.best.as_ref().is_some_and(|b| b.step == state.step) {
@@ -103,6 +109,12 @@ fn resumed_run<J: Job>(
         "resuming {out} at step {step} ({epoch} epochs done)"
     ));
     join(job, folder, state)
+}
+
+/// The content of `config.toml`.
+fn config_text<C: Config>(request: &Request<C>) -> Result<String> {
+    let settings = to_toml(C::settings(), &request.config.table()?);
+    Ok(settings + &request.origin.to_toml())
 }
 
 fn join<J: Job>(job: J, folder: RunFolder, state: TrainState) -> Result<Started<J>> {
@@ -199,36 +211,4 @@ fn check_state<J: Job>(checkpoint: &Path, state: &TrainState, job: &J) -> Result
         checkpoint.display()
     );
     Err(Error::checkpoint(checkpoint.join(STATE), message))
-}
-
-/// The weights of a file; all of them are numbers that training can start from.
-///
-/// # Errors
-/// [`Error::Checkpoint`] for a damaged file and for a value that is not finite.
-pub fn load_weights(path: &Path) -> Result<TensorFile> {
-    let file = TensorFile::load(path)?;
-    for (name, tensor) in &file.tensors {
-        if let Some(at) = tensor.data.iter().position(|x| !x.is_finite()) {
-            let message = format!(
-                "tensor `{name}` holds {} at index {at}: its training had diverged; use weights \
-                 from before that",
-                tensor.data[at]
-            );
-            return Err(Error::checkpoint(path, message));
-        }
-    }
-    Ok(file)
-}
-
-/// Weights of a file, a run or a checkpoint to start from, and the vocabulary where there is one.
-fn init<J: Job>(path: &Path) -> Result<(Weights, Option<J::Vocab>)> {
-    if !path.exists() {
-        return Err(Error::checkpoint(path, "--init-from: no such file or run"));
-    }
-    if path.is_file() {
-        return Ok((Weights::Given(load_weights(path)?), None));
-    }
-    let (folder, checkpoint) = RunFolder::find(path)?;
-    let weights = load_weights(&checkpoint.join(MODEL))?;
-    Ok((Weights::Given(weights), Some(J::read_vocab(&folder)?)))
 }

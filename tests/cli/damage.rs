@@ -155,12 +155,10 @@ fn a_checkpoint_of_another_model() {
     let missing = retensor(|f| drop(f.tensors.remove("out.bias").unwrap()));
     spoiled(model, missing, READERS, &["out.bias", "missing"]);
     let turned = retensor(|f| f.tensors.get_mut("out.weight").unwrap().shape.reverse());
-    spoiled(
-        model,
-        turned,
-        READERS,
-        &["out.weight", "[16, 32]", "[32, 16]"],
-    );
+    let shapes = ["out.weight", "[16, 32]", "[32, 16]"];
+    spoiled(model, &turned, &[RESUME, GENERATE], &shapes);
+    let rows = ["vocab.json", "32 tokens", "out.weight", "16 rows"];
+    spoiled(model, &turned, &[INIT, INIT_FILE], &rows);
     let more = retensor(|f| {
         let bias = f.tensors["out.bias"].clone();
         f.tensors.insert("encoder.bias".into(), bias);
@@ -216,11 +214,11 @@ fn another_vocabulary_or_corpus() {
         ],
     );
     assert!(snapshot(&place.path("a")) == before);
-    // Weights of a file whose vocabulary has another size.
+    // Weights of a file whose vocabulary lacks a character of the text.
     place.write("text.py", python(19) + "Q\n");
     place
         .train("b", "--init-from a/last/model.safetensors")
-        .fails(3, &["embedding.weight", "[32, 8]", "[33, 8]"]);
+        .fails(3, &["a/vocab.json", "lacks 1", "'Q'", "--extend-vocab"]);
     place
         .train("b", "--init-from none.safetensors")
         .fails(3, &["none.safetensors", "no such file or run"]);
@@ -318,7 +316,7 @@ fn a_loss_that_is_not_a_number_ends_the_run() {
         .fill(20.0);
     file.save(&place.path("huge.safetensors")).unwrap();
     place
-        .train("b", "--init-from huge.safetensors")
+        .train("b", "--init-from huge.safetensors --vocab a/vocab.json")
         .fails(5, &["diverged", "step 1", "no checkpoint", "learning-rate"]);
     assert!(!place.path("b/last").exists());
 }
@@ -342,7 +340,7 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
         row[0] = 3e37;
     }
     file.save(&place.path("ill.safetensors")).unwrap();
-    let flags = "--init-from ill.safetensors --dropout 0.999 --l2 0 --checkpoint-every 1";
+    let flags = "--init-from ill.safetensors --vocab a/vocab.json --dropout 0.999 --l2 0 --checkpoint-every 1";
     let done = place.train("b", flags);
     let last = fs::read_link(place.path("b/last")).expect("some steps went well");
     let last = format!("b/{}", last.display());

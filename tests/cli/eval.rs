@@ -224,7 +224,7 @@ fn a_corpus_that_moved_or_changed() {
     place.sh("mkdir there && mv text.py there/", &[]).ok();
     place.run("eval a").fails(
         3,
-        &["a/config.toml", "corpus text.py is not there", "as corpus"],
+        &["a/config.toml", "Tried: text.py: no such file", "as corpus"],
     );
     assert_eq!(eval(&place, "a --corpus there/text.py")["loss"], loss);
     place

@@ -277,7 +277,7 @@ fn other_pairs() {
     ];
     place.write("three.jsonl", lines.map(|l| format!("{l}\n")).concat());
     let done = place.run("eval a --pairs three.jsonl --json").ok();
-    let cut = "three.jsonl: the limits cut 1 docstrings to 30 tokens and 1 functions to 50";
+    let cut = "three.jsonl: the limits cut 1 sources to 30 tokens and 1 targets to 50";
     assert!(done.stderr.contains(cut), "{}", done.stderr);
     let three: Value = serde_json::from_str(&done.stdout).unwrap();
     // Cut after 50 tokens, a plus is the last one.

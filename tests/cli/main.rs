@@ -10,16 +10,19 @@ mod eval_seq2seq;
 mod eval_seq2seq_bad_input;
 mod generate;
 mod gpu;
+mod init_from;
 mod inspect;
 #[cfg(unix)]
 mod interrupt;
 mod others;
+mod places;
 mod report;
 mod resume;
 mod selftest;
 mod seq2seq;
 mod seq2seq_bad_input;
 mod seq2seq_resume;
+mod seq2seq_words;
 mod support;
 #[cfg(unix)]
 mod terminal;

@@ -185,7 +185,10 @@ fn max_steps_0_imports_weights() {
     }
     file.save(&place.path("torch.safetensors")).unwrap();
     place
-        .train("b", "--max-steps 0 --init-from torch.safetensors")
+        .train(
+            "b",
+            "--max-steps 0 --init-from torch.safetensors --vocab a/vocab.json",
+        )
         .ok();
     let made = TensorFile::load(&place.path("b/last/model.safetensors")).unwrap();
     assert_eq!(

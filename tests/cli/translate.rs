@@ -218,7 +218,7 @@ fn words_that_are_unknown_or_too_many() {
     let place = begun("lstm", "--max-source 3");
     retensor(&place, "out.bias", |bias| bias[2] = -1e3);
     let done = translate(&place, "load the tin-opener", "").ok();
-    let note = "note: the docstring: words the model does not know: tin-opener\n";
+    let note = "note: the text: words the model does not know: tin-opener\n";
     assert_eq!(done.stderr, note);
     let done = translate(&place, "Öffne die die Dose", "").ok();
     assert!(
@@ -234,7 +234,7 @@ fn words_that_are_unknown_or_too_many() {
     // What is unknown is all the same to it.
     assert_eq!(done.stdout, translate(&place, "x y z", "").ok().stdout);
     let long = translate(&place, "scan the list again again", "").ok();
-    let note = "note: the docstring: cut to its first 3 of 5 words\n";
+    let note = "note: the text: cut to its first 3 of 5 words\n";
     assert_eq!(long.stderr, note);
     let short = translate(&place, "scan the list", "").ok();
     assert_eq!((&*short.stderr, short.stdout), ("", long.stdout.clone()));
@@ -256,7 +256,7 @@ fn an_output_that_ends_at_once() {
     let place = begun("rnn", "");
     retensor(&place, "out.bias", |bias| bias[2] = 1e3);
     let done = translate(&place, "load the file", "").ok();
-    let note = "note: the docstring: the model writes nothing for it\n";
+    let note = "note: the text: the model writes nothing for it\n";
     assert_eq!((&*done.stdout, &*done.stderr), ("\n", note));
     let got = object(translate(&place, "load the file", "--json"));
     assert_eq!(
@@ -297,7 +297,7 @@ fn the_attention_is_drawn() {
     assert_eq!(beside.stderr, "");
     // A cell for each source token in a row for each output token and the end.
     let rows = object(beside)["attention"].as_array().unwrap().len();
-    let cells = svg.matches("→").count() - svg.matches("docstring →").count();
+    let cells = svg.matches("→").count() - svg.matches("source →").count();
     assert_eq!(cells, 5 * rows);
     assert_eq!(fs::read_to_string(place.path("line.svg")).unwrap(), svg);
     translate(&place, text, "--attention none/map.svg").fails(1, &["none/map.svg"]);

@@ -18,6 +18,8 @@ fn a_picture_that_cannot_be_drawn() {
         assert!(!place.path("map.svg").exists());
     }
     let place = begun("attention", "");
+    let done = piped(&place, " \n", "--attention map.svg");
+    done.fails(2, &["line 1 of standard input is empty"]);
     let done = piped(&place, "load\nscan", "--attention map.svg");
     assert_eq!(done.stdout, "");
     done.fails(2, &["--attention", "several lines", "TEXT"]);
@@ -28,11 +30,21 @@ fn a_picture_that_cannot_be_drawn() {
 fn input_that_holds_nothing() {
     let place = begun("rnn", "");
     for text in ["", " \t", "\n\n"] {
-        translate(&place, text, "").fails(2, &["the docstring is empty", "nothing to translate"]);
+        translate(&place, text, "").fails(2, &["the text is empty", "nothing to translate"]);
     }
-    let done = piped(&place, "load\nscan\n \nfind\n", "--quiet");
-    assert_eq!(done.stdout.lines().count(), 2);
-    done.fails(2, &["line 3 of standard input is empty"]);
+    // A blank line among others has a blank answer, so that the lines stay in step.
+    let done = piped(&place, "load\n \nload\n\n", "").ok();
+    let lines: Vec<&str> = done.stdout.split('\n').collect();
+    assert_eq!(lines, [lines[0], "", lines[0], "", ""]);
+    let note = "note: line 2 of standard input: it is blank, and so is its answer\n";
+    assert!(done.stderr.contains(note), "{}", done.stderr);
+    let done = piped(&place, "\n", "--json --quiet").ok();
+    let object: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(object["prediction"], Value::Array(Vec::new()));
+    assert_eq!(
+        (&object["docstring"], done.stderr.as_str()),
+        (&"".into(), "")
+    );
     piped(&place, "", "").fails(2, &["standard input is empty", "TEXT"]);
     place
         .run("translate a")

@@ -61,6 +61,7 @@ fn flags(words: &str) -> Table {
 fn words(table: &Table) -> Vec<String> {
     let words = table.iter().flat_map(|(key, value)| match value {
         toml::Value::Boolean(false) => vec![format!("--no-{key}")],
+        toml::Value::Boolean(true) => vec![format!("--{key}")],
         toml::Value::Array(paths) => paths
             .iter()
             .map(|p| format!("--{key}={}", p.as_str().unwrap()))

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rnnx::optim::Clip;
 use rnnx::programs::charlm::config::CharLmConfig;
-use rnnx::programs::seq2seq::config::Seq2SeqConfig;
+use rnnx::programs::seq2seq::config::{Seq2SeqConfig, TargetLanguage};
 use rnnx::programs::seq2seq::model::ModelKind;
 use rnnx::train::config_file::{parse, read, resolve, to_toml};
 use rnnx::train::device::{DeviceChoice, Precision};
@@ -29,6 +29,8 @@ fn unusual() -> Seq2SeqConfig {
         train: Some(PathBuf::from("a \"quoted\".jsonl")),
         valid: Some(PathBuf::from("größe.jsonl.gz")),
         test: Some(PathBuf::from("c.jsonl")),
+        strict: true,
+        target_language: TargetLanguage::Text,
         max_source: 7,
         max_target: 9,
         min_frequency: 1,

@@ -29,7 +29,7 @@ fn what_is_written_is_read_again() -> Result<()> {
     let (plain, packed) = (dir.path().join("p.jsonl"), dir.path().join("p.jsonl.gz"));
     for path in [&plain, &packed] {
         write_jsonl(path, &pairs)?;
-        assert_eq!(read_jsonl(path)?, pairs);
+        assert_eq!(read_jsonl(path, true)?.pairs, pairs);
     }
     let text = fs::read_to_string(&plain).expect("the file");
     assert!(text.ends_with("{\"docstring\":\"\u{2028}b\",\"code\":\"no Python at all (\"}\n"));
@@ -68,9 +68,9 @@ fn lines_of_code_search_net() -> Result<()> {
         "packed.jsonl",
         "members.gz",
     ] {
-        let pairs = read_jsonl(&dir.path().join(name))?;
+        let file = read_jsonl(&dir.path().join(name), true)?;
         assert_eq!(
-            pairs,
+            file.pairs,
             vec![pair("Add.", "def f(x):\n        return x"); 2],
             "{name}"
         );
@@ -132,7 +132,7 @@ fn a_line_that_is_no_pair_is_named() {
             let parts = [parts, &["remove the line"]].concat();
             let place = format!("{name}:3: ");
             let parts = [&parts[..], &[&place]].concat();
-            assert_fails(read_jsonl(&dir.path().join(name)), 3, &parts);
+            assert_fails(read_jsonl(&dir.path().join(name), true), 3, &parts);
         }
     }
 }
@@ -181,6 +181,6 @@ fn a_file_that_cannot_be_read_is_named() {
         ("long.gz", &[":1: the line is longer than"]),
     ] {
         let parts = [parts, &[name]].concat();
-        assert_fails(read_jsonl(&dir.path().join(name)), 3, &parts);
+        assert_fails(read_jsonl(&dir.path().join(name), true), 3, &parts);
     }
 }

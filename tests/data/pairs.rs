@@ -85,12 +85,12 @@ fn three_files_are_read_as_splits() -> Result<()> {
     ]);
     let at = |name: &str| dir.path().join(name);
     let (a, b) = (at("a.jsonl"), at("b.jsonl"));
-    let splits = Splits::read(&a, &b, &a)?;
+    let splits = Splits::read([&a, &b, &a], true)?;
     assert_eq!(splits.train, [pair("a", "x")]);
     assert_eq!(splits.valid, [pair("b", "y")]);
     assert_eq!((splits.test.len(), splits.overlap()), (1, 1));
     assert!(splits.source.contains("b.jsonl"), "{}", splits.source);
-    let read = Splits::read(&a, &at("empty.jsonl"), &b);
+    let read = Splits::read([&a, &at("empty.jsonl"), &b], true);
     assert_fails(read, 3, &["empty.jsonl", "an empty split"]);
     Ok(())
 }

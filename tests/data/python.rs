@@ -1,4 +1,6 @@
-use rnnx::data::python::{Function, clean_docstring, functions, parses, without_docstring};
+use rnnx::data::python::{
+    Function, clean_docstring, functions, is_code, parses, without_docstring,
+};
 use rnnx::rng::{Purpose, Stream};
 
 /// (docstring, code) of the functions of a source that parses.
@@ -402,5 +404,30 @@ fn no_text_makes_it_panic() {
             .map(|_| random.next_u32() as u8)
             .collect();
         try_all(&String::from_utf8_lossy(&bytes));
+    }
+}
+
+#[test]
+fn code_does_something() {
+    for code in [
+        "def f(x): return x",
+        "print ( x )",
+        "x = 1",
+        "import os",
+        "return x",
+        "1\nf()",
+    ] {
+        assert!(is_code(code), "{code}");
+    }
+    for text in [
+        "",
+        "may",
+        "2000 - 5 - 3",
+        "\"may\"",
+        "3 may 2000",
+        "x = (",
+        "a.b",
+    ] {
+        assert!(!is_code(text), "{text}");
     }
 }

@@ -151,7 +151,7 @@ fn all_losses_stand_in_one_picture() {
 fn bars_show_bleu_by_length() {
     let mut runs = three();
     let page = render(&runs);
-    let figure = between(&page, "<h2>BLEU by docstring length</h2>", "</figure>");
+    let figure = between(&page, "<h2>BLEU by source length</h2>", "</figure>");
     assert_eq!(count(figure, "<rect class=\"bar "), 6);
     for text in [
         ">1–5</text>",
@@ -174,7 +174,7 @@ fn bars_show_bleu_by_length() {
     lengths[0].bleu_smoothed = f64::NAN;
     lengths[1].to = 12;
     let page = render(&runs);
-    let figure = between(&page, "<h2>BLEU by docstring length</h2>", "</figure>");
+    let figure = between(&page, "<h2>BLEU by source length</h2>", "</figure>");
     assert_eq!(count(figure, "<rect class=\"bar "), 5);
     for text in [">112 / 1 / 112 pairs</text>", ">6–12</text>"] {
         assert!(figure.contains(text), "{text}");
@@ -186,7 +186,7 @@ fn no_match_at_all_is_drawn() {
     let mut run = seq2seq("rnn", 0.0);
     run.test.as_mut().unwrap().scores.by_length.truncate(1);
     let page = render(&[run]);
-    let figure = between(&page, "<h2>BLEU by docstring length</h2>", "</figure>");
+    let figure = between(&page, "<h2>BLEU by source length</h2>", "</figure>");
     assert!(figure.contains(">0.0000</text>"));
     assert!(figure.contains("height=\"0.0\""));
 }

@@ -1,7 +1,7 @@
 //! `rnnx eval` of a character LM.
 
 use super::config::CharLmConfig;
-use super::train::{CharLmJob, load_corpus, validate};
+use super::train::{CharLmJob, load_corpus, tell, validate};
 use crate::data::corpus::Corpus;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
@@ -10,6 +10,7 @@ use crate::files::state::TrainState;
 use crate::programs::orders::{EvalOrder, Evaluated, figures};
 use crate::train::config_file::read;
 use crate::train::job::Job;
+use crate::train::places::find;
 use crate::train::progress::thousands;
 use crate::train::scores::Means;
 use serde_json::json;
@@ -24,7 +25,8 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     refuse_flags_of_seq2seq(order)?;
     let vocab = Vocab::read_chars(&order.folder)?;
     let config = config(order)?;
-    let corpus = load_corpus(&config, &order.progress)?;
+    let corpus = corpus(order, &config)?;
+    tell(&corpus, &order.progress);
     check_text(&corpus, &order.state)?;
     let data = CharLmJob::data(&config, &corpus, Some(vocab))?;
     let model = order.model::<CharLmJob>(&config, &data)?;
@@ -77,6 +79,7 @@ fn refuse_flags_of_seq2seq(order: &EvalOrder) -> Result<()> {
         ("--pairs", order.pairs.is_some()),
         ("--beam", order.beam.is_some()),
         ("--no-unk", order.no_unk),
+        ("--strict", order.strict),
     ];
     match flags.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Error::Usage(format!(
@@ -89,22 +92,26 @@ fn refuse_flags_of_seq2seq(order: &EvalOrder) -> Result<()> {
 
 /// The run's configuration, with what the flags replace.
 fn config(order: &EvalOrder) -> Result<CharLmConfig> {
-    let path = order.folder.config_path();
-    let mut config: CharLmConfig = read(&path)?;
+    let mut config: CharLmConfig = read(&order.folder.config_path())?;
     if !order.corpus.is_empty() {
         config.corpus = order.corpus.clone();
-    } else if let Some(gone) = config.corpus.iter().find(|p| !p.exists()) {
-        return Err(Error::Data(format!(
-            "{}: the run's corpus {} is not there: restore it, run from the folder that the \
-             training ran in, or give its new place as corpus",
-            path.display(),
-            gone.display()
-        )));
     }
     if let Some(n) = order.batch_size {
         config.batch_size = n;
     }
     Ok(config)
+}
+
+/// The run's text, wherever it is now, or the one that the flags name.
+fn corpus(order: &EvalOrder, config: &CharLmConfig) -> Result<Corpus> {
+    if !order.corpus.is_empty() {
+        return load_corpus(config);
+    }
+    let run = (&order.folder, &*order.state.data_sha256);
+    let help = "restore it, or give its new place as corpus";
+    find(run, config, help, load_corpus, |corpus| {
+        &corpus.report.sha256
+    })
 }
 
 /// Another text would be divided elsewhere, and so be scored on what the model was trained on.

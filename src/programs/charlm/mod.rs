@@ -53,7 +53,7 @@ impl Program for CharLmProgram {
         format!("generate more: rnnx generate {}", out.display())
     }
 
-    fn trainer(&self, _: &Table, _: bool) -> Result<Trainer> {
+    fn trainer(&self, _: &Table, _: Option<&Path>, _: bool) -> Result<Trainer> {
         Ok(Box::new(|request| {
             Ok(Ended {
                 out: request.out.clone(),

@@ -8,16 +8,17 @@ use super::model::CharLm;
 use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::vocab::{CharVocab, Vocab};
 use crate::error::Result;
-use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::graph::{GpuLoop, SLOTS};
-use crate::train::job::{Job, Plan, Request, Sample};
+use crate::train::job::{Begin, Job, Plan, Request, Sample};
 use crate::train::model::Model;
+use crate::train::places::find_resumed;
 use crate::train::progress::{Progress, thousands};
 use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
 use crate::train::step::{Step, score};
+use std::path::Path;
 
 /// Trains. Ctrl-C (see [`interrupt`](crate::interrupt)) saves and returns
 /// [`Error::Interrupted`](crate::Error::Interrupted).
@@ -25,8 +26,16 @@ use crate::train::step::{Step, score};
 /// # Errors
 /// Every [`Error`](crate::Error) there is; what had been saved stays.
 pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
-    let config = request.config.clone();
-    let trained = session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress));
+    let (config, out) = (request.config.clone(), request.out.clone());
+    let resumed = request.begin == Begin::Resume;
+    let trained = session::run::<CharLmJob>(request, |progress| {
+        let corpus = match resumed {
+            true => find_resumed(&out, &config, load_corpus, |corpus| &corpus.report.sha256)?,
+            false => load_corpus(&config)?,
+        };
+        tell(&corpus, progress);
+        Ok(corpus)
+    });
     trained.map(|(summary, _)| summary)
 }
 
@@ -48,6 +57,9 @@ impl Job for CharLmJob {
     const PROGRAM: &'static str = "charlm";
     const SPEED: &'static str = "characters/s";
     const MEMORY_SETTINGS: &'static str = "batch-size, seq-length or hidden-size";
+    const TOKEN_ROWS: &'static [&'static [&'static str]] =
+        &[&["embedding.weight", "out.weight", "out.bias"]];
+    const FEWER_TOKENS: &'static str = "take a text without them";
     type Config = CharLmConfig;
     type Source = Corpus;
     type Vocab = CharVocab;
@@ -68,8 +80,12 @@ impl Job for CharLmJob {
         )
     }
 
-    fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
-        Vocab::read_chars(folder)
+    fn vocab(file: Vocab, path: &Path) -> Result<CharVocab> {
+        file.into_chars(path)
+    }
+
+    fn tokens(_: &CharLmConfig, corpus: &Corpus) -> Result<Vocab> {
+        Ok(CharVocab::from_text(&corpus.text)?.to_file())
     }
 
     fn data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
@@ -211,19 +227,22 @@ pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<
 
 // ---- parts of the start --------------------------------------------------------------------
 
-/// Reads the text of a configuration and tells what it is.
+/// Reads the text of a configuration.
 ///
 /// # Errors
 /// As [`Corpus::load`].
-pub fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
-    let corpus = Corpus::load(&CorpusSpec {
+pub fn load_corpus(config: &CharLmConfig) -> Result<Corpus> {
+    Corpus::load(&CorpusSpec {
         paths: config.corpus.clone(),
         max_chars: config.max_chars,
         seed: config.seed,
-    })?;
+    })
+}
+
+/// Tells what a text is.
+pub fn tell(corpus: &Corpus, progress: &Progress) {
     progress.line(&format!("corpus: {}", corpus.report));
     if let Some(note) = corpus.report.dropped_note() {
         progress.line(&format!("note: {note}"));
     }
-    Ok(corpus)
 }

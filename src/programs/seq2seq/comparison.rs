@@ -68,7 +68,10 @@ pub fn table(tests: &[TestEvent]) -> String {
         text += &format!("  {:>12}", test.model.as_deref().unwrap_or_default());
     }
     text.push('\n');
-    for (line, figure) in lines {
+    // Outputs that are no code have no such rate.
+    let has_value = |f: &Figure| tests.iter().any(|test| (f.value)(test).is_number());
+    let shown = lines.filter(|(_, f)| !f.key.ends_with("parse_rate") || has_value(f));
+    for (line, figure) in shown {
         text += &format!("{line:<width$}");
         for test in tests {
             text += &format!("  {:>12}", show(figure.key, &(figure.value)(test)));

@@ -1,8 +1,12 @@
 //! The settings of the seq2seq models.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::data::pairs::Splits;
+use serde::{Deserialize, Serialize};
+
+use crate::data::pairs::{Pair, Splits};
+use crate::data::python;
 use crate::optim::Clip;
 use crate::programs::seq2seq::data::Limits;
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
@@ -23,8 +27,10 @@ crate::settings! {
         train: Option<PathBuf> = None, Path, free, "training pairs: JSONL with the fields docstring and code (.gz too); pairs of the embedded corpus unless set";
         valid: Option<PathBuf> = None, Path, free, "validation pairs, as train";
         test: Option<PathBuf> = None, Path, free, "test pairs, as train";
-        max_source: usize = 30, BATCH, fixed, "tokens of a docstring that are read";
-        max_target: usize = 50, BATCH, fixed, "tokens of the code that are learned";
+        strict: bool = false, Switch, free, "stop at a pair whose source is empty; else such pairs are skipped and counted";
+        target_language: TargetLanguage = TargetLanguage::Auto, OneOf(&["auto", "python", "text"]), fixed, "what the targets are: only python has a parse rate; auto is python where most training targets are";
+        max_source: usize = 30, BATCH, fixed, "tokens of a source (a docstring, say) that are read";
+        max_target: usize = 50, BATCH, fixed, "tokens of a target (code, say) that are learned";
         min_frequency: usize = 2, Whole(1, 1_000_000_000), fixed, "occurrences in the training pairs from which a token is in the vocabulary";
         shuffle: bool = true, Switch, fixed, "shuffle the training pairs each epoch";
         bucket_batches: usize = 1, Whole(1, 1_000_000), fixed, "batches in a pool within which pairs of like length are put together; 1 is none";
@@ -83,7 +89,7 @@ impl Seq2SeqConfig {
     /// [`Error::Usage`] if one of three files is not named, else as [`Splits::read`].
     pub fn splits(&self) -> Result<Splits> {
         match self.files()? {
-            Some([train, valid, test]) => Splits::read(train, valid, test),
+            Some(files) => Splits::read(files, self.strict),
             None => Splits::embedded(),
         }
     }
@@ -112,5 +118,52 @@ impl Seq2SeqConfig {
                 )))
             }
         }
+    }
+}
+
+/// What the targets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetLanguage {
+    /// To be settled. A run that has this is of an rnnx that took all targets for Python.
+    Auto,
+    /// Python: there is a share of outputs that parse.
+    Python,
+    /// Anything else.
+    Text,
+}
+
+impl fmt::Display for TargetLanguage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TargetLanguage::Auto => "auto",
+            TargetLanguage::Python => "python",
+            TargetLanguage::Text => "text",
+        })
+    }
+}
+
+impl TargetLanguage {
+    /// As many training targets are looked at, spread over all of them.
+    const LOOKED_AT: usize = 1000;
+
+    /// What it is for these training pairs.
+    pub fn settle(self, train: &[Pair]) -> Self {
+        if self != TargetLanguage::Auto {
+            return self;
+        }
+        let looked_at = train
+            .iter()
+            .step_by(train.len().div_ceil(Self::LOOKED_AT).max(1));
+        let python = looked_at.clone().filter(|pair| python::is_code(&pair.code));
+        match 2 * python.count() > looked_at.count() {
+            true => TargetLanguage::Python,
+            false => TargetLanguage::Text,
+        }
+    }
+
+    /// Whether outputs may be asked to parse as Python.
+    pub fn is_python(self) -> bool {
+        self != TargetLanguage::Text
     }
 }

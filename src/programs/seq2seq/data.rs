@@ -7,7 +7,8 @@ use crate::data::packing::Packing;
 use crate::data::pairs::{Pair, Splits, source_tokens, target_tokens};
 use crate::data::spans::Spans;
 use crate::data::split::Split;
-use crate::data::words::{EOS, SOS, WordVocab};
+use crate::data::vocab::Vocab;
+use crate::data::words::{EOS, SOS, WordVocab, frequent};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -64,10 +65,7 @@ impl SeqData {
     /// # Errors
     /// [`Error::Data`] if no token is frequent enough to have an id.
     pub fn new(splits: &Splits, limits: Limits) -> Result<Self> {
-        let sources = splits.train.iter();
-        let sources = sources.flat_map(|p| source_tokens(&p.docstring).take(limits.max_source));
-        let targets = splits.train.iter();
-        let targets = targets.flat_map(|p| target_tokens(&p.code).take(limits.max_target));
+        let (sources, targets) = training_tokens(splits, limits);
         let source = WordVocab::from_tokens(sources, limits.min_frequency)?;
         let target = WordVocab::from_tokens(targets, limits.min_frequency)?;
         Self::with_vocab(splits, source, target, limits)
@@ -164,6 +162,28 @@ impl SeqData {
             (&example.source_ids[..], &example.target_ids[..])
         };
         SeqBatch::new(&pairs.iter().map(of).collect::<Vec<_>>())
+    }
+}
+
+/// All tokens of the training pairs' sources and targets, cut to the limits.
+fn training_tokens(
+    splits: &Splits,
+    limits: Limits,
+) -> (impl Iterator<Item = &str>, impl Iterator<Item = &str>) {
+    let (pairs, again) = (splits.train.iter(), splits.train.iter());
+    let sources = pairs.flat_map(move |p| source_tokens(&p.docstring).take(limits.max_source));
+    let targets = again.flat_map(move |p| target_tokens(&p.code).take(limits.max_target));
+    (sources, targets)
+}
+
+/// The tokens that are frequent enough in the training pairs to have ids of their own; there may be
+/// none.
+pub fn frequent_tokens(splits: &Splits, limits: Limits) -> Vocab {
+    let owned = |(words, _): (Vec<&str>, usize)| words.into_iter().map(str::to_owned).collect();
+    let (sources, targets) = training_tokens(splits, limits);
+    Vocab::Words {
+        source: owned(frequent(sources, limits.min_frequency)),
+        target: owned(frequent(targets, limits.min_frequency)),
     }
 }
 

@@ -1,15 +1,18 @@
 //! `rnnx eval` of a seq2seq model: loss, and the scores of what it writes.
 
+use super::config::Seq2SeqConfig;
 use super::data::SeqData;
 use super::decode::{DecodeOptions, Search};
 use super::score::{Written, figures, forced, prediction, write};
 use super::trained::Trained;
-use crate::data::jsonl::read_jsonl;
+use super::unknown;
+use crate::data::jsonl::{read_jsonl, skipped_note};
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::programs::orders::{self, EvalOrder, Evaluated};
+use crate::train::places::find;
 use crate::train::progress::thousands;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -43,7 +46,7 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     ));
     if let (Some(path), true) = (&order.pairs, data.cut.sources + data.cut.targets > 0) {
         order.progress.line(&format!(
-            "{}: the limits cut {} docstrings to {} tokens and {} functions to {}",
+            "{}: the limits cut {} sources to {} tokens and {} targets to {}",
             path.display(),
             thousands(data.cut.sources as f64),
             config.max_source,
@@ -51,6 +54,10 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
             config.max_target
         ));
     }
+    let [source, target] = unknown::shares(&data, split).map(|share| 100.0 * share);
+    order.progress.line(&format!(
+        "unknown tokens: source {source:.1} %, target {target:.1} %"
+    ));
     let batch = order.batch_size.unwrap_or(config.batch_size);
     let beam = order.beam.unwrap_or(config.beam);
     let options = DecodeOptions {
@@ -63,7 +70,8 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     };
     let forced = forced(model, &data, split, batch)?;
     forced.map_or(Ok(()), |f| order.check_finite(f.loss))?;
-    let written = write(model, &data, split, batch, options)?;
+    let how = (options, config.target_language);
+    let written = write(model, &data, split, batch, how)?;
     if let Some(path) = &order.predictions {
         write_predictions(path, &data, split, &written)?;
         order
@@ -96,32 +104,40 @@ fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
     let config = &trained.config;
     let splits = match &order.pairs {
         Some(path) => {
+            let file = read_jsonl(path, order.strict)?;
+            let skipped = skipped_note([(&**path, &file.skipped[..])]);
             let source = path.display().to_string();
-            Splits::new(Vec::new(), Vec::new(), read_jsonl(path)?, source)
-        }
-        None => {
-            let files = [&config.train, &config.valid, &config.test];
-            if let Some(gone) = files.into_iter().flatten().find(|p| !p.exists()) {
-                return Err(Error::Data(format!(
-                    "{}: no such file, and the run's pairs are needed to see that they are the \
-                     same: restore it, run from the folder that the training ran in, or name the \
-                     pairs to score with --pairs FILE.jsonl",
-                    gone.display()
-                )));
+            Splits {
+                skipped,
+                ..Splits::new(Vec::new(), Vec::new(), file.pairs, source)
             }
-            let splits = config.splits()?;
-            if splits.sha256 != order.state.data_sha256 {
-                return Err(Error::Data(format!(
-                    "the pairs of {} are not those that the run was trained on (their SHA-256 is \
-                     another): restore them, or name the ones to score with --pairs FILE.jsonl",
-                    splits.source
-                )));
-            }
-            splits
         }
+        None => own(order, config)?,
     };
+    if let Some(note) = &splits.skipped {
+        order.progress.line(&format!("note: {note}"));
+    }
     let (source, target) = (trained.source.clone(), trained.target.clone());
     SeqData::with_vocab(&splits, source, target, config.limits())
+}
+
+/// The run's own pairs, wherever they are now.
+fn own(order: &EvalOrder, config: &Seq2SeqConfig) -> Result<Splits> {
+    let run = (&order.folder, &*order.state.data_sha256);
+    let help = "restore it, or name the pairs to score with --pairs FILE.jsonl";
+    let config = Seq2SeqConfig {
+        strict: order.strict,
+        ..config.clone()
+    };
+    let splits = find(run, &config, help, Seq2SeqConfig::splits, |s| &s.sha256)?;
+    if splits.sha256 == order.state.data_sha256 {
+        return Ok(splits);
+    }
+    Err(Error::Data(format!(
+        "the pairs of {} are not those that the run was trained on (their SHA-256 is another): \
+         restore them, or name the ones to score with --pairs FILE.jsonl",
+        splits.source
+    )))
 }
 
 fn write_predictions(path: &Path, data: &SeqData, split: Split, written: &Written) -> Result<()> {
@@ -148,7 +164,9 @@ fn table(result: &Map<String, Value>) -> String {
         "unk_rate",
     ];
     let mut text = String::new();
-    for name in names {
+    let is_missing = |name: &&str| result.get(*name).is_none_or(Value::is_null);
+    let left_out = |name: &&str| name.ends_with("parse_rate") && is_missing(name);
+    for name in names.into_iter().filter(|name| !left_out(name)) {
         let value = match result.get(name).and_then(Value::as_f64) {
             Some(x) => format!("{x:.4}"),
             None => "none".into(),

@@ -1,4 +1,4 @@
-//! Docstring to code: three sequence-to-sequence models.
+//! Sequence to sequence, as docstring to code: encoder-decoder models.
 
 pub mod bench;
 pub mod comparison;
@@ -13,6 +13,7 @@ pub mod run;
 pub mod score;
 pub mod train;
 pub mod trained;
+pub mod unknown;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +29,9 @@ use crate::log::{self, thousands};
 use crate::programs::orders::{Bench, EvalOrder, Evaluated};
 use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::report::{RunData, read_pairs};
-use crate::train::job::Job;
+use crate::train::config_file;
+use crate::train::job::{Job, Request};
+use crate::train::places::find_resumed;
 use crate::train::settings::{Config, Settings};
 use config::Seq2SeqConfig;
 
@@ -38,7 +41,7 @@ pub struct Seq2SeqProgram;
 
 impl Program for Seq2SeqProgram {
     fn about(&self) -> &'static str {
-        "Train a docstring-to-code model, or all three and compare them"
+        "Train a model that writes targets for sources, as code for docstrings, or three and compare them"
     }
 
     fn settings(&self) -> &'static Settings {
@@ -54,20 +57,39 @@ impl Program for Seq2SeqProgram {
     }
 
     fn next(&self, out: &Path) -> String {
-        format!(
-            "translate: rnnx translate {} \"Return the sum.\"",
-            out.display()
-        )
+        let config = config_file::read::<Seq2SeqConfig>(&RunFolder::at(out).config_path());
+        let is_text = config.is_ok_and(|c| !c.target_language.is_python());
+        let example = if is_text {
+            "A source."
+        } else {
+            "Return the sum."
+        };
+        format!("translate: rnnx translate {} \"{example}\"", out.display())
     }
 
-    fn trainer(&self, settings: &Table, quiet: bool) -> Result<Trainer> {
-        let splits = Arc::new(Seq2SeqConfig::from_table(settings.clone())?.splits()?);
+    fn trainer(&self, settings: &Table, resumed: Option<&Path>, quiet: bool) -> Result<Trainer> {
+        let config = Seq2SeqConfig::from_table(settings.clone())?;
+        let splits = match resumed {
+            Some(out) => find_resumed(out, &config, Seq2SeqConfig::splits, |s| &s.sha256)?,
+            None => config.splits()?,
+        };
+        let splits = Arc::new(splits);
+        // A run that goes on has what it began with.
+        let language = match resumed {
+            Some(_) => config.target_language,
+            None => config.target_language.settle(&splits.train),
+        };
         if !quiet {
             tell(&splits);
+            if language != config.target_language {
+                log::line(&format!("target-language: {language} (auto)"));
+            }
         }
         Ok(Box::new(move |request| {
             let out = request.out.clone();
-            let done = run::run(typed(request)?, &splits)?;
+            let mut request: Request<Seq2SeqConfig> = typed(request)?;
+            request.config.target_language = language;
+            let done = run::run(request, &splits)?;
             Ok(Ended {
                 out,
                 summary: done.summary,
@@ -127,6 +149,9 @@ fn tell(splits: &Splits) {
         "pairs: {train} train, {valid} valid, {test} test; {}",
         splits.source
     ));
+    if let Some(note) = &splits.skipped {
+        log::line(&format!("note: {note}"));
+    }
     let overlap = splits.overlap();
     if overlap > 0 {
         log::line(&format!(

@@ -121,7 +121,8 @@ fn score(job: &Seq2SeqJob, model: &Seq2Seq) -> Result<(Written, Option<Means>)> 
         no_unk: false,
     };
     let batch = config.batch_size;
-    let written = write(model, &job.data, Split::Test, batch, options)?;
+    let how = (options, config.target_language);
+    let written = write(model, &job.data, Split::Test, batch, how)?;
     Ok((written, forced(model, &job.data, Split::Test, batch)?))
 }
 

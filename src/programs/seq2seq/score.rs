@@ -5,6 +5,7 @@ use crate::data::split::Split;
 use crate::data::words::{SPECIALS, UNK};
 use crate::error::Result;
 use crate::eval::scores::TextScores;
+use crate::programs::seq2seq::config::TargetLanguage;
 use crate::programs::seq2seq::data::{Example, SeqData};
 use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
 use crate::programs::seq2seq::model::Seq2Seq;
@@ -49,7 +50,8 @@ pub struct Output {
     pub hypothesis: Hypothesis,
 }
 
-/// Writes the outputs of a split, `batch` hypotheses at a time, but a pair at least.
+/// Writes the outputs of a split, `batch` hypotheses at a time, but a pair at least. They are asked
+/// to parse if they are Python.
 ///
 /// # Errors
 /// If the device fails.
@@ -58,12 +60,13 @@ pub fn write(
     data: &SeqData,
     split: Split,
     batch: usize,
-    options: DecodeOptions,
+    (options, language): (DecodeOptions, TargetLanguage),
 ) -> Result<Written> {
     let began = Instant::now();
     let examples = data.examples(split);
     let mut outputs = Vec::with_capacity(examples.len());
-    let mut scores = TextScores::new(python::parses, SPECIALS[UNK as usize]);
+    let parses = language.is_python().then_some(python::parses as _);
+    let mut scores = TextScores::new(parses, SPECIALS[UNK as usize]);
     // Each hypothesis of a beam takes the memory of a pair.
     let width = match options.search {
         Search::Greedy => 1,

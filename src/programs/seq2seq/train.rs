@@ -1,17 +1,17 @@
-//! `rnnx train-seq2seq`: a docstring-to-code model as a job of a training session.
+//! `rnnx train-seq2seq`: a seq2seq model as a job of a training session.
 
 use super::config::Seq2SeqConfig;
 use super::cost;
-use super::data::{Example, SeqData};
+use super::data::{self, Example, SeqData};
 use super::decode::{DecodeOptions, Search, decode};
 use super::model::Seq2Seq;
 use super::score::forced;
+use super::unknown;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 use crate::data::words::WordVocab;
 use crate::error::Result;
-use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::log;
 use crate::optim::{AdamConfig, Clip};
@@ -19,6 +19,7 @@ use crate::train::job::{Job, Plan, Sample};
 use crate::train::scores::{Means, Scores};
 use crate::train::step::Step;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Validation pairs whose outputs are written after each epoch.
@@ -37,6 +38,11 @@ impl Job for Seq2SeqJob {
     const PROGRAM: &'static str = "seq2seq";
     const SPEED: &'static str = "target tokens/s";
     const MEMORY_SETTINGS: &'static str = "batch-size, max-target, embedding-dim or hidden-size";
+    const TOKEN_ROWS: &'static [&'static [&'static str]] = &[
+        &["encoder.embedding.weight"],
+        &["decoder.embedding.weight", "out.weight", "out.bias"],
+    ];
+    const FEWER_TOKENS: &'static str = "raise min-frequency, so that rare ones stay unknown";
     type Config = Seq2SeqConfig;
     type Source = Arc<Splits>;
     type Vocab = (WordVocab, WordVocab);
@@ -57,8 +63,12 @@ impl Job for Seq2SeqJob {
         )
     }
 
-    fn read_vocab(folder: &RunFolder) -> Result<Self::Vocab> {
-        Vocab::read_words(folder)
+    fn vocab(file: Vocab, path: &Path) -> Result<Self::Vocab> {
+        file.into_words(path)
+    }
+
+    fn tokens(config: &Seq2SeqConfig, splits: &Arc<Splits>) -> Result<Vocab> {
+        Ok(data::frequent_tokens(splits, config.limits()))
     }
 
     fn data(
@@ -95,7 +105,7 @@ impl Job for Seq2SeqJob {
     }
 
     fn describe(config: &Seq2SeqConfig, data: &SeqData, parameters: usize) -> String {
-        let [source, target, docstrings, codes, parameters, steps] = [
+        let [source, target, sources, targets, parameters, steps] = [
             data.source.len(),
             data.target.len(),
             data.cut.sources,
@@ -105,11 +115,13 @@ impl Job for Seq2SeqJob {
         ]
         .map(|n| log::thousands(n as u64));
         format!(
-            "vocabulary: {source} tokens of docstrings, {target} of code; the limits cut \
-             {docstrings} docstrings to {} tokens and {codes} functions to {}\n\
+            "vocabulary: {source} source tokens, {target} target tokens; the limits cut {sources} \
+             sources to {} tokens and {targets} targets to {}\n\
+             {}\n\
              model: {}, {} units, {parameters} parameters; {steps} steps an epoch of {} pairs",
             config.max_source,
             config.max_target,
+            unknown::told(data, config.min_frequency),
             config.model,
             config.hidden_size,
             config.batch_size
@@ -193,7 +205,7 @@ impl Job for Seq2SeqJob {
             let tokens = output.tokens.iter().map(|&id| self.data.target.token(id));
             let _ = writeln!(
                 text,
-                "docstring   {}\nreference   {}\nprediction  {}\n",
+                "source      {}\nreference   {}\nprediction  {}\n",
                 source.join(" "),
                 target.join(" "),
                 tokens.collect::<Vec<_>>().join(" ")

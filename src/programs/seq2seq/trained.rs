@@ -1,15 +1,17 @@
 //! A trained seq2seq model, from its run's folder.
 
+use crate::Result;
 use crate::data::vocab::Vocab;
 use crate::data::words::WordVocab;
 use crate::device::Gpu;
 use crate::files::run::{MODEL, RunFolder};
 use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::Seq2Seq;
+use crate::programs::seq2seq::train::Seq2SeqJob;
 use crate::train::config_file;
+use crate::train::init::{check_rows, load_weights};
+use crate::train::job::Job;
 use crate::train::model::Model;
-use crate::train::start::load_weights;
-use crate::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,29 +32,17 @@ impl Trained {
     /// Opens a run's best checkpoint, or the checkpoint that `path` names.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if it is missing, damaged, of a character LM, or if its vocabularies
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) if it is missing, damaged, of a character LM, or if its vocabularies
     /// are of other weights.
     pub fn open(path: &Path) -> Result<Self> {
         let (folder, checkpoint) = RunFolder::find(path)?;
-        let (source, target) = Vocab::read_words(&folder)?;
+        let (vocab, vocab_path) = (Vocab::read(&folder)?, folder.vocab_path());
+        let (source, target) = vocab.clone().into_words(&vocab_path)?;
         let config: Seq2SeqConfig = config_file::read(&folder.config_path())?;
         let path = checkpoint.join(MODEL);
         let weights = load_weights(&path)?;
-        for (side, name, vocab) in [
-            ("source", "encoder.embedding.weight", &source),
-            ("target", "decoder.embedding.weight", &target),
-        ] {
-            let rows = weights.tensors.get(name).and_then(|t| t.shape.first());
-            if let Some(rows) = rows.filter(|rows| **rows != vocab.len()) {
-                let message = format!(
-                    "\"{side}\" has {} tokens, but {name} of {} has {rows} rows: they belong to \
-                     different models; restore the vocabulary that the run was trained with",
-                    vocab.len(),
-                    path.display()
-                );
-                return Err(Error::checkpoint(folder.vocab_path(), message));
-            }
-        }
+        let rows = Seq2SeqJob::TOKEN_ROWS;
+        check_rows((&vocab, &vocab_path), (&weights, &path), rows)?;
         let sizes = config.sizes(source.len(), target.len());
         let mut model = Seq2Seq::new::<f32>(config.model, sizes, config.seed);
         model.import(&weights)?;

@@ -1,4 +1,4 @@
-//! BLEU by the docstring's length: a group of bars for each range of lengths.
+//! BLEU by the source's length: a group of bars for each range of lengths.
 
 use std::fmt::Write;
 
@@ -23,7 +23,7 @@ const LABELLED: f64 = 40.0;
 /// Share of a group's room between two groups.
 const BETWEEN: f64 = 0.12;
 
-/// The fewest and the most tokens of a docstring.
+/// The fewest and the most tokens of a source.
 type Range = (usize, usize);
 
 /// The chart; nothing where no run recorded its test by length.
@@ -37,7 +37,7 @@ pub fn section(runs: &[RunData]) -> String {
         &run_legend(runs, Stroke::Bold),
         &draw(runs, &ranges),
     );
-    format!("<section><h2>BLEU by docstring length</h2>{figure}</section>\n")
+    format!("<section><h2>BLEU by source length</h2>{figure}</section>\n")
 }
 
 /// The ranges of all runs, short ones first.
@@ -71,9 +71,8 @@ fn draw(runs: &[RunData], ranges: &[Range]) -> String {
     let marks = ticks(0.0, if most > 0.0 { most } else { 0.01 }, 5.0);
     let top = marks.last().copied().unwrap_or(1.0);
     let py = |y: f64| TOP + (1.0 - y / top) * height;
-    let mut out = format!(
-        "<svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"BLEU by docstring length\">"
-    );
+    let mut out =
+        format!("<svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"BLEU by source length\">");
     for y in &marks {
         let _ = write!(
             out,
@@ -94,7 +93,7 @@ fn draw(runs: &[RunData], ranges: &[Range]) -> String {
     let _ = write!(
         out,
         "<path class=\"axis\" d=\"M{LEFT} {:.1}H{}\"/><text class=\"name\" x=\"{:.1}\" y=\"{}\">\
-         docstring length, tokens</text><text class=\"name\" transform=\"translate(13 {:.1}) \
+         source length, tokens</text><text class=\"name\" transform=\"translate(13 {:.1}) \
          rotate(-90)\">BLEU-4, smoothed</text></svg>",
         py(0.0),
         w - RIGHT,

@@ -25,7 +25,7 @@ pub fn section(runs: &[RunData]) -> String {
         let _ = write!(
             out,
             "<section><h2>Attention weights of {}</h2><p class=\"note\">Each row is one output \
-             token and shows where in the docstring the model looked as it was decided: the \
+             token and shows where in the source the model looked as it was decided: the \
              stronger the colour, the greater the weight. &lt;EOS&gt; is the decision to stop. \
              The rows are the model's own output, right or wrong.</p><div class=\"maps\">{}</div>",
             escape(&run.label()),

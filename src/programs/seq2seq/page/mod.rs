@@ -1,4 +1,4 @@
-//! The page of docstring to code models: results, curves, BLEU by length, predictions, alignments.
+//! The page of seq2seq models: results, curves, BLEU by length, predictions, alignments.
 
 mod curves;
 mod lengths;
@@ -32,16 +32,25 @@ pub fn render(runs: &[RunData]) -> String {
         configuration(runs),
         curves::details(runs),
     ];
+    let task = match runs.iter().all(is_python) {
+        true => "Docstring to code",
+        false => "Source to target",
+    };
     let shell = Shell {
         title: escape(&names),
         heading: match runs.len() {
-            ..=NAMED => format!("Docstring to code: {}", escape(&names)),
-            n => format!("Docstring to code: {n} runs"),
+            ..=NAMED => format!("{task}: {}", escape(&names)),
+            n => format!("{task}: {n} runs"),
         },
         subtitle: escape(&subtitle(runs)),
         style: STYLE,
     };
     wrap(&shell, &body.concat(), runs)
+}
+
+/// Whether the run's targets are Python, as they are where its configuration does not say.
+fn is_python(run: &RunData) -> bool {
+    run.setting("target-language") != Some("text")
 }
 
 /// What all runs share: sizes of the model, the vocabularies and the test split.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::is_python;
 use crate::eval::bleu::NgramCounts;
 use crate::files::TestEvent;
 use crate::log::thousands;
@@ -33,6 +34,9 @@ const MATCH: &str = "Right, %";
 const OUTPUT: &str = "Output, %";
 const RUN: &str = "Run";
 
+/// The column that only runs on code have.
+const PARSES: &str = "parses";
+
 const COLUMNS: [Column; 14] = [
     column(LOSS, "train", Best::Least, |r| loss(train_loss(r))),
     column(LOSS, "valid", Best::Least, |r| loss(valid_loss(r))),
@@ -54,7 +58,7 @@ const COLUMNS: [Column; 14] = [
     column(MATCH, "tokens", Best::Greatest, |r| {
         share(of(r, |t| Some(t.scores.token_accuracy)))
     }),
-    column(OUTPUT, "parses", Best::Greatest, |r| {
+    column(OUTPUT, PARSES, Best::Greatest, |r| {
         share(of(r, |t| Some(t.scores.parse_rate)))
     }),
     column(OUTPUT, "<UNK>", Best::Least, |r| {
@@ -145,17 +149,25 @@ fn seconds(run: &RunData) -> f64 {
     }
 }
 
+/// The columns of these runs.
+fn columns(runs: &[RunData]) -> Vec<&'static Column> {
+    let has_code = runs.iter().any(is_python);
+    let columns = COLUMNS.iter();
+    columns.filter(|c| has_code || c.name != PARSES).collect()
+}
+
 /// The comparison, its notes and BLEU's counts.
 pub fn section(runs: &[RunData]) -> String {
+    let columns = columns(runs);
     let mut out = "<section><h2>Results</h2><div class=\"card scroll\"><table class=\"numbers \
                    results\">"
         .to_owned();
-    out += &head();
-    let cells: Vec<Vec<_>> = COLUMNS
+    out += &head(&columns);
+    let cells: Vec<Vec<_>> = columns
         .iter()
         .map(|c| runs.iter().map(c.cell).collect())
         .collect();
-    let marked: Vec<_> = COLUMNS
+    let marked: Vec<_> = columns
         .iter()
         .zip(&cells)
         .map(|(c, cells)| best(c.best, cells))
@@ -163,9 +175,13 @@ pub fn section(runs: &[RunData]) -> String {
     out += "<tbody>";
     for (i, run) in runs.iter().enumerate() {
         let _ = write!(out, "<tr><th>{}</th>", run_key(i, &run.label()));
-        for c in 0..COLUMNS.len() {
+        for c in 0..columns.len() {
             let text = &cells[c][i].1;
-            let first = if starts_group(c) { "first" } else { "" };
+            let first = if starts_group(&columns, c) {
+                "first"
+            } else {
+                ""
+            };
             out += &if marked[c].as_ref() == Some(text) {
                 format!("<td class=\"{first} best\"><i title=\"best\">★</i><b>{text}</b></td>")
             } else {
@@ -180,14 +196,14 @@ pub fn section(runs: &[RunData]) -> String {
     out + "</section>\n"
 }
 
-fn starts_group(column: usize) -> bool {
-    column == 0 || COLUMNS[column - 1].group != COLUMNS[column].group
+fn starts_group(columns: &[&Column], column: usize) -> bool {
+    column == 0 || columns[column - 1].group != columns[column].group
 }
 
 /// Two rows: groups of columns, and the columns with the direction that is better.
-fn head() -> String {
+fn head(columns: &[&Column]) -> String {
     let (mut groups, mut names) = (String::new(), String::new());
-    for group in COLUMNS.chunk_by(|a, b| a.group == b.group) {
+    for group in columns.chunk_by(|a, b| a.group == b.group) {
         let span = group.len();
         let _ = write!(
             groups,
@@ -228,13 +244,16 @@ fn notes(runs: &[RunData]) -> String {
     if runs.len() > 1 {
         notes.push("★ and bold: best of its column (none where all are equal).".to_owned());
     }
-    notes.push(
+    let parses = match runs.iter().any(is_python) {
+        true => "; parses: outputs that are valid Python",
+        false => "",
+    };
+    notes.push(format!(
         "↓ lower is better, ↑ higher is better. BLEU-4 on tokens, from 0 to 1, over the whole test \
          split; smoothed: exponentially, for n-grams without a match. Exact: outputs equal to \
-         their references; tokens: reference tokens in their places; parses: outputs that are \
-         valid Python. Time is that of training."
-            .to_owned(),
-    );
+         their references; tokens: reference tokens in their places{parses}. Time is that of \
+         training."
+    ));
     for run in runs {
         let name = escape(&run.label());
         match &run.test {
