@@ -15,6 +15,7 @@ use crate::files::atomic::write_atomic;
 use crate::files::run::RunFolder;
 use crate::log;
 use crate::programs::{self, Ended, Program, Trainer};
+use crate::selftest::startup;
 use crate::train::config_file;
 use crate::train::interrupt;
 use crate::train::job::{Begin, Request};
@@ -221,6 +222,7 @@ impl Train {
             resume_out: resume_out.to_path_buf(),
             begin,
             quiet: self.run.quiet,
+            check: startup::check,
         }
     }
 

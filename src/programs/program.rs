@@ -101,5 +101,6 @@ pub fn typed<C: Config>(request: Request<Table>) -> Result<Request<C>> {
         resume_out: request.resume_out,
         begin: request.begin,
         quiet: request.quiet,
+        check: request.check,
     })
 }

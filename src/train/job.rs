@@ -1,6 +1,6 @@
 //! What a training session asks of the model that it trains.
 
-use super::device::Chosen;
+use super::device::{Check, Chosen};
 use super::memory;
 use super::model::Model;
 use super::progress::Progress;
@@ -44,6 +44,8 @@ pub struct Request<C> {
     pub begin: Begin,
     /// No progress on stderr.
     pub quiet: bool,
+    /// What a GPU has to pass before it is used.
+    pub check: Check,
 }
 
 /// The schedule of a run, and the figures that messages name.
