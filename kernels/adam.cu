@@ -28,14 +28,16 @@ DEVICE Span span_of(ptr<const u32> spans) {
 
 // ---- finite check, norms, loss scale, clip -------------------------------------------------
 
-// What the last block does: the sums of all blocks in their order, and what follows from them.
+// What the last block does: the sums of all blocks in a fixed order, and what follows from them.
 DEVICE void conclude(ptr<const u32> starts, ptr<float> partial, ptr<float> factor, ptr<u32> state,
                      u32 segments, float unscale, float clip, float clip_epsilon, u32 per_tensor,
                      u32 growth) {
-    for (u32 s = thread_x(); s < segments; s += threads()) {
+    for (u32 s = thread_x() / 32; s < segments; s += threads() / 32) {  // a warp each
+        u32 lane = thread_x() % 32;
         float total = 0.0f;
-        for (u32 b = starts[s]; b < starts[s + 1]; b++) total += partial[b];
-        factor[s] = total;
+        for (u32 b = starts[s] + lane; b < starts[s + 1]; b += 32) total += partial[b];
+        total = warp_sum(total);
+        if (lane == 0) factor[s] = total;
     }
     block_sync();
     float all = 0.0f;

@@ -324,6 +324,33 @@ DEVICE void store8(ptr<T> p, u64 i, u64 n, const float (&v)[GROUP]) {
         if (i + j < n) p[i + j] = from_f32<T>(v[j]);
 }
 
+// A thread's part of a matrix whose rows it goes over: eight columns, in rows slot, slot + slots, ...
+// `lanes` threads share a row; the threads of a block that are left over have no part (slot >= slots).
+struct Part {
+    u32 column, slot, slots;
+};
+DEVICE Part part_of(u32 block, u32 lanes) {
+    u32 lane = thread_x() % lanes;
+    return Part{(block * lanes + lane) * GROUP, thread_x() / lanes, threads() / lanes};
+}
+// Rows that such a thread reads before it uses the first: one alone would leave the memory idle.
+constexpr u32 FLIGHT = 4;
+
+// Columns c .. c + 8 of a row that starts at `row`, as f32; zero beyond the row.
+template <class T>
+DEVICE void load_columns(ptr<T> x, u64 row, u32 c, u32 columns, float (&v)[GROUP]) {
+    u64 at = row + c;
+    if (columns % GROUP == 0) return load8(x, at, at + GROUP, v);
+    for (u32 j = 0; j < GROUP; j++) v[j] = c + j < columns ? to_f32(x[at + j]) : 0.0f;
+}
+template <class T>
+DEVICE void store_columns(ptr<T> x, u64 row, u32 c, u32 columns, const float (&v)[GROUP]) {
+    u64 at = row + c;
+    if (columns % GROUP == 0) return store8(x, at, at + GROUP, v);
+    for (u32 j = 0; j < GROUP; j++)
+        if (c + j < columns) x[at + j] = from_f32<T>(v[j]);
+}
+
 // Sum over the 32 lanes of a warp, in all of them; a fixed tree.
 DEVICE float warp_sum(float x) {
     for (u32 lanes = 16; lanes > 0; lanes /= 2) x += shfl_xor(x, lanes);

@@ -5,7 +5,7 @@
 //   r, z = sigmoid(x + s)    q = s_n    n = tanh(x_n + r q)
 //   h = (1 - z) n + z h_{t-1}
 //
-// Launch shape: per unit, one thread each.
+// Launch shape: per unit, one thread each; rows * H is below 2^32.
 #include "device.cuh"
 
 // ---- forward -------------------------------------------------------------------------------
@@ -14,9 +14,9 @@ template <class T>
 DEVICE void gates_fwd(ptr<const float> product, ptr<const T> x, ptr<const u32> ids,
                       ptr<const T> b_ih, ptr<const T> b_hh, ptr<const T> h_prev, ptr<T> gates,
                       ptr<T> h, ptr<T> h_n, u32 rows, u32 hidden, u32 next) {
-    u64 at = u64(block_x()) * threads() + thread_x();
-    if (at >= u64(rows) * hidden) return;
-    u32 row = u32(at / hidden), unit = u32(at % hidden);
+    u32 at = block_x() * threads() + thread_x();
+    if (at >= rows * hidden) return;
+    u32 row = at / hidden, unit = at % hidden;
     u64 from = u64(ids ? ids[row] : row) * 3 * hidden + unit;
     float a[3], s[3];
     for (u32 k = 0; k < 3; k++) {
@@ -49,9 +49,10 @@ DEVICE void gates_fwd(ptr<const float> product, ptr<const T> x, ptr<const u32> i
 template <class T>
 DEVICE void gates_bwd(ptr<const T> dy, ptr<float> dh, ptr<const T> gates, ptr<const T> h_prev,
                       ptr<T> dx, ptr<T> ds, ptr<T> h_before, u32 rows, u32 hidden) {
-    u64 at = u64(block_x()) * threads() + thread_x();
-    if (at >= u64(rows) * hidden) return;
-    u64 row = at / hidden, unit = at % hidden;
+    u32 at = block_x() * threads() + thread_x();
+    if (at >= rows * hidden) return;
+    u64 row = at / hidden;
+    u32 unit = at % hidden;
     u64 from = row * 4 * hidden + unit, to = row * 3 * hidden + unit;
     float r = to_f32(gates[from]), z = to_f32(gates[from + hidden]);
     float n = to_f32(gates[from + 2 * hidden]), q = to_f32(gates[from + 3 * hidden]);

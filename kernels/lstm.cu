@@ -5,7 +5,7 @@
 //   i, f, o = sigmoid(z_i, z_f, z_o)    g = tanh(z_g)
 //   c = f c_{t-1} + i g                 h = o tanh(c)
 //
-// Launch shape: per unit, one thread each.
+// Launch shape: per unit, one thread each; rows * H is below 2^32.
 #include "device.cuh"
 
 // ---- forward -------------------------------------------------------------------------------
@@ -14,9 +14,11 @@ template <class T>
 DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, ptr<const T> bias,
                       ptr<const float> c_prev, ptr<T> gates, ptr<float> c, ptr<T> h,
                       ptr<float> c_n, ptr<T> h_n, u32 rows, u32 hidden, u32 next) {
-    u64 at = u64(block_x()) * threads() + thread_x();
-    if (at >= u64(rows) * hidden) return;
-    u32 row = u32(at / hidden), unit = u32(at % hidden);
+    u32 at = block_x() * threads() + thread_x();
+    if (at >= rows * hidden) return;
+    u32 row = at / hidden, unit = at % hidden;
+    // First what no other kernel has just written: it is on its way while the product is waited for.
+    float before = c_prev ? c_prev[at] : 0.0f;
     u64 to = u64(row) * 4 * hidden + unit;
     u64 from = u64(ids ? ids[row] : row) * 4 * hidden + unit;
     float a[4];
@@ -27,8 +29,7 @@ DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, pt
         if (bias) a[k] += to_f32(bias[k * hidden + unit]);
     }
     float i = sigmoid(a[0]), f = sigmoid(a[1]), g = tanh_exact(a[2]), o = sigmoid(a[3]);
-    float cell = i * g;
-    if (c_prev) cell += f * c_prev[at];
+    float cell = i * g + f * before;
     T y = from_f32<T>(o * tanh_exact(cell));
     if (gates) {
         gates[to] = from_f32<T>(i);
@@ -57,9 +58,10 @@ DEVICE void gates_bwd(ptr<const T> dy, ptr<const float> dh_next, ptr<const float
                       ptr<const T> gates, ptr<const float> c, ptr<const float> c_prev,
                       ptr<const T> h_prev, ptr<T> dz, ptr<float> dc_prev, ptr<T> h_before, u32 rows,
                       u32 hidden) {
-    u64 at = u64(block_x()) * threads() + thread_x();
-    if (at >= u64(rows) * hidden) return;
-    u64 to = at / hidden * 4 * hidden + at % hidden;
+    u32 at = block_x() * threads() + thread_x();
+    if (at >= rows * hidden) return;
+    float before = c_prev ? c_prev[at] : 0.0f;
+    u64 to = u64(at / hidden) * 4 * hidden + at % hidden;
     float i = to_f32(gates[to]), f = to_f32(gates[to + hidden]);
     float g = to_f32(gates[to + 2 * hidden]), o = to_f32(gates[to + 3 * hidden]);
     float dh = 0.0f, dc = 0.0f;
@@ -68,7 +70,6 @@ DEVICE void gates_bwd(ptr<const T> dy, ptr<const float> dh_next, ptr<const float
     dc += dc_next[at];
     float tanh_c = tanh_exact(c[at]);
     dc += dh * o * (1.0f - tanh_c * tanh_c);
-    float before = c_prev ? c_prev[at] : 0.0f;
     dz[to] = from_f32<T>(dc * g * i * (1.0f - i));
     dz[to + hidden] = from_f32<T>(dc * before * f * (1.0f - f));
     dz[to + 2 * hidden] = from_f32<T>(dc * i * (1.0f - g * g));

@@ -7,15 +7,19 @@
 
 // ---- sum of all ----------------------------------------------------------------------------
 
-// Block b sums its chunk: each thread strides through it, then the block's tree. Per row.
+// Block b sums its chunk, a multiple of eight: each thread strides through it, then the block's tree.
+// Per row.
 template <bool SQUARES, class T>
 DEVICE void sum(ptr<const T> x, ptr<float> out, u64 n, u64 chunk) {
     SHARED(float, scratch, 32);
     u64 first = block_x() * chunk, last = first + chunk < n ? first + chunk : n;
+    u64 stride = u64(threads()) * GROUP;
     float total = 0.0f;
-    for (u64 i = first + thread_x(); i < last; i += threads()) {
-        float v = to_f32(x[i]);
-        total += SQUARES ? v * v : v;
+    for (u64 i = first + thread_x() * GROUP; i < last; i += FLIGHT * stride) {
+        float v[FLIGHT][GROUP];
+        for (u32 k = 0; k < FLIGHT; k++) load8(x, i + k * stride, last, v[k]);
+        for (u32 k = 0; k < FLIGHT; k++)
+            for (u32 j = 0; j < GROUP; j++) total += SQUARES ? v[k][j] * v[k][j] : v[k][j];
     }
     total = block_sum(total, scratch);
     if (thread_x() == 0) out[block_x()] = total;
@@ -34,25 +38,35 @@ DEVICE void sum_bwd(ptr<const float> dy, ptr<const T> x, ptr<T> dx, float factor
 
 // ---- sum over rows -------------------------------------------------------------------------
 
-// A block owns 32 columns (block x) of one chunk of rows (block y). Warp w adds up rows
-// w, w + warps, ... of the chunk, then the warps' sums are added in their order.
+// A block owns lanes * 8 columns (block x) of one chunk of rows (block y). Each thread adds up its
+// part of the chunk, then the threads of a column are added in their order.
 template <class T>
-DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u32 chunk,
+DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u32 chunk, u32 lanes,
                        u32 accumulate) {
-    SHARED(float, partial, 1024);
-    u32 warp = thread_x() / 32, warps = threads() / 32, lane = thread_x() % 32;
-    u32 column = block_x() * 32 + lane;
-    u32 first = block_y() * chunk, last = rows - first < chunk ? rows : first + chunk;
-    float total = 0.0f;
-    if (column < columns)
-        for (u32 r = first + warp; r < last; r += warps)
-            total += to_f32(x[u64(r) * columns + column]);
-    partial[thread_x()] = total;
+    SHARED(float, partial, 256 * GROUP);
+    Part part = part_of(block_x(), lanes);
+    u64 first = u64(block_y()) * chunk, last = rows - first < chunk ? rows : first + chunk;
+    float total[GROUP] = {};
+    if (part.slot < part.slots && part.column < columns)
+        for (u64 r = first + part.slot; r < last; r += FLIGHT * part.slots) {
+            float v[FLIGHT][GROUP] = {};
+            for (u32 k = 0; k < FLIGHT; k++) {
+                u64 row = r + k * part.slots;
+                if (row < last) load_columns(x, row * columns, part.column, columns, v[k]);
+            }
+            for (u32 k = 0; k < FLIGHT; k++)
+                for (u32 j = 0; j < GROUP; j++) total[j] += v[k][j];
+        }
+    for (u32 j = 0; j < GROUP; j++) partial[thread_x() * GROUP + j] = total[j];
     block_sync();
-    if (warp == 0 && column < columns) {
-        for (u32 w = 1; w < warps; w++) total += partial[w * 32 + lane];
+    u32 width = lanes * GROUP;
+    for (u32 t = thread_x(); t < width; t += threads()) {
+        u32 column = block_x() * width + t;
+        if (column >= columns) break;
+        float sum = partial[t];
+        for (u32 s = 1; s < part.slots; s++) sum += partial[s * width + t];
         u64 at = u64(block_y()) * columns + column;
-        out[at] = accumulate ? out[at] + total : total;
+        out[at] = accumulate ? out[at] + sum : sum;
     }
 }
 
@@ -62,7 +76,8 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
 // squares; their sums are added up by sum_f32.
 // sum_bwd: dy [1], x [n] or null for a sum without squares -> dx [n].
 // column_sum: x [rows, columns] -> out [chunks, columns], chunks = ceil(rows / chunk) along grid y,
-// ceil(columns / 32) blocks along x; with accumulate, added to what `out` holds.
+// ceil(columns / (8 lanes)) blocks of at most 256 threads along x; with accumulate, added to what
+// `out` holds.
 #define REDUCE(T, suffix)                                                                          \
     KERNEL(sum_##suffix, ptr<const T> x, ptr<float> out, u64 n, u64 chunk) {                       \
         sum<false>(x, out, n, chunk);                                                              \
@@ -75,8 +90,8 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
         sum_bwd(dy, x, dx, factor, n);                                                             \
     }                                                                                              \
     KERNEL(column_sum_##suffix, ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u32 chunk,  \
-           u32 accumulate) {                                                                       \
-        column_sum(x, out, rows, columns, chunk, accumulate);                                      \
+           u32 lanes, u32 accumulate) {                                                            \
+        column_sum(x, out, rows, columns, chunk, lanes, accumulate);                               \
     }
 
 REDUCE(float, f32)

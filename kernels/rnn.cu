@@ -2,7 +2,7 @@
 //
 //   h = tanh(z + x + b)        dz = dh (1 - h^2)
 //
-// Launch shape: per unit, one thread each.
+// Launch shape: per unit, one thread each; rows * H is below 2^32.
 #include "device.cuh"
 
 // ---- forward -------------------------------------------------------------------------------
@@ -10,9 +10,9 @@
 template <class T>
 DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, ptr<const T> bias,
                       ptr<T> h, ptr<T> h_n, u32 rows, u32 hidden, u32 next) {
-    u64 at = u64(block_x()) * threads() + thread_x();
-    if (at >= u64(rows) * hidden) return;
-    u32 row = u32(at / hidden), unit = u32(at % hidden);
+    u32 at = block_x() * threads() + thread_x();
+    if (at >= rows * hidden) return;
+    u32 row = at / hidden, unit = at % hidden;
     float sum = 0.0f;
     if (z) sum += z[at];
     if (x) sum += to_f32(x[u64(ids ? ids[row] : row) * hidden + unit]);
@@ -27,8 +27,8 @@ DEVICE void gates_fwd(ptr<const float> z, ptr<const T> x, ptr<const u32> ids, pt
 template <class T>
 DEVICE void gates_bwd(ptr<const T> dy, ptr<const float> dh, ptr<const T> h, ptr<const T> h_prev,
                       ptr<T> dz, ptr<T> h_before, u32 rows, u32 hidden) {
-    u64 at = u64(block_x()) * threads() + thread_x();
-    if (at >= u64(rows) * hidden) return;
+    u32 at = block_x() * threads() + thread_x();
+    if (at >= rows * hidden) return;
     float d = 0.0f;
     if (dy) d += to_f32(dy[at]);
     d += dh[at];

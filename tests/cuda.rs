@@ -2,6 +2,11 @@
 
 use rnnx::device::cuda::{Cuda, probe};
 use rnnx::device::driver::Driver;
+use rnnx::device::libraries::Environment;
+use rnnx::device::nvrtc::Nvrtc;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Whether this machine has a driver and a GPU.
 fn has_gpu() -> bool {
@@ -71,5 +76,74 @@ fn probing_finds_or_explains_everything() {
     }
     if probe.driver.is_err() {
         assert!(probe.gpus.is_err());
+    }
+}
+
+/// A CUDA installation whose NVRTC has nothing but a version.
+fn installation(root: &Path, name: &str, (major, minor): (i32, i32)) -> PathBuf {
+    let folder = root.join(name);
+    fs::create_dir_all(folder.join("lib64")).unwrap();
+    let stubs: String = [
+        "CreateProgram",
+        "CompileProgram",
+        "GetProgramLogSize",
+        "GetProgramLog",
+        "GetCUBINSize",
+        "GetCUBIN",
+        "GetErrorString",
+        "DestroyProgram",
+    ]
+    .map(|f| format!("int nvrtc{f}() {{ return 1; }}\n"))
+    .concat();
+    let version = "int nvrtcVersion(int* major, int* minor)";
+    let source = root.join(format!("{name}.cpp"));
+    let body = format!("{version} {{ *major = {major}; *minor = {minor}; return 0; }}\n{stubs}");
+    fs::write(&source, format!("extern \"C\" {{\n{body}}}\n")).unwrap();
+    let built = Command::new(std::env::var("CXX").unwrap_or("c++".into()))
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&folder.join("lib64/libnvrtc.so"), &source])
+        .status();
+    assert!(built.unwrap().success());
+    folder
+}
+
+#[test]
+fn the_search_goes_past_a_compiler_that_is_too_old_or_too_new() {
+    let root = tempfile::tempdir().unwrap();
+    let versions = [
+        ("a", (11, 8)),
+        ("b", (12, 0)),
+        ("c", (14, 2)),
+        ("d", (12, 1)),
+    ];
+    let folders = versions.map(|(name, version)| installation(root.path(), name, version));
+    let environment = |folders: &[PathBuf]| Environment {
+        cuda: folders.to_vec(),
+        ..Environment::default()
+    };
+    let (nvrtc, passed_over) = Nvrtc::load_up_to(&environment(&folders), 13).unwrap();
+    assert_eq!(nvrtc.version(), (12, 1));
+    assert_eq!(nvrtc.path(), folders[3].join("lib64/libnvrtc.so"));
+    let reasons = [
+        ("NVRTC 11.8", &folders[0], "12.1 or newer is needed"),
+        ("NVRTC 12.0", &folders[1], "12.1 or newer is needed"),
+        ("NVRTC 14.2", &folders[2], "nvidia-cuda-nvrtc-cu13"),
+    ];
+    assert_eq!(passed_over.len(), reasons.len());
+    for (text, (version, folder, why)) in passed_over.iter().zip(reasons) {
+        let folder = folder.to_str().unwrap();
+        assert!(
+            [version, folder, why]
+                .iter()
+                .all(|part| text.contains(part)),
+            "{text}"
+        );
+    }
+
+    let error = Nvrtc::load_up_to(&environment(&folders[..3]), 13).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    let message = error.to_string();
+    for part in ["NVRTC 11.8", "NVRTC 14.2", "pip install", "Tried: "] {
+        assert!(message.contains(part), "{message} lacks {part}");
     }
 }

@@ -5,6 +5,7 @@ use rnnx::device::Gpu;
 use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use rnnx::device::emulated::Emulated;
 use rnnx::dtype::DType;
+use rnnx::selftest::startup::{check_once, spot_check};
 use rnnx::selftest::{self, CaseResult};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -60,6 +61,8 @@ enum Fault {
     EverySecondSum,
     /// `mul_f16` cannot be launched.
     NoMul,
+    /// There is no memory.
+    NoMemory,
     /// After `column_sum_f32`: a bit is flipped behind the sums, which is behind a segment of the
     /// flat gradient.
     BehindColumnSum,
@@ -95,6 +98,9 @@ impl Driver for Faulty {
         format!("faulty device: {:?}", self.fault)
     }
     fn alloc(&self, bytes: usize) -> Result<DevicePtr> {
+        if matches!(self.fault, Fault::NoMemory) {
+            return Err(rnnx::Error::Device("out of memory".into()));
+        }
         self.inner.alloc(bytes)
     }
     fn free(&self, ptr: DevicePtr) -> Result<()> {
@@ -243,4 +249,43 @@ fn a_write_behind_a_gradient_fails() {
     );
     // There the kernel is column_sum_f16.
     assert!(case(DType::F16).expect("the case").passed);
+}
+
+#[test]
+fn the_check_before_first_use_names_what_differs() {
+    spot_check(&Faulty::gpu(Fault::Sound)).unwrap();
+    let faults: [(Fault, &[&str]); 5] = [
+        (
+            Fault::Tanh,
+            &["tanh f32", "differs from the CPU", "element 0"],
+        ),
+        (Fault::EverySecondSum, &["f32", "other bits"]),
+        (Fault::NoMul, &["mul f16", "no such kernel"]),
+        (Fault::BehindColumnSum, &["f32", "between two tensors"]),
+        (Fault::NoMemory, &["out of memory"]),
+    ];
+    for (fault, parts) in faults {
+        let message = spot_check(&Faulty::gpu(fault)).unwrap_err().to_string();
+        for part in parts {
+            assert!(message.contains(part), "{fault:?}: {message} lacks {part}");
+        }
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn the_check_is_done_once_where_it_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("cache/gpu-checked");
+    let launches = |fault| {
+        let device = Faulty::new(fault);
+        let kernels = device.kernels.clone();
+        let passed = check_once(&Gpu::new(device), Some(&mark)).is_ok();
+        (passed, kernels.lock().unwrap().len())
+    };
+    let (passed, _) = launches(Fault::Tanh);
+    assert!(!passed && !mark.exists());
+    let (passed, kernels) = launches(Fault::Sound);
+    assert!(passed && kernels > 50 && mark.exists());
+    assert_eq!(launches(Fault::Sound), (true, 0));
 }

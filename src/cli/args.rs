@@ -11,6 +11,7 @@ use super::data_pairs::PairStatsArgs;
 use super::flags::{self, between, real_in, size, words};
 use crate::programs::charlm::config::CharLmConfig;
 use crate::programs::charlm::generate::generator::MAX_STREAMS;
+use crate::selftest::startup;
 use crate::train::device::{self, Chosen, DeviceChoice, Precision};
 use crate::train::keys::{Allowed, Key};
 use crate::train::settings::Config;
@@ -195,6 +196,6 @@ impl DeviceArgs {
             _ => Precision::Auto,
         };
         super::process::use_threads(self.threads)?;
-        device::choose(self.device.unwrap_or(usual), precision)
+        device::choose(self.device.unwrap_or(usual), precision, startup::check)
     }
 }

@@ -91,6 +91,14 @@ fn gpu() -> Vec<Fact> {
                 .map(|g| format!("cuda:{} {g}", g.number))
                 .collect();
             facts.push(fact("GPU", lines.join("; "), "gpus", json!(lines)));
+            let details: Vec<String> = gpus.iter().map(|g| g.details()).collect();
+            let values: Vec<Value> = gpus.iter().map(attributes).collect();
+            facts.push(fact(
+                "GPU attributes",
+                details.join("; "),
+                "gpu_attributes",
+                json!(values),
+            ));
         }
         Err(_) => facts.push(fact(
             "GPU",
@@ -101,8 +109,16 @@ fn gpu() -> Vec<Fact> {
     }
     let ready = driver_ready(&facts) && nvrtc.is_ok() && cublas.is_ok();
     let library = |l: &cuda::LibraryFacts| {
-        let text = format!("{} ({})", version(l.version), l.path.display());
-        (text, json!({"version": version(l.version), "path": l.path}))
+        let mut text = format!("{} ({})", version(l.version), l.path.display());
+        if !l.passed_over.is_empty() {
+            text += &format!("; passed over: {}", l.passed_over.join("; "));
+        }
+        let value = json!({
+            "version": version(l.version),
+            "path": l.path,
+            "passed_over": l.passed_over,
+        });
+        (text, value)
     };
     facts.push(found("NVRTC", "nvrtc", nvrtc, library));
     facts.push(found("cuBLAS", "cublas", cublas, library));
@@ -127,6 +143,18 @@ fn gpu() -> Vec<Fact> {
         ),
     });
     facts
+}
+
+/// What the driver tells of a GPU, in its units.
+fn attributes(gpu: &cuda::GpuFacts) -> Value {
+    json!({
+        "multiprocessors": gpu.multiprocessors,
+        "l2_bytes": gpu.l2_bytes,
+        "clock_khz": gpu.clock_khz,
+        "memory_clock_khz": gpu.memory_clock_khz,
+        "pageable_memory_access": gpu.pageable_access,
+        "pageable_memory_access_uses_host_page_tables": gpu.host_page_tables,
+    })
 }
 
 /// Whether the driver showed a GPU.

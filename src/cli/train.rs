@@ -16,6 +16,7 @@ use crate::files::run::RunFolder;
 use crate::interrupt;
 use crate::log;
 use crate::programs::{self, Ended, Program, Trainer};
+use crate::selftest::startup;
 use crate::train::config_file;
 use crate::train::job::{Begin, InitFrom, Request};
 use crate::train::keys::{ALL, Key};
@@ -245,6 +246,7 @@ impl Train {
             trained: 0,
             begin,
             quiet: self.run.quiet,
+            check: startup::check,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Blocks are rounded up to this many bytes.
 const ROUND: usize = 256;
@@ -18,7 +18,7 @@ const ROUND: usize = 256;
 /// A device behind a [`Driver`].
 pub struct Gpu {
     driver: Box<dyn Driver>,
-    free: Mutex<HashMap<usize, Vec<DevicePtr>>>,
+    pools: Mutex<Pools>,
     allocated: AtomicUsize,
 }
 
@@ -33,7 +33,7 @@ impl Gpu {
     pub fn new(driver: impl Driver + 'static) -> Arc<Self> {
         Arc::new(Gpu {
             driver: Box::new(driver),
-            free: Mutex::default(),
+            pools: Mutex::default(),
             allocated: AtomicUsize::new(0),
         })
     }
@@ -46,25 +46,46 @@ impl Gpu {
     /// Memory of at least `bytes` bytes, with undefined content.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if there is not enough.
+    /// [`crate::Error::Device`] if there is not enough, the blocks that wait in the pools included.
     pub fn alloc(self: &Arc<Self>, bytes: usize) -> Result<GpuBuffer> {
         let Some(bytes) = size_class(bytes, ROUND) else {
             let message = format!("no GPU has {bytes} bytes of memory");
             return Err(Error::Device(message));
         };
-        let waiting = self.free().get_mut(&bytes).and_then(Vec::pop);
-        let ptr = match waiting {
-            Some(ptr) => ptr,
-            None => {
-                self.allocated.fetch_add(1, Ordering::Relaxed);
-                self.driver.alloc(bytes)?
-            }
+        let ptr = match self.waiting(bytes) {
+            Some(waiting) => waiting,
+            None => self.ask(bytes)?,
         };
         Ok(GpuBuffer {
             gpu: self.clone(),
             ptr,
             bytes,
         })
+    }
+
+    fn waiting(&self, bytes: usize) -> Option<DevicePtr> {
+        self.pools().current.0.get_mut(&bytes)?.pop()
+    }
+
+    /// A block from the driver. Where it has none, the blocks of other sizes that wait in the pools go
+    /// back to it, and it is asked once more.
+    fn ask(&self, bytes: usize) -> Result<DevicePtr> {
+        self.allocated.fetch_add(1, Ordering::Relaxed);
+        match self.driver.alloc(bytes) {
+            Err(Error::Device(_)) if self.give_back()? > 0 => self.driver.alloc(bytes),
+            result => result,
+        }
+    }
+
+    /// Gives the waiting blocks of all pools back to the driver, and returns their number.
+    fn give_back(&self) -> Result<usize> {
+        let mut waiting = Vec::new();
+        let pools = &mut *self.pools();
+        for pool in pools.below.iter_mut().chain([&mut pools.current]) {
+            waiting.extend(pool.0.drain().flat_map(|(_, blocks)| blocks));
+        }
+        waiting.iter().try_for_each(|&ptr| self.driver.free(ptr))?;
+        Ok(waiting.len())
     }
 
     /// Blocks of memory that the driver has been asked for so far. A training step after the first
@@ -79,9 +100,9 @@ impl Gpu {
     /// # Errors
     /// What `work` returns.
     pub fn with_pool<R>(&self, pool: &mut Pool, work: impl FnOnce() -> Result<R>) -> Result<R> {
-        std::mem::swap(&mut pool.0, &mut self.free());
+        self.pools().enter(std::mem::take(pool));
         let result = work();
-        std::mem::swap(&mut pool.0, &mut self.free());
+        *pool = self.pools().leave();
         result
     }
 
@@ -101,8 +122,27 @@ impl Gpu {
         self.driver.gemm(gemm)
     }
 
-    fn free(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Vec<DevicePtr>>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        // Lists of addresses: a panic elsewhere leaves them whole.
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pool in use, and those that wait for it to leave (see [`Gpu::with_pool`]).
+#[derive(Debug, Default)]
+struct Pools {
+    current: Pool,
+    below: Vec<Pool>,
+}
+
+impl Pools {
+    fn enter(&mut self, pool: Pool) {
+        self.below.push(std::mem::replace(&mut self.current, pool));
+    }
+
+    fn leave(&mut self) -> Pool {
+        let below = self.below.pop().unwrap_or_default();
+        std::mem::replace(&mut self.current, below)
     }
 }
 
@@ -132,10 +172,7 @@ impl GpuBuffer {
 
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
-        self.gpu
-            .free()
-            .entry(self.bytes)
-            .or_default()
-            .push(self.ptr);
+        let pool = &mut self.gpu.pools().current;
+        pool.0.entry(self.bytes).or_default().push(self.ptr);
     }
 }

@@ -82,6 +82,14 @@ pub struct Found {
 }
 
 impl Found {
+    fn new(library: Library, path: PathBuf, companions: Vec<Library>) -> Self {
+        Found {
+            library,
+            path,
+            _companions: companions,
+        }
+    }
+
     /// A function of the library.
     ///
     /// # Safety
@@ -180,26 +188,31 @@ impl Environment {
     /// # Errors
     /// [`Error::Device`] with every place that was tried, if it is nowhere or does not load.
     pub fn load(&self, kind: Kind) -> Result<Found> {
-        self.load_up_to(kind, u32::MAX)
+        self.find(kind, u32::MAX, Ok).map(|(found, _)| found)
     }
 
-    /// Loads a library of CUDA `major` or older: a driver runs nothing of a later major version.
+    /// Loads a library of CUDA `major` or older (a driver runs nothing of a later major version) that
+    /// `accept` can use. The search goes past one that it cannot: the second value says which, and
+    /// why.
     ///
     /// # Errors
-    /// As [`Environment::load`].
-    pub fn load_up_to(&self, kind: Kind, major: u32) -> Result<Found> {
-        let mut tried = Vec::new();
+    /// [`Error::Device`] with every place that was tried and what was passed over there.
+    pub fn find<T>(
+        &self,
+        kind: Kind,
+        major: u32,
+        accept: impl Fn(Found) -> Result<T>,
+    ) -> Result<(T, Vec<String>)> {
+        let (mut tried, mut passed_over) = (Vec::new(), Vec::new());
         if self.system {
             for name in kind.names_up_to(major) {
-                match open(Path::new(name)) {
-                    Ok(library) => {
-                        return Ok(Found {
-                            library,
-                            path: PathBuf::from(name),
-                            _companions: Vec::new(),
-                        });
-                    }
-                    Err(_) => tried.push(format!("{name} (system loader)")),
+                let Ok(library) = open(Path::new(name)) else {
+                    tried.push(format!("{name} (system loader)"));
+                    continue;
+                };
+                match accept(Found::new(library, PathBuf::from(name), Vec::new())) {
+                    Ok(accepted) => return Ok((accepted, passed_over)),
+                    Err(e) => passed_over.push(e.to_string()),
                 }
             }
         }
@@ -210,15 +223,16 @@ impl Environment {
                     continue;
                 }
                 let companions = open_companions(&folder, kind);
-                match open(&path) {
-                    Ok(library) => {
-                        return Ok(Found {
-                            library,
-                            path,
-                            _companions: companions,
-                        });
+                let found = match open(&path) {
+                    Ok(library) => Found::new(library, path, companions),
+                    Err(e) => {
+                        passed_over.push(format!("{} ({e})", path.display()));
+                        continue;
                     }
-                    Err(e) => tried.push(format!("{} ({e})", path.display())),
+                };
+                match accept(found) {
+                    Ok(accepted) => return Ok((accepted, passed_over)),
+                    Err(e) => passed_over.push(e.to_string()),
                 }
             }
             let absent = if folder.is_dir() {
@@ -236,14 +250,28 @@ impl Environment {
             "lib/python3*/*-packages/nvidia/*/lib below {}",
             prefixes.collect::<Vec<_>>().join(", ")
         ));
+        let name = kind.names_up_to(major).next().unwrap_or(kind.names()[0]);
+        let what = match passed_over.as_slice() {
+            [] => format!("{name} was not found"),
+            why => format!("no {name} that can be used was found: {}", why.join(", ")),
+        };
         Err(Error::Device(format!(
-            "{} was not found; {}, or name the folder of a CUDA installation in CUDA_PATH. \
-             Tried: {}",
-            kind.names_up_to(major).next().unwrap_or(kind.names()[0]),
+            "{what}; {}, or name the folder of a CUDA installation in CUDA_PATH. Tried: {}",
             kind.remedy(major),
             tried.join(", ")
         )))
     }
+}
+
+/// What is wrong with a library of CUDA `major` for a driver of CUDA `newest`, if anything is: the
+/// loader may find one under a name without a version.
+pub fn too_new(major: u32, newest: u32) -> Option<String> {
+    (major > newest).then(|| {
+        format!(
+            "newer than the NVIDIA driver, which is made for CUDA {newest}: update the driver, or \
+             `pip install nvidia-cuda-nvrtc-cu{newest} nvidia-cublas-cu{newest}`"
+        )
+    })
 }
 
 /// `nvidia/*/lib` of every Python below a prefix.

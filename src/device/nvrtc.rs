@@ -3,7 +3,7 @@
 //! The sources are in the binary. They include no CUDA header, so the library alone is enough, and
 //! compiling needs no GPU.
 
-use super::libraries::{Environment, Found, Kind};
+use super::libraries::{Environment, Found, Kind, too_new};
 use crate::error::{Error, Result};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
@@ -68,31 +68,49 @@ type Size = unsafe extern "C" fn(Program, *mut usize) -> Status;
 type Read = unsafe extern "C" fn(Program, *mut c_char) -> Status;
 type ErrorString = unsafe extern "C" fn(Status) -> *const c_char;
 
+/// The oldest version that compiles the kernels: the parser of 12.0 ends in a crash on some of them.
+const OLDEST: (i32, i32) = (12, 1);
+
 impl Nvrtc {
     /// Finds and loads the library.
     ///
     /// # Errors
-    /// [`Error::Device`] if it is not there (with the places tried) or lacks a function.
+    /// [`Error::Device`] if none is there (with the places tried) that rnnx can use.
     pub fn load(environment: &Environment) -> Result<Self> {
-        Self::load_up_to(environment, u32::MAX)
+        Self::load_up_to(environment, u32::MAX).map(|(nvrtc, _)| nvrtc)
     }
 
     /// Finds and loads the library of CUDA `major` or older: a driver runs no code that a later
-    /// major version compiled.
+    /// major version compiled. The second value says which were passed over, and why.
     ///
     /// # Errors
     /// As [`Nvrtc::load`].
-    pub fn load_up_to(environment: &Environment, major: u32) -> Result<Self> {
-        let found = environment.load_up_to(Kind::Nvrtc, major)?;
+    pub fn load_up_to(environment: &Environment, major: u32) -> Result<(Self, Vec<String>)> {
+        environment.find(Kind::Nvrtc, major, |found| Self::accept(found, major))
+    }
+
+    /// The functions of a library, if its version will do.
+    fn accept(found: Found, newest: u32) -> Result<Self> {
         // SAFETY: the types above are those of nvrtc.h, where these signatures have been the same
         // since CUDA 11; the pointers are used only while `found` is alive, in the same struct.
         unsafe {
-            let version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status =
+            let get_version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status =
                 found.symbol("nvrtcVersion")?;
             let (mut major, mut minor) = (0, 0);
-            version(&mut major, &mut minor);
+            get_version(&mut major, &mut minor);
+            let version = (major, minor);
+            let wrong = if version < OLDEST {
+                Some(format!("{}.{} or newer is needed", OLDEST.0, OLDEST.1))
+            } else {
+                too_new(major.unsigned_abs(), newest)
+            };
+            if let Some(why) = wrong {
+                let path = found.path.display();
+                let message = format!("NVRTC {major}.{minor} ({path}): {why}");
+                return Err(Error::Device(message));
+            }
             Ok(Nvrtc {
-                version: (major, minor),
+                version,
                 create: found.symbol("nvrtcCreateProgram")?,
                 compile: found.symbol("nvrtcCompileProgram")?,
                 log_size: found.symbol("nvrtcGetProgramLogSize")?,

@@ -3,7 +3,7 @@
 use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
-use crate::device::driver::Launch;
+use crate::device::driver::{Arg, Launch};
 use crate::dtype::Float;
 use crate::error::{Error, Result};
 use crate::tensor::{Stored, Tensor, for_float};
@@ -80,24 +80,26 @@ fn into_owned<T: Stored>(x: Var) -> Result<Tensor> {
 
 // ---- gpu -----------------------------------------------------------------------------------
 
+/// Rows that a thread of the kernel goes over.
+const ROWS_A_THREAD: usize = 8;
+
 fn add_bias_on_gpu(gpu: &Arc<Gpu>, mut x: Tensor, bias: &Tensor) -> Result<Tensor> {
-    let (rows, columns) = (x.shape().rows() as u32, bias.numel() as u32);
+    let (rows, columns) = (x.shape().rows(), bias.numel());
     let kernel = format!("add_bias_{}", x.dtype());
     let y = match x.is_unique() {
         true => x.clone(),
         false => Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?,
     };
-    let args = [
-        x.ptr()?.into(),
-        bias.ptr()?.into(),
-        y.ptr()?.into(),
-        rows.into(),
-        columns.into(),
-    ];
-    gpu.launch(
-        &Launch::new(&kernel, rows.min(gpu::MAX_ROW_BLOCKS), 128),
-        &args,
-    )?;
+    let (lanes, wide) = gpu::row_lanes(columns);
+    let rows_a_block = gpu::ROW_THREADS / lanes * ROWS_A_THREAD;
+    let tall = rows
+        .div_ceil(rows_a_block)
+        .min(gpu::MAX_ROW_BLOCKS as usize);
+    let mut launch = Launch::new(&kernel, tall as u32, gpu::ROW_THREADS as u32);
+    launch.grid[1] = wide as u32;
+    let mut args = gpu::pointers(&[&x, bias, &y])?;
+    args.extend([rows, columns, lanes].map(|n| Arg::from(n as u32)));
+    gpu.launch(&launch, &args)?;
     Ok(y)
 }
 

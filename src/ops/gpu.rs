@@ -162,6 +162,16 @@ pub fn common<'a>(op: &'static str, a: &'a Tensor, b: &Tensor) -> Result<Option<
 /// The largest grid of a kernel whose blocks take rows in turn.
 pub const MAX_ROW_BLOCKS: u32 = 65_535;
 
+/// Threads of a block that goes over the rows of a matrix, eight columns a thread.
+pub const ROW_THREADS: usize = 256;
+
+/// Threads of such a block that share a row of `columns` columns, and blocks that share a row.
+pub fn row_lanes(columns: usize) -> (usize, usize) {
+    let threads = columns.div_ceil(8);
+    let lanes = threads.clamp(1, 32);
+    (lanes, threads.div_ceil(lanes))
+}
+
 /// Rows of a matrix that one block of `column_sum` adds up.
 const COLUMN_SUM_ROWS: usize = 1024;
 
@@ -195,12 +205,14 @@ pub fn sum_rows(
 ) -> Result<()> {
     let chunks = rows.div_ceil(COLUMN_SUM_ROWS);
     let name = format!("column_sum_{}", x.dtype());
-    let mut launch = Launch::new(&name, columns.div_ceil(32) as u32, 256);
+    let (lanes, blocks) = row_lanes(columns);
+    let mut launch = Launch::new(&name, blocks as u32, ROW_THREADS as u32);
     launch.grid[1] = chunks as u32;
-    let args = |to: DevicePtr, accumulate: bool| -> Result<[Arg; 6]> {
-        let [rows, columns, chunk] = [rows, columns, COLUMN_SUM_ROWS].map(|n| Arg::from(n as u32));
-        let accumulate = u32::from(accumulate).into();
-        Ok([x.ptr()?.into(), to.into(), rows, columns, chunk, accumulate])
+    let args = |to: DevicePtr, accumulate: bool| -> Result<Vec<Arg>> {
+        let sizes = [rows, columns, COLUMN_SUM_ROWS, lanes, accumulate.into()];
+        let mut args = vec![x.ptr()?.into(), to.into()];
+        args.extend(sizes.map(|n| Arg::from(n as u32)));
+        Ok(args)
     };
     if chunks == 1 {
         return gpu.launch(&launch, &args(to.ptr, to.accumulate)?);

@@ -106,5 +106,6 @@ pub fn typed<C: Config>(request: Request<Table>) -> Result<Request<C>> {
         trained: request.trained,
         begin: request.begin,
         quiet: request.quiet,
+        check: request.check,
     })
 }

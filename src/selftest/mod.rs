@@ -12,6 +12,7 @@ mod bounds;
 mod cases;
 mod probe;
 mod side;
+pub mod startup;
 
 use crate::device::Gpu;
 use crate::dtype::DType;
@@ -72,23 +73,26 @@ pub fn run(gpu: Option<&Arc<Gpu>>, filter: Option<&str>) -> Vec<CaseResult> {
             continue;
         }
         let on_cpu = |dtype: &&DType| gpu.is_some() || **dtype == DType::F32;
-        results.extend(case.dtypes.iter().filter(on_cpu).map(|&dtype| {
-            let judged = compare(&case, gpu, dtype);
-            let (judged, digest) = judged.unwrap_or_else(|e| (Judgement::failed(e), 0));
-            CaseResult {
-                op: case.op,
-                dtype,
-                case: case.name.clone(),
-                error: judged.error,
-                bound: judged.bound,
-                why: judged.why,
-                digest,
-                passed: judged.message.is_empty(),
-                message: judged.message,
-            }
-        }));
+        let dtypes = case.dtypes.iter().filter(on_cpu);
+        results.extend(dtypes.map(|&dtype| one(&case, gpu, dtype)));
     }
     results
+}
+
+fn one(case: &Case, gpu: Option<&Arc<Gpu>>, dtype: DType) -> CaseResult {
+    let judged = compare(case, gpu, dtype);
+    let (judged, digest) = judged.unwrap_or_else(|e| (Judgement::failed(e), 0));
+    CaseResult {
+        op: case.op,
+        dtype,
+        case: case.name.clone(),
+        error: judged.error,
+        bound: judged.bound,
+        why: judged.why,
+        digest,
+        passed: judged.message.is_empty(),
+        message: judged.message,
+    }
 }
 
 fn compare(case: &Case, gpu: Option<&Arc<Gpu>>, dtype: DType) -> Result<(Judgement, u64)> {

@@ -105,16 +105,37 @@ impl Chosen {
     }
 }
 
-/// Settles device and precision.
+/// Looks at a GPU before its first use: an error says what is wrong with it.
+pub type Check = fn(&Arc<Gpu>) -> Result<()>;
+
+/// Settles device and precision. A GPU that does not pass the check is not used: `auto` takes the CPU
+/// then, and says why.
 ///
 /// # Errors
-/// [`Error::Device`] for a device that is not there, [`Error::Usage`] for a precision that it
-/// does not have.
-pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
+/// [`Error::Device`] for a device that is not there or does not pass, [`Error::Usage`] for a
+/// precision that it does not have.
+pub fn choose(device: DeviceChoice, precision: Precision, check: Check) -> Result<Chosen> {
+    let open = |number| Ok(Gpu::new(Cuda::open(number)?));
+    choose_with(device, precision, &open, check)
+}
+
+fn choose_with(
+    device: DeviceChoice,
+    precision: Precision,
+    open: &dyn Fn(u32) -> Result<Arc<Gpu>>,
+    check: Check,
+) -> Result<Chosen> {
     let gpu = match device {
         DeviceChoice::Cpu => return cpu(precision, ""),
-        DeviceChoice::Auto => match Cuda::open(0) {
-            Ok(cuda) => Gpu::new(cuda),
+        DeviceChoice::Auto => match open(0) {
+            Ok(gpu) => match check(&gpu) {
+                Ok(()) => gpu,
+                Err(e) => {
+                    let name = gpu.driver().description();
+                    let why = format!(" (auto: {name} is not used: {e}; see rnnx selftest)");
+                    return cpu(precision, &why);
+                }
+            },
             Err(e) => {
                 // The places tried fill a screen; doctor lists them.
                 let e = e.to_string();
@@ -124,7 +145,14 @@ pub fn choose(device: DeviceChoice, precision: Precision) -> Result<Chosen> {
         },
         DeviceChoice::Cuda(number) => {
             let asked = |e| Error::Device(format!("device {device}: {e}"));
-            Gpu::new(Cuda::open(number).map_err(asked)?)
+            let gpu = open(number).map_err(asked)?;
+            check(&gpu).map_err(|e| {
+                Error::Device(format!(
+                    "device {device}: {e}. `rnnx selftest --device {device}` tells more; `device \
+                     cpu` runs without a GPU"
+                ))
+            })?;
+            gpu
         }
         DeviceChoice::Emulated => emulated()?,
     };
@@ -164,4 +192,55 @@ fn emulated() -> Result<Arc<Gpu>> {
          with --features emulator (needs a C++ compiler), or use device cpu"
             .into(),
     ))
+}
+
+#[cfg(all(test, feature = "emulator"))]
+mod tests {
+    use super::*;
+
+    fn opened(_: u32) -> Result<Arc<Gpu>> {
+        emulated()
+    }
+
+    fn choose(device: DeviceChoice, check: Check) -> Result<Chosen> {
+        choose_with(device, Precision::Auto, &opened, check)
+    }
+
+    fn fails(_: &Arc<Gpu>) -> Result<()> {
+        Err(Error::op("start-up check", "tanh f16 (7) is wrong"))
+    }
+
+    #[test]
+    fn a_gpu_that_passes_is_used() {
+        for device in [DeviceChoice::Auto, DeviceChoice::Cuda(0)] {
+            let chosen = choose(device, |_| Ok(())).unwrap();
+            assert!(chosen.gpu.is_some() && chosen.mixed);
+        }
+    }
+
+    #[test]
+    fn auto_goes_on_on_the_cpu_where_the_check_fails() {
+        let chosen = choose(DeviceChoice::Auto, fails).unwrap();
+        assert!(chosen.gpu.is_none() && !chosen.mixed);
+        let line = chosen.line();
+        for part in ["cpu", "tanh f16 (7) is wrong", "rnnx selftest"] {
+            assert!(line.contains(part), "{line} lacks {part}");
+        }
+        assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_gpu_that_was_asked_for_and_fails_is_an_error() {
+        let error = choose(DeviceChoice::Cuda(2), fails).unwrap_err();
+        assert_eq!(error.exit_code(), 4);
+        let message = error.to_string();
+        for part in [
+            "device cuda:2",
+            "tanh f16 (7) is wrong",
+            "rnnx selftest",
+            "device cpu",
+        ] {
+            assert!(message.contains(part), "{message} lacks {part}");
+        }
+    }
 }

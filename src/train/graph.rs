@@ -40,6 +40,8 @@ pub trait Feed {
 /// A feed on a GPU, and the captured step that trains on it.
 #[derive(Debug)]
 pub struct GpuLoop<F> {
+    /// First, so that the graph goes before the memory that it uses.
+    step: Captured,
     gpu: Arc<Gpu>,
     feed: F,
     /// Step in the epoch, step of the run.
@@ -49,7 +51,6 @@ pub struct GpuLoop<F> {
     tokens: usize,
     /// Memory of the step; the graph's once it is captured.
     pool: Pool,
-    step: Captured,
     told: bool,
 }
 
@@ -69,13 +70,13 @@ impl<F: Feed> GpuLoop<F> {
     /// If the device fails or has not enough memory.
     pub fn new(gpu: &Arc<Gpu>, feed: F) -> Result<Self> {
         Ok(GpuLoop {
+            step: Captured::NotYet(0),
             gpu: gpu.clone(),
             feed,
             counter: Tensor::on_gpu(gpu, DType::U32, [2])?,
             ring: Tensor::on_gpu(gpu, DType::F32, [SLOTS, SLOT_WORDS])?,
             tokens: 0,
             pool: Pool::default(),
-            step: Captured::NotYet(0),
             told: false,
         })
     }
@@ -85,21 +86,21 @@ impl<F: Feed> GpuLoop<F> {
         &self.feed
     }
 
-    /// Whether a step is one captured graph; none before the third step, which settles it.
-    pub fn is_captured(&self) -> Option<bool> {
-        match self.step {
-            Captured::Graph(_) => Some(true),
-            Captured::Never(_) => Some(false),
+    /// Whether a step is one captured graph, or why it is not; none before the third step, which
+    /// settles it.
+    pub fn captured(&self) -> Option<Result<(), &str>> {
+        match &self.step {
+            Captured::Graph(_) => Some(Ok(())),
+            Captured::Never(why) => Some(Err(why)),
             Captured::NotYet(_) => None,
         }
     }
 
     /// A line for the log once it is settled whether a step is one captured graph.
     pub fn news(&mut self) -> Option<String> {
-        let line = match &self.step {
-            Captured::Graph(_) => "step: one captured graph".into(),
-            Captured::Never(why) => format!("step: no graph, kernels one by one ({why})"),
-            Captured::NotYet(_) => return None,
+        let line = match self.captured()? {
+            Ok(()) => "step: one captured graph".into(),
+            Err(why) => format!("step: no graph, kernels one by one ({why})"),
         };
         (!std::mem::replace(&mut self.told, true)).then_some(line)
     }

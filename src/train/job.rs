@@ -1,6 +1,6 @@
 //! What a training session asks of the model that it trains.
 
-use super::device::Chosen;
+use super::device::{Check, Chosen};
 use super::memory;
 use super::model::Model;
 use super::places::Origin;
@@ -59,6 +59,8 @@ pub struct Request<C> {
     pub begin: Begin,
     /// No progress on stderr.
     pub quiet: bool,
+    /// What a GPU has to pass before it is used.
+    pub check: Check,
 }
 
 impl<C> Request<C> {
@@ -357,6 +359,7 @@ mod tests {
                 trained,
                 begin,
                 quiet: false,
+                check: |_| Ok(()),
             };
             request.nothing_lost()
         };

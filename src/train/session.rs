@@ -52,7 +52,7 @@ pub fn run<J: Job>(
         Begin::New { .. } => common.precision,
         Begin::Resume => Precision::Auto,
     };
-    let chosen = device::choose(common.device, precision)?;
+    let chosen = device::choose(common.device, precision, request.check)?;
     let started = start::start::<J>(&request, &progress, chosen, starting, load)?;
     let mut session = Session::new(started, request.resume_out, progress);
     let ended = session.train();

@@ -9,8 +9,9 @@ const ARITHMETIC: f32 = 4e-7;
 
 fn biased<T: Storage>() {
     let name = format!("add_bias_{}", T::SUFFIX);
-    for columns in SIZES {
-        let rows = 13;
+    // Rows of whole groups of eight, and others.
+    for columns in SIZES.into_iter().chain([8, 96]) {
+        let (rows, lanes) = (130, columns.div_ceil(8).clamp(1, 7));
         let (x, bias) = (
             values::<T>(rows * columns, 4, 1.0),
             values::<T>(columns, 5, 1.0),
@@ -21,8 +22,11 @@ fn biased<T: Storage>() {
             fresh::<T>(x.len()),
             number(rows as u32),
             number(columns as u32),
+            number(lanes as u32),
         ];
-        let out = run(Launch::new(&name, 5, 64), &bufs);
+        let mut launch = Launch::new(&name, 3, 64);
+        launch.grid[1] = columns.div_ceil(8 * lanes) as u32;
+        let out = run(launch, &bufs);
         let want: Vec<f64> = (0..x.len())
             .map(|i| f64::from(x[i]) + f64::from(bias[i % columns]))
             .collect();

@@ -9,7 +9,7 @@ const SUM: f32 = 2e-7;
 
 fn sum_of<T: Storage>(kernel: &str, f: fn(f64) -> f64, n: usize) {
     let x = values::<T>(n, 1, 1.0);
-    let (chunk, name) = (50, format!("{kernel}_{}", T::SUFFIX));
+    let (chunk, name) = (56, format!("{kernel}_{}", T::SUFFIX));
     let blocks = n.div_ceil(chunk);
     let bufs = [
         store::<T>(&x),
@@ -32,7 +32,7 @@ fn column_sum_of<T: Storage>(rows: usize, columns: usize) {
     let x = values::<T>(rows * columns, 2, 1.0);
     let start = values::<f32>(columns, 3, 1.0);
     let (chunk, name) = (40, format!("column_sum_{}", T::SUFFIX));
-    let chunks = rows.div_ceil(chunk);
+    let (chunks, lanes) = (rows.div_ceil(chunk), columns.div_ceil(8).clamp(1, 5));
     let bufs = [
         store::<T>(&x),
         fresh::<f32>(chunks * columns),
@@ -43,8 +43,9 @@ fn column_sum_of<T: Storage>(rows: usize, columns: usize) {
         give(&start),
         number(chunks as u32),
         number(1u32),
+        number(lanes as u32),
     ];
-    let grid = [columns.div_ceil(32) as u32, chunks as u32, 1];
+    let grid = [columns.div_ceil(8 * lanes) as u32, chunks as u32, 1];
     let first = Launch {
         grid,
         ..Launch::new(&name, 1, 128)
@@ -53,8 +54,10 @@ fn column_sum_of<T: Storage>(rows: usize, columns: usize) {
         grid: [grid[0], 1, 1],
         ..Launch::new("column_sum_f32", 1, 256)
     };
-    let launches: [(Launch, &[usize]); 2] =
-        [(first, &[0, 1, 2, 3, 4, 5]), (second, &[1, 6, 7, 3, 7, 8])];
+    let launches: [(Launch, &[usize]); 2] = [
+        (first, &[0, 1, 2, 3, 4, 9, 5]),
+        (second, &[1, 6, 7, 3, 7, 9, 8]),
+    ];
     let out = run_all(&launches, &bufs);
     let want: Vec<f64> = (0..columns)
         .map(|j| {
@@ -78,7 +81,8 @@ fn sums_of_all_and_of_columns() {
         sum_of::<f16>("sum", |x| x, n);
         sum_of::<f32>("sum_squares", |x| x * x, n);
         sum_of::<f16>("sum_squares", |x| x * x, n);
-        for columns in SIZES {
+        // Rows of whole groups of eight, and others.
+        for columns in SIZES.into_iter().chain([8, 96]) {
             column_sum_of::<f32>(n, columns);
             column_sum_of::<f16>(n, columns);
         }

@@ -70,6 +70,8 @@ table! {
         cuMemGetInfo_v2(*mut usize, *mut usize);
         cuMemAlloc_v2(*mut cuda::CUdeviceptr, usize);
         cuMemFree_v2(cuda::CUdeviceptr);
+        cuMemAllocHost_v2(*mut *mut c_void, usize);
+        cuMemFreeHost(*mut c_void);
         cuMemcpyHtoDAsync_v2(cuda::CUdeviceptr, *const c_void, usize, cuda::CUstream);
         cuMemcpyDtoHAsync_v2(*mut c_void, cuda::CUdeviceptr, usize, cuda::CUstream);
         cuMemcpyDtoDAsync_v2(cuda::CUdeviceptr, cuda::CUdeviceptr, usize, cuda::CUstream);

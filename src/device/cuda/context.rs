@@ -26,6 +26,16 @@ pub struct GpuFacts {
     pub memory: usize,
     /// Streaming multiprocessors.
     pub multiprocessors: u32,
+    /// Bytes of the L2 cache, where the driver tells.
+    pub l2_bytes: Option<u32>,
+    /// The highest clock of the multiprocessors in kHz, where the driver tells.
+    pub clock_khz: Option<u32>,
+    /// The highest clock of the memory in kHz, where the driver tells.
+    pub memory_clock_khz: Option<u32>,
+    /// Whether the GPU reads the host's pageable memory by itself.
+    pub pageable_access: bool,
+    /// Whether it does so through the host's page tables.
+    pub host_page_tables: bool,
 }
 
 impl fmt::Display for GpuFacts {
@@ -36,6 +46,28 @@ impl fmt::Display for GpuFacts {
             "{}, compute capability {major}.{minor}, {}",
             self.name,
             gib(self.memory)
+        )
+    }
+}
+
+impl GpuFacts {
+    /// What else the driver tells, in a line.
+    pub fn details(&self) -> String {
+        let mhz = |khz: Option<u32>| match khz {
+            Some(khz) => format!("{} MHz", khz / 1000),
+            None => "not told".into(),
+        };
+        let yes = |it| if it { "yes" } else { "no" };
+        format!(
+            "{} multiprocessors, L2 {}, clock {}, memory clock {}, reads pageable host memory: {}, \
+             through the host's page tables: {}",
+            self.multiprocessors,
+            self.l2_bytes
+                .map_or("not told".into(), |bytes| gib(bytes as usize)),
+            mhz(self.clock_khz),
+            mhz(self.memory_clock_khz),
+            yes(self.pageable_access),
+            yes(self.host_page_tables)
         )
     }
 }
@@ -129,6 +161,13 @@ impl Api {
             ),
             memory,
             multiprocessors: get(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            l2_bytes: get(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE).ok(),
+            clock_khz: get(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE).ok(),
+            memory_clock_khz: get(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE).ok(),
+            pageable_access: get(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS)? != 0,
+            host_page_tables: get(
+                Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
+            )? != 0,
         })
     }
 
@@ -186,9 +225,6 @@ pub struct Context {
     pub gpu: GpuFacts,
     /// Most bytes of shared memory a block can have.
     pub shared_limit: u32,
-    /// The GPU reads pageable host memory by itself, so a copy from it may still be under way when
-    /// the call returns. Elsewhere the driver has copied it aside by then.
-    pub reads_host_memory: bool,
     device: sys::CUdevice,
     raw: Handle<sys::CUctx_st>,
 }
@@ -204,10 +240,6 @@ impl Context {
             device,
             Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
         )?;
-        let host = api.attribute(
-            device,
-            Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
-        )?;
         let mut raw = ptr::null_mut();
         // SAFETY: writes one pointer; the context is released in `drop`.
         unsafe { call!(api, cuDevicePrimaryCtxRetain(&mut raw, device))? };
@@ -215,7 +247,6 @@ impl Context {
             api,
             gpu,
             shared_limit: shared.unsigned_abs(),
-            reads_host_memory: host != 0,
             device,
             raw: Handle(raw),
         });

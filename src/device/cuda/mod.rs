@@ -7,7 +7,7 @@
 //! - `error`: their codes as messages
 //! - `probe`: what is on this machine
 //! - `context`: which GPU, and the driver's context on it
-//! - `memory`, `stream` (events, graphs), `cubin` (compiling), `kernels` (launching), `blas`
+//! - `memory`, `staging` (uploads), `stream` (events, graphs), `cubin` (compiling), `kernels` (launching), `blas`
 
 mod api;
 mod blas;
@@ -19,6 +19,7 @@ mod fake;
 mod kernels;
 mod memory;
 mod probe;
+mod staging;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use context::{Context, select};
 use cubin::Cubin;
 use kernels::Kernels;
 use memory::Buffers;
+use staging::Staging;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stream::Stream;
@@ -50,6 +52,7 @@ pub struct Cuda {
     blas: Blas,
     kernels: Kernels,
     memory: Buffers,
+    staging: Staging,
     stream: Stream,
     context: Arc<Context>,
 }
@@ -96,6 +99,7 @@ impl Cuda {
             blas: Blas::new(context.clone(), functions, stream.raw())?,
             kernels: Kernels::new(context.clone(), cubins)?,
             memory: Buffers::new(context.clone()),
+            staging: Staging::new(context.clone())?,
             stream,
             context,
         })
@@ -120,7 +124,7 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         // What is queued uses the memory and the modules that are about to go. A fault in it has
         // nobody left to hear of it.
-        drop(self.stream.synchronize());
+        drop(self.staging.wait(&self.stream));
     }
 }
 
@@ -136,7 +140,7 @@ impl Driver for Cuda {
 
     fn free(&self, ptr: DevicePtr) -> Result<()> {
         self.outside_capture("free")?;
-        self.stream.synchronize()?;
+        self.staging.wait(&self.stream)?;
         self.memory.free(ptr)
     }
 
@@ -146,28 +150,15 @@ impl Driver for Cuda {
         if from.is_empty() {
             return Ok(());
         }
-        self.context.enter()?;
-        let (address, source) = (to.address(), from.as_ptr().cast());
-        // SAFETY: the device's range was checked, the host's is a slice. Rust's memory is pageable:
-        // the driver has copied it aside when the call returns, unless the GPU reads it itself,
-        // and then we wait.
-        unsafe {
-            call!(
-                self.context.api,
-                cuMemcpyHtoDAsync_v2(address, source, from.len(), self.stream.raw())
-            )?;
-        }
-        if self.context.reads_host_memory {
-            self.stream.synchronize()?;
-        }
-        Ok(())
+        // SAFETY: the device's range was checked.
+        unsafe { self.staging.upload(&self.stream, to.address(), from) }
     }
 
     fn download(&self, to: &mut [u8], from: DevicePtr) -> Result<()> {
         self.outside_capture("download")?;
         self.memory.check("download", from, to.len())?;
         if to.is_empty() {
-            return self.stream.synchronize();
+            return self.staging.wait(&self.stream);
         }
         self.context.enter()?;
         let (target, address) = (to.as_mut_ptr().cast(), from.address());
@@ -179,7 +170,7 @@ impl Driver for Cuda {
                 cuMemcpyDtoHAsync_v2(target, address, to.len(), self.stream.raw())
             )
         };
-        self.stream.synchronize()?;
+        self.staging.wait(&self.stream)?;
         copied
     }
 
@@ -230,7 +221,7 @@ impl Driver for Cuda {
 
     fn synchronize(&self) -> Result<()> {
         self.outside_capture("synchronize")?;
-        self.stream.synchronize()
+        self.staging.wait(&self.stream)
     }
 
     fn record(&self) -> Result<Event> {

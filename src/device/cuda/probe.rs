@@ -3,12 +3,15 @@
 use super::api::{Api, Blas};
 use super::context::GpuFacts;
 use super::error::check_blas;
-use crate::device::libraries::{Environment, Found, Kind};
+use crate::device::libraries::{Environment, Found, Kind, too_new};
 use crate::device::nvrtc::Nvrtc;
 use crate::error::{Error, Result};
 use cudarc::cublas::sys::libraryPropertyType_t as Property;
 use std::fs;
 use std::path::PathBuf;
+
+/// The oldest major version of cuBLAS: the one that came with the oldest driver.
+const OLDEST_CUBLAS: u32 = 12;
 
 /// What was found. An error lists what is missing, the places tried, and the way out.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct LibraryFacts {
     pub path: PathBuf,
     /// Major and minor version.
     pub version: (u32, u32),
+    /// Others that were found before it and cannot be used, and why.
+    pub passed_over: Vec<String>,
 }
 
 /// Looks for everything, in the environment of the process. Uses no GPU's memory.
@@ -89,13 +94,13 @@ pub fn load_driver(environment: &Environment) -> Result<(Api, DriverFacts)> {
 /// # Errors
 /// [`Error::Device`] with the places tried.
 pub fn load_nvrtc(environment: &Environment, newest: u32) -> Result<(Nvrtc, LibraryFacts)> {
-    let nvrtc = Nvrtc::load_up_to(environment, newest)?;
+    let (nvrtc, passed_over) = Nvrtc::load_up_to(environment, newest)?;
     let (major, minor) = nvrtc.version();
     let facts = LibraryFacts {
         path: nvrtc.path().to_path_buf(),
         version: (major.unsigned_abs(), minor.unsigned_abs()),
+        passed_over,
     };
-    check_version("NVRTC", &facts, newest)?;
     Ok((nvrtc, facts))
 }
 
@@ -104,7 +109,14 @@ pub fn load_nvrtc(environment: &Environment, newest: u32) -> Result<(Nvrtc, Libr
 /// # Errors
 /// [`Error::Device`] with the places tried.
 pub fn load_cublas(environment: &Environment, newest: u32) -> Result<(Blas, LibraryFacts)> {
-    let found = for_ever(environment.load_up_to(Kind::Cublas, newest)?);
+    let accept = |found| accept_cublas(for_ever(found), newest);
+    let ((blas, mut facts), passed_over) = environment.find(Kind::Cublas, newest, accept)?;
+    facts.passed_over = passed_over;
+    Ok((blas, facts))
+}
+
+/// The functions of a library, if its version will do.
+fn accept_cublas(found: &'static Found, newest: u32) -> Result<(Blas, LibraryFacts)> {
     let blas = Blas::load(found)?;
     let get = |property| {
         let mut value = 0;
@@ -113,26 +125,23 @@ pub fn load_cublas(environment: &Environment, newest: u32) -> Result<(Blas, Libr
         check_blas("cublasGetProperty", status)?;
         Ok::<_, Error>(value.unsigned_abs())
     };
+    let (major, minor) = (get(Property::MAJOR_VERSION)?, get(Property::MINOR_VERSION)?);
+    let wrong = match major {
+        ..OLDEST_CUBLAS => Some(format!("{OLDEST_CUBLAS}.0 or newer is needed")),
+        _ => too_new(major, newest),
+    };
+    if let Some(why) = wrong {
+        let path = found.path.display();
+        return Err(Error::Device(format!(
+            "cuBLAS {major}.{minor} ({path}): {why}"
+        )));
+    }
     let facts = LibraryFacts {
         path: found.path.clone(),
-        version: (get(Property::MAJOR_VERSION)?, get(Property::MINOR_VERSION)?),
+        version: (major, minor),
+        passed_over: Vec::new(),
     };
-    check_version("cuBLAS", &facts, newest)?;
     Ok((blas, facts))
-}
-
-/// A library that the loader found under a name without a version may be too new for the driver.
-fn check_version(name: &str, facts: &LibraryFacts, newest: u32) -> Result<()> {
-    let (major, minor) = facts.version;
-    if major <= newest {
-        return Ok(());
-    }
-    Err(Error::Device(format!(
-        "{name} {major}.{minor} ({}) is newer than the NVIDIA driver, which is made for CUDA \
-         {newest}: update the driver, or install the libraries of CUDA {newest} (`pip install \
-         nvidia-cuda-nvrtc-cu{newest} nvidia-cublas-cu{newest}`)",
-        facts.path.display()
-    )))
 }
 
 /// Keeps a library loaded until the process ends. It runs threads and exit handlers of its own,
@@ -162,18 +171,6 @@ mod tests {
         let open = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release";
         assert_eq!(module_version(open).as_deref(), Some("580.65.06"));
         assert_eq!(module_version("no version here"), None);
-
-        let facts = LibraryFacts {
-            path: "libnvrtc.so".into(),
-            version: (13, 1),
-        };
-        assert!(check_version("NVRTC", &facts, 13).is_ok());
-        let error = check_version("NVRTC", &facts, 12).unwrap_err();
-        assert_eq!(error.exit_code(), 4);
-        let message = error.to_string();
-        for part in ["NVRTC 13.1", "libnvrtc.so", "nvidia-cuda-nvrtc-cu12"] {
-            assert!(message.contains(part), "{message}");
-        }
     }
 
     #[test]

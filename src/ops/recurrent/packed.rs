@@ -6,7 +6,7 @@ use crate::data::packing::Packing;
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::cast::convert;
 use crate::ops::gpu::GpuMat;
 use crate::tensor::Tensor;
@@ -35,7 +35,7 @@ pub fn matrix(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) -> GpuM
 /// units a row, and what else it takes.
 ///
 /// # Errors
-/// If the device fails.
+/// [`Error::Op`] for more units than 32 bits number; or if the device fails.
 pub fn launch_units(
     gpu: &Gpu,
     kernel: &str,
@@ -44,8 +44,15 @@ pub fn launch_units(
 ) -> Result<()> {
     let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
     args.extend(sizes.iter().map(|&n| Arg::from(n as u32)));
-    let threads = 256;
-    let blocks = (sizes[0] * sizes[1]).div_ceil(threads);
+    let (threads, units) = (256, sizes[0] * sizes[1]);
+    let blocks = units.div_ceil(threads);
+    if u32::try_from(blocks * threads).is_err() {
+        let message = format!(
+            "{} rows of {} units at once are too many",
+            sizes[0], sizes[1]
+        );
+        return Err(Error::op("recurrent", message));
+    }
     gpu.launch(&Launch::new(kernel, blocks as u32, threads as u32), &args)
 }
 

@@ -48,8 +48,8 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     let (times, graph) = match &order.chosen.gpu {
         Some(gpu) => {
             let scaler = order.chosen.mixed.then_some(LossScaler::FIRST);
-            let (times, captured) = on_gpu(gpu, step.to_gpu(gpu, scaler)?, &config, order)?;
-            (times, Some(captured))
+            let (times, graph) = on_gpu(gpu, step.to_gpu(gpu, scaler)?, &config, order)?;
+            (times, Some(graph))
         }
         None => {
             let ids = |seed| -> Result<Tensor> {
@@ -69,8 +69,10 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
         }
     };
     let chars_per_s = (length * batch) as f64 / times.median;
+    let refused = graph.as_ref().and_then(|graph| graph.as_ref().err());
+    let note = refused.map_or(String::new(), |why| format!(", no graph ({why})"));
     let timed = Timed {
-        what: format!("B {batch} T {length} H {}", config.hidden_size),
+        what: format!("B {batch} T {length} H {}{note}", config.hidden_size),
         times,
         rates: format!("{chars_per_s:.0} {}", CharLmJob::SPEED),
         rate_figures: figures([("chars_per_s", json!(chars_per_s))]),
@@ -82,20 +84,21 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
             ("seq_length", json!(length)),
             ("hidden_size", json!(config.hidden_size)),
             ("num_layers", json!(config.num_layers)),
-            ("graph", json!(graph)),
+            ("graph", json!(graph.as_ref().map(Result::is_ok))),
+            ("graph_refused", json!(refused)),
         ]),
     };
     Ok(BenchResult::Step(timed))
 }
 
 /// Times of one training step, each the mean of a burst of steps that the host does not wait in, and
-/// whether the step was one captured graph.
+/// why the step was no captured graph, if it was none.
 fn on_gpu(
     gpu: &Arc<Gpu>,
     mut step: Step<CharLm>,
     config: &CharLmConfig,
     order: &BenchOrder,
-) -> Result<(Times, bool)> {
+) -> Result<(Times, Result<(), String>)> {
     let (length, batch) = (config.seq_length, config.batch_size);
     let burst = if order.emulated { 1 } else { BURST };
     let windows = burst * batch;
@@ -118,7 +121,12 @@ fn on_gpu(
     // The first steps warm the memory up and are captured.
     (0..3).try_for_each(|_| run().map(|_| ()))?;
     let times = Times::collect(order.seconds, run)?;
-    Ok((times.each(burst), steps.is_captured() == Some(true)))
+    let graph = match steps.captured() {
+        Some(Ok(())) => Ok(()),
+        Some(Err(why)) => Err(why.to_owned()),
+        None => Err("fewer than three steps ran".into()),
+    };
+    Ok((times.each(burst), graph))
 }
 
 /// Characters a second of one stream with sampling, on the CPU.

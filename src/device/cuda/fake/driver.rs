@@ -1,6 +1,6 @@
 //! The driver for tests.
 
-use super::world::{begin, functions, outside, submit, world};
+use super::world::{begin, functions, outside, submit, submit_outside, wait, world};
 use crate::device::cuda::api::Status;
 use cudarc::driver::sys as cuda;
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_ulonglong, c_void};
@@ -63,9 +63,13 @@ functions! {
         *value = match attribute as u32 {
             75 => major,
             76 => minor,
+            13 => 1_980_000,
             16 => 132,
+            36 => 3_201_000,
+            38 => 50 << 20,
             97 => 227 << 10,
-            100 => 1,
+            88 => 1, // as with HMM: the GPU reads pageable memory, though not through the
+            100 => 0, // host's page tables
             other => panic!("attribute {other}"),
         };
         0
@@ -75,6 +79,10 @@ functions! {
         begin("cuDevicePrimaryCtxRetain", ("context", 1))
     }
     cuDevicePrimaryCtxRelease_v2(_device: cuda::CUdevice) {
+        world(|w| {
+            let alive = w.live.iter().filter(|(kind, n)| **kind != "context" && **n != 0);
+            w.outlived.extend(alive.map(|(kind, _)| *kind));
+        });
         begin("cuDevicePrimaryCtxRelease", ("context", -1))
     }
     cuCtxSetCurrent(_context: cuda::CUcontext) {
@@ -89,22 +97,40 @@ functions! {
         if bytes == 0 {
             return 1;
         }
-        if world(|w| bytes > w.room) {
+        if world(|w| bytes.next_multiple_of(8) > w.room) {
             return 2;
         }
         let status = outside("cuMemAlloc", ("memory", 1));
         if status == 0 {
             let buffer = vec![u64::MAX; bytes.div_ceil(8)].into_boxed_slice();
             *address = buffer.as_ptr() as u64;
-            world(|w| w.buffers.insert(*address, buffer));
+            world(|w| {
+                w.room -= 8 * buffer.len();
+                w.buffers.insert(*address, buffer)
+            });
         }
         status
     }
     cuMemFree_v2(address: cuda::CUdeviceptr) {
-        if world(|w| w.buffers.remove(&address)).is_none() {
+        wait("cuMemFree's wait"); // as the real one does
+        let Some(buffer) = world(|w| w.buffers.remove(&address)) else { return 1 };
+        world(|w| w.room += 8 * buffer.len());
+        outside("cuMemFree", ("memory", -1))
+    }
+    cuMemAllocHost_v2(address: *mut *mut c_void, bytes: usize) {
+        let status = outside("cuMemAllocHost", ("pinned", 1));
+        if status == 0 {
+            let mut buffer = vec![u64::MAX; bytes.div_ceil(8)].into_boxed_slice();
+            *address = buffer.as_mut_ptr().cast();
+            world(|w| w.pinned.insert(*address as usize, buffer));
+        }
+        status
+    }
+    cuMemFreeHost(address: *mut c_void) {
+        if world(|w| w.pinned.remove(&(address as usize))).is_none() {
             return 1;
         }
-        outside("cuMemFree", ("memory", -1))
+        outside("cuMemFreeHost", ("pinned", -1))
     }
     cuMemcpyHtoDAsync_v2(
         to: cuda::CUdeviceptr,
@@ -112,11 +138,9 @@ functions! {
         bytes: usize,
         _stream: cuda::CUstream
     ) {
-        let status = outside("cuMemcpyHtoDAsync", ("", 0));
-        if status == 0 {
+        submit_outside("cuMemcpyHtoDAsync", move || {
             (to as *mut u8).copy_from(from.cast(), bytes);
-        }
-        status
+        })
     }
     cuMemcpyDtoHAsync_v2(
         to: *mut c_void,
@@ -124,11 +148,9 @@ functions! {
         bytes: usize,
         _stream: cuda::CUstream
     ) {
-        let status = outside("cuMemcpyDtoHAsync", ("", 0));
-        if status == 0 {
+        submit_outside("cuMemcpyDtoHAsync", move || {
             to.cast::<u8>().copy_from(from as *const u8, bytes);
-        }
-        status
+        })
     }
     cuMemcpyDtoDAsync_v2(
         to: cuda::CUdeviceptr,
@@ -154,7 +176,7 @@ functions! {
         outside("cuStreamCreate", ("stream", 1))
     }
     cuStreamDestroy_v2(_stream: cuda::CUstream) { outside("cuStreamDestroy", ("stream", -1)) }
-    cuStreamSynchronize(_stream: cuda::CUstream) { outside("cuStreamSynchronize", ("", 0)) }
+    cuStreamSynchronize(_stream: cuda::CUstream) { wait("cuStreamSynchronize") }
     cuStreamBeginCapture_v2(_stream: cuda::CUstream, mode: cuda::CUstreamCaptureMode) {
         assert_eq!(mode as u32, 1);
         let status = outside("cuStreamBeginCapture", ("", 0));
@@ -186,7 +208,7 @@ functions! {
     cuGraphLaunch(exec: cuda::CUgraphExec, _stream: cuda::CUstream) {
         let status = outside("cuGraphLaunch", ("", 0));
         let list = world(|w| w.graphs[exec as usize - 1].clone());
-        list.iter().for_each(|work| work());
+        world(|w| w.queue.extend(list));
         status
     }
     cuEventCreate(event: *mut cuda::CUevent, _flags: c_uint) {
@@ -197,7 +219,7 @@ functions! {
         outside("cuEventRecord", ("", 0))
     }
     cuEventDestroy_v2(_event: cuda::CUevent) { outside("cuEventDestroy", ("event", -1)) }
-    cuEventSynchronize(_event: cuda::CUevent) { outside("cuEventSynchronize", ("", 0)) }
+    cuEventSynchronize(_event: cuda::CUevent) { wait("cuEventSynchronize") }
     cuEventElapsedTime(ms: *mut f32, _from: cuda::CUevent, _to: cuda::CUevent) {
         *ms = 1.25;
         0

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, c_int};
 use std::rc::Rc;
 
-/// Work that is done now, or recorded.
+/// Work that is queued, or recorded.
 pub type Work = Rc<dyn Fn()>;
 
 /// The state of the fake driver.
@@ -25,6 +25,12 @@ pub struct World {
     pub log: Vec<String>,
     /// Device memory by its address.
     pub buffers: HashMap<u64, Box<[u64]>>,
+    /// Page-locked host memory by its address.
+    pub pinned: HashMap<usize, Box<[u64]>>,
+    /// What has been issued. It is done as late as allowed: when somebody waits for it.
+    pub queue: Vec<Work>,
+    /// Kinds of objects that were alive when the context was released.
+    pub outlived: Vec<&'static str>,
     /// Names of the kernels that were looked up.
     pub names: Vec<String>,
     /// The work of the graph that is being recorded.
@@ -44,6 +50,9 @@ thread_local! {
         live: BTreeMap::new(),
         log: Vec::new(),
         buffers: HashMap::new(),
+        pinned: HashMap::new(),
+        queue: Vec::new(),
+        outlived: Vec::new(),
         names: Vec::new(),
         recording: None,
         graphs: Vec::new(),
@@ -78,7 +87,7 @@ pub fn outside(name: &'static str, alive: (&'static str, i64)) -> Status {
     }
 }
 
-/// Runs or records.
+/// Queues or records.
 pub fn submit(name: &'static str, work: impl Fn() + 'static) -> Status {
     let status = begin(name, ("", 0));
     if status != 0 {
@@ -88,17 +97,27 @@ pub fn submit(name: &'static str, work: impl Fn() + 'static) -> Status {
         return 201;
     }
     let work: Work = Rc::new(work);
-    let now = world(|w| match &mut w.recording {
-        Some(list) => {
-            list.push(work.clone());
-            false
-        }
-        None => true,
-    });
-    if now {
-        work();
-    }
+    world(|w| w.recording.as_mut().unwrap_or(&mut w.queue).push(work));
     0
+}
+
+/// Queues what cannot be recorded.
+pub fn submit_outside(name: &'static str, work: impl Fn() + 'static) -> Status {
+    let status = outside(name, ("", 0));
+    if status == 0 {
+        world(|w| w.queue.push(Rc::new(work)));
+    }
+    status
+}
+
+/// Does what is queued, unless the wait for it is to fail: then it is lost.
+pub fn wait(name: &'static str) -> Status {
+    let status = outside(name, ("", 0));
+    let queue = world(|w| std::mem::take(&mut w.queue));
+    if status == 0 {
+        queue.iter().for_each(|work| work());
+    }
+    status
 }
 
 macro_rules! functions {

@@ -6,6 +6,7 @@ use super::cubin::Cubin;
 use super::cubin::tests::elf;
 use super::fake::{api, world};
 use super::*;
+use crate::device::gpu::{Gpu, Pool};
 
 const KERNEL: &str = "scale_f32";
 
@@ -31,9 +32,12 @@ fn args(ptr: DevicePtr) -> [Arg; 5] {
     [ptr.into(), a.into(), b.into(), c.into(), d.into()]
 }
 
-/// Nothing of any kind is left.
+/// Nothing of any kind is left, and what lived in the context went before it.
 fn assert_clean() {
-    world(|w| assert!(w.live.values().all(|&n| n == 0), "{:?}", w.live));
+    world(|w| {
+        assert!(w.live.values().all(|&n| n == 0), "{:?}", w.live);
+        assert!(w.outlived.is_empty(), "{:?}", w.outlived);
+    });
 }
 
 #[test]
@@ -69,6 +73,57 @@ fn memory_moves_and_all_of_it_is_freed() {
     assert_eq!(cuda.elapsed_ms(&from, &to).unwrap(), 1.25);
     drop(cuda);
     drop((from, to)); // they outlive the driver
+    assert_clean();
+}
+
+/// The fake reads the host's bytes as late as a driver may: when somebody waits.
+#[test]
+fn an_upload_has_copied_its_bytes_aside_when_it_returns() {
+    let cuda = open().unwrap();
+    let ptr = cuda.alloc(8).unwrap();
+    let mut bytes = [1, 2, 3, 4, 5, 6, 7, 8];
+    cuda.upload(ptr, &bytes).unwrap();
+    bytes.fill(9);
+    let mut out = [0; 8];
+    cuda.download(&mut out, ptr).unwrap();
+    assert_eq!(out, [1, 2, 3, 4, 5, 6, 7, 8]);
+
+    // Together more than is set aside, and one that alone is more.
+    let sizes = [5 << 20, 5 << 20, 20 << 20, 1000];
+    let content = |n: usize| (0..sizes[n]).map(move |i| (i * 7 + n) as u8);
+    let buffers = sizes.map(|bytes| cuda.alloc(bytes).unwrap());
+    for (n, &ptr) in buffers.iter().enumerate() {
+        let bytes: Vec<u8> = content(n).collect();
+        cuda.upload(ptr, &bytes).unwrap();
+    }
+    for (n, &ptr) in buffers.iter().enumerate() {
+        let mut out = vec![0; sizes[n]];
+        cuda.download(&mut out, ptr).unwrap();
+        assert!(out.into_iter().eq(content(n)), "buffer {n}");
+    }
+    drop(cuda);
+    assert_clean();
+}
+
+#[test]
+fn blocks_that_wait_in_the_pools_are_given_back_before_memory_runs_out() {
+    let gpu = Gpu::new(open().unwrap());
+    let mib = |n: usize| n << 20;
+    let room = |n: usize| world(|w| w.room = mib(n));
+    room(10);
+    drop(gpu.alloc(mib(4)).unwrap()); // waits
+    let mut pool = Pool::default();
+    let block = gpu.with_pool(&mut pool, || {
+        drop(gpu.alloc(mib(2))?); // waits in another pool
+        gpu.alloc(mib(8))
+    });
+    let block = block.unwrap();
+    world(|w| assert!(w.room < mib(3), "{}", w.room));
+    drop(block);
+    let block = gpu.alloc(mib(8)).unwrap();
+    let error = gpu.alloc(mib(9)).unwrap_err();
+    assert!(error.to_string().contains("is out of memory"), "{error}");
+    drop((block, gpu));
     assert_clean();
 }
 
@@ -112,6 +167,7 @@ fn a_launch_passes_everything_on() {
     launch.cluster = 4;
     launch.shared_bytes = 100_000;
     cuda.launch(&launch, &args(ptr)).unwrap();
+    cuda.synchronize().unwrap();
     let tail = format!("args {:x} 7 -3 {} 0.5", ptr.address(), 1u64 << 40);
     let lines = world(|w| w.log.clone());
     assert_eq!(
@@ -231,6 +287,7 @@ fn faults_and_refusals_are_explained() {
         "cuDevicePrimaryCtxRetain",
         "cuStreamCreate",
         "cuMemAlloc",
+        "cuMemAllocHost",
         "cuModuleLoadData",
         "cuFuncSetAttribute",
     ] {
@@ -257,6 +314,11 @@ fn faults_and_refusals_are_explained() {
 fn a_gpu_that_cannot_be_used_is_named() {
     let gpus = api().gpus().unwrap();
     assert_eq!(gpus[1].capability, (7, 0));
+    assert_eq!(
+        gpus[0].details(),
+        "132 multiprocessors, L2 50.0 MiB, clock 1980 MHz, memory clock 3201 MHz, reads pageable \
+         host memory: yes, through the host's page tables: no"
+    );
     let old = select(&gpus, 1).unwrap_err();
     assert!(old.to_string().contains("Fake V100"), "{old}");
     assert!(old.to_string().contains("7.5"), "{old}");

@@ -1,0 +1,81 @@
+//! The check of a GPU before its first use: one case of each op, against the CPU.
+//!
+//! A check that has passed is not repeated for the same program, driver and GPU: a mark in the user's
+//! cache folder (`XDG_CACHE_HOME`, or `~/.cache`) says so. A failure leaves none.
+
+use super::{cases, one};
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+/// Compares a GPU with the CPU, unless that has been done and has passed.
+///
+/// # Errors
+/// As [`spot_check`].
+pub fn check(gpu: &Arc<Gpu>) -> Result<()> {
+    let mark = cache_folder().and_then(|folder| Some(folder.join(mark_name(gpu)?)));
+    check_once(gpu, mark.as_deref())
+}
+
+/// As [`check`], with the file that says that it has passed; without one it is always done.
+///
+/// # Errors
+/// As [`spot_check`].
+pub fn check_once(gpu: &Arc<Gpu>, mark: Option<&Path>) -> Result<()> {
+    if mark.is_some_and(Path::exists) {
+        return Ok(());
+    }
+    spot_check(gpu)?;
+    if let Some((mark, folder)) = mark.and_then(|mark| Some((mark, mark.parent()?))) {
+        // Where nothing can be kept, the next start checks again: that is all.
+        let _ = fs::create_dir_all(folder).and_then(|()| fs::write(mark, ""));
+    }
+    Ok(())
+}
+
+/// Runs one case of each op, the middle one of its sizes, in each data type.
+///
+/// # Errors
+/// [`Error::Op`] with the first case that failed and what differed.
+pub fn spot_check(gpu: &Arc<Gpu>) -> Result<()> {
+    let table = cases::table();
+    for cases in table.chunk_by(|a, b| a.op == b.op) {
+        let case = &cases[cases.len() / 2];
+        for &dtype in case.dtypes {
+            let result = one(case, Some(gpu), dtype);
+            if !result.passed {
+                let message = format!(
+                    "{} {dtype} ({}) differs from the CPU: {}",
+                    result.op, result.case, result.message
+                );
+                return Err(Error::op("start-up check", message));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cache_folder() -> Option<PathBuf> {
+    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty());
+    let cache = var("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache")))?;
+    Some(cache.join("rnnx"))
+}
+
+/// A name for this very program (its size and time, too), driver and GPU.
+fn mark_name(gpu: &Gpu) -> Option<String> {
+    let program = fs::metadata(std::env::current_exe().ok()?).ok()?;
+    let built = program.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let key = format!(
+        "rnnx {}, {} bytes of {} ns, {}",
+        env!("CARGO_PKG_VERSION"),
+        program.len(),
+        built.as_nanos(),
+        gpu.driver().description()
+    );
+    Some(format!("gpu-checked-{:x}", Sha256::digest(key)))
+}
