@@ -16,6 +16,7 @@ use rnnx::nn::{Bound, CellKind, Embedding, Layout, Linear, Params, Recurrent, St
 use rnnx::ops;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::rng::{Purpose, Stream};
+use rnnx::selftest::startup;
 use rnnx::tensor::Tensor;
 use rnnx::train::device::{DeviceChoice, Precision, choose};
 use rnnx::train::model::{Draws, Loss, Model};
@@ -99,7 +100,7 @@ fn batch(number: u64) -> Result<(Tensor, Tensor)> {
 fn main() -> Result<()> {
     let wanted = std::env::args().nth(1).unwrap_or_else(|| "auto".into());
     let wanted: DeviceChoice = wanted.parse().map_err(rnnx::Error::Usage)?;
-    let chosen = choose(wanted, Precision::Auto)?;
+    let chosen = choose(wanted, Precision::Auto, startup::check)?;
     println!("{}", chosen.line());
 
     let model = Parity::new(1);
