@@ -2,7 +2,6 @@
 
 use super::args::BenchArgs;
 use super::process::emit;
-use crate::Result;
 use crate::device::Gpu;
 use crate::device::cpu::gemm::{Mat, gemm};
 use crate::dtype::DType;
@@ -14,6 +13,7 @@ use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
 use crate::train::settings::DeviceChoice;
 use crate::train::timing::{Times, on_device};
+use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -32,6 +32,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if !args.quiet {
         log::line(&chosen.line());
     }
+    if args.profile && chosen.gpu.is_none() {
+        return Err(Error::Usage(
+            "--profile is for GPUs, and this is the CPU: leave it out (`perf` shows where a CPU's \
+             time goes)"
+                .into(),
+        ));
+    }
     let wants = |name: &str| args.kinds.iter().any(|kind| kind == name || kind == "all");
     let settings = &args.sizes.0;
     let emulated = args.device.device == Some(DeviceChoice::Emulated);
@@ -49,6 +56,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             chosen: &chosen,
             emulated,
             alone: results.is_empty(),
+            profile: args.profile,
         };
         results.push((bench.name, (bench.run)(&order)?));
     }

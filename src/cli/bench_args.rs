@@ -18,6 +18,9 @@ pub struct BenchArgs {
     /// Seconds that each measurement lasts
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = real_in(Allowed::Real(0.01, 3600.0)), allow_hyphen_values = true)]
     pub seconds: f64,
+    /// On a GPU: also time each kernel and each product of one step, issued one by one
+    #[arg(long)]
+    pub profile: bool,
     /// No notes on standard error
     #[arg(long, short)]
     pub quiet: bool,

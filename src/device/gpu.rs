@@ -5,11 +5,12 @@
 //! valid.
 
 use super::driver::{Arg, DevicePtr, Driver, Gemm, Launch};
+use super::profile::{Call, Profile, Watch};
 use super::size_class;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Blocks are rounded up to this many bytes.
@@ -20,6 +21,9 @@ pub struct Gpu {
     driver: Box<dyn Driver>,
     pools: Mutex<Pools>,
     allocated: AtomicUsize,
+    /// Whether calls are watched; `watch` has them then.
+    watching: AtomicBool,
+    watch: Mutex<Watch>,
 }
 
 impl fmt::Debug for Gpu {
@@ -35,6 +39,8 @@ impl Gpu {
             driver: Box::new(driver),
             pools: Mutex::default(),
             allocated: AtomicUsize::new(0),
+            watching: AtomicBool::new(false),
+            watch: Mutex::default(),
         })
     }
 
@@ -111,7 +117,7 @@ impl Gpu {
     /// # Errors
     /// As [`Driver::launch`].
     pub fn launch(&self, launch: &Launch, args: &[Arg]) -> Result<()> {
-        self.driver.launch(launch, args)
+        self.watched(|| Call::kernel(launch), || self.driver.launch(launch, args))
     }
 
     /// Multiplies matrices.
@@ -119,7 +125,41 @@ impl Gpu {
     /// # Errors
     /// As [`Driver::gemm`].
     pub fn gemm(&self, gemm: &Gemm) -> Result<()> {
-        self.driver.gemm(gemm)
+        self.watched(|| Call::gemm(gemm), || self.driver.gemm(gemm))
+    }
+
+    /// Runs `work`, which captures no graph, and says where its time went.
+    ///
+    /// # Errors
+    /// What `work` returns; or if the device fails.
+    pub fn profile<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<(R, Profile)> {
+        self.driver.synchronize()?;
+        self.watching.store(true, Ordering::SeqCst);
+        let result = work();
+        self.watching.store(false, Ordering::SeqCst);
+        let watch = std::mem::take(&mut *self.watch());
+        Ok((result?, watch.conclude(&*self.driver)?))
+    }
+
+    /// Issues a call, between two events if calls are watched.
+    fn watched(
+        &self,
+        call: impl FnOnce() -> Call,
+        issue: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if !self.watching.load(Ordering::Relaxed) {
+            return issue();
+        }
+        let from = self.driver.record()?;
+        issue()?;
+        let to = self.driver.record()?;
+        self.watch().add(call(), from, to);
+        Ok(())
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        // A list that only grows: a panic elsewhere leaves it whole.
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pools(&self) -> MutexGuard<'_, Pools> {

@@ -8,6 +8,7 @@ pub mod emulated;
 pub mod gpu;
 pub mod libraries;
 pub mod nvrtc;
+pub mod profile;
 
 pub use cpu::simd::{Dispatch, Level};
 pub use gpu::Gpu;

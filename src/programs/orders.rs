@@ -1,6 +1,7 @@
 //! What commands ask of a program, and what they get.
 
 use crate::data::split::Split;
+use crate::device::profile::Profile;
 use crate::error::{Error, Result};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::state::TrainState;
@@ -103,6 +104,8 @@ pub struct BenchOrder<'a> {
     pub emulated: bool,
     /// Nothing was timed before in this process, so that its peak memory will be this work's own.
     pub alone: bool,
+    /// Say where the time of one step goes, on a GPU.
+    pub profile: bool,
 }
 
 impl BenchOrder<'_> {
@@ -153,10 +156,11 @@ impl BenchResult {
     /// Lines for people; `gemm` is a large product's rate in GFLOP/s.
     pub fn lines(&self, gemm: f64) -> Vec<String> {
         match self {
-            BenchResult::Step(timed) => vec![timed.line(gemm)],
-            BenchResult::Steps { models, .. } => {
-                models.iter().map(|(_, timed)| timed.line(gemm)).collect()
-            }
+            BenchResult::Step(timed) => timed.lines(gemm),
+            BenchResult::Steps { models, .. } => models
+                .iter()
+                .flat_map(|(_, timed)| timed.lines(gemm))
+                .collect(),
             BenchResult::Rate { line, .. } => vec![line.clone()],
         }
     }
@@ -193,13 +197,15 @@ pub struct Timed {
     pub peak_rss_mb: Option<f64>,
     /// What it was, for programs.
     pub figures: Map<String, Value>,
+    /// Where the time goes, where that was asked for.
+    pub profile: Option<Profile>,
 }
 
 impl Timed {
-    /// A line for people; `gemm` is a large product's rate in GFLOP/s.
-    pub fn line(&self, gemm: f64) -> String {
+    /// Lines for people; `gemm` is a large product's rate in GFLOP/s.
+    pub fn lines(&self, gemm: f64) -> Vec<String> {
         let t = &self.times;
-        format!(
+        let line = format!(
             "{}: {:.4} ms a step (best {:.4}, worst {:.4} of {}), {}, {:.0} GFLOP/s = {:.0} % of \
              gemm{}",
             self.what,
@@ -212,7 +218,9 @@ impl Timed {
             100.0 * self.gflops / gemm,
             self.peak_rss_mb
                 .map_or(String::new(), |mb| format!(", peak memory {mb:.0} MB"))
-        )
+        );
+        let profile = self.profile.iter().flat_map(Profile::text);
+        [line].into_iter().chain(profile).collect()
     }
 
     /// The same for programs.
@@ -231,6 +239,9 @@ impl Timed {
             ("share_of_gemm", json!(self.gflops / gemm)),
             ("peak_rss_mb", json!(self.peak_rss_mb)),
         ]));
+        if let Some(profile) = &self.profile {
+            object.insert("profile".into(), json!(profile));
+        }
         Value::Object(object)
     }
 }

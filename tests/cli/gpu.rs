@@ -115,3 +115,38 @@ fn the_log_names_the_device_and_the_precision() {
         run.stderr
     );
 }
+
+/// Each layer's gates at each step, each product, and their times are in the profile.
+#[test]
+fn a_profile_says_where_the_time_of_a_step_goes() {
+    let place = Place::new();
+    let flags = "bench charlm --batch-size 4 --seq-length 8 --hidden-size 16 --seconds 0.01 --json";
+    let run = place.rnnx(&format!("{flags} --device emulated --profile"));
+    let json: Value = serde_json::from_str(&run.ok().stdout).unwrap();
+    let profile = &json["charlm"]["profile"];
+    let lines = profile["lines"].as_array().unwrap();
+    let of = |what: &str| {
+        let line = lines.iter().find(|line| line["what"] == what);
+        line.unwrap_or_else(|| panic!("{what} in {profile:#}"))
+    };
+    // Two layers, eight steps.
+    for gates in ["lstm_gates_fwd_f16", "lstm_gates_bwd_f16"] {
+        assert_eq!(of(gates)["count"], 16);
+        assert!(of(gates)["gflops"].is_null());
+    }
+    // The steps after the first multiply h [4, 16] by W_hh^T [16, 64].
+    let product = of("gemm 4x64x16 f16");
+    assert_eq!(product["count"], 14);
+    assert!(product["gflops"].as_f64().unwrap() > 0.0);
+    let ms = |value: &Value| value.as_f64().unwrap();
+    let sum: f64 = lines.iter().map(|line| ms(&line["ms"])).sum();
+    assert!((sum - ms(&profile["busy_ms"])).abs() < 1e-6 * sum);
+    assert!(ms(&profile["total_ms"]) >= 0.99 * sum);
+    assert!(lines.is_sorted_by(|a, b| ms(&a["ms"]) >= ms(&b["ms"])));
+    let plain = place.rnnx(&format!("{flags} --device emulated")).ok();
+    let json: Value = serde_json::from_str(&plain.stdout).unwrap();
+    assert!(json["charlm"]["profile"].is_null());
+    place
+        .rnnx(&format!("{flags} --device cpu --profile"))
+        .fails(2, &["--profile", "GPU"]);
+}

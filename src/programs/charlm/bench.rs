@@ -9,6 +9,7 @@ use super::generate::sampling::{Sampler, SamplingOptions};
 use super::model::CharLm;
 use super::train::CharLmJob;
 use crate::device::Gpu;
+use crate::device::profile::Profile;
 use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::optim::Adam;
@@ -45,11 +46,11 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     let (constants, clip) = CharLmJob::optimizer(&config);
     let adam = Adam::new::<f32>(constants, model.params().layout());
     let mut step = Step::new(model, adam, clip, config.seed);
-    let (times, graph) = match &order.chosen.gpu {
+    let (times, graph, profile) = match &order.chosen.gpu {
         Some(gpu) => {
             let scaler = order.chosen.mixed.then_some(LossScaler::FIRST);
-            let (times, graph) = on_gpu(gpu, step.to_gpu(gpu, scaler)?, &config, order)?;
-            (times, Some(graph))
+            let on_gpu = on_gpu(gpu, step.to_gpu(gpu, scaler)?, &config, order)?;
+            (on_gpu.times, Some(on_gpu.graph), on_gpu.profile)
         }
         None => {
             let ids = |seed| -> Result<Tensor> {
@@ -65,7 +66,7 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
                 n += 1;
                 step.train(&batch, n).map(|_| ())
             })?;
-            (times, None)
+            (times, None, None)
         }
     };
     let chars_per_s = (length * batch) as f64 / times.median;
@@ -87,18 +88,26 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
             ("graph", json!(graph.as_ref().map(Result::is_ok))),
             ("graph_refused", json!(refused)),
         ]),
+        profile,
     };
     Ok(BenchResult::Step(timed))
 }
 
-/// Times of one training step, each the mean of a burst of steps that the host does not wait in, and
-/// why the step was no captured graph, if it was none.
+/// A training step on a GPU.
+struct OnGpu {
+    /// Times, each the mean of a burst of steps that the host does not wait in.
+    times: Times,
+    /// Why the step was no captured graph, if it was none.
+    graph: Result<(), String>,
+    profile: Option<Profile>,
+}
+
 fn on_gpu(
     gpu: &Arc<Gpu>,
     mut step: Step<CharLm>,
     config: &CharLmConfig,
     order: &BenchOrder,
-) -> Result<(Times, Result<(), String>)> {
+) -> Result<OnGpu> {
     let (length, batch) = (config.seq_length, config.batch_size);
     let burst = if order.emulated { 1 } else { BURST };
     let windows = burst * batch;
@@ -112,6 +121,15 @@ fn on_gpu(
     feed.set_order(gpu, &in_order)?;
     let mut steps = GpuLoop::new(gpu, feed)?;
     let mut first = 0;
+    let mut profile = None;
+    if order.profile {
+        steps.begin(0, 0)?;
+        // The second step is the first one that asks for no memory, and the last one without a graph.
+        steps.run(&mut step, 0, 1)?;
+        let (_, found) = gpu.profile(|| steps.run(&mut step, 1, 1))?;
+        profile = Some(found);
+        first = 2;
+    }
     let mut run = || -> Result<f64> {
         steps.begin(0, first)?;
         let seconds = on_device(gpu, || steps.run(&mut step, first, burst).map(|_| ()))?;
@@ -126,7 +144,11 @@ fn on_gpu(
         Some(Err(why)) => Err(why.to_owned()),
         None => Err("fewer than three steps ran".into()),
     };
-    Ok((times.each(burst), graph))
+    Ok(OnGpu {
+        times: times.each(burst),
+        graph,
+        profile,
+    })
 }
 
 /// Characters a second of one stream with sampling, on the CPU.

@@ -134,6 +134,12 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
         }
         batch = feed.next()?;
     }
+    let mut profile = None;
+    if let (Some(gpu), true) = (&chosen.gpu, order.profile) {
+        let inputs = step.model().inputs(&batch)?;
+        let (_, found) = gpu.profile(|| step.train(&inputs, number as u64 + 1))?;
+        profile = Some(found);
+    }
     let (total, steps): (f64, _) = (timed.iter().sum(), timed.len() as f64);
     let [target, source, gflop] = [target as f64, source as f64, flop / 1e9];
     let rate = target / total;
@@ -164,5 +170,6 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
         gflops: gflop / total,
         peak_rss_mb: None,
         figures: figures([("parameters", json!(parameters))]),
+        profile,
     })
 }
