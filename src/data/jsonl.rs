@@ -1,7 +1,6 @@
 //! Files of pairs: one JSON object a line, with CodeSearchNet's fields `docstring` and `code`.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
@@ -10,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::pairs::{Pair, Splits, source_tokens, target_tokens};
 use super::python;
+use super::unpacking::Unpacking;
 use crate::files::atomic::write_atomic;
+use crate::files::{access, group};
 use crate::{Error, Result};
 
 /// A longer line is refused: a small compressed file can hold one that fills the memory.
@@ -24,8 +25,13 @@ const MAX_LINE: u64 = 64 << 20;
 /// # Errors
 /// [`Error::Data`] that names the file, and the line where it has one: the file cannot be read or
 /// decompressed, a line is no JSON or not UTF-8, a field is missing, no string or holds no token; the
-/// file holds no pairs.
+/// file holds no pairs, or compressed more than [`Unpacking`] allows.
 pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
+    read_with(path, &mut Unpacking::default())
+}
+
+/// As [`read_jsonl`]; `unpacking` counts what the compressed files of the command hold.
+fn read_with(path: &Path, unpacking: &mut Unpacking) -> Result<Vec<Pair>> {
     let name = path.display();
     let unreadable = |e: io::Error| {
         Error::Data(match e.kind() {
@@ -33,12 +39,17 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
             _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
         })
     };
-    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let file = access::open(&group::current(path)).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    let mut file = BufReader::new(file);
     let magic = file
         .fill_buf()
         .map_err(unreadable)?
         .starts_with(b"\x1f\x8b");
     let compressed = magic || has_gz_name(path);
+    if compressed {
+        unpacking.open(size);
+    }
     let mut reader: Box<dyn BufRead> = match compressed {
         true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
         false => Box::new(file),
@@ -56,6 +67,9 @@ pub fn read_jsonl(path: &Path) -> Result<Vec<Pair>> {
         })?;
         if bytes == 0 {
             break;
+        }
+        if compressed {
+            unpacking.take(bytes as u64, path)?;
         }
         let wrong = |what| Error::Data(format!("{name}:{number}: {what}; mend or remove the line"));
         if bytes as u64 == MAX_LINE && line.last() != Some(&b'\n') {
@@ -78,12 +92,10 @@ impl Splits {
     /// As [`read_jsonl`]; each split needs a pair.
     pub fn read(train: &Path, valid: &Path, test: &Path) -> Result<Self> {
         let names = [train, valid, test].map(|path| path.display().to_string());
-        Ok(Splits::new(
-            read_jsonl(train)?,
-            read_jsonl(valid)?,
-            read_jsonl(test)?,
-            names.join(", "),
-        ))
+        let mut unpacking = Unpacking::default();
+        let mut read = |path| read_with(path, &mut unpacking);
+        let (train, valid, test) = (read(train)?, read(valid)?, read(test)?);
+        Ok(Splits::new(train, valid, test, names.join(", ")))
     }
 }
 

@@ -4,7 +4,9 @@
 //! depend on the device that wrote it. Every file is written under a temporary name, synced and
 //! renamed: a crash or a full disk leaves the old one whole.
 
+pub mod access;
 pub mod atomic;
+pub mod group;
 pub mod header;
 pub mod metrics;
 pub mod run;
