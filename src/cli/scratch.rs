@@ -37,7 +37,7 @@ impl Scratch {
                 None => number += 1,
             }
         };
-        remove_abandoned(&base, &scratch.path).map_err(Error::io("clean up", &base))?;
+        remove_abandoned(&base, &scratch.path);
         Ok(scratch)
     }
 
@@ -112,15 +112,15 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes the folders beside `mine` whose processes are gone.
-fn remove_abandoned(base: &Path, mine: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(base)? {
-        let path = entry?.path();
+/// Removes the folders beside `mine` whose processes are gone. What cannot be listed or removed is no
+/// reason not to start: others may be at it as well.
+fn remove_abandoned(base: &Path, mine: &Path) {
+    let entries = fs::read_dir(base).into_iter().flatten();
+    for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if !name.starts_with(PREFIX) || path == mine || !have_same_owner(&path, mine) {
             continue;
         }
-        // What cannot be removed is no reason not to start: others may be at it as well.
         let _ = match File::open(path.join(LOCK)) {
             Ok(lock) if lock.try_lock().is_ok() => fs::remove_dir_all(&path),
             Ok(_) => Ok(()),
@@ -128,7 +128,6 @@ fn remove_abandoned(base: &Path, mine: &Path) -> io::Result<()> {
             Err(_) => fs::remove_dir(&path),
         };
     }
-    Ok(())
 }
 
 /// Whether both are folders of the same user: everybody may write to a folder for temporary files.

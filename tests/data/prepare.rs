@@ -252,6 +252,7 @@ fn paths_stand_for_files() -> Result<()> {
     Ok(())
 }
 
+#[cfg(unix)]
 #[test]
 fn links_that_lead_nowhere_do_not_refuse_a_folder() -> Result<()> {
     use std::os::unix::fs::symlink;

@@ -8,6 +8,7 @@ use rnnx::files::access::{check_writable, open};
 
 use crate::names;
 
+#[cfg(unix)]
 #[test]
 fn pipes_and_devices_are_not_opened() {
     let dir = tempfile::tempdir().unwrap();
@@ -32,6 +33,7 @@ fn pipes_and_devices_are_not_opened() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_folder_is_tried_and_left_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
