@@ -2,7 +2,7 @@
 //! old ones or all of the new ones, also after a crash in between.
 //!
 //! The new files are made whole in a folder of their own inside the folder. From the moment in
-//! which that one has its name [`NEW`], its files count; then the old ones step aside into it, the
+//! which that one has its name, its files count; then the old ones step aside into it, the
 //! new ones take their places, and it goes. A crash leaves it where it is: [`finish_group`] goes on
 //! from there.
 
