@@ -1,11 +1,10 @@
 //! `rnnx data fetch`: pairs of pinned packages, which pip downloads.
 
-use std::env;
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind};
+use std::fs;
+use std::io::{self, ErrorKind, PipeReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,12 @@ use clap::Args;
 use super::data_prepare::{PAIR_FILES, PairArgs, free_paths, pairs_json, pairs_table, write_pairs};
 use super::flags::between;
 use super::process::emit;
+use super::scratch::{Scratch, full, told_full};
 use crate::data::packages::{self, EMBEDDED, EMBEDDED_NAME, Package};
 use crate::data::prepare::{PrepareOptions, prepare};
+use crate::data::unpacking::Unpacking;
 use crate::data::wheels::python_files;
+use crate::files::access::{self, check_writable};
 use crate::files::atomic::write_atomic;
 use crate::interrupt::{self, asked};
 use crate::log;
@@ -24,6 +26,8 @@ use crate::{Error, Result};
 
 /// Lines of pip's that are shown where it fails.
 const SHOWN: usize = 12;
+/// Bytes of what pip says that are kept: the last of them.
+const KEPT: usize = 1 << 20;
 /// How often a running pip is looked at.
 const GLANCE: Duration = Duration::from_millis(20);
 /// The ways to pairs that need no pip here.
@@ -67,7 +71,8 @@ pub struct DataFetchArgs {
 ///
 /// # Errors
 /// [`Error::Usage`] where a file would be overwritten; [`Error::Data`] for a list or a wheel that
-/// cannot be used; [`Error::Io`] where Python or pip is missing or fails; [`Error::Interrupted`].
+/// cannot be used; [`Error::Io`] where Python or pip is missing or fails, or a folder cannot be
+/// written to; [`Error::Interrupted`].
 pub fn run(args: &DataFetchArgs) -> Result<()> {
     let paths = free_paths(&args.out, &PAIR_FILES, args.force)?;
     let (packages, list) = match &args.packages {
@@ -79,16 +84,16 @@ pub fn run(args: &DataFetchArgs) -> Result<()> {
     };
     interrupt::install("stopping (once more to stop at once, without cleaning up)")?;
     let scratch = Scratch::new()?;
-    let wheels = wheels(args, &packages, &scratch.0)?;
+    let wheels = wheels(args, &packages, scratch.path())?;
     if !args.quiet {
         log::line("making pairs of their functions");
     }
-    let mut files = Vec::new();
+    let (mut files, mut unpacking) = (Vec::new(), Unpacking::default());
     for wheel in &wheels {
         stop_if_asked()?;
         let name = wheel.file_name().unwrap_or_default().display();
         let full = |(member, content)| (format!("{name}/{member}"), content);
-        files.extend(python_files(wheel)?.into_iter().map(full));
+        files.extend(python_files(wheel, &mut unpacking)?.into_iter().map(full));
     }
     drop(scratch);
     let making = interrupt::at_once(INTERRUPTED)?;
@@ -142,6 +147,7 @@ fn wheels(args: &DataFetchArgs, packages: &[Package], scratch: &Path) -> Result<
         .collect();
     let folder = scratch.join("wheels");
     if !lacks.is_empty() {
+        keep.map_or(Ok(()), check_writable)?;
         download(args, &lacks, scratch, &folder)?;
     }
     let mut all = Vec::new();
@@ -189,7 +195,7 @@ fn downloaded(package: &Package, folder: &Path) -> Result<PathBuf> {
 fn keep_wheel(wheel: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let name = wheel.file_name().unwrap_or_default();
-    let mut from = File::open(wheel).map_err(Error::io("read", wheel))?;
+    let mut from = access::open(wheel).map_err(Error::io("read", wheel))?;
     write_atomic(&folder.join(name), |out| io::copy(&mut from, out).map(drop))
 }
 
@@ -204,8 +210,7 @@ fn download(
 ) -> Result<()> {
     let list = scratch.join("packages.txt");
     let lines: String = packages.iter().map(|p| format!("{p}\n")).collect();
-    fs::write(&list, lines).map_err(Error::io("write", &list))?;
-    let output = scratch.join("pip.log");
+    fs::write(&list, lines).map_err(told_full("write", &list))?;
     let tell = |text: String| {
         if !args.quiet {
             log::line(&text);
@@ -216,23 +221,21 @@ fn download(
         None => vec![Path::new("python3"), Path::new("python")],
     };
     for python in &pythons {
-        let mut pip = pip(python, folder, &list);
-        let log = File::create(&output).and_then(|log| Ok([log.try_clone()?, log]));
-        let [log, errors] = log.map_err(Error::io("write", &output))?;
-        pip.stdout(log).stderr(errors);
-        // pip's own temporary files go with ours.
+        let mut pip = pip(python, folder, &list)?;
+        // Nothing of the user's folder is in its way, and its own temporary files go with ours.
+        pip.current_dir(scratch);
         pip.envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, scratch)));
         let began = Instant::now();
-        let status = match spawn_and_wait(&mut pip, || {
+        let (status, said) = match listen(pip, || {
             let (count, python) = (counted(packages.len()), python.display());
             tell(format!("downloading {count} with {python} -m pip"));
         }) {
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            status => status.map_err(Error::io("run", python))?,
+            ended => ended.map_err(Error::io("run", python))?,
         };
         stop_if_asked()?;
         if !status.success() {
-            return Err(pip_failed(python, status, &output));
+            return Err(pip_failed(python, status, &said));
         }
         tell(format!(
             "downloaded in {:.1} s",
@@ -252,48 +255,73 @@ fn download(
 }
 
 /// The command that downloads the packages of `list` into `folder`.
-fn pip(python: &Path, folder: &Path, list: &Path) -> Command {
-    let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-input",
-        "--progress-bar",
-        "off",
-    ])
-    // The files are read, not run: any Python will do.
-    .args(["--disable-pip-version-check", "--ignore-requires-python"])
-    .args(["--require-hashes", "--no-deps", "--only-binary", ":all:"])
-    .arg("--dest")
-    .arg(folder)
-    .arg("-r")
-    .arg(list)
-    .stdin(Stdio::null());
-    pip
+///
+/// Python is isolated (`-I`): neither the folder that it is started in nor PYTHONPATH can put
+/// another module in pip's place. pip's own configuration, with its index and proxy, counts.
+fn pip(python: &Path, folder: &Path, list: &Path) -> Result<Command> {
+    // A bare name is looked for on PATH; a path starts from here, not from pip's folder.
+    let program = match python.file_name() == Some(python.as_os_str()) {
+        true => python.to_path_buf(),
+        false => std::path::absolute(python).map_err(Error::io("find", python))?,
+    };
+    let mut pip = Command::new(program);
+    pip.args(["-I", "-m", "pip", "download"])
+        .args(["--no-input", "--progress-bar", "off"])
+        // The files are read, not run: any Python will do.
+        .args(["--disable-pip-version-check", "--ignore-requires-python"])
+        .args(["--require-hashes", "--no-deps", "--only-binary", ":all:"])
+        .arg("--dest")
+        .arg(folder)
+        .arg("-r")
+        .arg(list)
+        .stdin(Stdio::null());
+    Ok(pip)
 }
 
-/// Runs a command to its end, or until the user interrupts; calls `started` once it runs.
-fn spawn_and_wait(command: &mut Command, started: impl FnOnce()) -> io::Result<ExitStatus> {
+/// Runs a command to its end, or until the user interrupts, and returns what it said, too; calls
+/// `started` once it runs. What it says is on no disk: that can be full.
+fn listen(mut command: Command, started: impl FnOnce()) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let (reader, writer) = io::pipe()?;
+    command.stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
+    // It holds our ends of the pipe for writing; only without them the pipe has an end.
+    drop(command);
     started();
-    loop {
+    let listener = thread::spawn(move || last_words(reader));
+    let status = loop {
         if asked() {
             // It may have ended by itself: Ctrl-C in a terminal reaches it, too.
             let _ = child.kill();
-            return child.wait();
+            return Ok((child.wait()?, Vec::new()));
         }
         match child.try_wait()? {
-            Some(status) => return Ok(status),
-            None => thread::sleep(GLANCE),
+            Some(status) if listener.is_finished() => break status,
+            _ => thread::sleep(GLANCE),
+        }
+    };
+    let said = listener.join().unwrap_or_else(|_| Ok(Vec::new()))?;
+    Ok((status, said))
+}
+
+/// The last [`KEPT`] bytes, or a few more, of what comes through a pipe.
+fn last_words(mut pipe: PipeReader) -> io::Result<Vec<u8>> {
+    let (mut said, mut part) = (Vec::new(), [0; 8192]);
+    loop {
+        match pipe.read(&mut part) {
+            Ok(0) => return Ok(said),
+            Ok(n) => said.extend_from_slice(&part[..n]),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        if said.len() > 2 * KEPT {
+            said.drain(..said.len() - KEPT);
         }
     }
 }
 
 /// What to make of pip's last words.
-fn pip_failed(python: &Path, status: ExitStatus, output: &Path) -> Error {
-    let said = fs::read(output).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
+fn pip_failed(python: &Path, status: ExitStatus, said: &[u8]) -> Error {
+    let said = String::from_utf8_lossy(said);
     let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
     let mut last = String::new();
     for line in &lines[lines.len().saturating_sub(SHOWN)..] {
@@ -305,10 +333,23 @@ fn pip_failed(python: &Path, status: ExitStatus, output: &Path) -> Error {
              run it again; if it stays so, whoever serves the file has changed it"
         ));
     }
+    // As Python tells what the system says when a disk or a quota is full.
+    if [
+        "[Errno 28]",
+        "No space left",
+        "[Errno 122]",
+        "quota exceeded",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
+    {
+        return full(&format!(". pip's last lines:{last}"));
+    }
     let message = match said.contains("No module named pip") {
         true => format!(
-            "this Python has no pip: install it (`{} -m ensurepip`, or the system's package, often \
-             python3-pip), or name another Python with --python",
+            "this Python has no pip, or only one of this user's, which is not used: install it \
+             (`{} -m ensurepip`, or the system's package, often python3-pip), or name another \
+             Python with --python",
             python.display()
         ),
         false => format!(
@@ -323,39 +364,7 @@ fn pip_failed(python: &Path, status: ExitStatus, output: &Path) -> Error {
     }
 }
 
-// ---- temporary files and interrupts ----------------------------------------------------------
-
-/// A temporary folder that only this user can read; it goes when this is dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        let base = env::temp_dir();
-        let base = std::path::absolute(&base).map_err(Error::io("find", &base))?;
-        let mut builder = DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        let mut number = 0;
-        loop {
-            let path = base.join(format!("rnnx-fetch-{}-{number}", process::id()));
-            match builder.create(&path) {
-                // Of a process that was killed, or somebody else's.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
-                made => {
-                    made.map_err(Error::io("create", &path))?;
-                    return Ok(Scratch(path));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Nothing depends on it, and what went wrong before is what the user should read.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+// ---- interrupts ------------------------------------------------------------------------------
 
 const INTERRUPTED: &str = "interrupted: no pairs were written; run it again for them";
 

@@ -13,7 +13,9 @@ use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_files};
 use crate::data::jsonl::write_jsonl;
 use crate::data::near::MEASURE;
 use crate::data::prepare::{PrepareOptions, Prepared, gather, prepare, text};
+use crate::files::access::check_writable;
 use crate::files::atomic::write_atomic;
+use crate::files::group::{finish_group, write_group};
 use crate::log::thousands;
 use crate::{Error, Result};
 
@@ -166,35 +168,44 @@ pub fn run(args: &DataPrepareArgs) -> Result<()> {
     emit(&summary)
 }
 
-/// The files `names` of the folder `out`, none of which is there unless `force` allows it.
+/// The files `names` of the folder `out`, none of which is there unless `force` allows it. `out` can
+/// be written to.
 ///
 /// # Errors
-/// [`Error::Usage`] that names the file that would be overwritten.
+/// [`Error::Usage`] that names the file that would be overwritten; [`Error::Io`] that names a folder
+/// that cannot be written to.
 pub(super) fn free_paths(out: &Path, names: &[&str], force: bool) -> Result<Vec<PathBuf>> {
+    check_writable(out)?;
+    finish_group(out)?;
     let paths: Vec<PathBuf> = names.iter().map(|name| out.join(name)).collect();
-    match paths.iter().find(|p| fs::symlink_metadata(p).is_ok()) {
-        Some(there) if !force => Err(Error::Usage(format!(
-            "{} is there already: give another --out, or --force to replace it",
-            there.display()
-        ))),
-        _ => Ok(paths),
+    for path in &paths {
+        let (there, message) = match fs::symlink_metadata(path) {
+            Err(_) => continue,
+            Ok(there) if there.is_dir() => (path, "a folder: give another --out, or move it away"),
+            Ok(_) if force => continue,
+            Ok(_) => (
+                path,
+                "there already: give another --out, or --force to replace it",
+            ),
+        };
+        let there = there.display();
+        return Err(Error::Usage(format!("{there} is {message}")));
     }
+    Ok(paths)
 }
 
-/// Writes the three files of pairs into the folder `out`, which is made where it is missing.
+/// Writes the three files of pairs into the folder `out`, which is made where it is missing: all of
+/// them, or none.
 ///
 /// # Errors
-/// [`Error::Io`] that names the folder or the file.
+/// [`Error::Io`] that names the folder or the file; old files stay as they were.
 pub fn write_pairs(prepared: &Prepared, out: &Path) -> Result<()> {
-    fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let splits = &prepared.splits;
-    for (name, pairs) in PAIR_FILES
-        .iter()
-        .zip([&splits.train, &splits.valid, &splits.test])
-    {
-        write_jsonl(&out.join(name), pairs)?;
-    }
-    Ok(())
+    let parts = [&splits.train, &splits.valid, &splits.test];
+    write_group(out, |folder| {
+        let mut files = PAIR_FILES.iter().zip(parts);
+        files.try_for_each(|(name, pairs)| write_jsonl(&folder.join(name), pairs))
+    })
 }
 
 // ---- pairs -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ pub mod generate;
 pub mod inspect;
 mod process;
 pub mod report;
+mod scratch;
 pub mod selftest;
 pub mod train;
 pub mod translate;

@@ -18,6 +18,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::text::clean_into;
+use crate::log;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -329,12 +330,13 @@ fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// The .py files below `root`, sorted bytewise by their path below it with `/` between names.
-/// Hidden entries and `__pycache__` are passed over, and so are links to folders: no loops.
+/// Hidden entries and `__pycache__` are passed over, and so are links to folders: no loops. What is
+/// no file, a link that leads nowhere or in a circle among them, is passed over with a note.
 ///
 /// # Errors
 /// The path that cannot be read, and what the system said.
 pub(super) fn python_files(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
-    let mut found = Vec::new();
+    let (mut found, mut passed) = (Vec::new(), Vec::new());
     let mut folders = vec![(root.to_path_buf(), Vec::new())];
     while let Some((folder, prefix)) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(|e| (folder.clone(), e))? {
@@ -351,12 +353,26 @@ pub(super) fn python_files(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Er
                 key.push(b'/');
                 folders.push((path, key));
             } else if path.extension() == Some(OsStr::new("py")) {
-                let target = fs::metadata(&path).map_err(|e| (path.clone(), e))?;
-                if target.is_file() {
-                    found.push((key, path));
+                match fs::metadata(&path) {
+                    Ok(target) if target.is_file() => found.push((key, path)),
+                    Ok(target) if target.is_dir() => {}
+                    Err(e) if !kind.is_symlink() || e.kind() == io::ErrorKind::PermissionDenied => {
+                        return Err((path, e));
+                    }
+                    _ => passed.push(path),
                 }
             }
         }
+    }
+    if let Some(first) = passed.iter().min() {
+        log::line(&format!(
+            "{}: passed over {} that {} no file: links that lead nowhere, pipes or devices; the \
+             first is {}",
+            root.display(),
+            passed.len(),
+            if passed.len() == 1 { "is" } else { "are" },
+            first.display()
+        ));
     }
     found.sort();
     Ok(found.into_iter().map(|(_, path)| path).collect())

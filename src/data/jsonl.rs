@@ -1,7 +1,6 @@
 //! Files of pairs: one JSON object a line, with CodeSearchNet's fields `docstring` and `code`.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
@@ -10,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::pairs::{Pair, Splits, source_tokens, target_tokens};
 use super::python;
+use super::unpacking::Unpacking;
 use crate::files::atomic::write_atomic;
+use crate::files::{access, group};
 use crate::{Error, Result};
 
 /// A longer line is refused: a small compressed file can hold one that fills the memory.
@@ -34,8 +35,13 @@ pub struct PairFile {
 /// # Errors
 /// [`Error::Data`] that names the file, and the line where it has one: the file cannot be read or
 /// decompressed, a line is no JSON or not UTF-8, a field is missing, no string or holds no token; the
-/// file holds no pairs.
+/// file holds no pairs, or compressed more than [`Unpacking`] allows.
 pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
+    read_with(path, strict, &mut Unpacking::default())
+}
+
+/// As [`read_jsonl`]; `unpacking` counts what the compressed files of the command hold.
+fn read_with(path: &Path, strict: bool, unpacking: &mut Unpacking) -> Result<PairFile> {
     let name = path.display();
     let unreadable = |e: io::Error| {
         Error::Data(match e.kind() {
@@ -43,12 +49,17 @@ pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
             _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
         })
     };
-    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let file = access::open(&group::current(path)).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    let mut file = BufReader::new(file);
     let magic = file
         .fill_buf()
         .map_err(unreadable)?
         .starts_with(b"\x1f\x8b");
     let compressed = magic || has_gz_name(path);
+    if compressed {
+        unpacking.open(size);
+    }
     let mut reader: Box<dyn BufRead> = match compressed {
         true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
         false => Box::new(file),
@@ -66,6 +77,9 @@ pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
         })?;
         if bytes == 0 {
             break;
+        }
+        if compressed {
+            unpacking.take(bytes as u64, path)?;
         }
         let wrong = |what| Error::Data(format!("{name}:{number}: {what}; mend or remove the line"));
         if bytes as u64 == MAX_LINE && line.last() != Some(&b'\n') {
@@ -116,7 +130,8 @@ impl Splits {
     /// As [`read_jsonl`]; each split needs a pair.
     pub fn read(files: [&Path; 3], strict: bool) -> Result<Self> {
         let names = files.map(|path| path.display().to_string());
-        let [train, valid, test] = files.map(|path| read_jsonl(path, strict));
+        let mut unpacking = Unpacking::default();
+        let [train, valid, test] = files.map(|path| read_with(path, strict, &mut unpacking));
         let (train, valid, test) = (train?, valid?, test?);
         let skipped = [&train, &valid, &test].map(|file| &file.skipped[..]);
         let note = skipped_note(files.into_iter().zip(skipped));
@@ -180,7 +195,8 @@ pub fn write_jsonl(path: &Path, pairs: &[Pair]) -> Result<()> {
     let lines = |out: &mut dyn Write| -> io::Result<()> {
         for pair in pairs {
             let line = json!({ "docstring": pair.docstring, "code": pair.code });
-            writeln!(out, "{line}")?;
+            // Whole: a compressor takes its time for each of many small parts.
+            out.write_all(format!("{line}\n").as_bytes())?;
         }
         Ok(())
     };

@@ -5,8 +5,8 @@
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
 //! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
-//! (tokens to ids). A [`split`] is a part of the
-//! data. [`packing`] and [`spans`] lay sequences of different lengths out.
+//! (tokens to ids). A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
+//! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 
 pub mod corpus;
 pub mod jsonl;
@@ -19,6 +19,7 @@ pub mod python;
 pub mod spans;
 pub mod split;
 pub mod text;
+pub mod unpacking;
 pub mod vocab;
 pub mod wheels;
 pub mod words;

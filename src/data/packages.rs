@@ -1,12 +1,13 @@
 //! Lists of pinned packages (pip requirements with hashes), and the wheels that answer them.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::files::access;
 use crate::{Error, Result};
 
 /// The list that is in the program.
@@ -44,7 +45,9 @@ impl fmt::Display for Package {
 /// [`Error::Data`] where the file is missing, cannot be read or is no text; as [`parse`].
 pub fn read(path: &Path) -> Result<Vec<Package>> {
     let file = path.display();
-    let text = fs::read_to_string(path).map_err(|e| {
+    let mut text = String::new();
+    let read = access::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    read.map_err(|e| {
         Error::Data(match e.kind() {
             io::ErrorKind::NotFound => format!(
                 "{file}: no such file; check the path, or leave it out for the embedded list"
@@ -145,7 +148,8 @@ impl Package {
             let name = path.file_name().and_then(|name| name.to_str());
             let stem = name.and_then(|name| name.strip_suffix(".whl"));
             let owner = stem.and_then(|stem| stem.split('-').next());
-            if owner.is_some_and(|owner| same_name(owner, &self.name)) {
+            // Links that lead nowhere, pipes and devices are no wheels.
+            if owner.is_some_and(|owner| same_name(owner, &self.name)) && path.is_file() {
                 wheels.push(path);
             }
         }
@@ -194,7 +198,7 @@ fn same_name(a: &str, b: &str) -> bool {
 
 fn sha256(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
-    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
+    let read = access::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
     read.map_err(Error::io("read", path))?;
     Ok(format!("{:x}", hash.finalize()))
 }

@@ -53,6 +53,21 @@ pub fn target_tokens(code: &str) -> impl Iterator<Item = &str> {
     words(code)
 }
 
+/// Whether code that comes in pieces has at most `n` target tokens. The rest of the pieces is not
+/// looked at once it has more.
+pub(super) fn has_at_most<'a>(pieces: impl Iterator<Item = &'a str>, n: usize) -> bool {
+    let (mut tokens, mut in_token) = (0, false);
+    for c in pieces.flat_map(str::chars) {
+        let starts = !is_space(c) && !in_token;
+        in_token = !is_space(c);
+        tokens += usize::from(starts);
+        if tokens > n {
+            return false;
+        }
+    }
+    true
+}
+
 /// The pairs that train, validate and test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Splits {

@@ -3,16 +3,18 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::near::{NearReport, near};
-use super::pairs::{Pair, Splits, source_tokens, target_tokens};
+use super::pairs::{Pair, Splits, source_tokens};
 use super::text::{Cleaned, clean_into};
+use super::unpacking::Unpacking;
 use super::{corpus, python, wheels};
+use crate::files::access;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -148,7 +150,7 @@ fn distinct_pairs(
 ) -> Vec<Pair> {
     let read = |(_, content): &(String, Vec<u8>)| {
         let text = std::str::from_utf8(content);
-        text.map(python::functions)
+        text.map(|text| python::functions(text, options.max_target))
     };
     let found: Vec<_> = files.par_iter().map(read).collect();
     let (mut pairs, mut seen) = (Vec::new(), HashSet::new());
@@ -167,16 +169,19 @@ fn distinct_pairs(
         for python::Function { docstring, code } in functions {
             report.functions += 1;
             let source = source_tokens(&docstring).count();
-            let target = target_tokens(&code).count();
-            let pair = Pair { docstring, code };
             if source == 0 {
                 report.empty += 1;
-            } else if source > options.max_source || target > options.max_target {
+                continue;
+            }
+            let Some(code) = code.filter(|_| source <= options.max_source) else {
                 report.too_long += 1;
-            } else if !seen.insert(pair.key()) {
-                report.duplicates += 1;
-            } else {
+                continue;
+            };
+            let pair = Pair { docstring, code };
+            if seen.insert(pair.key()) {
                 pairs.push(pair);
+            } else {
+                report.duplicates += 1;
             }
         }
     }
@@ -235,9 +240,9 @@ pub fn text(files: &[(String, Vec<u8>)]) -> (Vec<u8>, Cleaned) {
 ///
 /// # Errors
 /// [`Error::Data`] that names the path: it does not exist, cannot be read, or is a folder or an
-/// archive without .py files.
+/// archive without .py files, or the archives hold more than [`Unpacking`] allows.
 pub fn gather(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut files = Vec::new();
+    let (mut files, mut unpacking) = (Vec::new(), Unpacking::default());
     for path in paths {
         let archive = [OsStr::new("whl"), OsStr::new("zip")].map(Some);
         let is_folder = fs::metadata(path)
@@ -247,7 +252,7 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
             let names = corpus::python_files(path).map_err(|(path, e)| unreadable(&path, &e))?;
             names.iter().map(|name| read(name)).collect::<Result<_>>()?
         } else if archive.contains(&path.extension()) {
-            let members = wheels::python_files(path)?;
+            let members = wheels::python_files(path, &mut unpacking)?;
             let full = |(name, content)| (format!("{}/{name}", path.display()), content);
             members.into_iter().map(full).collect()
         } else {
@@ -255,8 +260,8 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
         };
         if found.is_empty() {
             return Err(Error::Data(format!(
-                "{}: there are no .py files in it (hidden entries, __pycache__ and links to \
-                 folders are passed over); name another folder or archive, or files one by one",
+                "{}: there are no .py files in it (hidden entries, __pycache__ and links to folders \
+                 or nowhere are passed over); name another folder or archive, or files one by one",
                 path.display()
             )));
         }
@@ -266,7 +271,10 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn read(path: &Path) -> Result<(String, Vec<u8>)> {
-    let content = fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let mut content = Vec::new();
+    access::open(path)
+        .and_then(|mut file| file.read_to_end(&mut content))
+        .map_err(|e| unreadable(path, &e))?;
     Ok((path.display().to_string(), content))
 }
 

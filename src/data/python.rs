@@ -4,6 +4,7 @@
 //! `is_shallow`.
 
 use std::borrow::Cow;
+use std::iter;
 use std::ops::Range;
 use std::panic::catch_unwind;
 
@@ -11,6 +12,8 @@ use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
 use ruff_python_ast::token::{TokenKind, Tokens};
 use ruff_python_ast::{Expr, ExprStringLiteral, ModModule, PySourceType, Stmt, StmtFunctionDef};
 use ruff_python_parser::{Mode, Parsed, lexer, parse_unchecked_source};
+
+use super::pairs::has_at_most;
 
 /// Trees that could be deeper than this are not built: they are freed by recursion, some hundred
 /// bytes of stack a level. CPython stops at 200 brackets and 100 indentations.
@@ -26,19 +29,25 @@ pub struct Function {
     pub docstring: String,
     /// The source from `def` or `async def` to the last statement, without the docstring and
     /// without the indentation of its first line. Decorators are left out, as CodeSearchNet does:
-    /// they stand before the function and say what is done with it, not what it does.
-    pub code: String,
+    /// they stand before the function and say what is done with it, not what it does. A function
+    /// inside it is a part of it. `None` where it has more tokens than were asked for: functions
+    /// inside one another hold each other's text, and only so their length stays in proportion.
+    pub code: Option<String>,
 }
 
 // ---- what the rest of the program asks ------------------------------------------------------
 
 /// Every function of a file that has a docstring and a body besides, also methods, nested and
-/// async ones, in the order of their first lines. `None` where the file does not parse.
-pub fn functions(source: &str) -> Option<Vec<Function>> {
+/// async ones, in the order of their first lines; with the code of those that have at most
+/// `max_tokens` (see [`target_tokens`]). `None` where the file does not parse.
+///
+/// [`target_tokens`]: super::pairs::target_tokens
+pub fn functions(source: &str, max_tokens: usize) -> Option<Vec<Function>> {
     let source = unix_lines(source);
     let parsed = parse(&source).filter(Parsed::has_valid_syntax)?;
     let mut finder = Finder {
         source: &source,
+        max_tokens,
         tokens: parsed.tokens(),
         in_strings: strings_of_several_lines(&source, parsed.tokens()),
         found: Vec::new(),
@@ -77,9 +86,8 @@ pub fn without_docstring(code: &str) -> Option<String> {
         Stmt::FunctionDef(function) => Some(function),
         _ => None,
     })?;
-    let strings: Vec<_> = leading_strings(function).collect();
-    let cuts: Vec<_> = strings.iter().map(|(_, at)| cut(&code, at)).collect();
-    (!cuts.is_empty()).then(|| without(&code, 0..code.len(), &cuts))
+    let cuts = cuts(&code, function, function.range.to_std_range().start);
+    (!cuts.is_empty()).then(|| without(&code, 0..code.len(), cuts).collect())
 }
 
 /// Cleans a docstring's indentation as Python's `inspect.cleandoc` does since 3.13: tabs become
@@ -133,6 +141,7 @@ fn expand_tabs(line: &str) -> Cow<'_, str> {
 
 struct Finder<'a> {
     source: &'a str,
+    max_tokens: usize,
     tokens: &'a Tokens,
     /// Where string tokens of several lines stand, in order.
     in_strings: Vec<Range<usize>>,
@@ -150,18 +159,21 @@ impl<'a> StatementVisitor<'a> for Finder<'a> {
 
 impl Finder<'_> {
     fn function(&self, function: &StmtFunctionDef) -> Option<Function> {
-        let strings: Vec<_> = leading_strings(function).collect();
-        let (docstring, _) = strings.first()?;
-        if strings.len() == function.body.len() {
+        let docstring = leading_strings(function).next()?.0;
+        if leading_strings(function).count() == function.body.len() {
             return None; // nothing would be left
         }
         let start = self.start(function)?;
-        let mut cuts = self.indentation(start..function.range.to_std_range().end);
-        cuts.extend(strings.iter().map(|(_, at)| cut(self.source, at)));
-        cuts.sort_by_key(|range| range.start);
+        let part = start..function.range.to_std_range().end;
+        let strings = cuts(self.source, function, start);
+        let pieces = || {
+            let cuts = merged(self.indentation(part.clone()), strings.iter().cloned());
+            without(self.source, part.clone(), cuts)
+        };
+        let fits = has_at_most(pieces(), self.max_tokens);
         Some(Function {
             docstring: clean_docstring(docstring.value.to_str()),
-            code: without(self.source, start..function.range.to_std_range().end, &cuts),
+            code: fits.then(|| pieces().collect()),
         })
     }
 
@@ -180,23 +192,39 @@ impl Finder<'_> {
         Some(token.as_tuple().1.to_std_range().start)
     }
 
-    /// The indentation of a function's first line, wherever a later line of it has it, too. Lines
-    /// that start inside a string keep theirs: there it is part of the value.
-    fn indentation(&self, code: Range<usize>) -> Vec<Range<usize>> {
+    /// The indentation of a function's first line, wherever a later line of it has it, too; in
+    /// order, and found only as far as it is asked for. Lines that start inside a string keep
+    /// theirs: there it is part of the value.
+    fn indentation(&self, code: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         let line = self.source[..code.start].rfind('\n').map_or(0, |n| n + 1);
         let indentation = &self.source[line..code.start];
-        if indentation.is_empty() {
-            return Vec::new();
-        }
-        let newlines = self.source[code.clone()].match_indices('\n');
-        let starts = newlines.map(|(n, _)| code.start + n + 1);
-        let stripped = starts.filter(|&at| {
+        let within = match indentation {
+            "" => "",
+            _ => &self.source[code.clone()],
+        };
+        let starts = within.match_indices('\n');
+        let starts = starts.map(move |(n, _)| code.start + n + 1);
+        let stripped = starts.filter(move |&at| {
             let ended = self.in_strings.partition_point(|string| string.end <= at);
             let inside = self.in_strings.get(ended).is_some_and(|s| s.start < at);
             !inside && self.source[at..].starts_with(indentation)
         });
-        stripped.map(|at| at..at + indentation.len()).collect()
+        stripped.map(move |at| at..at + indentation.len())
     }
+}
+
+/// Two rows of ranges, each sorted by start, as one; of two that start together the first row's is
+/// first.
+fn merged(
+    first: impl Iterator<Item = Range<usize>>,
+    second: impl Iterator<Item = Range<usize>>,
+) -> impl Iterator<Item = Range<usize>> {
+    let (mut first, mut second) = (first.peekable(), second.peekable());
+    iter::from_fn(move || match (first.peek(), second.peek()) {
+        (Some(a), Some(b)) if b.start < a.start => second.next(),
+        (Some(_), _) => first.next(),
+        (None, _) => second.next(),
+    })
 }
 
 /// The docstring of a function and the string statements right behind it, with their places. The
@@ -213,37 +241,53 @@ fn leading_strings(
     })
 }
 
+/// What goes with the docstring of a function, which starts at `start`, and with the string
+/// statements right behind it; in order.
+fn cuts(source: &str, function: &StmtFunctionDef, start: usize) -> Vec<Range<usize>> {
+    let places = leading_strings(function).map(|(_, place)| place);
+    let cuts = places.scan(start, |before, place| {
+        let cut = cut(source, *before, &place);
+        *before = place.end;
+        Some(cut)
+    });
+    cuts.collect()
+}
+
 /// What goes with a string statement: a semicolon behind it, and its line where nothing else is
-/// on it.
-fn cut(source: &str, statement: &Range<usize>) -> Range<usize> {
+/// on it. Something stands right before `before`, the end of an earlier statement or the start of the
+/// function: no line is searched twice, however many statements are on it.
+fn cut(source: &str, before: usize, statement: &Range<usize>) -> Range<usize> {
     let blank = |c| matches!(c, ' ' | '\t' | '\x0c');
     let Range { start, mut end } = statement.clone();
     let rest = source[end..].trim_start_matches(blank);
     if let Some(rest) = rest.strip_prefix(';') {
         end = source.len() - rest.trim_start_matches(blank).len();
     }
-    let line = source[..start].rfind('\n').map_or(0, |n| n + 1);
+    let line = source[before..start].rfind('\n').map(|n| before + n + 1);
     let rest = source[end..].trim_start_matches(blank);
-    if !source[line..start].chars().all(blank) {
-        return start..end;
-    }
-    match rest.strip_prefix('\n') {
-        Some(next) => line..source.len() - next.len(),
-        None if rest.is_empty() => line..source.len(),
+    match line.filter(|&line| source[line..start].chars().all(blank)) {
         None => start..end,
+        Some(line) => match rest.strip_prefix('\n') {
+            Some(next) => line..source.len() - next.len(),
+            None if rest.is_empty() => line..source.len(),
+            None => start..end,
+        },
     }
 }
 
-/// A part of `source` without the `cuts`, which are sorted by their start.
-fn without(source: &str, part: Range<usize>, cuts: &[Range<usize>]) -> String {
-    let mut out = String::with_capacity(part.len());
-    let mut at = part.start;
-    for cut in cuts {
-        out.push_str(source.get(at..cut.start).unwrap_or_default());
-        at = at.max(cut.end);
-    }
-    out.push_str(source.get(at..part.end).unwrap_or_default());
-    out
+/// A part of `source` without the `cuts`, which are sorted by their start, piece by piece.
+fn without(
+    source: &str,
+    part: Range<usize>,
+    cuts: impl IntoIterator<Item = Range<usize>>,
+) -> impl Iterator<Item = &str> {
+    let end = part.end..part.end;
+    let cuts = cuts.into_iter().chain([end]);
+    cuts.scan(part.start, move |at, cut| {
+        let piece = source.get(*at..cut.start).unwrap_or_default();
+        *at = cut.end.max(*at);
+        Some(piece)
+    })
 }
 
 fn strings_of_several_lines(source: &str, tokens: &Tokens) -> Vec<Range<usize>> {

@@ -1,32 +1,33 @@
 //! Python files in wheels, which are zip archives.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use zip::ZipArchive;
 
+use super::unpacking::Unpacking;
+use crate::files::access;
 use crate::{Error, Result};
 
 /// No Python file that a person wrote is larger; a damaged or hostile archive can claim anything.
 const MAX_FILE: u64 = 16 << 20;
-/// All Python files of a wheel together.
-const MAX_WHEEL: u64 = 1 << 30;
 
 /// The .py files of a wheel or another zip archive: (name with `/`, raw content), sorted bytewise
-/// by name.
+/// by name; `unpacking` counts what they hold.
 ///
 /// # Errors
 /// [`Error::Data`] that names the archive, and the member where there is one: it is missing, no
 /// zip archive, damaged, compressed in a way other than deflate, or of an absurd size.
-pub fn python_files(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+pub fn python_files(path: &Path, unpacking: &mut Unpacking) -> Result<Vec<(String, Vec<u8>)>> {
     let archive = path.display();
-    let file = File::open(path).map_err(|e| {
+    let unreadable = |e: io::Error| {
         Error::Data(match e.kind() {
             io::ErrorKind::NotFound => format!("{archive}: no such file; check the path"),
             _ => format!("{archive}: cannot be read ({e}); check the path and its permissions"),
         })
-    })?;
+    };
+    let file = access::open(path).map_err(unreadable)?;
+    unpacking.open(file.metadata().map_err(unreadable)?.len());
     let damaged = |what: String| {
         Error::Data(format!(
             "{archive}: not a whole zip archive ({what}); fetch it again or leave it out"
@@ -34,27 +35,26 @@ pub fn python_files(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     };
     let broken = |e: zip::result::ZipError| damaged(e.to_string());
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
-    let (mut files, mut room) = (Vec::new(), MAX_WHEEL);
+    let mut files = Vec::new();
     for index in 0..zip.len() {
         let member = zip.by_index(index).map_err(broken)?;
         let name = member.name().map_err(broken)?.into_owned();
         if !member.is_file() || !name.ends_with(".py") {
             continue;
         }
-        let limit = room.min(MAX_FILE);
+        let limit = unpacking.room().min(MAX_FILE);
         let mut content = Vec::new();
         // The size in the archive's list is only a claim.
         let read = member.take(limit + 1).read_to_end(&mut content);
         let read = read.map_err(|e| damaged(format!("{name}: {e}")))? as u64;
-        if read > limit {
+        if read > MAX_FILE {
             return Err(Error::Data(format!(
-                "{archive}: {name} makes it more than {} MiB of Python in one file or {} MiB in \
-                 all; leave the archive out",
-                MAX_FILE >> 20,
-                MAX_WHEEL >> 20
+                "{archive}: {name} is more than {} MiB of Python; leave the archive out, or unpack \
+                 it and name the files that you want",
+                MAX_FILE >> 20
             )));
         }
-        room -= read;
+        unpacking.take(read, path)?;
         files.push((name, content));
     }
     files.sort();

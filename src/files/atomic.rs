@@ -242,7 +242,7 @@ pub fn remove_any(path: &Path) -> io::Result<()> {
 // ---- names and syncing ---------------------------------------------------------------------
 
 /// The folder of `path`; `.` for a bare name.
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -263,14 +263,14 @@ fn sibling(path: &Path, prefix: &str) -> io::Result<PathBuf> {
 }
 
 /// `.tmp-NAME-PID` beside `path`: two processes that write the same file do not mix their bytes.
-fn temp_name(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn temp_name(path: &Path) -> io::Result<PathBuf> {
     let mut temp = sibling(path, TEMP_PREFIX)?.into_os_string();
     temp.push(format!("-{}", std::process::id()));
     Ok(PathBuf::from(temp))
 }
 
 /// Makes the folder's entries (a rename) durable.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         // Other systems cannot open a folder as a file; their renames need no sync.
         return Ok(());

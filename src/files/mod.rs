@@ -2,9 +2,11 @@
 //!
 //! Everything here works on plain host data (`Vec<f32>`, strings, counters), so a file does not
 //! depend on the device that wrote it. Every file is written under a temporary name, synced and
-//! renamed: a crash or a full disk leaves the old one whole.
+//! renamed: a crash or a full disk leaves the old one whole. [`access`] tries what a user names.
 
+pub mod access;
 pub mod atomic;
+pub mod group;
 pub mod header;
 pub mod metrics;
 pub mod run;

@@ -137,9 +137,10 @@ fn nothing_is_overwritten_unless_told_so() {
     assert_eq!(snapshot(&place.path("out")), before);
     place.run("data prepare code.py --out out --force").ok();
     assert_eq!(lines(&place, "out/valid.jsonl.gz").len(), 1);
+    // That is seen before anything is read.
     place
-        .run("data prepare code.py --out code.py")
-        .fails(1, &["cannot create code.py"]);
+        .run("data prepare none.py --out code.py")
+        .fails(1, &["cannot create code.py: code.py is no folder"]);
 }
 
 #[test]
@@ -201,6 +202,96 @@ fn paths_and_flags_that_cannot_be_used() {
         assert!(!place.path("out").exists(), "{flags}");
     }
     place.run("data prepare code.py").fails(2, &["--out"]);
+}
+
+#[test]
+fn pipes_devices_and_links_are_no_files() {
+    let place = Place::new();
+    place.write("code/a.py", documented(9));
+    place.write("list.txt", "");
+    // Nobody writes to the pipe: who opens it waits.
+    let script = "mkfifo pipe code/pipe.py && ln -s pipe pipe.whl && ln -s pipe pipe.jsonl.gz &&
+        ln -s loop.py code/loop.py && ln -s nowhere code/gone.py && ln -s . code/again";
+    place.sh(script, &[]).ok();
+    for path in ["pipe", "pipe.whl", "/dev/zero", "/dev/null"] {
+        let words = [
+            &format!("{path}: cannot be read"),
+            "save what it gives to a file",
+        ];
+        let out = "--out no";
+        place
+            .run(&format!("data prepare {path} {out}"))
+            .fails(3, &words);
+        place
+            .run(&format!("data prepare {path} {out} --task text"))
+            .fails(3, &words);
+        place
+            .run(&format!("data fetch --packages {path} {out}"))
+            .fails(3, &words);
+    }
+    for path in ["pipe", "pipe.jsonl.gz", "/dev/zero"] {
+        let words = [
+            &format!("{path}: cannot be read"),
+            "save what it gives to a file",
+        ];
+        let splits = format!("--train {path} --valid {path} --test {path}");
+        place.run(&format!("data stats {splits}")).fails(3, &words);
+    }
+    assert!(!place.path("no").exists());
+    // In a folder, they are passed over.
+    let done = place.run("data prepare code --out out").ok();
+    assert!(
+        done.stdout.contains("pairs            9"),
+        "{}",
+        done.stdout
+    );
+    let told = "code: passed over 3 that are no file: links that lead nowhere, pipes or devices; \
+        the first is code/gone.py\n";
+    assert_eq!(done.stderr, told);
+}
+
+#[test]
+fn the_splits_are_replaced_together() {
+    let place = Place::new();
+    place.write("one.py", documented(9));
+    place.write("two.py", documented(20));
+    place.run("data prepare one.py --out out").ok();
+    place.run("data prepare two.py --out new").ok();
+    let (old, new) = (snapshot(&place.path("out")), snapshot(&place.path("new")));
+    // One of the three cannot be replaced.
+    place
+        .sh(
+            "cp -r out bad && rm bad/test* && mkdir bad/test.jsonl.gz",
+            &[],
+        )
+        .ok();
+    let before = snapshot(&place.path("bad"));
+    place
+        .run("data prepare two.py --out bad --force")
+        .fails(2, &["bad/test.jsonl.gz is a folder", "--out"]);
+    assert_eq!(snapshot(&place.path("bad")), before);
+
+    // Killed after one of the three took its place.
+    let killed = "rm -rf at && cp -r out at && mkdir at/.rnnx-new && cp new/* at/.rnnx-new/ &&
+        cd at && mv train.jsonl.gz .rnnx-new/.old-train.jsonl.gz &&
+        mv .rnnx-new/train.jsonl.gz train.jsonl.gz";
+    place.sh(killed, &[]).ok();
+    let stats = |folder: &str| {
+        let [train, valid, test] =
+            ["train", "valid", "test"].map(|part| format!("--{part} {folder}/{part}.jsonl.gz"));
+        let all = object(place.run(&format!("data stats --json {train} {valid} {test}")));
+        all["sha256"].clone()
+    };
+    assert_eq!(stats("at"), stats("new"));
+    assert_ne!(stats("at"), stats("out"));
+    // The next start ends it, and then what is there is there.
+    place
+        .run("data prepare one.py --out at")
+        .fails(2, &["at/train.jsonl.gz is there already"]);
+    assert_eq!(snapshot(&place.path("at")), new);
+    place.sh(killed, &[]).ok();
+    place.run("data prepare one.py --out at --force").ok();
+    assert_eq!(snapshot(&place.path("at")), old);
 }
 
 // ---- text ----------------------------------------------------------------------------------

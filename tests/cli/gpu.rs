@@ -121,7 +121,7 @@ fn the_log_names_the_device_and_the_precision() {
 fn a_profile_says_where_the_time_of_a_step_goes() {
     let place = Place::new();
     let flags = "bench charlm --batch-size 4 --seq-length 8 --hidden-size 16 --seconds 0.01 --json";
-    let run = place.rnnx(&format!("{flags} --device emulated --profile"));
+    let run = place.run(&format!("{flags} --device emulated --profile"));
     let json: Value = serde_json::from_str(&run.ok().stdout).unwrap();
     let profile = &json["charlm"]["profile"];
     let lines = profile["lines"].as_array().unwrap();
@@ -143,10 +143,10 @@ fn a_profile_says_where_the_time_of_a_step_goes() {
     assert!((sum - ms(&profile["busy_ms"])).abs() < 1e-6 * sum);
     assert!(ms(&profile["total_ms"]) >= 0.99 * sum);
     assert!(lines.is_sorted_by(|a, b| ms(&a["ms"]) >= ms(&b["ms"])));
-    let plain = place.rnnx(&format!("{flags} --device emulated")).ok();
+    let plain = place.run(&format!("{flags} --device emulated")).ok();
     let json: Value = serde_json::from_str(&plain.stdout).unwrap();
     assert!(json["charlm"]["profile"].is_null());
     place
-        .rnnx(&format!("{flags} --device cpu --profile"))
+        .run(&format!("{flags} --device cpu --profile"))
         .fails(2, &["--profile", "GPU"]);
 }

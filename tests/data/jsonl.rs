@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rnnx::Result;
 use rnnx::data::jsonl::{read_jsonl, write_jsonl};
+use rnnx::data::pairs::Splits;
 
 use super::pairs::pair;
 use super::{assert_fails, folder};
@@ -183,4 +184,25 @@ fn a_file_that_cannot_be_read_is_named() {
         let parts = [parts, &[name]].concat();
         assert_fails(read_jsonl(&dir.path().join(name), true), 3, &parts);
     }
+}
+
+#[test]
+fn compressed_files_that_hold_too_much_are_refused() {
+    let line = b"{\"docstring\":\"a\",\"code\":\"b\"}\n";
+    // Blank lines, compressed to a thousandth: no line alone is too long.
+    let blank = gzip(&[vec![b' '; (16 << 20) - 1], vec![b'\n']].concat());
+    let part = [gzip(line), blank.repeat(10)].concat();
+    let bomb = [gzip(line), blank.repeat(16)].concat();
+    let dir = folder(&[("part.gz", &part), ("bomb.gz", &bomb)]);
+    let [part, bomb] = ["part.gz", "bomb.gz"].map(|name| dir.path().join(name));
+    assert!(fs::metadata(&bomb).expect("the file").len() < 1 << 20);
+    let words = [
+        "here the compressed files hold more than 256 MiB",
+        "unpack it",
+    ];
+    assert_fails(read_jsonl(&bomb), 3, &[&words[..], &["bomb.gz: "]].concat());
+    assert_eq!(read_jsonl(&part).map(|pairs| pairs.len()).ok(), Some(1));
+    // The files of a command share the room.
+    let splits = Splits::read(&part, &part, &part);
+    assert_fails(splits, 3, &[&words[..], &["part.gz: "]].concat());
 }

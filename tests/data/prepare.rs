@@ -251,3 +251,33 @@ fn paths_stand_for_files() -> Result<()> {
     );
     Ok(())
 }
+
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_do_not_refuse_a_folder() -> Result<()> {
+    use std::os::unix::fs::symlink;
+    let dir = folder(&[("p/a.py", b"1"), ("q/b.py", b"2")]);
+    let at = |name: &str| dir.path().join(name);
+    for (target, link) in [
+        ("loop.py", "p/loop.py"),
+        ("none.py", "p/dangling.py"),
+        ("..", "p/up"),
+        ("../q", "p/folder.py"),
+        ("../q/b.py", "p/good.py"),
+        ("/dev/zero", "p/zero.py"),
+        ("loop.py/x", "p/through.py"),
+    ] {
+        symlink(target, at(link)).expect("a link");
+    }
+    let files = gather(&[at("p")])?;
+    let contents: Vec<&[u8]> = files.iter().map(|(_, content)| &content[..]).collect();
+    assert_eq!(contents, [b"1", b"2"]);
+    // Named by itself, it is an error.
+    assert_fails(gather(&[at("p/loop.py")]), 3, &["loop.py: cannot be read"]);
+    assert_fails(
+        gather(&[at("p/zero.py")]),
+        3,
+        &["zero.py: cannot be read", "device"],
+    );
+    Ok(())
+}

@@ -6,8 +6,8 @@ use rnnx::rng::{Purpose, Stream};
 /// (docstring, code) of the functions of a source that parses.
 #[track_caller]
 fn found(source: &str) -> Vec<(String, String)> {
-    let functions = functions(source).expect("this source parses");
-    let pair = |Function { docstring, code }| (docstring, code);
+    let functions = functions(source, usize::MAX).expect("this source parses");
+    let pair = |Function { docstring, code }| (docstring, code.expect("no limit"));
     functions.into_iter().map(pair).collect()
 }
 
@@ -113,7 +113,7 @@ fn a_file_that_does_not_parse_has_no_functions() {
         "def f():\nreturn 1",
         " x = 1\ny = 2",
     ] {
-        assert_eq!(functions(source), None, "{source}");
+        assert_eq!(functions(source, 50), None, "{source}");
         assert!(!parses(source), "{source}");
     }
 }
@@ -248,7 +248,7 @@ const SHAPES: [(&str, &str, &str); 25] = [
 
 /// Calls everything that parses.
 fn try_all(source: &str) {
-    let _ = functions(source);
+    let _ = functions(source, usize::MAX);
     let _ = without_docstring(source);
     let _ = parses(source);
 }
@@ -430,4 +430,56 @@ fn code_does_something() {
     ] {
         assert!(!is_code(text), "{text}");
     }
+}
+
+#[test]
+fn a_long_line_is_not_searched_for_each_of_its_statements() {
+    // Once a statement, these would take minutes.
+    let strings = "'a'; ".repeat(400_000);
+    for (start, code) in [
+        ("def f(): ".to_owned(), "def f(): return 1"),
+        (
+            format!("def f():\n{}", " ".repeat(4 << 20)),
+            &format!("def f():\n{}return 1", " ".repeat(4 << 20)),
+        ),
+    ] {
+        let source = format!("{start}'doc'; {strings}return 1");
+        assert!(found(&source) == [pair("doc", code)]);
+        assert!(without_docstring(&source).as_deref() == Some(code));
+    }
+}
+
+#[test]
+fn code_of_too_many_tokens_is_not_copied() {
+    // Four tokens; where the docstring goes, two parts of a token meet.
+    let source = "def f(x):'doc';return x";
+    let code = |max| functions(source, max).map(|found| found[0].code.clone());
+    assert_eq!(code(3), Some(Some("def f(x):return x".into())));
+    assert_eq!(code(2), Some(None));
+
+    // Functions inside one another: each level adds six tokens to the seven of the innermost.
+    let (levels, lines, kept_levels) = (400, 5000, 8);
+    let header = |i| format!("{0}def f{i}(x):\n{0} 'Do {i}.'\n", " ".repeat(i));
+    let tail = |i| format!("{} return x\n", " ".repeat(i));
+    let body = format!("{}'''{}'''\n", " ".repeat(levels), "\n".repeat(lines));
+    let body = format!("{0}pass\n{body}", " ".repeat(levels));
+    let headers: String = (0..levels).map(header).collect();
+    let tails: String = (0..levels).rev().map(tail).collect();
+    let source = headers + &body + &tails;
+    let found = functions(&source, 50).expect("this source parses");
+    assert_eq!(found.len(), levels);
+    let kept: Vec<&str> = found.iter().filter_map(|f| f.code.as_deref()).collect();
+    assert_eq!(kept.len(), kept_levels);
+    assert!(
+        found[levels - kept_levels..]
+            .iter()
+            .all(|f| f.code.is_some())
+    );
+    let copied: usize = kept.iter().map(|code| code.len()).sum();
+    assert!(copied < kept_levels * source.len(), "{copied}");
+    assert!(kept[7].starts_with("def f399(x):\n pass\n '''\n\n"));
+    // As many as there are where they are asked for.
+    let all = functions(&source, usize::MAX).expect("this source parses");
+    assert!(all.iter().all(|f| f.code.is_some()));
+    assert_eq!(all[levels - kept_levels..], found[levels - kept_levels..]);
 }

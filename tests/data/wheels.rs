@@ -1,8 +1,10 @@
 use std::io::{Cursor, Write};
+use std::path::Path;
 
 use rnnx::Result;
 use rnnx::data::prepare::gather;
-use rnnx::data::wheels::python_files;
+use rnnx::data::unpacking::Unpacking;
+use rnnx::data::wheels;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -21,6 +23,11 @@ fn wheel(members: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
         }
     }
     zip.finish().expect("a list").into_inner()
+}
+
+/// The only files that a command reads.
+fn python_files(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    wheels::python_files(path, &mut Unpacking::default())
 }
 
 fn small() -> Vec<u8> {
@@ -113,4 +120,28 @@ fn a_member_of_an_absurd_size_is_refused() {
         &["bomb.whl: big.py", "more than 16 MiB"],
     );
     assert_fails(python_files(&dir.path().join("liar.whl")), 3, &["liar.whl"]);
+}
+
+#[test]
+fn the_archives_of_a_command_share_what_they_may_hold() -> Result<()> {
+    let member = vec![b' '; 15 << 20];
+    let bomb = wheel(&[("big.py", &member)], CompressionMethod::Deflated);
+    let dir = folder(&[("bomb.whl", &bomb), ("small.whl", &small())]);
+    let path = dir.path().join("bomb.whl");
+    // 255 MiB of the 256 that small archives may hold, each of them harmless.
+    let mut unpacking = Unpacking::default();
+    for _ in 0..17 {
+        wheels::python_files(&path, &mut unpacking)?;
+    }
+    wheels::python_files(&dir.path().join("small.whl"), &mut unpacking)?;
+    assert_fails(
+        wheels::python_files(&path, &mut unpacking),
+        3,
+        &[
+            "bomb.whl: here the compressed files hold more than 256 MiB",
+            "unpack it",
+        ],
+    );
+    assert_fails(gather(&vec![path; 18]), 3, &["bomb.whl: here", "256 MiB"]);
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! The files of rnnx: atomic writes, safetensors, run folders, training state, metrics, inspect.
 
+mod access;
 mod atomic;
+mod group;
 mod inspect;
 mod metrics;
 mod run;
