@@ -200,9 +200,16 @@ fn compressed_files_that_hold_too_much_are_refused() {
         "here the compressed files hold more than 256 MiB",
         "unpack it",
     ];
-    assert_fails(read_jsonl(&bomb), 3, &[&words[..], &["bomb.gz: "]].concat());
-    assert_eq!(read_jsonl(&part).map(|pairs| pairs.len()).ok(), Some(1));
+    assert_fails(
+        read_jsonl(&bomb, false),
+        3,
+        &[&words[..], &["bomb.gz: "]].concat(),
+    );
+    assert_eq!(
+        read_jsonl(&part, false).map(|file| file.pairs.len()).ok(),
+        Some(1)
+    );
     // The files of a command share the room.
-    let splits = Splits::read(&part, &part, &part);
+    let splits = Splits::read([&*part, &part, &part], false);
     assert_fails(splits, 3, &[&words[..], &["part.gz: "]].concat());
 }
