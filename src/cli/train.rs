@@ -11,7 +11,7 @@ use toml::Table;
 
 use super::process::{emit, use_threads};
 use super::{flags, report};
-use crate::files::atomic::write_atomic;
+use crate::files::atomic::{clean_leftovers, write_atomic};
 use crate::files::run::RunFolder;
 use crate::log;
 use crate::programs::{self, Ended, Program, Trainer};
@@ -299,6 +299,7 @@ impl Train {
         let Some((_, first)) = requests.first() else {
             return Ok(());
         };
+        clean_leftovers(out)?;
         let mut train = self.trainer(&first.config)?;
         let mut runs = Vec::new();
         for (word, request) in requests {

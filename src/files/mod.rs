@@ -5,11 +5,15 @@
 //! renamed: a crash or a full disk leaves the old one whole.
 
 pub mod atomic;
+mod checkpoints;
 pub mod header;
+mod lock;
 pub mod metrics;
+mod own;
 pub mod run;
 pub mod state;
 pub mod tensors;
+pub mod text;
 
 pub use header::{Dtype, Header, TensorInfo};
 pub use metrics::{EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::atomic::write_atomic;
 use super::header::{CHECKSUM, Dtype, Header, METADATA, TensorInfo};
+use super::text::hex;
 use crate::error::{Error, Result};
 
 /// Elements converted at a time when a file is not f32.
@@ -242,12 +243,6 @@ fn read_error(path: &Path, name: &str, error: io::Error) -> Error {
         }
         _ => Error::io("read", path)(error),
     }
-}
-
-/// The digest in lower-case hexadecimal.
-fn hex(hash: Sha256) -> String {
-    let digest = hash.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// At most 20 names, quoted, with the number of those left out.

@@ -32,20 +32,30 @@ pub fn export(params: &Params) -> Result<TensorFile> {
     Ok(file)
 }
 
-/// Takes weights.
+/// Checks that a file holds the weights of a layout, before memory for them is asked for.
 ///
 /// # Errors
 /// If a tensor is missing, unexpected, or of another shape.
+pub fn check(layout: &Layout, file: &TensorFile) -> Result<()> {
+    let tensors = layout.segments().iter().flat_map(|segment| {
+        let names = [Some(segment.name.clone()), second_bias(layout, segment)];
+        let named = move |name| (name, segment.shape.dims());
+        names.into_iter().flatten().map(named)
+    });
+    let tensors: Vec<(String, &[usize])> = tensors.collect();
+    let names: Vec<&String> = tensors.iter().map(|(name, _)| name).collect();
+    file.expect_only(&names)?;
+    let mut tensors = tensors.iter();
+    tensors.try_for_each(|(name, shape)| file.get(name, shape).map(|_| ()))
+}
+
+/// Takes weights.
+///
+/// # Errors
+/// As [`check`].
 pub fn import(params: &mut Params, file: &TensorFile) -> Result<()> {
     let layout = params.layout().clone();
-    let mut names: Vec<String> = layout.segments().iter().map(|s| s.name.clone()).collect();
-    names.extend(
-        layout
-            .segments()
-            .iter()
-            .filter_map(|s| second_bias(&layout, s)),
-    );
-    file.expect_only(&names)?;
+    check(&layout, file)?;
     layout.import(file, "", params.values_mut())?;
     let values = params.values_mut().data_mut::<f32>()?;
     for segment in layout.segments() {

@@ -1,5 +1,6 @@
 //! How a run starts, whatever the model: data, weights, saved state, and only then its folder.
 
+use super::config_file;
 use super::device::Chosen;
 use super::job::{Begin, Job, Plan, Request, Weights, make};
 use super::progress::Progress;
@@ -20,6 +21,8 @@ pub(super) struct Started<J> {
     pub(super) metrics: MetricsWriter,
     /// Training time of the finished epochs.
     pub(super) epochs_took: f64,
+    /// The text of `config.toml`.
+    pub(super) config_text: String,
 }
 
 /// Reads and checks everything, takes the device's memory, and only then makes or changes the run's
@@ -32,10 +35,14 @@ pub(super) fn start<J: Job>(
 ) -> Result<Started<J>> {
     match &request.begin {
         Begin::New { force, init_from } => {
+            RunFolder::check_new(&request.out, *force)?;
             let init = init_from.as_deref();
             new_run(request, *force, init, progress, &chosen, load)
         }
-        Begin::Resume => resumed_run(request, progress, chosen, load),
+        Begin::Resume => {
+            RunFolder::check_free(&request.out)?;
+            resumed_run(request, progress, chosen, load)
+        }
     }
 }
 
@@ -61,7 +68,7 @@ fn new_run<J: Job>(
     let folder = RunFolder::create(&request.out, force)?;
     folder.write_config(&request.config_text)?;
     folder.write_vocab(&job.vocab_text())?;
-    join(job, folder, state)
+    join(job, folder, state, request, progress)
 }
 
 fn resumed_run<J: Job>(
@@ -74,6 +81,8 @@ fn resumed_run<J: Job>(
     let folder = RunFolder::resume(&request.out)?;
     let last = folder.last()?;
     let state = load_state::<J>(&last, &source)?;
+    folder.check_vocab(&last)?;
+    config_file::check_trained(&request.config.table()?, &state, &folder)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
     let vocab = Some(J::read_vocab(&folder)?);
@@ -97,13 +106,29 @@ fn resumed_run<J: Job>(
     progress.line(&format!(
         "resuming {out} at step {step} ({epoch} epochs done)"
     ));
-    join(job, folder, state)
+    join(job, folder, state, request, progress)
 }
 
-fn join<J: Job>(job: J, folder: RunFolder, state: TrainState) -> Result<Started<J>> {
+fn join<J: Job>(
+    job: J,
+    folder: RunFolder,
+    mut state: TrainState,
+    request: &Request<J::Config>,
+    progress: &Progress,
+) -> Result<Started<J>> {
+    if let Some(why) = folder.unlocked() {
+        progress.line(&format!(
+            "note: the file system of {} has no locks ({why}): see to it that no other process \
+             trains this run",
+            folder.path().display()
+        ));
+    }
+    state.vocab_sha256 = Some(folder.vocab_sha256()?);
+    state.settings = config_file::fixed(J::Config::settings(), &request.config.table()?);
     Ok(Started {
         plan: job.plan(),
         job,
+        config_text: request.config_text.clone(),
         metrics: MetricsWriter::append(&folder.metrics_path())?,
         epochs_took: epochs_took(&folder)?,
         folder,

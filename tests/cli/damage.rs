@@ -4,13 +4,35 @@ use std::fs;
 
 use rnnx::files::tensors::TensorFile;
 
-use super::support::{EPOCH, Place, assert_same_run, python, snapshot, state_number};
+use super::support::{EPOCH, Place, age, assert_same_run, python, snapshot, state_number};
 
 // ---- checkpoints ---------------------------------------------------------------------------
 
 /// Spoils a file of the run `a` and expects that a command refuses it and changes nothing.
 fn spoiled(file: &str, spoil: impl Fn(Vec<u8>) -> Vec<u8>, commands: &[&str], words: &[&str]) {
     let place = Place::with_run("a", "--epochs 1 --quiet");
+    spoiled_in(&place, file, spoil, commands, words);
+}
+
+/// The same with a run of an older version, whose files have no checksums.
+fn old_and_spoiled(
+    file: &str,
+    spoil: impl Fn(Vec<u8>) -> Vec<u8>,
+    commands: &[&str],
+    words: &[&str],
+) {
+    let place = Place::with_run("a", "--epochs 1 --quiet");
+    age(&place.path("a"));
+    spoiled_in(&place, file, spoil, commands, words);
+}
+
+fn spoiled_in(
+    place: &Place,
+    file: &str,
+    spoil: impl Fn(Vec<u8>) -> Vec<u8>,
+    commands: &[&str],
+    words: &[&str],
+) {
     let path = place.path("a").join(file);
     fs::write(&path, spoil(fs::read(&path).unwrap())).unwrap();
     let before = snapshot(&place.path("a"));
@@ -85,8 +107,24 @@ fn a_checkpoint_with_a_flipped_bit() {
     spoiled(
         "last/state.json",
         digit,
+        &[RESUME, INIT, GENERATE],
+        &["state.json", "SHA-256", "damaged"],
+    );
+    old_and_spoiled(
+        "last/state.json",
+        digit,
         &[RESUME],
         &["state.json", "step_in_epoch 9", "damaged"],
+    );
+    let token = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).unwrap();
+        text.replace("\"d\"", "\"D\"").into()
+    };
+    spoiled(
+        "vocab.json",
+        token,
+        &[RESUME, INIT, GENERATE, "eval a"],
+        &["vocab.json", "SHA-256", "restore"],
     );
 }
 
@@ -101,7 +139,7 @@ fn a_foreign_checkpoint() {
     );
     let words = |_| b"{\"kind\":\"words\",\"source\":[\"<PAD>\"],\"target\":[\"<PAD>\"]}".to_vec();
     let commands = [RESUME, INIT, GENERATE];
-    spoiled(
+    old_and_spoiled(
         "vocab.json",
         words,
         &commands,
@@ -117,7 +155,7 @@ fn a_foreign_checkpoint() {
         let text = String::from_utf8(bytes).unwrap();
         text.replace("\"charlm\"", "\"seq2seq\"").into()
     };
-    spoiled(
+    old_and_spoiled(
         "last/state.json",
         seq2seq,
         &[RESUME],
@@ -125,7 +163,7 @@ fn a_foreign_checkpoint() {
     );
     let newer = |bytes: Vec<u8>| {
         let text = String::from_utf8(bytes).unwrap();
-        text.replace("\"format_version\": 1", "\"format_version\": 9")
+        text.replace("\"format_version\": 2", "\"format_version\": 9")
             .into()
     };
     spoiled(
@@ -196,8 +234,8 @@ fn another_vocabulary_or_corpus() {
         vocab["tokens"].as_array_mut().unwrap().pop();
         vocab.to_string().into()
     };
-    spoiled("vocab.json", fewer, &[RESUME, INIT], &["vocabulary"]);
-    spoiled(
+    old_and_spoiled("vocab.json", fewer, &[RESUME, INIT], &["vocabulary"]);
+    old_and_spoiled(
         "vocab.json",
         fewer,
         &[GENERATE],
@@ -365,6 +403,7 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
 #[test]
 fn times_that_no_clock_shows_do_not_end_the_program() {
     let place = Place::with_run("a", "--max-steps 2 --quiet");
+    age(&place.path("a"));
     let path = place.path("a/last/state.json");
     let state = fs::read_to_string(&path).unwrap();
     let line = state

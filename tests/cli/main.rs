@@ -8,6 +8,8 @@ mod data_prepare;
 mod eval;
 mod eval_seq2seq;
 mod eval_seq2seq_bad_input;
+mod flips;
+mod folder;
 mod generate;
 mod gpu;
 mod others;

@@ -4,6 +4,7 @@ use crate::data::vocab::Vocab;
 use crate::data::words::WordVocab;
 use crate::device::Gpu;
 use crate::files::run::{MODEL, RunFolder};
+use crate::nn::torch_names;
 use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::train::config_file;
@@ -35,7 +36,7 @@ impl Trained {
     pub fn open(path: &Path) -> Result<Self> {
         let (folder, checkpoint) = RunFolder::find(path)?;
         let (source, target) = Vocab::read_words(&folder)?;
-        let config: Seq2SeqConfig = config_file::read(&folder.config_path())?;
+        let config: Seq2SeqConfig = config_file::trained(&folder, &checkpoint)?;
         let path = checkpoint.join(MODEL);
         let weights = load_weights(&path)?;
         for (side, name, vocab) in [
@@ -54,6 +55,7 @@ impl Trained {
             }
         }
         let sizes = config.sizes(source.len(), target.len());
+        torch_names::check(&Seq2Seq::layout(config.model, sizes), &weights)?;
         let mut model = Seq2Seq::new::<f32>(config.model, sizes, config.seed);
         model.import(&weights)?;
         Ok(Trained {
