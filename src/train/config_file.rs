@@ -98,14 +98,6 @@ pub fn check_trained(table: &Table, state: &TrainState, run: &RunFolder) -> Resu
     Ok(())
 }
 
-/// Reads a configuration file of these keys over the defaults.
-///
-/// # Errors
-/// As [`read_table`].
-pub fn read<C: Config>(path: &Path) -> Result<C> {
-    C::from_table(read_table(C::settings(), path)?)
-}
-
 /// Reads the keys that a configuration file sets.
 ///
 /// # Errors
