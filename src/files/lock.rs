@@ -100,9 +100,16 @@ impl RunLock {
         let home = self.home.as_ref().and_then(|home| home.metadata().ok());
         match (fs::metadata(&self.run), home) {
             (Ok(now), Some(home)) => !is_same(&now, &home),
-            (now, _) => now.is_err(),
+            _ => is_missing(&self.run),
         }
     }
+}
+
+/// Whether nothing is there. A file system that does not answer is no reason to think so.
+pub(super) fn is_missing(path: &Path) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let missing = |e: io::Error| matches!(e.kind(), NotFound | NotADirectory);
+    fs::metadata(path).is_err_and(missing)
 }
 
 impl Drop for RunLock {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::atomic::{clean_leftovers, is_temp_name, remove_any};
 use super::checkpoints::remove_if_empty;
-use super::lock::{LOCK, RunLock};
+use super::lock::{LOCK, RunLock, is_missing};
 use super::run::{CONFIG, METRICS, PREDICTIONS, REPORT, RunFolder, VOCAB, names};
 use crate::error::{Error, Result};
 
@@ -106,7 +106,7 @@ impl RunFolder {
     /// deleted, emptied, moved or replaced.
     pub fn is_gone(&self) -> bool {
         let elsewhere = self.lock.as_ref().is_some_and(|lock| lock.is_elsewhere());
-        elsewhere || !self.config_path().is_file()
+        elsewhere || is_missing(&self.config_path())
     }
 
     /// Clears away what a crash left half-written.

@@ -67,7 +67,7 @@ fn of_run(settings: &Settings, run: &RunFolder) -> Result<Table> {
 pub fn trained<C: Config>(run: &RunFolder, checkpoint: &Path) -> Result<C> {
     let table = of_run(C::settings(), run)?;
     if let Some(state) = RunFolder::state_of(checkpoint)? {
-        check_trained(&table, &state, run)?;
+        check_trained(C::settings(), &table, &state, run)?;
     }
     C::from_table(table)
 }
@@ -83,8 +83,14 @@ pub fn fixed(settings: &Settings, table: &Table) -> BTreeMap<String, String> {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] with the setting and both values.
-pub fn check_trained(table: &Table, state: &TrainState, run: &RunFolder) -> Result<()> {
-    for (name, was) in &state.settings {
+pub fn check_trained(
+    settings: &Settings,
+    table: &Table,
+    state: &TrainState,
+    run: &RunFolder,
+) -> Result<()> {
+    let known = |(name, _): &(&String, &String)| settings.find(name).is_some();
+    for (name, was) in state.settings.iter().filter(known) {
         let now = table.get(name).map_or("unset".into(), Value::to_string);
         let auto = Value::from("auto").to_string();
         if now != *was && now != auto && *was != auto {

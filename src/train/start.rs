@@ -82,7 +82,8 @@ fn resumed_run<J: Job>(
     let last = folder.last()?;
     let state = load_state::<J>(&last, &source)?;
     folder.check_vocab(&last)?;
-    config_file::check_trained(&request.config.table()?, &state, &folder)?;
+    let settings = J::Config::settings();
+    config_file::check_trained(settings, &request.config.table()?, &state, &folder)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
     let vocab = Some(J::read_vocab(&folder)?);
