@@ -5,6 +5,7 @@ mod cells;
 mod damage;
 mod data_fetch;
 mod data_prepare;
+mod divergence;
 mod eval;
 mod eval_seq2seq;
 mod eval_seq2seq_bad_input;

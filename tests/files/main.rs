@@ -1,8 +1,10 @@
 //! The files of rnnx: atomic writes, safetensors, run folders, training state, metrics, inspect.
 
 mod atomic;
+mod checkpoints;
 mod inspect;
 mod metrics;
+mod own;
 mod run;
 mod state;
 mod tensors;
