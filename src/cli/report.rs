@@ -127,7 +127,7 @@ fn read_run(folder: &Path) -> Result<RunData> {
         )));
     }
     let files = RunFolder::at(folder);
-    let config = read_config(&files.config_path())?;
+    let config = read_config(&files)?;
     let mut run = RunData {
         config,
         ..RunData::default()
@@ -160,11 +160,12 @@ fn read_run(folder: &Path) -> Result<RunData> {
 }
 
 /// The keys of a run's configuration, in the file's order; none where there is no such file.
-fn read_config(path: &Path) -> Result<Vec<(String, String)>> {
+fn read_config(run: &RunFolder) -> Result<Vec<(String, String)>> {
+    let path = run.config_path();
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = run.read_config()?;
     let mut table: Table = toml::from_str(&text)
         .map_err(|e| Error::Data(format!("{}: {}", path.display(), e.message())))?;
     // A page is shown to others, whom the folders of this machine do not concern.

@@ -11,7 +11,7 @@ use toml::Table;
 
 use super::process::{emit, emit_text, use_threads};
 use super::{flags, report};
-use crate::files::atomic::write_atomic;
+use crate::files::atomic::{clean_leftovers, write_atomic};
 use crate::files::run::RunFolder;
 use crate::interrupt;
 use crate::log;
@@ -337,6 +337,7 @@ impl Train {
         let Some((_, first)) = requests.first() else {
             return Ok(());
         };
+        clean_leftovers(out)?;
         let mut resumed = requests.iter().filter(|(_, r)| r.begin == Begin::Resume);
         let resumed = resumed.next().map(|(_, request)| &*request.out);
         let mut train = self.trainer(&first.config, resumed)?;

@@ -94,8 +94,8 @@ pub fn read_link(link: &Path) -> Result<Option<PathBuf>> {
     let target = if kind.is_symlink() {
         fs::read_link(link).map_err(Error::io("read", link))?
     } else {
-        let text = fs::read_to_string(link).map_err(Error::io("read", link))?;
-        PathBuf::from(text.trim())
+        let text = fs::read(link).map_err(Error::io("read", link))?;
+        PathBuf::from(String::from_utf8_lossy(&text).trim())
     };
     Ok(Some(parent(link).join(target)))
 }

@@ -10,14 +10,17 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::text::sha256;
 use crate::error::{Error, Result};
 
 /// The header's entry that holds strings instead of a tensor.
 pub(super) const METADATA: &str = "__metadata__";
 /// The metadata key of the data section's SHA-256, in hexadecimal.
 pub(super) const CHECKSUM: &str = "sha256";
+/// The metadata key of the SHA-256 of names, types, shapes, places and the other metadata.
+pub(super) const LAYOUT: &str = "header_sha256";
 /// Longest header accepted, in bytes; the limit of the reference implementation.
 const MAX_HEADER: u64 = 100_000_000;
 
@@ -71,7 +74,7 @@ pub struct TensorInfo {
     /// The dimensions, outermost first.
     pub shape: Vec<usize>,
     /// Where its data begin and end, in bytes from the start of the data section.
-    offsets: [u64; 2],
+    pub(super) offsets: [u64; 2],
 }
 
 impl TensorInfo {
@@ -169,7 +172,29 @@ impl Header {
         }
         tensors.sort_by_key(|info| info.offsets);
         check_layout(&tensors, data)?;
-        Ok(Self { tensors, metadata })
+        let header = Self { tensors, metadata };
+        match header.metadata.get(LAYOUT) {
+            Some(expected) if *expected != header.sha256() => Err("its header does not match its \
+                SHA-256: the file is damaged. Use another checkpoint, or copy the file again"
+                .into()),
+            _ => Ok(header),
+        }
+    }
+
+    /// The SHA-256 of all that the header says, but for the checksums.
+    pub(super) fn sha256(&self) -> String {
+        // Empty tensors have no place of their own, so names are what they are sorted by.
+        let mut tensors: Vec<&TensorInfo> = self.tensors.iter().collect();
+        tensors.sort_by_key(|t| &t.name);
+        let tensors = tensors
+            .into_iter()
+            .map(|t| json!([t.name, t.dtype.name(), t.shape, t.offsets]));
+        let checksums = [CHECKSUM, LAYOUT];
+        let metadata = self.metadata.iter();
+        let metadata = metadata.filter(|(key, _)| !checksums.contains(&key.as_str()));
+        let metadata = metadata.map(|(key, value)| json!([key, value]));
+        let all = json!([tensors.collect::<Value>(), metadata.collect::<Value>()]);
+        sha256(all.to_string().as_bytes())
     }
 }
 

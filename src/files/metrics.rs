@@ -1,17 +1,22 @@
 //! `metrics.jsonl`: one event a line, appended while a run trains.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::Crc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::atomic::write_atomic;
+use super::text;
 use crate::error::{Error, Result};
 use crate::eval::scores::TextFigures;
 use crate::eval::{nan, number};
+
+/// What stands before a line's checksum: the CRC-32 of the line up to here.
+const MARK: &str = ",\"crc32\":\"";
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -123,6 +128,7 @@ pub struct TestEvent {
 impl Event {
     /// Reads one line, or says what is wrong with it.
     fn from_line(line: &[u8]) -> Result<Self, String> {
+        check(line)?;
         let record: Map<String, Value> =
             serde_json::from_slice(line).map_err(|e| format!("not a JSON object ({e})"))?;
         let kind = record.get("event").and_then(Value::as_str);
@@ -147,6 +153,27 @@ impl Event {
             Event::Other { step: at } => at.is_some_and(|at| at <= step),
         }
     }
+}
+
+/// Whether a line matches its checksum, if it has one.
+fn check(line: &[u8]) -> Result<(), String> {
+    let Some((body, crc)) = std::str::from_utf8(line)
+        .ok()
+        .and_then(|line| text::split(line, MARK, "\"}"))
+    else {
+        return Ok(());
+    };
+    match crc == crc32(body) {
+        true => Ok(()),
+        false => Err("damaged (it does not match its crc32)".into()),
+    }
+}
+
+/// CRC-32 as zlib and gzip have it, in hexadecimal.
+fn crc32(text: &str) -> String {
+    let mut crc = Crc::new();
+    crc.update(text.as_bytes());
+    format!("{:08x}", crc.sum())
 }
 
 /// The fields of an event of this kind.
@@ -175,6 +202,7 @@ impl MetricsWriter {
     pub fn append(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
         let file = options
+            .read(true)
             .append(true)
             .create(true)
             .open(path)
@@ -199,7 +227,8 @@ impl MetricsWriter {
         // f64 values are printed with as many digits as give back the same bits.
         let line =
             serde_json::to_string(event).map_err(|e| Error::io("write", &self.path)(e.into()))?;
-        self.write_line(line)
+        let body = line.strip_suffix('}').unwrap_or(&line);
+        self.write_line(format!("{body}{MARK}{}\"}}", crc32(body)))
     }
 
     /// Writes an event as it stood in a line before, digit by digit.
@@ -217,6 +246,19 @@ impl MetricsWriter {
         self.length += line.len() as u64;
         Ok(())
     }
+
+    /// What has been written, wherever the file is by now.
+    ///
+    /// # Errors
+    /// [`Error::Io`] that names the file.
+    pub fn content(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = &self.file;
+        file.rewind()
+            .and_then(|()| file.read_to_end(&mut bytes))
+            .map_err(Error::io("read", &self.path))?;
+        Ok(bytes)
+    }
 }
 
 // ---- reading -------------------------------------------------------------------------------
@@ -225,7 +267,8 @@ impl MetricsWriter {
 /// it.
 ///
 /// # Errors
-/// [`Error::Data`] with the line's number for one that is no event; [`Error::Io`].
+/// [`Error::Data`] with the line's number for one that is no event or does not match its checksum;
+/// [`Error::Io`].
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let lines = parse(path, &bytes)?;
@@ -276,19 +319,28 @@ fn read_if_any(path: &Path) -> Result<Vec<u8>> {
 
 /// Each whole line with its event; blank lines are skipped.
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Event)>> {
-    let whole = bytes.iter().rposition(|&b| b == b'\n').unwrap_or(0);
     let mut events = Vec::new();
-    for (i, line) in bytes[..whole].split(|&b| b == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let event = Event::from_line(line).map_err(|why| {
+    for (i, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
+        let (line, event) = match line.strip_suffix(b"\n") {
+            Some(line) if line.trim_ascii().is_empty() => continue,
+            Some(line) => (line, Event::from_line(line)),
+            None if has_lost_its_end(line) => (line, Err("damaged at its end".into())),
+            None => break,
+        };
+        let event = event.map_err(|why| {
             let (path, number) = (path.display(), i + 1);
             Error::Data(format!(
-                "{path}:{number}: {why}. Mend or delete this line to go on with the rest"
+                "{path}:{number}: {why}. Mend or delete this line to go on with the rest (a line \
+                 mended by hand needs no crc32)"
             ))
         })?;
         events.push((line, event));
     }
     Ok(events)
+}
+
+/// Whether a last line is whole but for its end. One that is being written stops earlier.
+fn has_lost_its_end(line: &[u8]) -> bool {
+    let whole = line.split_last().map(|(_, whole)| whole);
+    whole.is_some_and(|whole| serde_json::from_slice::<Map<String, Value>>(whole).is_ok())
 }

@@ -6,12 +6,16 @@
 
 pub mod access;
 pub mod atomic;
+mod checkpoints;
 pub mod group;
 pub mod header;
+mod lock;
 pub mod metrics;
+mod own;
 pub mod run;
 pub mod state;
 pub mod tensors;
+pub mod text;
 
 pub use header::{Dtype, Header, TensorInfo};
 pub use metrics::{EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};

@@ -1,7 +1,7 @@
 //! A run's folder: its configuration, vocabulary, metrics and checkpoints.
 //!
 //! ```text
-//! RUN/ config.toml  vocab.json  metrics.jsonl  report.html  samples/  samples/test.jsonl
+//! RUN/ config.toml  vocab.json  metrics.jsonl  report.html  samples/  samples/test.jsonl  .lock
 //!      checkpoints/step-N/ model.safetensors  optimizer.safetensors  state.json
 //!      best -> checkpoints/step-N   last -> checkpoints/step-N
 //! ```
@@ -9,13 +9,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::atomic::{
-    clean_leftovers, is_temp_name, read_link, remove_any, remove_folder, replace_link,
-    write_atomic, write_folder,
-};
+use super::atomic::{read_link, write_atomic};
+use super::checkpoints::CHECKPOINTS;
+use super::lock::RunLock;
 use super::state::TrainState;
-use super::tensors::TensorFile;
+use super::text;
 use crate::error::{Error, Result};
 
 /// The weights in a checkpoint's folder.
@@ -25,32 +25,32 @@ pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// The training state in a checkpoint's folder.
 pub const STATE: &str = "state.json";
 
-const CONFIG: &str = "config.toml";
-const VOCAB: &str = "vocab.json";
-const METRICS: &str = "metrics.jsonl";
-const REPORT: &str = "report.html";
+pub(super) const CONFIG: &str = "config.toml";
+pub(super) const VOCAB: &str = "vocab.json";
+pub(super) const METRICS: &str = "metrics.jsonl";
+pub(super) const REPORT: &str = "report.html";
 const SAMPLES: &str = "samples";
-const CHECKPOINTS: &str = "checkpoints";
-const BEST: &str = "best";
-const LAST: &str = "last";
-/// What `--force` deletes. The configuration goes last: as long as it is there, the folder is
-/// known as a run and another `--force` can finish the work.
-const OWN_FILES: [&str; 8] = [
-    BEST,
-    LAST,
-    CHECKPOINTS,
-    SAMPLES,
-    REPORT,
-    METRICS,
-    VOCAB,
-    CONFIG,
-];
+/// The test pairs in `samples/`.
+pub(super) const PREDICTIONS: &str = "test.jsonl";
 
-/// The folder of one training run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What stands before the checksum that ends `config.toml`, on a line of its own.
+const SEAL: &str = "\n# SHA-256 of all above; delete this line to keep an edit by hand: ";
+
+/// The folder of one training run. Two of them are equal if they have the same path.
+#[derive(Debug, Clone)]
 pub struct RunFolder {
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    /// Held by whoever trains, and by the clones.
+    pub(super) lock: Option<Arc<RunLock>>,
 }
+
+impl PartialEq for RunFolder {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for RunFolder {}
 
 impl RunFolder {
     // ---- opening ---------------------------------------------------------------------------
@@ -59,55 +59,8 @@ impl RunFolder {
     pub fn at(path: &Path) -> Self {
         Self {
             path: path.to_path_buf(),
+            lock: None,
         }
-    }
-
-    /// Makes the folder of a new run; an empty one that exists will do.
-    ///
-    /// With `force` an existing run gives way: rnnx's own files in it are deleted, others stay.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a folder in use without `force`, and for one that is no run;
-    /// [`Error::Io`].
-    pub fn create(path: &Path, force: bool) -> Result<Self> {
-        Self::check_new(path, force)?;
-        fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        if is_in_use(path)? {
-            clean_leftovers(path)?;
-            for own in OWN_FILES.map(|name| path.join(name)) {
-                remove_any(&own).map_err(Error::io("remove", &own))?;
-            }
-        }
-        Ok(Self::at(path))
-    }
-
-    /// Checks that [`RunFolder::create`] may make or replace the folder, and changes nothing.
-    ///
-    /// # Errors
-    /// As [`RunFolder::create`].
-    pub fn check_new(path: &Path, force: bool) -> Result<()> {
-        let shown = path.display();
-        if path.exists() && !path.is_dir() {
-            return Err(Error::Usage(format!(
-                "{shown} is a file: give another folder with --out"
-            )));
-        }
-        if !is_in_use(path)? {
-            return Ok(());
-        }
-        if !path.join(CONFIG).is_file() {
-            return Err(Error::Usage(format!(
-                "{shown} holds files but no {CONFIG}: it is not a run of rnnx, so neither --resume \
-                 nor --force applies. Give another folder with --out"
-            )));
-        }
-        if !force {
-            return Err(Error::Usage(format!(
-                "{shown} already holds a run: continue it with --resume, replace it with --force, \
-                 or give another folder with --out"
-            )));
-        }
-        Ok(())
     }
 
     /// Opens a run to read it. Nothing in the folder changes, so that a run in training can be
@@ -140,25 +93,13 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Opens a run to train on: as [`RunFolder::open`], and what a crash left half-written is
-    /// cleared away.
-    ///
-    /// # Errors
-    /// As [`RunFolder::open`]; [`Error::Io`].
-    pub fn resume(path: &Path) -> Result<Self> {
-        let run = Self::open(path)?;
-        clean_leftovers(&run.path)?;
-        clean_leftovers(&run.path.join(CHECKPOINTS))?;
-        Ok(run)
-    }
-
     /// What the RUN argument of a command names: a run's folder (its `best` checkpoint, or its
     /// `last` when none is best yet) or one checkpoint's folder, whose run is its parent's parent.
     /// Returns the run and the checkpoint's folder.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`]: no such run, neither a run nor a checkpoint, no checkpoint yet, or
-    /// a link to a checkpoint that is gone.
+    /// [`Error::Checkpoint`]: no such run, neither a run nor a checkpoint, no checkpoint yet, a link
+    /// to a checkpoint that is gone, or a vocabulary that is not the checkpoint's.
     pub fn find(path: &Path) -> Result<(Self, PathBuf)> {
         // `RUN/best` may be a text file that stands for a link.
         let followed = match path.is_file() {
@@ -169,6 +110,7 @@ impl RunFolder {
         if path.join(CONFIG).is_file() || !path.join(MODEL).is_file() {
             let run = Self::open(path)?;
             let checkpoint = run.checkpoint()?;
+            run.check_vocab(&checkpoint)?;
             return Ok((run, checkpoint));
         }
         let folder = fs::canonicalize(path).map_err(Error::io("read", path))?;
@@ -183,7 +125,9 @@ impl RunFolder {
                 );
                 Error::checkpoint(path, message)
             })?;
-        Ok((Self::open(run)?, path.to_path_buf()))
+        let run = Self::open(run)?;
+        run.check_vocab(path)?;
+        Ok((run, path.to_path_buf()))
     }
 
     // ---- files -----------------------------------------------------------------------------
@@ -216,7 +160,12 @@ impl RunFolder {
     /// `samples/test.jsonl`: the test pairs and what the model made of them, where it has been
     /// tested on any.
     pub fn predictions_path(&self) -> PathBuf {
-        self.samples_path().join("test.jsonl")
+        self.samples_path().join(PREDICTIONS)
+    }
+
+    /// `checkpoints/`.
+    pub(super) fn checkpoints_path(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS)
     }
 
     /// `report.html`.
@@ -224,12 +173,32 @@ impl RunFolder {
         self.path.join(REPORT)
     }
 
-    /// Writes `config.toml`. It makes the folder a run, so it is the first file to be written.
+    /// Writes `config.toml` with its checksum. It makes the folder a run, so it is the first file to
+    /// be written.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn write_config(&self, text: &str) -> Result<()> {
-        write_atomic(&self.config_path(), |w| w.write_all(text.as_bytes()))
+        let sha256 = text::sha256(text.as_bytes());
+        write_atomic(&self.config_path(), |w| writeln!(w, "{text}{SEAL}{sha256}"))
+    }
+
+    /// The text of `config.toml`, whose checksum matches if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is missing or damaged; [`Error::Io`].
+    pub fn read_config(&self) -> Result<String> {
+        let path = self.config_path();
+        let text = text::read(&path, "is missing: is this the folder of a run?")?;
+        match text::split(&text, SEAL, "") {
+            Some((body, sha256)) if text::sha256(body.as_bytes()) != sha256 => {
+                let message = "does not match its SHA-256: it is damaged, or was edited by hand. \
+                               Restore it and give a setting that you want to change as a flag; to \
+                               keep the file as it is, delete the line that begins `# SHA-256`";
+                Err(Error::checkpoint(path, message))
+            }
+            _ => Ok(text),
+        }
     }
 
     /// Writes `vocab.json`.
@@ -245,149 +214,56 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Checkpoint`] when it is missing or damaged; [`Error::Io`].
     pub fn read_vocab(&self) -> Result<String> {
-        let path = self.vocab_path();
-        fs::read_to_string(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                Error::checkpoint(path, "is missing: the run is incomplete, train it again")
-            }
-            io::ErrorKind::InvalidData => {
-                Error::checkpoint(path, "is damaged: it is not UTF-8 text")
-            }
-            _ => Error::io("read", path)(error),
-        })
+        text::read(
+            &self.vocab_path(),
+            "is missing: the run is incomplete, train it again",
+        )
     }
 
-    // ---- checkpoints -----------------------------------------------------------------------
-
-    /// The checkpoint that speaks for the run: `best`, or `last` when none is best yet.
+    /// The SHA-256 of `vocab.json`, as a checkpoint holds it.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is none yet or the link leads nowhere.
-    pub fn checkpoint(&self) -> Result<PathBuf> {
-        match self.linked(BEST)? {
-            Some(best) => Ok(best),
-            None => self.last(),
+    /// As [`RunFolder::read_vocab`].
+    pub fn vocab_sha256(&self) -> Result<String> {
+        Ok(text::sha256(self.read_vocab()?.as_bytes()))
+    }
+
+    /// The training state of a checkpoint; none where it has none, as one with only weights.
+    ///
+    /// # Errors
+    /// As [`TrainState::load`].
+    pub fn state_of(checkpoint: &Path) -> Result<Option<TrainState>> {
+        let path = checkpoint.join(STATE);
+        match path.exists() {
+            true => TrainState::load(&path).map(Some),
+            false => Ok(None),
         }
     }
 
-    /// The checkpoint to resume from.
+    /// Checks that `vocab.json` is the one that the checkpoint was trained with.
     ///
     /// # Errors
-    /// As [`RunFolder::checkpoint`].
-    pub fn last(&self) -> Result<PathBuf> {
-        self.linked(LAST)?.ok_or_else(|| {
-            Error::checkpoint(
-                &self.path,
-                "this run has no checkpoint yet: let it train to its first one, or start it again \
-                 with --force",
-            )
-        })
-    }
-
-    /// The best checkpoint, if one has been marked.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] when the link leads nowhere.
-    pub fn best(&self) -> Result<Option<PathBuf>> {
-        self.linked(BEST)
-    }
-
-    /// Where the link `name` leads, if there is one.
-    fn linked(&self, name: &str) -> Result<Option<PathBuf>> {
-        let link = self.path.join(name);
-        let Some(target) = read_link(&link)? else {
-            return Ok(None);
+    /// [`Error::Checkpoint`] if it is not, and as [`RunFolder::read_vocab`] and
+    /// [`RunFolder::state_of`].
+    pub fn check_vocab(&self, checkpoint: &Path) -> Result<()> {
+        let state = Self::state_of(checkpoint)?;
+        let Some(expected) = state.and_then(|state| state.vocab_sha256) else {
+            return Ok(());
         };
-        if target.is_dir() {
-            return Ok(Some(target));
+        if self.vocab_sha256()? == expected {
+            return Ok(());
         }
-        let there = match self.steps()?.as_slice() {
-            [] => "there is no checkpoint left".to_string(),
-            steps => {
-                let names: Vec<String> = steps.iter().map(|s| format!("step-{s}")).collect();
-                format!(
-                    "{CHECKPOINTS}/ holds {}: give one of these folders instead",
-                    names.join(", ")
-                )
-            }
-        };
-        let message = format!("points to {}, which is gone; {there}", target.display());
-        Err(Error::checkpoint(link, message))
+        let message = format!(
+            "is not the vocabulary that {} was trained with (its SHA-256 is another): it is damaged \
+             or of another run; restore it",
+            checkpoint.display()
+        );
+        Err(Error::checkpoint(self.vocab_path(), message))
     }
-
-    /// Saves a checkpoint as `checkpoints/step-N` and moves `last` to it. Returns its folder.
-    ///
-    /// # Errors
-    /// [`Error::Io`] that names the file. Earlier checkpoints and the links stay as they were.
-    pub fn save_checkpoint(
-        &self,
-        model: &TensorFile,
-        optimizer: &TensorFile,
-        state: &TrainState,
-    ) -> Result<PathBuf> {
-        let all = self.path.join(CHECKPOINTS);
-        fs::create_dir_all(&all).map_err(Error::io("create", &all))?;
-        let folder = all.join(format!("step-{}", state.step));
-        write_folder(&folder, |temp| {
-            model.save(&temp.join(MODEL))?;
-            optimizer.save(&temp.join(OPTIMIZER))?;
-            state.save(&temp.join(STATE))
-        })?;
-        self.link(LAST, state.step)?;
-        Ok(folder)
-    }
-
-    /// Makes the saved checkpoint of `step` the best one.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] when there is no such checkpoint; [`Error::Io`]: `best` stays.
-    pub fn mark_best(&self, step: u64) -> Result<()> {
-        self.link(BEST, step)
-    }
-
-    fn link(&self, name: &str, step: u64) -> Result<()> {
-        let target = Path::new(CHECKPOINTS).join(format!("step-{step}"));
-        let folder = self.path.join(&target);
-        if !folder.is_dir() {
-            return Err(Error::checkpoint(folder, "no such checkpoint"));
-        }
-        replace_link(&self.path.join(name), &target)
-    }
-
-    /// Deletes the checkpoints that neither `best` nor `last` points to.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::Checkpoint`] when a link leads nowhere: then nothing is deleted.
-    pub fn prune(&self) -> Result<()> {
-        let kept = [self.best()?, Some(self.last()?)].map(|folder| {
-            folder.and_then(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()))
-        });
-        for step in self.steps()? {
-            let name = format!("step-{step}");
-            if !kept.iter().flatten().any(|kept| *kept == name) {
-                remove_folder(&self.path.join(CHECKPOINTS).join(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The steps of all checkpoints, by rising step.
-    fn steps(&self) -> Result<Vec<u64>> {
-        let names = names(&self.path.join(CHECKPOINTS))?.into_iter();
-        let steps = names.filter_map(|name| name.strip_prefix("step-")?.parse().ok());
-        let mut steps: Vec<u64> = steps.collect();
-        steps.sort_unstable();
-        Ok(steps)
-    }
-}
-
-/// Whether `folder` holds anything but temporary files of a start that failed.
-fn is_in_use(folder: &Path) -> Result<bool> {
-    Ok(names(folder)?.iter().any(|name| !is_temp_name(name)))
 }
 
 /// The names in `folder`; none when there is no such folder.
-fn names(folder: &Path) -> Result<Vec<String>> {
+pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(Error::io("read", folder))?,

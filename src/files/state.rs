@@ -1,17 +1,20 @@
 //! `state.json`: where a training run stands, beside its weights and its optimizer.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::atomic::write_atomic;
+use super::text;
 use crate::error::{Error, Result};
 
 /// The layout of `state.json` that this version writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+/// The first layout that ends with a checksum of what stands before it.
+const CHECKED: u32 = 2;
+/// What stands between the other fields and the checksum, and after it.
+const MARK: (&str, &str) = (",\n  \"sha256\": \"", "\"\n}");
 
 /// All that a run needs, with its weights and optimizer, to go on with the same bits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +50,13 @@ pub struct TrainState {
     pub elapsed_seconds: f64,
     /// The counter of every random stream, by name.
     pub streams: BTreeMap<String, u64>,
+    /// SHA-256 of the run's `vocab.json`; none in older files.
+    #[serde(default)]
+    pub vocab_sha256: Option<String>,
+    /// The settings that change the computation, as `config.toml` has their values; none in older
+    /// files.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Running sums of an unfinished epoch, kept to the bit. Older files hold more of them.
@@ -142,17 +152,27 @@ impl TrainState {
             best: None,
             elapsed_seconds: 0.0,
             streams: BTreeMap::new(),
+            vocab_sha256: None,
+            settings: BTreeMap::new(),
         }
     }
 
-    /// Writes the state atomically.
+    /// Writes the state atomically, in this version's layout.
     ///
     /// # Errors
     /// [`Error::Io`] that names `path`.
     pub fn save(&self, path: &Path) -> Result<()> {
+        let state = TrainState {
+            format_version: FORMAT_VERSION,
+            rnnx_version: env!("CARGO_PKG_VERSION").into(),
+            ..self.clone()
+        };
+        let text =
+            serde_json::to_string_pretty(&state).map_err(|e| Error::io("write", path)(e.into()))?;
+        let body = text.strip_suffix("\n}").unwrap_or(&text);
+        let (mark, end) = MARK;
         write_atomic(path, |w| {
-            serde_json::to_writer_pretty(&mut *w, self)?;
-            writeln!(w)
+            writeln!(w, "{body}{mark}{}{end}", text::sha256(body.as_bytes()))
         })
     }
 
@@ -160,22 +180,15 @@ impl TrainState {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] that names the file and the field: not JSON, a field missing,
-    /// unknown or of another type, or a format newer than this program's.
+    /// unknown or of another type, a checksum that does not match, or a format newer than this
+    /// program's.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::checkpoint(path, "no such file"));
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(Error::checkpoint(path, "is damaged: it is not UTF-8 text"));
-            }
-            other => other.map_err(Error::io("read", path))?,
-        };
-        let fault = |error: serde_json::Error| {
+        let mut text = text::read(path, "no such file")?;
+        let fault = |error: String| {
             let advice = "is damaged or foreign; use the run's other checkpoint";
             Error::checkpoint(path, format!("{error}: the file {advice}"))
         };
-        let version: Version = serde_json::from_str(&text).map_err(fault)?;
+        let version: Version = serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
         if version.format_version > FORMAT_VERSION {
             let writer = version.rnnx_version.map_or_else(
                 || "a newer rnnx".to_string(),
@@ -189,7 +202,10 @@ impl TrainState {
             );
             return Err(Error::checkpoint(path, message));
         }
-        serde_json::from_str(&text).map_err(fault)
+        if version.format_version >= CHECKED {
+            text = checked(&text).map_err(fault)?;
+        }
+        serde_json::from_str(&text).map_err(|e| fault(e.to_string()))
     }
 
     /// Checks that the state, read from `path`, is one of `program`.
@@ -205,6 +221,16 @@ impl TrainState {
             self.program, self.program
         );
         Err(Error::checkpoint(path, message))
+    }
+}
+
+/// The text without its checksum, which must match.
+fn checked(text: &str) -> Result<String, String> {
+    let (mark, end) = MARK;
+    let (body, sha256) = text::split(text, mark, end).ok_or("it does not end with its checksum")?;
+    match text::sha256(body.as_bytes()) == sha256 {
+        true => Ok(format!("{body}\n}}")),
+        false => Err("its fields do not match its SHA-256".into()),
     }
 }
 

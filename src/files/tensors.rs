@@ -1,7 +1,8 @@
 //! The safetensors format, read with full validation and written as f32.
 //!
-//! The layout is described in [`super::header`]. A file written here carries the SHA-256 of its data in the metadata, so that a damaged one is
-//! noticed; a file from elsewhere need not have it.
+//! The layout is described in [`super::header`]. A file written here carries the SHA-256 of its data
+//! and of its header in the metadata, so that a damaged one is noticed; a file from elsewhere need not
+//! have them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -13,7 +14,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::atomic::write_atomic;
-use super::header::{CHECKSUM, Dtype, Header, METADATA, TensorInfo};
+use super::header::{CHECKSUM, Dtype, Header, LAYOUT, METADATA, TensorInfo};
+use super::text::hex;
 use crate::error::{Error, Result};
 
 /// Elements converted at a time when a file is not f32.
@@ -118,9 +120,7 @@ impl TensorFile {
     /// The JSON header, padded with spaces to a multiple of 8 bytes.
     fn header(&self) -> Result<String> {
         let mut hash = Sha256::new();
-        let mut entries = Map::new();
-        // Inserted first so that it stands first; its value follows when the hash is known.
-        entries.insert(METADATA.into(), Value::Null);
+        let mut tensors = Vec::new();
         let mut offset = 0;
         for (name, tensor) in &self.tensors {
             let count = tensor
@@ -138,15 +138,26 @@ impl TensorFile {
             let bytes: &[u8] = bytemuck::cast_slice(&tensor.data);
             hash.update(bytes);
             let end = offset + bytes.len();
-            entries.insert(
-                name.clone(),
-                json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end]}),
-            );
+            tensors.push(TensorInfo {
+                name: name.clone(),
+                dtype: Dtype::F32,
+                shape: tensor.shape.clone(),
+                offsets: [offset as u64, end as u64],
+            });
             offset = end;
         }
-        let mut metadata = self.metadata.clone();
-        metadata.insert(CHECKSUM.into(), hex(hash));
-        entries.insert(METADATA.into(), json!(metadata));
+        let metadata = self.metadata.clone();
+        let mut header = Header { tensors, metadata };
+        let layout = header.sha256();
+        header.metadata.insert(CHECKSUM.into(), hex(hash));
+        header.metadata.insert(LAYOUT.into(), layout);
+        let mut entries = Map::new();
+        entries.insert(METADATA.into(), json!(header.metadata));
+        for t in header.tensors {
+            let (dtype, shape, offsets) = (t.dtype.name(), t.shape, t.offsets);
+            let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": offsets});
+            entries.insert(t.name, entry);
+        }
         let mut text = Value::Object(entries).to_string();
         text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
         Ok(text)
@@ -172,6 +183,7 @@ impl TensorFile {
             tensors.insert(info.name.clone(), HostTensor { shape, data });
         }
         let mut metadata = header.metadata;
+        metadata.remove(LAYOUT);
         if let Some(expected) = metadata.remove(CHECKSUM)
             && expected != hex(hash)
         {
@@ -242,12 +254,6 @@ fn read_error(path: &Path, name: &str, error: io::Error) -> Error {
         }
         _ => Error::io("read", path)(error),
     }
-}
-
-/// The digest in lower-case hexadecimal.
-fn hex(hash: Sha256) -> String {
-    let digest = hash.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// At most 20 names, quoted, with the number of those left out.

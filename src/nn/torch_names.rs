@@ -53,20 +53,41 @@ pub fn is_untrained(file: &TensorFile, name: &str) -> bool {
     kind.is_some_and(|kind| !kind.has_b_hh()) && bias.data.iter().all(|x| *x == 0.0)
 }
 
-/// Takes weights.
+/// Checks that a file holds the weights of a layout, before memory for them is asked for. The tensors
+/// `growing` may have fewer rows.
 ///
 /// # Errors
 /// If a tensor is missing, unexpected, or of another shape.
+pub fn check(layout: &Layout, file: &TensorFile, growing: &[&str]) -> Result<()> {
+    let tensors = layout.segments().iter().flat_map(|segment| {
+        let names = [Some(segment.name.clone()), second_bias(layout, segment)];
+        let named = move |name| (name, segment.shape.dims());
+        names.into_iter().flatten().map(named)
+    });
+    let tensors: Vec<(String, &[usize])> = tensors.collect();
+    let names: Vec<&String> = tensors.iter().map(|(name, _)| name).collect();
+    file.expect_only(&names)?;
+    let can_grow = |name: &str, shape: &[usize]| {
+        let of_file = file.tensors.get(name).map(|tensor| &tensor.shape[..]);
+        growing.contains(&name)
+            && of_file.is_some_and(|of_file| {
+                of_file.get(1..) == shape.get(1..) && of_file.first() < shape.first()
+            })
+    };
+    let mut tensors = tensors.iter();
+    tensors.try_for_each(|(name, shape)| match can_grow(name, shape) {
+        true => Ok(()),
+        false => file.get(name, shape).map(|_| ()),
+    })
+}
+
+/// Takes weights.
+///
+/// # Errors
+/// As [`check`].
 pub fn import(params: &mut Params, file: &TensorFile) -> Result<()> {
     let layout = params.layout().clone();
-    let mut names: Vec<String> = layout.segments().iter().map(|s| s.name.clone()).collect();
-    names.extend(
-        layout
-            .segments()
-            .iter()
-            .filter_map(|s| second_bias(&layout, s)),
-    );
-    file.expect_only(&names)?;
+    check(&layout, file, &[])?;
     layout.import(file, "", params.values_mut())?;
     let values = params.values_mut().data_mut::<f32>()?;
     for segment in layout.segments() {

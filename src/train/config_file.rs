@@ -8,6 +8,7 @@ use toml::{Spanned, Table, Value};
 
 use super::settings::{Config, Settings};
 use crate::files::run::RunFolder;
+use crate::files::state::TrainState;
 use crate::{Error, Result};
 
 /// The key of the folder in which a run was started.
@@ -42,10 +43,15 @@ pub fn resolve<const N: usize>(
 /// The settings of the run in `folder`.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] if there is no run, or one of another kind; else as [`read_table`].
+/// [`Error::Checkpoint`] if there is no run, one of another kind, or one whose configuration is
+/// damaged; [`Error::Data`] with the line for one that no program can have written.
 pub fn saved(settings: &Settings, folder: &Path) -> Result<Table> {
-    let path = RunFolder::open(folder)?.config_path();
-    if let Some((_, kind)) = kind_of(&read_text(&path)?)
+    of_run(settings, &RunFolder::open(folder)?)
+}
+
+fn of_run(settings: &Settings, run: &RunFolder) -> Result<Table> {
+    let (text, path) = (run.read_config()?, run.config_path());
+    if let Some((_, kind)) = kind_of(&text)
         && kind.as_str() != Some(settings.kind)
     {
         let message = format!(
@@ -54,17 +60,55 @@ pub fn saved(settings: &Settings, folder: &Path) -> Result<Table> {
             settings.command(),
             settings.kind
         );
-        return Err(Error::checkpoint(folder, message));
+        return Err(Error::checkpoint(run.path(), message));
     }
-    (settings.fill)(read_table(settings, &path)?)
+    // What is wrong in a run's own file is no wrong usage.
+    let table = parse(settings, &text, &path.display().to_string());
+    (settings.fill)(table.map_err(|e| Error::Data(e.to_string()))?)
 }
 
-/// Reads a run's `config.toml`, or another file of the same keys, over the defaults.
+/// The configuration that a checkpoint was trained with.
 ///
 /// # Errors
-/// As [`read_table`].
-pub fn read<C: Config>(path: &Path) -> Result<C> {
-    C::from_table(read_table(C::settings(), path)?)
+/// As [`saved`] and [`check_trained`].
+pub fn trained<C: Config>(run: &RunFolder, checkpoint: &Path) -> Result<C> {
+    let table = of_run(C::settings(), run)?;
+    if let Some(state) = RunFolder::state_of(checkpoint)? {
+        check_trained(C::settings(), &table, &state, run)?;
+    }
+    C::from_table(table)
+}
+
+/// The settings that change the computation, as a checkpoint keeps them.
+pub fn fixed(settings: &Settings, table: &Table) -> BTreeMap<String, String> {
+    let keys = settings.keys.iter().filter(|key| key.fixed);
+    keys.filter_map(|key| Some((key.name.to_owned(), table.get(key.name)?.to_string())))
+        .collect()
+}
+
+/// Checks that a run's settings are those that a checkpoint of it was trained with.
+///
+/// # Errors
+/// [`Error::Checkpoint`] with the setting and both values.
+pub fn check_trained(
+    settings: &Settings,
+    table: &Table,
+    state: &TrainState,
+    run: &RunFolder,
+) -> Result<()> {
+    let known = |(name, _): &(&String, &String)| settings.find(name).is_some();
+    for (name, was) in state.settings.iter().filter(known) {
+        let now = table.get(name).map_or("unset".into(), Value::to_string);
+        let auto = Value::from("auto").to_string();
+        if now != *was && now != auto && *was != auto {
+            let message = format!(
+                "has {name} = {now}, but its checkpoint was trained with {name} = {was}: the file was \
+                 edited or is of another run; restore it, or give {name} its value again"
+            );
+            return Err(Error::checkpoint(run.config_path(), message));
+        }
+    }
+    Ok(())
 }
 
 /// Reads the keys that a configuration file sets.

@@ -12,7 +12,7 @@ use crate::data::vocab::Vocab;
 use crate::error::Result;
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
-use crate::nn::torch_names;
+use crate::nn::{Layout, torch_names};
 use crate::optim::{Adam, AdamConfig, Clip};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -92,6 +92,8 @@ pub struct Plan {
     pub log_every: u64,
     /// Steps between two checkpoints within an epoch.
     pub checkpoint_every: Option<u64>,
+    /// Most recent checkpoints that are kept.
+    pub keep: usize,
     /// Adam's step size.
     pub learning_rate: f64,
     /// Largest gradient norm that is not scaled down.
@@ -123,6 +125,16 @@ pub enum Weights {
         /// Updates that the optimizer has made.
         adam_step: u64,
     },
+}
+
+impl Weights {
+    /// The weights, unless they are initial values.
+    pub fn model(&self) -> Option<&TensorFile> {
+        match self {
+            Weights::Fresh => None,
+            Weights::Given(model) | Weights::Saved { model, .. } => Some(model),
+        }
+    }
 }
 
 impl Plan {
@@ -201,6 +213,9 @@ pub trait Job: Sized {
 
     /// Bytes of a training step in f32.
     fn step_bytes(config: &Self::Config, data: &Self::Data) -> u128;
+
+    /// The parameters of the model, without their values.
+    fn layout(config: &Self::Config, data: &Self::Data) -> Layout;
 
     /// A model with initial values.
     fn model(config: &Self::Config, data: &Self::Data) -> Self::Model;
@@ -289,7 +304,7 @@ pub fn step<J: Job>(
     weights: &Weights,
     (chosen, scaler): (&Chosen, Option<LossScaler>),
 ) -> Result<Step<J::Model>> {
-    let mut model = initial::<J>(config, data, chosen)?;
+    let mut model = initial::<J>(config, data, weights.model(), chosen)?;
     match weights {
         Weights::Fresh => {}
         Weights::Given(file) => {
@@ -318,11 +333,25 @@ pub fn step<J: Job>(
     }
 }
 
-/// A model with initial values, once it is known that a step has the memory it needs.
-fn initial<J: Job>(config: &J::Config, data: &J::Data, chosen: &Chosen) -> Result<J::Model> {
-    if chosen.gpu.is_none() {
-        memory::check(J::step_bytes(config, data), J::MEMORY_SETTINGS)?;
+/// A model with initial values, once it is known that its sizes are those of the weights that it will
+/// take, and that a step has the memory it needs.
+fn initial<J: Job>(
+    config: &J::Config,
+    data: &J::Data,
+    weights: Option<&TensorFile>,
+    chosen: &Chosen,
+) -> Result<J::Model> {
+    let layout = J::layout(config, data);
+    if let Some(weights) = weights {
+        // Tokens that the weights lack get theirs from the model.
+        torch_names::check(&layout, weights, &J::TOKEN_ROWS.concat())?;
     }
+    let needed = match chosen.gpu {
+        // Values and moments are made here before they go there.
+        Some(_) => 3 * 4 * layout.len() as u128,
+        None => J::step_bytes(config, data),
+    };
+    memory::check(needed, J::MEMORY_SETTINGS)?;
     Ok(J::model(config, data))
 }
 
@@ -336,7 +365,7 @@ pub fn trained<J: Job>(
     weights: &TensorFile,
     chosen: &Chosen,
 ) -> Result<J::Model> {
-    let mut model = initial::<J>(config, data, chosen)?;
+    let mut model = initial::<J>(config, data, Some(weights), chosen)?;
     model.import(weights)?;
     if let Some(gpu) = &chosen.gpu {
         model.params_mut().to_gpu(gpu, chosen.mixed)?;

@@ -2,20 +2,28 @@
 
 use crate::error::{Error, Result};
 
-/// Fails if a step needs more memory than the machine has free.
+/// Fails if a step needs more memory than the machine has free, or where that is not known, than the
+/// system gives.
 ///
 /// # Errors
 /// [`Error::Usage`] with both figures and the settings that lower what is needed.
 pub fn check(needed: u128, settings: &str) -> Result<()> {
-    match available() {
-        Some(free) if needed > u128::from(free) => Err(Error::Usage(format!(
-            "a training step of this size needs about {:.1} GB of memory, and {:.1} GB are free: \
-             lower {settings}",
-            needed as f64 / 1e9,
-            free as f64 / 1e9
-        ))),
-        _ => Ok(()),
-    }
+    let free = available();
+    let known = match free {
+        Some(free) if needed > u128::from(free) => format!("{:.1} GB are free", free as f64 / 1e9),
+        None if !is_given(needed) => "the system does not give that".into(),
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(format!(
+        "a training step of this size needs about {:.1} GB of memory, and {known}: lower {settings}",
+        needed as f64 / 1e9
+    )))
+}
+
+/// Whether the system promises so many bytes. They are given back untouched.
+fn is_given(bytes: u128) -> bool {
+    let bytes = usize::try_from(bytes);
+    bytes.is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok())
 }
 
 /// Bytes that can be had without swapping, where the system tells (Linux): what the machine has
@@ -70,5 +78,6 @@ mod tests {
         assert!(check(1, "batch-size").is_ok());
         let message = check(u128::MAX, "batch-size").unwrap_err().to_string();
         assert!(message.ends_with("lower batch-size"), "{message}");
+        assert!(is_given(1 << 20) && !is_given(1 << 62) && !is_given(u128::MAX));
     }
 }

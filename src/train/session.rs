@@ -1,16 +1,16 @@
 //! A training session, whatever the model: the loop over epochs and steps, checkpoints, records,
 //! Ctrl-C, validation and the best checkpoint.
 
+mod saving;
+
 use super::device;
 use super::job::{Begin, Job, Plan, Request};
-use super::model::Model;
 use super::progress::{Progress, Shown, clock};
 use super::scores::Scores;
 use super::settings::{Config, Precision};
 use super::start::{self, Started};
 use super::timing;
 use crate::error::{Error, Result};
-use crate::files::atomic::write_atomic;
 use crate::files::metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
 use crate::files::run::RunFolder;
 use crate::files::state::{Best, Direction, EpochSums, TrainState};
@@ -33,6 +33,8 @@ pub struct Summary {
     pub elapsed: Duration,
     /// Tokens a second, of this process; none where it trained nothing or the clock shows no time.
     pub rate: Option<f64>,
+    /// The run's folder, which no other process can train in as long as this lives.
+    pub folder: RunFolder,
 }
 
 /// Trains on the data that `load` reads, and returns the trained job. Ctrl-C (see [`interrupt`]) saves and returns
@@ -57,6 +59,9 @@ pub fn run<J: Job>(
     let mut session = Session::new(started, request.resume_out, progress);
     let ended = session.train();
     session.progress.finish();
+    if session.is_cut_off(&ended) {
+        return Err(session.rescue());
+    }
     ended?;
     Ok((session.summary(), session.job))
 }
@@ -81,6 +86,8 @@ struct Session<J> {
     first_step: u64,
     /// Tokens that this process has trained on.
     tokens: f64,
+    /// The text of `config.toml`.
+    config_text: String,
 }
 
 impl<J: Job> Session<J> {
@@ -98,6 +105,7 @@ impl<J: Job> Session<J> {
             started: Instant::now(),
             epochs_took: started.epochs_took,
             tokens: 0.0,
+            config_text: started.config_text,
         }
     }
 
@@ -113,6 +121,10 @@ impl<J: Job> Session<J> {
         // An epoch whose last step was interrupted has yet to be validated, whatever the limit.
         let goes_on =
             |s: &TrainState| s.epoch < epochs && (s.step < limit || s.step_in_epoch == per_epoch);
+        // The run may have died between its checkpoint and the sample of its epoch.
+        if self.state.epoch > 0 && self.state.step_in_epoch == 0 {
+            self.write_sample(true)?;
+        }
         if !goes_on(&self.state) && self.folder.last().is_ok() {
             self.progress.line(&self.nothing_left());
             return Ok(());
@@ -121,6 +133,7 @@ impl<J: Job> Session<J> {
             self.job.begin_epoch(&self.state)?;
             while self.state.step_in_epoch < per_epoch && self.state.step < limit {
                 self.train_steps(limit)?;
+                self.check_folder()?;
                 if interrupt::asked() {
                     return self.stop();
                 }
@@ -129,6 +142,7 @@ impl<J: Job> Session<J> {
                     && self.plan.checkpoint_every.is_some_and(due)
                 {
                     self.save()?;
+                    self.prune();
                 }
             }
             if self.state.step_in_epoch == per_epoch {
@@ -141,6 +155,7 @@ impl<J: Job> Session<J> {
         // The last epoch's end has saved; a run cut short by --max-steps has not.
         if self.state.step_in_epoch > 0 || self.folder.last().is_err() {
             self.save()?;
+            self.prune();
         }
         Ok(())
     }
@@ -261,38 +276,12 @@ impl<J: Job> Session<J> {
         if improved {
             self.folder.mark_best(self.state.step)?;
         }
-        self.write_sample()?;
-        self.folder.prune()
-    }
-
-    // ---- saving and showing ----------------------------------------------------------------
-
-    fn save(&mut self) -> Result<()> {
-        self.state.elapsed_seconds = self.elapsed();
-        self.state.streams = self.plan.streams(&self.state);
-        let step = self.job.step();
-        let (weights, moments) = (step.model().export()?, step.moments()?);
-        self.folder
-            .save_checkpoint(&weights, &moments, &self.state)?;
+        self.write_sample(false)?;
+        self.prune();
         Ok(())
     }
 
-    /// Keeps something to look at of this epoch's model beside the curves.
-    fn write_sample(&self) -> Result<()> {
-        let epoch = self.state.epoch;
-        let sample = match self.job.sample(epoch)? {
-            Ok(sample) => sample,
-            Err(e) => {
-                self.progress
-                    .line(&format!("note: no sample of epoch {epoch}: {e}"));
-                return Ok(());
-            }
-        };
-        let samples = self.folder.samples_path();
-        std::fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
-        let path = samples.join(sample.file);
-        write_atomic(&path, |w| w.write_all(sample.text.as_bytes()))
-    }
+    // ---- ends and figures -------------------------------------------------------------------
 
     fn stop(&mut self) -> Result<()> {
         self.save()?;
@@ -376,6 +365,7 @@ impl<J: Job> Session<J> {
             best: self.state.best.as_ref().map(|b| b.score),
             elapsed: seconds(self.elapsed()),
             rate: self.rate(),
+            folder: self.folder.clone(),
         }
     }
 }

@@ -182,6 +182,8 @@ macro_rules! settings {
                     "steps between two step records in metrics.jsonl";
                 checkpoint_every: Option<usize> = None, INTERVAL, free,
                     "steps between two checkpoints, besides the one at each epoch's end";
+                keep: usize = 2, INTERVAL, free,
+                    "most recent checkpoints that are kept, besides the best one";
             }
             "Device" {
                 device: $crate::train::device::DeviceChoice =

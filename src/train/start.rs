@@ -1,6 +1,6 @@
 //! How a run starts, whatever the model: data, weights, saved state, and only then its folder.
 
-use super::config_file::to_toml;
+use super::config_file::{self, to_toml};
 use super::device::Chosen;
 use super::init::{self, load_weights};
 use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
@@ -24,6 +24,8 @@ pub(super) struct Started<J> {
     pub(super) metrics: MetricsWriter,
     /// Training time of the finished epochs.
     pub(super) epochs_took: f64,
+    /// The text of `config.toml`.
+    pub(super) config_text: String,
 }
 
 /// Reads and checks everything, takes the device's memory, and only then makes or changes the run's
@@ -37,10 +39,14 @@ pub(super) fn start<J: Job>(
 ) -> Result<Started<J>> {
     match &request.begin {
         Begin::New { force, init_from } => {
+            RunFolder::check_new(&request.out, *force)?;
             let init = (*force, init_from.as_ref());
             new_run(request, init, progress, &chosen, starting, load)
         }
-        Begin::Resume => resumed_run(request, progress, chosen, starting, load),
+        Begin::Resume => {
+            RunFolder::check_free(&request.out)?;
+            resumed_run(request, progress, chosen, starting, load)
+        }
     }
 }
 
@@ -70,7 +76,7 @@ fn new_run<J: Job>(
     let folder = RunFolder::create(&request.out, force)?;
     folder.write_config(&config_text(request)?)?;
     folder.write_vocab(&job.vocab_text())?;
-    join(job, folder, state)
+    join(job, folder, state, request, progress)
 }
 
 fn resumed_run<J: Job>(
@@ -84,6 +90,9 @@ fn resumed_run<J: Job>(
     let folder = RunFolder::resume(&request.out)?;
     let last = folder.last()?;
     let state = load_state::<J>(&last, &source)?;
+    folder.check_vocab(&last)?;
+    let settings = J::Config::settings();
+    config_file::check_trained(settings, &request.config.table()?, &state, &folder)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
     let vocab = Some(J::vocab(Vocab::read(&folder)?, &folder.vocab_path())?);
@@ -108,7 +117,7 @@ fn resumed_run<J: Job>(
     progress.line(&format!(
         "resuming {out} at step {step} ({epoch} epochs done)"
     ));
-    join(job, folder, state)
+    join(job, folder, state, request, progress)
 }
 
 /// The content of `config.toml`.
@@ -117,10 +126,26 @@ fn config_text<C: Config>(request: &Request<C>) -> Result<String> {
     Ok(settings + &request.origin.to_toml())
 }
 
-fn join<J: Job>(job: J, folder: RunFolder, state: TrainState) -> Result<Started<J>> {
+fn join<J: Job>(
+    job: J,
+    folder: RunFolder,
+    mut state: TrainState,
+    request: &Request<J::Config>,
+    progress: &Progress,
+) -> Result<Started<J>> {
+    if let Some(why) = folder.unlocked() {
+        progress.line(&format!(
+            "note: the file system of {} has no locks ({why}): see to it that no other process \
+             trains this run",
+            folder.path().display()
+        ));
+    }
+    state.vocab_sha256 = Some(folder.vocab_sha256()?);
+    state.settings = config_file::fixed(J::Config::settings(), &request.config.table()?);
     Ok(Started {
         plan: job.plan(),
         job,
+        config_text: config_text(request)?,
         metrics: MetricsWriter::append(&folder.metrics_path())?,
         epochs_took: epochs_took(&folder)?,
         folder,

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::seq2seq;
-use super::support::{Place, assert_same_run};
+use super::support::{Place, age, assert_same_run};
 
 #[test]
 fn each_cell_trains_resumes_scores_and_writes() {
@@ -55,6 +55,7 @@ fn an_unknown_cell_is_refused_with_the_known_ones() {
 #[test]
 fn a_run_without_the_setting_is_an_lstm() {
     let place = Place::with_run("a", "--epochs 1");
+    age(&place.path("a"));
     let path = place.path("a/config.toml");
     let config = fs::read_to_string(&path).unwrap();
     let kept: Vec<&str> = config.lines().filter(|l| !l.contains("cell")).collect();

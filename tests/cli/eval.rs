@@ -6,7 +6,7 @@ use std::path::Path;
 use rnnx::files::tensors::TensorFile;
 use serde_json::Value;
 
-use super::support::{EPOCH, Place, python, snapshot};
+use super::support::{EPOCH, Place, age, python, snapshot};
 
 /// What a logarithm and its inverse leave of a number near 3: some units of 2^-52.
 const ROUNDING: f64 = 1e-14;
@@ -175,6 +175,7 @@ fn runs_that_are_none() {
         .run("eval alone")
         .fails(3, &["alone", "outside of its run"]);
     let words = "{\"kind\":\"words\",\"source\":[\"<PAD>\"],\"target\":[\"<PAD>\"]}";
+    age(&place.path("a"));
     place.write("a/vocab.json", words);
     place
         .run("eval a")

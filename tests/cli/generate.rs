@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::support::{Done, Place};
+use super::support::{Done, Place, age};
 
 fn place() -> Place {
     Place::with_run("a", "--epochs 2 --learning-rate 0.02 --quiet")
@@ -138,6 +138,7 @@ fn runs_that_are_none() {
     place
         .run("generate a --prompt x")
         .fails(3, &["a/vocab.json", "missing"]);
+    age(&place.path("a"));
     place.write(
         "a/vocab.json",
         "{\"kind\":\"words\",\"source\":[\"<PAD>\"],\"target\":[\"<PAD>\"]}",

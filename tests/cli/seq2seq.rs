@@ -106,7 +106,8 @@ fn a_run_leaves_what_the_manual_says() {
         let steps = events(&place, kind, "step");
         assert_eq!(steps.len() as u64, 2 * EPOCH);
         let keys: Vec<_> = steps[0].as_object().unwrap().keys().cloned().collect();
-        let expected = "event step epoch loss ce accuracy grad_norm lr loss_scale tokens_per_s";
+        let expected =
+            "event step epoch loss ce accuracy grad_norm lr loss_scale tokens_per_s crc32";
         assert_eq!(keys.join(" "), expected);
         // Before it has learned, a model is near the entropy of equal chances.
         let loss = steps[0]["loss"].as_f64().unwrap();

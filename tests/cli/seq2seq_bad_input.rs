@@ -6,7 +6,7 @@ use std::fs;
 use rnnx::files::tensors::TensorFile;
 
 use super::seq2seq::{pairs, place, train};
-use super::support::{Place, snapshot};
+use super::support::{Place, age, snapshot};
 
 // ---- pairs ---------------------------------------------------------------------------------
 
@@ -231,6 +231,7 @@ fn a_run_of_another_kind() {
         .fails(2, &["model = \"rnn\" contradicts", "model = \"lstm\""]);
     // A state of another program in the place of the run's.
     assert!(snapshot(&place.path("")) == before);
+    age(&place.path("words"));
     let state = place.path("words/last/state.json");
     let text = fs::read_to_string(&state).unwrap();
     fs::write(&state, text.replace("\"seq2seq\"", "\"charlm\"")).unwrap();
@@ -276,6 +277,8 @@ fn spoiled(place: &Place, file: &str, spoil: impl Fn(Vec<u8>) -> Vec<u8>, words:
 fn damaged_checkpoints() {
     let place = place();
     train(&place, "a", "--model attention --max-steps 7 --quiet").ok();
+    // As an older version left it: what has no checksum is looked at all the more.
+    age(&place.path("a"));
     let cut = |bytes: Vec<u8>| bytes[..bytes.len() - 100].to_vec();
     spoiled(
         &place,

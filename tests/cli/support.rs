@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rnnx::files::TrainState;
 use tempfile::TempDir;
 
 /// How a small model is trained, unless a test says otherwise.
@@ -179,15 +180,47 @@ pub fn assert_same_run(a: &Path, b: &Path) {
     assert!(x == y, "samples of {} differ", b.display());
 }
 
-/// `state.json` of the last checkpoint, without its line of time.
+/// `state.json` of the last checkpoint, without its line of time and the checksum over it.
 pub fn state(run: &Path) -> String {
     let text = fs::read_to_string(run.join("last/state.json")).unwrap();
-    let kept: Vec<&str> = text
-        .lines()
-        .filter(|l| !l.contains("\"elapsed_seconds\""))
-        .collect();
-    assert_eq!(kept.len() + 1, text.lines().count());
+    let of_time = |l: &&str| l.contains("\"elapsed_seconds\"") || l.contains("\"sha256\"");
+    let kept: Vec<&str> = text.lines().filter(|l| !of_time(l)).collect();
+    assert_eq!(kept.len() + 2, text.lines().count());
     kept.join("\n")
+}
+
+/// Changes the `state.json` of the last checkpoint, whose checksum is then right.
+pub fn change_state(run: &Path, change: impl FnOnce(&mut TrainState)) {
+    let path = run.join("last/state.json");
+    let mut state = TrainState::load(&path).unwrap();
+    change(&mut state);
+    state.save(&path).unwrap();
+}
+
+/// Takes from a run what an older version did not write: checksums, and what they are of.
+pub fn age(run: &Path) {
+    let config = run.join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let (settings, _) = text.split_once("\n# SHA-256").unwrap();
+    fs::write(&config, settings).unwrap();
+    for checkpoint in fs::read_dir(run.join("checkpoints")).unwrap() {
+        let path = checkpoint.unwrap().path().join("state.json");
+        let mut state: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        state["format_version"] = 1.into();
+        let fields = state.as_object_mut().unwrap();
+        for newer in ["sha256", "vocab_sha256", "settings"] {
+            fields.remove(newer).unwrap();
+        }
+        fs::write(&path, format!("{state:#}\n")).unwrap();
+    }
+    let records = run.join("metrics.jsonl");
+    let text = fs::read_to_string(&records).unwrap();
+    let lines = text.lines().map(|line| {
+        let (line, _) = line.split_once(",\"crc32\"").unwrap();
+        format!("{line}}}\n")
+    });
+    fs::write(&records, lines.collect::<String>()).unwrap();
 }
 
 /// The lines of `metrics.jsonl` up to the time or rate that ends each of them.
@@ -257,6 +290,11 @@ impl Running {
             .spawn()
             .unwrap();
         Running { child, log }
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until stderr holds `words`.

@@ -38,7 +38,7 @@ fn a_run_leaves_what_the_manual_says() {
     let log = fs::read_to_string(place.path("a/metrics.jsonl")).unwrap();
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(lines.len() as u64, 2 * EPOCH + 2);
-    let step = "event step epoch loss ce accuracy grad_norm lr loss_scale tokens_per_s";
+    let step = "event step epoch loss ce accuracy grad_norm lr loss_scale tokens_per_s crc32";
     assert_eq!(keys(lines[0]).join(" "), step);
     let epoch = keys(lines[EPOCH as usize]);
     for key in

@@ -60,7 +60,7 @@ fn a_wrong_value_names_line_key_and_what_is_expected() {
         message.contains("my.toml:1: kind = \"seq2seq\""),
         "{message}"
     );
-    let missing = read::<CharLmConfig>("no/such.toml".as_ref()).unwrap_err();
+    let missing = read_file::<CharLmConfig>("no/such.toml".as_ref()).unwrap_err();
     assert_eq!(missing.exit_code(), 2);
     assert!(
         missing.to_string().contains("no/such.toml: No such file"),
@@ -73,7 +73,7 @@ fn a_file_that_is_no_text_names_the_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
     std::fs::write(&path, b"seed = 1\n\xff\xfe").unwrap();
-    let message = usage(read::<CharLmConfig>(&path));
+    let message = usage(read_file::<CharLmConfig>(&path));
     assert!(
         message.ends_with("c.toml:2: not UTF-8 text; is this a TOML file?"),
         "{message}"
@@ -84,12 +84,17 @@ fn a_file_that_is_no_text_names_the_line() {
 fn resume_takes_the_saved_values() {
     let saved = unusual();
     assert_eq!(resumed("", &saved).unwrap(), saved);
-    let free =
-        "--epochs 9 --max-steps 5 --log-every 2 --checkpoint-every 3 --device cpu --threads 1";
+    let free = "--epochs 9 --max-steps 5 --log-every 2 --checkpoint-every 3 --keep 7 --device cpu \
+         --threads 1";
     let config = resumed(free, &saved).unwrap();
     assert_eq!(
-        (config.epochs, config.max_steps, config.log_every),
-        (9, Some(5), 2)
+        (
+            config.epochs,
+            config.max_steps,
+            config.log_every,
+            config.keep
+        ),
+        (9, Some(5), 2, 7)
     );
     assert_eq!(
         (config.checkpoint_every, config.device, config.threads),

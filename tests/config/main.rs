@@ -4,7 +4,7 @@ mod file;
 mod seq2seq;
 mod toy;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{CommandFactory, Parser};
@@ -13,7 +13,7 @@ use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
 use rnnx::cli::{flags as cli_flags, train};
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::config::{CharLmConfig, ClipMode};
-use rnnx::train::config_file::{parse, read, resolve, to_toml};
+use rnnx::train::config_file::{parse, read_table, resolve, to_toml};
 use rnnx::train::device::{DeviceChoice, Precision};
 use rnnx::train::settings::{Config, Settings};
 use toml::Table;
@@ -55,6 +55,11 @@ fn try_flags(words: &str) -> Result<Table, clap::Error> {
 
 fn flags(words: &str) -> Table {
     try_flags(words).unwrap()
+}
+
+/// The configuration in a file.
+fn read_file<C: Config>(path: &Path) -> rnnx::Result<C> {
+    C::from_table(read_table(C::settings(), path)?)
 }
 
 /// The words that set every value of a table.
@@ -123,6 +128,7 @@ fn unusual() -> CharLmConfig {
         seed: 1 << 40,
         log_every: 1,
         checkpoint_every: Some(20),
+        keep: 5,
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
         threads: Some(2),
@@ -212,7 +218,7 @@ fn toml_round_trip() {
     for config in [CharLmConfig::default(), unusual()] {
         let text = to_toml(CharLmConfig::settings(), &config.table().unwrap());
         std::fs::write(&path, &text).unwrap();
-        assert_eq!(read::<CharLmConfig>(&path).unwrap(), config, "{text}");
+        assert_eq!(read_file::<CharLmConfig>(&path).unwrap(), config, "{text}");
         assert!(text.contains("\nkind = \"charlm\"\nrnnx-version = \""));
         for key in CharLmConfig::settings().keys {
             assert!(text.contains(&format!("# {}: ", key.about)), "{}", key.name);
@@ -280,6 +286,7 @@ fn values_out_of_range_are_refused() {
         ("--seed 9223372036854775807", |c| c.seed = i64::MAX as u64),
         ("--log-every 0", |c| c.log_every = 0),
         ("--checkpoint-every 0", |c| c.checkpoint_every = Some(0)),
+        ("--keep 0", |c| c.keep = 0),
         ("--threads 0", |c| c.threads = Some(0)),
         ("--threads 1025", |c| c.threads = Some(1_025)),
     ];

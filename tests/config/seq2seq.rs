@@ -6,13 +6,13 @@ use rnnx::optim::Clip;
 use rnnx::programs::charlm::config::CharLmConfig;
 use rnnx::programs::seq2seq::config::{Seq2SeqConfig, TargetLanguage};
 use rnnx::programs::seq2seq::model::ModelKind;
-use rnnx::train::config_file::{parse, read, resolve, to_toml};
+use rnnx::train::config_file::{parse, resolve, to_toml};
 use rnnx::train::device::{DeviceChoice, Precision};
 use rnnx::train::settings::Config;
 use toml::Table;
 
 use super::file::contradiction;
-use super::{command, given, usage, words};
+use super::{command, given, read_file, usage, words};
 
 fn flags(words: &str) -> Table {
     let words: Vec<_> = words.split_whitespace().map(str::to_owned).collect();
@@ -51,6 +51,7 @@ fn unusual() -> Seq2SeqConfig {
         seed: 1 << 40,
         log_every: 1,
         checkpoint_every: Some(20),
+        keep: 5,
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
         threads: Some(2),
@@ -128,7 +129,7 @@ fn toml_round_trip() {
     for config in [Seq2SeqConfig::default(), unusual()] {
         let text = to_toml(Seq2SeqConfig::settings(), &config.table().unwrap());
         std::fs::write(&path, &text).unwrap();
-        assert_eq!(read::<Seq2SeqConfig>(&path).unwrap(), config, "{text}");
+        assert_eq!(read_file::<Seq2SeqConfig>(&path).unwrap(), config, "{text}");
         assert!(
             text.contains("`rnnx train-seq2seq --config FILE`"),
             "{text}"
@@ -138,7 +139,7 @@ fn toml_round_trip() {
     // A file of the other program is refused by its kind, whatever stands before it.
     let table = CharLmConfig::default().table().unwrap();
     std::fs::write(&path, to_toml(CharLmConfig::settings(), &table)).unwrap();
-    let message = usage(read::<Seq2SeqConfig>(&path));
+    let message = usage(read_file::<Seq2SeqConfig>(&path));
     let expected = "config.toml:2: kind = \"charlm\" is not a seq2seq model's: train-seq2seq takes \
                     \"seq2seq\"";
     assert!(message.ends_with(expected), "{message}");

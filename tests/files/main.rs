@@ -2,9 +2,11 @@
 
 mod access;
 mod atomic;
+mod checkpoints;
 mod group;
 mod inspect;
 mod metrics;
+mod own;
 mod run;
 mod state;
 mod tensors;

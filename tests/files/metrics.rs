@@ -94,10 +94,11 @@ fn lines_are_those_of_the_interface() {
     let events = [step(1), epoch(1, 1), test_event()];
     write(&path, &events[..1]);
     write(&path, &events[1..]);
+    // The checksums are zlib's.
     let expected = concat!(
-        r#"{"event":"step","step":1,"epoch":1,"loss":0.30000000000000004,"ce":0.25,"accuracy":0.5,"grad_norm":1.5,"lr":0.00018,"loss_scale":null,"tokens_per_s":100000.0}"#,
+        r#"{"event":"step","step":1,"epoch":1,"loss":0.30000000000000004,"ce":0.25,"accuracy":0.5,"grad_norm":1.5,"lr":0.00018,"loss_scale":null,"tokens_per_s":100000.0,"crc32":"fe777487"}"#,
         "\n",
-        r#"{"event":"epoch","epoch":1,"step":1,"train_loss":2.0,"train_accuracy":0.25,"valid_loss":1.75,"valid_accuracy":null,"seconds":3.0}"#,
+        r#"{"event":"epoch","epoch":1,"step":1,"train_loss":2.0,"train_accuracy":0.25,"valid_loss":1.75,"valid_accuracy":null,"seconds":3.0,"crc32":"72965121"}"#,
         "\n",
         r#"{"event":"test","step":4,"epoch":2,"epochs":3,"model":"lstm","seed":7,"beam":1,"parameters":1000,"#,
         r#""train_loss":2.0,"valid_loss":null,"best_valid_loss":1.75,"loss":1.5,"accuracy":0.25,"#,
@@ -105,7 +106,7 @@ fn lines_are_those_of_the_interface() {
         r#""totals":[5,4,3,2],"hypothesis_length":5,"reference_length":6},"exact_match":0.0,"#,
         r#""token_accuracy":0.8,"chrf":0.75,"parse_rate":1.0,"reference_parse_rate":1.0,"unk_rate":0.125,"#,
         r#""by_length":[{"from":1,"to":5,"pairs":8,"bleu":0.5,"bleu_smoothed":0.625}],"#,
-        r#""decode_seconds":0.25,"train_seconds":3.5}"#,
+        r#""decode_seconds":0.25,"train_seconds":3.5,"crc32":"0cc89602"}"#,
         "\n"
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
@@ -185,6 +186,38 @@ fn a_broken_last_line_is_dropped_and_one_elsewhere_is_an_error() {
             text.starts_with(&format!("{}:3: not a", path.display())),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn a_line_that_has_changed_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    write(&path, &[step(1), step(2)]);
+    let whole = fs::read_to_string(&path).unwrap();
+    let [first, second] = whole.lines().collect::<Vec<_>>()[..] else {
+        panic!("{whole}")
+    };
+    let refused = |text: String, words: &str| {
+        fs::write(&path, text).unwrap();
+        let text = read(&path).unwrap_err().to_string();
+        let start = format!("{}:2: {words}", path.display());
+        assert!(text.starts_with(&start), "{text}");
+        truncate_after(&path, 9, 9).unwrap_err();
+    };
+    let changed = second.replace("\"ce\":0.25", "\"ce\":0.35");
+    refused(
+        format!("{first}\n{changed}\n"),
+        "damaged (it does not match its crc32)",
+    );
+    // The end of the last line: one that a crash left ends earlier.
+    refused(format!("{first}\n{second}*"), "damaged at its end");
+    // A line that was mended by hand has no checksum, and neither has one of an older rnnx.
+    let (mended, _) = changed.split_once(",\"crc32\"").unwrap();
+    fs::write(&path, format!("{first}\n{mended}}}\n")).unwrap();
+    match read(&path).unwrap()[..] {
+        [_, Event::Step(event)] => assert_eq!(event.ce, 0.35),
+        ref other => panic!("{other:?}"),
     }
 }
 

@@ -1,6 +1,8 @@
 //! `state.json`.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use rnnx::files::{Best, Direction, EpochSums, LossScaler, TrainState};
 use serde_json::{Value, json};
@@ -29,7 +31,21 @@ fn full() -> TrainState {
     });
     full.elapsed_seconds = 12.5;
     full.streams.insert("dropout".into(), u64::MAX - 1);
+    full.vocab_sha256 = Some("cd".repeat(32));
+    full.settings.insert("hidden-size".into(), "16".into());
     full
+}
+
+/// `state.json` as the first version wrote it: without checksums and settings.
+fn old(path: &Path) -> Value {
+    full().save(path).unwrap();
+    let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let fields = value.as_object_mut().unwrap();
+    for newer in ["sha256", "vocab_sha256", "settings"] {
+        fields.remove(newer).unwrap();
+    }
+    fields["format_version"] = json!(1);
+    value
 }
 
 #[test]
@@ -67,7 +83,7 @@ fn the_fields_stand_under_their_names() {
     let path = dir.path().join("state.json");
     full().save(&path).unwrap();
     let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    assert_eq!(value["format_version"], 1);
+    assert_eq!(value["format_version"], 2);
     assert_eq!(value["program"], "charlm");
     assert_eq!(value["step"], u64::MAX);
     assert_eq!(value["epoch_sums"]["loss"], "0.30000000000000004");
@@ -82,8 +98,7 @@ fn the_fields_stand_under_their_names() {
 fn each_missing_or_unknown_field_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.json");
-    full().save(&path).unwrap();
-    let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let whole = old(&path);
     let check = |value: &Value, expected: &str| {
         fs::write(&path, value.to_string()).unwrap();
         let text = checkpoint_message(TrainState::load(&path), &path);
@@ -122,11 +137,46 @@ fn each_missing_or_unknown_field_is_named() {
 fn a_sum_that_only_older_files_have_is_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.json");
-    full().save(&path).unwrap();
-    let mut old: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut old = old(&path);
     old["epoch_sums"]["ce"] = json!("1.5");
     fs::write(&path, old.to_string()).unwrap();
-    assert_eq!(TrainState::load(&path).unwrap(), full());
+    let read = TrainState::load(&path).unwrap();
+    assert_eq!((read.format_version, read.vocab_sha256.as_ref()), (1, None));
+    // It is written as this version writes.
+    read.save(&path).unwrap();
+    let expected = TrainState {
+        vocab_sha256: None,
+        settings: BTreeMap::new(),
+        ..full()
+    };
+    assert_eq!(TrainState::load(&path).unwrap(), expected);
+}
+
+#[test]
+fn a_field_that_has_changed_does_not_match_the_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    full().save(&path).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to, words) in [
+        (
+            "\"adam_step\": 3",
+            "\"adam_step\": 4",
+            "do not match its SHA-256",
+        ),
+        (
+            "\"0.3333333333333333\"",
+            "\"0.3333333333333332\"",
+            "do not match its SHA-256",
+        ),
+        ("\"sha256\"", "\"sha257\"", "does not end with its checksum"),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text);
+        fs::write(&path, changed).unwrap();
+        let text = checkpoint_message(TrainState::load(&path), &path);
+        assert!(text.contains(words) && text.contains("damaged"), "{text}");
+    }
 }
 
 #[test]
@@ -135,18 +185,18 @@ fn a_newer_format_and_another_program_are_named() {
     let path = dir.path().join("state.json");
     fs::write(
         &path,
-        r#"{"format_version":2,"rnnx_version":"9.8.7","new":[]}"#,
+        r#"{"format_version":3,"rnnx_version":"9.8.7","new":[]}"#,
     )
     .unwrap();
     let text = checkpoint_message(TrainState::load(&path), &path);
     assert!(
-        text.contains("format version 2") && text.contains("use rnnx 9.8.7"),
+        text.contains("format version 3") && text.contains("use rnnx 9.8.7"),
         "{text}"
     );
-    fs::write(&path, r#"{"format_version":3}"#).unwrap();
+    fs::write(&path, r#"{"format_version":4}"#).unwrap();
     let text = checkpoint_message(TrainState::load(&path), &path);
     assert!(
-        text.contains("format version 3") && text.contains("use a newer rnnx"),
+        text.contains("format version 4") && text.contains("use a newer rnnx"),
         "{text}"
     );
 

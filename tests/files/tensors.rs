@@ -73,11 +73,12 @@ fn the_layout_is_the_reference_one() {
     let bytes = fs::read(&path).unwrap();
     // The hash is that of the 8 data bytes 00 00 80 3f 00 00 00 c0 (sha256sum).
     let header = concat!(
-        r#"{"__metadata__":{"sha256":"#,
-        r#""HASH"},"#,
+        r#"{"__metadata__":{"header_sha256":"HEADER_HASH","sha256":"#,
+        r#""DATA_HASH"},"#,
         r#""w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#
     );
-    let header = header.replace("HASH", DATA_HASH);
+    let header = header.replace("DATA_HASH", DATA_HASH);
+    let header = header.replace("HEADER_HASH", HEADER_HASH);
     let padded = format!("{header:<width$}", width = header.len().next_multiple_of(8));
     assert_eq!(bytes[..8], (padded.len() as u64).to_le_bytes());
     assert_eq!(&bytes[8..bytes.len() - 8], padded.as_bytes());
@@ -86,6 +87,26 @@ fn the_layout_is_the_reference_one() {
 
 /// `printf '\x00\x00\x80\x3f\x00\x00\x00\xc0' | sha256sum`
 const DATA_HASH: &str = "ee4ac73c2bd27756ab82780f27c73a7bc4d3f0bb6acb37e008bc27eccd7e588b";
+
+/// `printf '[[["w","F32",[2],[0,8]]],[]]' | sha256sum`: names, types, shapes, places; other metadata
+const HEADER_HASH: &str = "8b446536afdc429be4ccae1f7c7940f05b2f23d9a676515270eb5418267b9af7";
+
+#[test]
+fn a_tensor_that_has_another_name_does_not_match_the_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.safetensors");
+    small([1.0, -2.0]).save(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes
+        .windows(3)
+        .position(|three| three == b"\"w\"")
+        .unwrap()
+        + 1;
+    bytes[at] = b'v';
+    fs::write(&path, bytes).unwrap();
+    let text = checkpoint_message(TensorFile::load(&path), &path);
+    assert!(text.contains("header does not match its SHA-256"), "{text}");
+}
 
 #[test]
 fn other_float_types_become_f32() {

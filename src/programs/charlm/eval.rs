@@ -8,7 +8,7 @@ use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::state::TrainState;
 use crate::programs::orders::{EvalOrder, Evaluated, figures};
-use crate::train::config_file::read;
+use crate::train::config_file::trained;
 use crate::train::job::Job;
 use crate::train::places::find;
 use crate::train::progress::thousands;
@@ -92,7 +92,7 @@ fn refuse_flags_of_seq2seq(order: &EvalOrder) -> Result<()> {
 
 /// The run's configuration, with what the flags replace.
 fn config(order: &EvalOrder) -> Result<CharLmConfig> {
-    let mut config: CharLmConfig = read(&order.folder.config_path())?;
+    let mut config: CharLmConfig = trained(&order.folder, &order.checkpoint)?;
     if !order.corpus.is_empty() {
         config.corpus = order.corpus.clone();
     }

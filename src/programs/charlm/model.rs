@@ -83,21 +83,7 @@ impl CharLm {
     /// A model with initial values from the seed.
     pub fn new<T: Stored + Dispatch>(sizes: CharLmSizes, seed: u64) -> Self {
         let mut layout = Layout::default();
-        let style = Style::Keras;
-        let (vocab, dim) = (sizes.vocab, sizes.embedding);
-        let embedding = Embedding::new(&mut layout, "embedding", vocab, dim, style);
-        let layers = (0..sizes.layers).map(|k| {
-            let inputs = if k == 0 {
-                sizes.embedding
-            } else {
-                sizes.hidden
-            };
-            let suffix = format!("l{k}");
-            let (name, hidden) = ((sizes.cell.name(), &suffix[..]), sizes.hidden);
-            Recurrent::new(&mut layout, sizes.cell, name, inputs, hidden, style)
-        });
-        let layers = layers.collect();
-        let out = Linear::new(&mut layout, "out", sizes.hidden, sizes.vocab, style);
+        let (embedding, layers, out) = parts(&mut layout, sizes);
         CharLm {
             sizes,
             params: Params::new::<T>(layout, seed),
@@ -107,6 +93,13 @@ impl CharLm {
             dropout: 0.0,
             l2: 0.0,
         }
+    }
+
+    /// The parameters of a model of these sizes, without their values.
+    pub fn layout(sizes: CharLmSizes) -> Layout {
+        let mut layout = Layout::default();
+        parts(&mut layout, sizes);
+        layout
     }
 
     /// With dropout in training: the probability of dropping, in [0, 1).
@@ -157,6 +150,26 @@ impl CharLm {
         let top = x.ok_or_else(|| Error::op("char_lm", "a model without recurrent layers"))?;
         Ok((self.out.forward(tape, params, &top)?, new_state))
     }
+}
+
+/// Adds the parameters of a model: embedding, layers and output projection.
+fn parts(layout: &mut Layout, sizes: CharLmSizes) -> (Embedding, Vec<Recurrent>, Linear) {
+    let style = Style::Keras;
+    let (vocab, dim) = (sizes.vocab, sizes.embedding);
+    let embedding = Embedding::new(layout, "embedding", vocab, dim, style);
+    let layers = (0..sizes.layers).map(|k| {
+        let inputs = if k == 0 {
+            sizes.embedding
+        } else {
+            sizes.hidden
+        };
+        let suffix = format!("l{k}");
+        let (name, hidden) = ((sizes.cell.name(), &suffix[..]), sizes.hidden);
+        Recurrent::new(layout, sizes.cell, name, inputs, hidden, style)
+    });
+    let layers = layers.collect();
+    let out = Linear::new(layout, "out", sizes.hidden, sizes.vocab, style);
+    (embedding, layers, out)
 }
 
 impl Model for CharLm {

@@ -9,6 +9,7 @@ use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::vocab::{CharVocab, Vocab};
 use crate::error::Result;
 use crate::files::state::TrainState;
+use crate::nn::Layout;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::graph::{GpuLoop, SLOTS};
 use crate::train::job::{Begin, Job, Plan, Request, Sample};
@@ -101,6 +102,10 @@ impl Job for CharLmJob {
         sizes.step_bytes(config.batch_size, config.seq_length)
     }
 
+    fn layout(config: &CharLmConfig, data: &CharData) -> Layout {
+        CharLm::layout(config.sizes(data.vocab.len()))
+    }
+
     fn model(config: &CharLmConfig, data: &CharData) -> CharLm {
         let model = CharLm::new::<f32>(config.sizes(data.vocab.len()), config.seed);
         model.with_dropout(config.dropout).with_l2(config.l2)
@@ -161,6 +166,7 @@ impl Job for CharLmJob {
             max_steps: c.max_steps.map(|n| n as u64),
             log_every: c.log_every as u64,
             checkpoint_every: c.checkpoint_every.map(|n| n as u64),
+            keep: c.keep,
             learning_rate: c.learning_rate,
             clip_norm: c.clip_norm,
             seed: c.seed,

@@ -57,7 +57,8 @@ impl Program for Seq2SeqProgram {
     }
 
     fn next(&self, out: &Path) -> String {
-        let config = config_file::read::<Seq2SeqConfig>(&RunFolder::at(out).config_path());
+        let table = config_file::saved(self.settings(), out);
+        let config = table.and_then(Seq2SeqConfig::from_table);
         let is_text = config.is_ok_and(|c| !c.target_language.is_python());
         let example = if is_text {
             "A source."

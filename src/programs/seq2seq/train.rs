@@ -14,6 +14,7 @@ use crate::data::words::WordVocab;
 use crate::error::Result;
 use crate::files::state::TrainState;
 use crate::log;
+use crate::nn::Layout;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::job::{Job, Plan, Sample};
 use crate::train::scores::{Means, Scores};
@@ -93,6 +94,11 @@ impl Job for Seq2SeqJob {
         cost::step_bytes(config.model, sizes, source, target)
     }
 
+    fn layout(config: &Seq2SeqConfig, data: &SeqData) -> Layout {
+        let sizes = config.sizes(data.source.len(), data.target.len());
+        Seq2Seq::layout(config.model, sizes)
+    }
+
     fn model(config: &Seq2SeqConfig, data: &SeqData) -> Seq2Seq {
         let sizes = config.sizes(data.source.len(), data.target.len());
         let model = Seq2Seq::new::<f32>(config.model, sizes, config.seed);
@@ -157,6 +163,7 @@ impl Job for Seq2SeqJob {
             max_steps: c.max_steps.map(|n| n as u64),
             log_every: c.log_every as u64,
             checkpoint_every: c.checkpoint_every.map(|n| n as u64),
+            keep: c.keep,
             learning_rate: c.learning_rate,
             clip_norm: c.clip_norm,
             seed: c.seed,

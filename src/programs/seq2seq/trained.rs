@@ -5,6 +5,7 @@ use crate::data::vocab::Vocab;
 use crate::data::words::WordVocab;
 use crate::device::Gpu;
 use crate::files::run::{MODEL, RunFolder};
+use crate::nn::torch_names;
 use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::programs::seq2seq::train::Seq2SeqJob;
@@ -38,12 +39,13 @@ impl Trained {
         let (folder, checkpoint) = RunFolder::find(path)?;
         let (vocab, vocab_path) = (Vocab::read(&folder)?, folder.vocab_path());
         let (source, target) = vocab.clone().into_words(&vocab_path)?;
-        let config: Seq2SeqConfig = config_file::read(&folder.config_path())?;
+        let config: Seq2SeqConfig = config_file::trained(&folder, &checkpoint)?;
         let path = checkpoint.join(MODEL);
         let weights = load_weights(&path)?;
         let rows = Seq2SeqJob::TOKEN_ROWS;
         check_rows((&vocab, &vocab_path), (&weights, &path), rows)?;
         let sizes = config.sizes(source.len(), target.len());
+        torch_names::check(&Seq2Seq::layout(config.model, sizes), &weights, &[])?;
         let mut model = Seq2Seq::new::<f32>(config.model, sizes, config.seed);
         model.import(&weights)?;
         Ok(Trained {

@@ -63,6 +63,13 @@ impl Seq2Seq {
         }
     }
 
+    /// The parameters of a model of these sizes, without their values.
+    pub fn layout(kind: ModelKind, sizes: Seq2SeqSizes) -> Layout {
+        let mut layout = Layout::default();
+        Encoder::new(&mut layout, kind, sizes);
+        layout
+    }
+
     /// With dropout in training: the probability of dropping an element of an embedding, in [0, 1).
     pub fn with_dropout(self, dropout: f64) -> Self {
         Seq2Seq { dropout, ..self }
