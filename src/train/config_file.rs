@@ -10,6 +10,9 @@ use super::settings::{Config, Settings};
 use crate::files::run::RunFolder;
 use crate::{Error, Result};
 
+/// The key of the version that wrote a file.
+const VERSION: &str = "rnnx-version";
+
 /// The settings of layers, the later ones over the earlier; below them are those of the run that goes
 /// on, or the defaults.
 ///
@@ -93,7 +96,8 @@ fn kind_of(text: &str) -> Option<(usize, Value)> {
     Some((key.span().start, value.into_inner()))
 }
 
-/// Reads the keys that `text` sets; `name` is the file that messages speak of.
+/// Reads the keys that `text` sets; `name` is the file that messages speak of. A file that rnnx wrote
+/// holds every setting that there was: what it lacks is as it was before, see [`Settings::before`].
 ///
 /// # Errors
 /// As [`read_table`].
@@ -114,12 +118,16 @@ pub fn parse(settings: &Settings, text: &str, name: &str) -> Result<Table> {
         );
         return Err(at(start, message));
     }
-    let mut table = Table::new();
+    let is_of_rnnx = entries.keys().any(|key| key.get_ref() == VERSION);
+    let mut table = match is_of_rnnx {
+        true => (settings.before)()?,
+        false => Table::new(),
+    };
     for (key, value) in entries {
         let (start, key) = (key.span().start, key.into_inner());
         let value = value.into_inner();
         match settings.find(&key) {
-            None if key == "kind" || key == "rnnx-version" => {}
+            None if key == "kind" || key == VERSION => {}
             None => return Err(at(start, unknown(settings, &key))),
             Some(known) if !known.allowed.accepts(&value) => {
                 return Err(at(start, known.refused(&value)));
@@ -172,7 +180,7 @@ pub fn to_toml(settings: &Settings, table: &Table) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut out = format!(
         "# Configuration of an rnnx run. `rnnx {command} --config FILE` reads it; flags win over \
-         it.\nkind = \"{kind}\"\nrnnx-version = \"{version}\"\n"
+         it.\nkind = \"{kind}\"\n{VERSION} = \"{version}\"\n"
     );
     let mut group = "";
     for key in settings.keys {

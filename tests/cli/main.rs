@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod cells;
+mod charset;
 mod damage;
 mod data_fetch;
 mod data_prepare;
+mod division;
 mod eval;
 mod eval_seq2seq;
 mod eval_seq2seq_bad_input;

@@ -1,8 +1,8 @@
 //! `rnnx eval` of a character LM.
 
 use super::config::CharLmConfig;
-use super::train::{CharLmJob, load_corpus, validate};
-use crate::data::corpus::Corpus;
+use super::data::CharSource;
+use super::train::{CharLmJob, load, validate};
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
@@ -24,9 +24,9 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     refuse_flags_of_seq2seq(order)?;
     let vocab = Vocab::read_chars(&order.folder)?;
     let config = config(order)?;
-    let corpus = load_corpus(&config, &order.progress)?;
-    check_text(&corpus, &order.state)?;
-    let data = CharLmJob::data(&config, &corpus, Some(vocab))?;
+    let source = load(&config, false, &order.progress)?;
+    check_text(&source, &order.state)?;
+    let data = CharLmJob::data(&config, &source, Some(vocab))?;
     let model = order.model::<CharLmJob>(&config, &data)?;
     let Some(Means { loss, accuracy }) = validate(&model, &data, config.batch_size)? else {
         return Err(Error::Data(format!(
@@ -108,13 +108,12 @@ fn config(order: &EvalOrder) -> Result<CharLmConfig> {
 }
 
 /// Another text would be divided elsewhere, and so be scored on what the model was trained on.
-fn check_text(corpus: &Corpus, state: &TrainState) -> Result<()> {
-    if corpus.report.sha256 == state.data_sha256 {
+fn check_text(source: &CharSource, state: &TrainState) -> Result<()> {
+    if source.sha256 == state.data_sha256 {
         return Ok(());
     }
+    let foreign = source.foreign();
     Err(Error::Data(format!(
-        "the text of {} is not the one that the run was trained on (its SHA-256 is another): \
-         restore it, or give the right one as corpus",
-        corpus.report.source
+        "{foreign}, or give the right one as corpus"
     )))
 }

@@ -1,18 +1,18 @@
 //! `rnnx train-charlm`: the character LM as a job of a training session.
 
 use super::config::CharLmConfig;
-use super::data::CharData;
+use super::data::{CharData, CharSource};
 use super::feed::TextFeed;
 use super::generate::sample;
 use super::model::CharLm;
-use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::vocab::{CharVocab, Vocab};
+use crate::data::corpus::Corpus;
+use crate::data::vocab::{CharVocab, UNK, Vocab};
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::graph::{GpuLoop, SLOTS};
-use crate::train::job::{Job, Plan, Request, Sample};
+use crate::train::job::{Begin, Job, Plan, Request, Sample};
 use crate::train::model::Model;
 use crate::train::progress::{Progress, thousands};
 use crate::train::scores::{Means, Scores};
@@ -25,8 +25,8 @@ use crate::train::step::{Step, score};
 /// # Errors
 /// Every [`Error`](crate::Error) there is; what had been saved stays.
 pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
-    let config = request.config.clone();
-    let trained = session::run::<CharLmJob>(request, |progress| load_corpus(&config, progress));
+    let (config, is_new) = (request.config.clone(), request.begin != Begin::Resume);
+    let trained = session::run::<CharLmJob>(request, |progress| load(&config, is_new, progress));
     trained.map(|(summary, _)| summary)
 }
 
@@ -48,35 +48,36 @@ impl Job for CharLmJob {
     const PROGRAM: &'static str = "charlm";
     const MEMORY_SETTINGS: &'static str = "batch-size, seq-length or hidden-size";
     type Config = CharLmConfig;
-    type Source = Corpus;
+    type Source = CharSource;
     type Vocab = CharVocab;
     type Data = CharData;
     type Model = CharLm;
 
     // ---- starting ----------------------------------------------------------------------------
 
-    fn sha256(corpus: &Corpus) -> &str {
-        &corpus.report.sha256
+    fn sha256(source: &CharSource) -> &str {
+        &source.sha256
     }
 
-    fn foreign(corpus: &Corpus) -> String {
-        format!(
-            "the text of {} is not the one that the run began with (its SHA-256 is another): \
-             restore it, give its new place as corpus if it has moved",
-            corpus.report.source
-        )
+    fn foreign(source: &CharSource) -> String {
+        let foreign = source.foreign();
+        format!("{foreign}, give its new place as corpus if it has moved")
     }
 
     fn read_vocab(folder: &RunFolder) -> Result<CharVocab> {
         Vocab::read_chars(folder)
     }
 
-    fn data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
-        let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
-        match vocab {
-            Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
-            None => CharData::new(corpus, valid, length, batch),
-        }
+    fn data(
+        config: &CharLmConfig,
+        source: &CharSource,
+        vocab: Option<CharVocab>,
+    ) -> Result<CharData> {
+        let vocab = match vocab {
+            Some(vocab) => vocab,
+            None => CharVocab::of(&source.corpus, config.min_char_count)?,
+        };
+        CharData::new(source, vocab)
     }
 
     fn step_bytes(config: &CharLmConfig, data: &CharData) -> u128 {
@@ -95,13 +96,20 @@ impl Job for CharLmJob {
 
     fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {
         format!(
-            "model: {} {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
+            "model: {} {} layers of {} units, {} parameters, vocabulary {}{}; {} steps an epoch of {} \
              characters",
             config.num_layers,
             config.cell.name().to_uppercase(),
             config.hidden_size,
             thousands(parameters as f64),
             data.vocab.len(),
+            match data.unknown {
+                0 => String::new(),
+                n => format!(
+                    " ({} characters of the text are {UNK})",
+                    thousands(n as f64)
+                ),
+            },
             data.steps_per_epoch(),
             config.batch_size * config.seq_length
         )
@@ -210,19 +218,23 @@ pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<
 
 // ---- parts of the start --------------------------------------------------------------------
 
-/// Reads the text of a configuration and tells what it is.
+/// Reads the text of a configuration, divides it, and tells what it is. Of a run that has begun it is
+/// taken as it is, whatever was dropped of it.
 ///
 /// # Errors
-/// As [`Corpus::load`].
-pub fn load_corpus(config: &CharLmConfig, progress: &Progress) -> Result<Corpus> {
-    let corpus = Corpus::load(&CorpusSpec {
-        paths: config.corpus.clone(),
-        max_chars: config.max_chars,
-        seed: config.seed,
-    })?;
+/// As [`Corpus::load`] and [`CharSource::new`]; for a new run, too, as
+/// [`check_dropped`](crate::data::corpus::CorpusReport::check_dropped).
+pub fn load(config: &CharLmConfig, is_new: bool, progress: &Progress) -> Result<CharSource> {
+    let corpus = Corpus::load(&config.corpus())?;
     progress.line(&format!("corpus: {}", corpus.report));
+    if is_new {
+        corpus.report.check_dropped()?;
+    }
     if let Some(note) = corpus.report.dropped_note() {
         progress.line(&format!("note: {note}"));
     }
-    Ok(corpus)
+    let source = CharSource::new(corpus, config.division())?;
+    let validates = source.spec.describe(&source.corpus, &source.held_out);
+    progress.line(&format!("validation: {validates}"));
+    Ok(source)
 }
