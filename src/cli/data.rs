@@ -133,6 +133,12 @@ impl TextStats {
                 false => thousands(report.chars as u64),
             },
         );
+        if !report.unused.is_empty() {
+            row(
+                "",
+                format!("nothing of {} is in them", report.unused.join(", ")),
+            );
+        }
         row("lines", thousands(report.lines as u64));
         let (length, line) = self.longest_line;
         row(
@@ -314,6 +320,7 @@ mod tests {
                 invalid_utf8: 0,
                 most_dropped: vec![('\u{3b1}', 2), ('\r', 1)],
                 truncated: true,
+                unused: vec![],
                 lines: 3,
                 sha256: "00ff".into(),
             },

@@ -82,7 +82,11 @@ impl Corpus {
             joining.add(file, length, &path, (name, source))?;
         }
         let names: Vec<String> = spec.paths.iter().map(|p| p.display().to_string()).collect();
-        joining.finish(names.join(", "))
+        let mut corpus = joining.finish(names.join(", "))?;
+        let is_used = |source: usize| corpus.files.iter().any(|file| file.source == source);
+        let unused = names.into_iter().enumerate().filter(|&(n, _)| !is_used(n));
+        corpus.report.unused = unused.map(|(_, name)| name).collect();
+        Ok(corpus)
     }
 }
 

@@ -180,6 +180,7 @@ impl Joining {
             invalid_utf8: invalid,
             most_dropped,
             truncated,
+            unused: Vec::new(),
             lines: newlines + usize::from(self.text.last() != Some(&b'\n')),
             sha256: format!("{:x}", Sha256::digest(&self.text)),
         };

@@ -35,6 +35,8 @@ pub struct CorpusReport {
     pub most_dropped: Vec<(char, u64)>,
     /// Whether text was left behind at `max_chars`.
     pub truncated: bool,
+    /// The paths that were given of which nothing is in the text.
+    pub unused: Vec<String>,
     /// Lines of the text; the last may lack its newline.
     pub lines: usize,
     /// SHA-256 of the text, in hexadecimal.
@@ -48,7 +50,7 @@ impl CorpusReport {
         let plural = |n: u64| if n == 1 { "" } else { "s" };
         let what = match self.charset {
             Charset::Ascii => "outside printable ASCII",
-            _ => "that no text has",
+            _ => "that are not text",
         };
         let invalid = match self.invalid_utf8 {
             0 => String::new(),
@@ -133,6 +135,10 @@ impl fmt::Display for CorpusReport {
             } else {
                 ""
             }
-        )
+        )?;
+        match &self.unused[..] {
+            [] => Ok(()),
+            unused => write!(f, "; nothing of {} is in it", unused.join(", ")),
+        }
     }
 }

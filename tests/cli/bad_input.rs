@@ -69,7 +69,7 @@ fn bytes_that_are_not_utf_8_are_dropped_and_counted() {
         ),
         (
             "auto",
-            "note: dropped 3 characters that no text has (3 invalid UTF-8 sequences): '\u{fffd}' 3 \
+            "note: dropped 3 characters that are not text (3 invalid UTF-8 sequences): '\u{fffd}' 3 \
              times",
         ),
     ] {

@@ -257,7 +257,7 @@ fn more_than_one_percent_dropped_is_an_error_that_names_the_characters() -> Resu
     bytes.pop();
     bytes.extend(b"\xff\0");
     let report = load(CharsetChoice::Auto, &bytes)?.report;
-    let note = "dropped 2 characters that no text has (1 invalid UTF-8 sequence): '\\0' once, \
+    let note = "dropped 2 characters that are not text (1 invalid UTF-8 sequence): '\\0' once, \
                 '\u{fffd}' once";
     assert_eq!(report.dropped_note().as_deref(), Some(note));
     assert_fails(

@@ -105,6 +105,7 @@ fn one_file_is_exactly_its_cleaned_text() -> Result<()> {
         invalid_utf8: 1,
         most_dropped: vec![('\u{e9}', 1), ('\u{fffd}', 1)],
         truncated: false,
+        unused: vec![],
         lines: 2,
         // printf 'x = 1\ny = 2' | sha256sum
         sha256: "9af816430225a200bd1da83ad7cfc1e13bdff4759621e9d1c92867dfaae11c34".into(),
@@ -198,6 +199,11 @@ fn max_chars_cuts_after_cleaning_and_is_named() -> Result<()> {
             text: cut, report, ..
         } = Corpus::load(&spec)?;
         assert_eq!((&cut[..], report.truncated), (text.as_bytes(), truncated));
+        let unused = &paths[1..if truncated { 3 } else { 2 }];
+        let unused: Vec<String> = unused.iter().map(|p| p.display().to_string()).collect();
+        assert_eq!(report.unused, unused);
+        let note = format!("; nothing of {} is in it", unused.join(", "));
+        assert!(report.to_string().ends_with(&note), "{report}");
     }
     // A character of several bytes is kept or left behind as one.
     let dir = folder(&[("greek.txt", "\u{3b1}\u{3b2}\u{3b3}".as_bytes())]);
