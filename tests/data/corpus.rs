@@ -186,7 +186,7 @@ fn max_chars_cuts_after_cleaning_and_is_named() -> Result<()> {
         assert_eq!(report.chars, text.len());
         let line = report.to_string();
         assert_eq!(line.contains("cut there"), truncated, "{line}");
-        assert_eq!(line.ends_with("more text than max-chars"), truncated);
+        assert_eq!(line.contains("more text than max-chars"), truncated);
     }
     // The newline between two files may be what no longer fits.
     let dir = folder(&[("a.txt", b"abc"), ("b.txt", b"\xff"), ("c.txt", b"d")]);
