@@ -144,7 +144,7 @@ def train_rnnx(binary, folder, mode, limit):
     """The same from rnnx: its metrics.jsonl."""
     out = folder / f"run-{mode}-{limit}"
     command = [
-        str(binary), "train-charlm", "--corpus", str(folder / "text.txt"),
+        str(binary), "train-charlm", "--corpus", str(folder / "text.txt"), "--charset", "ascii",
         "--init-from", str(folder / "weights.safetensors"), "--no-shuffle", "--dropout", "0",
         "--max-steps", str(STEPS), "--log-every", "1", "--epochs", "1000",
         "--batch-size", str(BATCH), "--seq-length", str(LENGTH), "--hidden-size", str(HIDDEN),

@@ -36,11 +36,12 @@ fn main() -> Result<()> {
             top_k: None,
             top_p: Some(0.95),
         };
-        samplers.push(Sampler::new(options, vocab.len(), 1, stream as u32)?);
+        let sampler = Sampler::new(options, vocab.len(), 1, stream as u32)?;
+        samplers.push(sampler.never(vocab.unknown().map(usize::from)));
     }
 
     // The prompt goes in character by character; the last logits are those of what comes next.
-    let ids = vocab.encode_all(prompt.as_bytes())?;
+    let ids = vocab.encode(&prompt)?;
     let mut logits = Vec::new();
     for id in ids {
         logits = generator.step(&[id; 2]).to_vec(); // [streams, V]
@@ -50,16 +51,16 @@ fn main() -> Result<()> {
             "give a prompt of at least one character".into(),
         ));
     }
-    let mut texts = [prompt.clone(), prompt];
+    let mut texts = [prompt.clone().into_bytes(), prompt.into_bytes()];
     let mut surprise = [0.0; 2];
     for _ in 0..200 {
-        let mut chosen = [0u8; 2];
+        let mut chosen = [0u16; 2];
         for (stream, row) in logits.chunks(vocab.len()).enumerate() {
             let id = samplers[stream].sample(row);
             let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
             surprise[stream] += total.ln() - f64::from(row[id]);
-            chosen[stream] = id as u8;
-            texts[stream].push(vocab.decode(id as u8));
+            chosen[stream] = id as u16;
+            vocab.decode_into(id as u16, &mut texts[stream]);
         }
         logits = generator.step(&chosen).to_vec();
     }
@@ -68,7 +69,7 @@ fn main() -> Result<()> {
             "---- temperature {temperature}: {:.2} nats a character",
             nats / 200.0
         );
-        println!("{text}");
+        println!("{}", String::from_utf8_lossy(text));
     }
     Ok(())
 }

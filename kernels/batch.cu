@@ -6,10 +6,10 @@
 
 // x[t, b] = text[start_b + t] and y[t, b] = text[start_b + t + 1], where row b reads window
 // order[counter[0] * B + b] and window w starts at w * (T + 1).
-// text [bytes]: one id a byte; order [windows]; inputs, targets [T, B].
+// text [characters]: ids; order [windows]; inputs, targets [T, B].
 //
 // Launch shape: per element of [T, B], one thread each.
-KERNEL(batch_char, ptr<const u8> text, ptr<const u32> order, ptr<const u32> counter,
+KERNEL(batch_char, ptr<const u16> text, ptr<const u32> order, ptr<const u32> counter,
        ptr<u32> inputs, ptr<u32> targets, u32 steps, u32 batch) {
     u64 at = u64(block_x()) * threads() + thread_x();
     if (at >= u64(steps) * batch) return;

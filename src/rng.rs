@@ -70,6 +70,8 @@ pub enum Purpose {
     Corpus = 5,
     /// Which inputs of a decoder are its own predictions; the step is the training step.
     TeacherForcing = 6,
+    /// Which windows of a text validate.
+    Division = 7,
 }
 
 /// A random sequence that is addressed by index.

@@ -11,7 +11,7 @@ use rnnx::programs::charlm::data::CharBatch;
 use rnnx::programs::charlm::feed::TextFeed;
 use rnnx::programs::charlm::model::{CharLm, CharLmSizes};
 use rnnx::tensor::Tensor;
-use rnnx::train::graph::{GpuLoop, SLOTS};
+use rnnx::train::graph::{Feed, GpuLoop, SLOTS};
 use rnnx::train::model::Model;
 use rnnx::train::scores::Scores;
 use rnnx::train::step::{Step, score};
@@ -28,9 +28,9 @@ const T: usize = 5;
 const B: usize = 3;
 const WINDOWS: usize = 8;
 
-fn text() -> Vec<u8> {
+fn text() -> Vec<u16> {
     (0..WINDOWS * (T + 1) + 2)
-        .map(|i| (i * i % SIZES.vocab) as u8)
+        .map(|i| (i * i % SIZES.vocab) as u16)
         .collect()
 }
 
@@ -150,6 +150,28 @@ fn the_ring_goes_round() {
     assert!(all.iter().all(|s| s.ce > 0.5 && s.ce < 4.0), "{all:?}");
     let skipped: Vec<u32> = all.iter().map(|s| s.scaler.unwrap().good_steps).collect();
     assert_eq!(skipped, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
+fn ids_beyond_a_byte_reach_the_batch() {
+    let gpu = Gpu::new(Emulated::new(0));
+    let id = |at: usize| 65_534 - 700 * at as u16;
+    let text: Vec<u16> = (0..WINDOWS * (T + 1) + 1).map(id).collect();
+    let feed = TextFeed::new(&gpu, &text, WINDOWS, [T, B]).unwrap();
+    feed.set_order(&gpu, &ORDERS[0]).unwrap();
+    let counter = Tensor::from_slice(&[1u32, 0], [2]).unwrap();
+    feed.issue(&gpu, &counter.to_gpu(&gpu).unwrap()).unwrap();
+    let host = |tensor: &Tensor| tensor.to_cpu().unwrap().data::<u32>().unwrap().to_vec();
+    for (offset, tensor) in [&feed.batch().ids, &feed.batch().targets]
+        .into_iter()
+        .enumerate()
+    {
+        let expected = (0..T * B).map(|i| {
+            let window = ORDERS[0][B + i % B] as usize;
+            u32::from(id(window * (T + 1) + i / B + offset))
+        });
+        assert_eq!(host(tensor), expected.collect::<Vec<_>>());
+    }
 }
 
 /// The emulated device, but capture is refused, as by an old driver.

@@ -3,11 +3,14 @@
 use half::f16;
 use rnnx::Result;
 use rnnx::autograd::Tape;
+use rnnx::data::charset::CharsetChoice;
 use rnnx::data::corpus::{Corpus, CorpusSpec};
+use rnnx::data::vocab::CharVocab;
 use rnnx::nn::CellKind;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::charlm::data::CharBatch;
-use rnnx::programs::charlm::data::CharData;
+use rnnx::programs::charlm::data::{CharData, CharSource};
+use rnnx::programs::charlm::division::{DivisionSpec, ValidSplit};
 use rnnx::programs::charlm::generate::generator::Generator;
 use rnnx::programs::charlm::generate::sample;
 use rnnx::programs::charlm::model::{CharLm, CharLmSizes, State};
@@ -96,7 +99,7 @@ fn the_streaming_engine_gives_the_logits_of_the_model() -> Result<()> {
     let mut generator = Generator::new(&weights, batch)?;
     let mut largest = 0.0f32;
     for (ids, expected) in ids.chunks(batch).zip(expected.chunks(batch * SIZES.vocab)) {
-        let ids: Vec<u8> = ids.iter().map(|&id| id as u8).collect();
+        let ids: Vec<u16> = ids.iter().map(|&id| id as u16).collect();
         for (a, b) in generator.step(&ids).iter().zip(expected) {
             assert!((a - b).abs() <= ENGINE, "{a} and {b}");
             largest = largest.max(b.abs());
@@ -159,11 +162,20 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
     std::fs::write(&path, text).expect("a written file");
     let corpus = Corpus::load(&CorpusSpec {
         paths: vec![path],
+        charset: CharsetChoice::Auto,
         max_chars: 1000,
         seed: 1,
     })?;
     let length = text.len() - 1;
-    let data = CharData::new(&corpus, 0.0, length, 1)?;
+    let spec = DivisionSpec {
+        valid_split: ValidSplit::Tail,
+        valid_fraction: 0.0,
+        seed: 1,
+        seq_length: length,
+        batch_size: 1,
+    };
+    let source = CharSource::new(corpus, spec)?;
+    let data = CharData::new(&source, CharVocab::of(&source.corpus, 1)?)?;
     let batch = data.train_batch(&[0])?;
 
     let sizes = CharLmSizes {

@@ -77,6 +77,8 @@ pub enum Oov {
     Error,
     /// Leave it out
     Skip,
+    /// Read it as <UNK>, where the vocabulary has that
+    Unk,
 }
 
 /// Arguments of `rnnx report`.
@@ -156,7 +158,8 @@ pub struct CompletionsArgs {
 
 impl TextFlags {
     fn has(key: &Key) -> bool {
-        let names = "corpus max-chars valid-fraction seq-length batch-size seed";
+        let names = "corpus charset min-char-count max-chars valid-fraction valid-split seq-length \
+                     batch-size seed";
         names.split(' ').any(|name| name == key.name)
     }
 }

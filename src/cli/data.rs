@@ -8,17 +8,23 @@ use super::args::DataStatsArgs;
 use super::data_pairs;
 use super::process::emit;
 use crate::Result;
-use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_license};
-use crate::data::vocab::CharVocab;
+use crate::data::charset::Charset;
+use crate::data::corpus::{Corpus, EMBEDDED_SOURCE, embedded_license};
+use crate::data::vocab::{CharVocab, Token, UNK, count_chars};
 use crate::log::thousands;
 use crate::programs::charlm::config::CharLmConfig;
-use crate::programs::charlm::data::Division;
+use crate::programs::charlm::data::CharSource;
+use crate::programs::charlm::division::ValidSplit;
 use crate::train::settings::Config;
 
 /// How many of the most and of the least frequent characters are shown.
 const SHOWN: usize = 10;
 /// Characters of the vocabulary in a row of the table.
 const PER_ROW: usize = 32;
+/// Characters of the vocabulary in the table; JSON has all.
+const LISTED: usize = 256;
+/// Files that validate in the table; JSON has all.
+const FILES: usize = 5;
 
 /// Runs `rnnx data stats`.
 ///
@@ -29,37 +35,23 @@ pub fn command(args: &DataStatsArgs) -> Result<()> {
     if args.pairs.are_meant(!given.is_empty())? {
         return data_pairs::run(&args.pairs, args.json);
     }
-    let config = CharLmConfig::from_table(given.clone())?;
-    let spec = CorpusSpec {
-        paths: config.corpus,
-        max_chars: config.max_chars,
-        seed: config.seed,
-    };
-    let (length, batch) = (config.seq_length, config.batch_size);
-    stats(&spec, length, batch, config.valid_fraction, args.json)
+    stats(&CharLmConfig::from_table(given.clone())?, args.json)
 }
 
 /// Prints what a corpus holds and what the character LM would make of it: a table, or one JSON
 /// object with `json`.
 ///
 /// # Errors
-/// As [`Corpus::load`] and [`Division::new`]. A corpus too short to train on is no error.
-pub fn stats(
-    spec: &CorpusSpec,
-    seq_length: usize,
-    batch_size: usize,
-    valid_fraction: f64,
-    json: bool,
-) -> Result<()> {
-    let split_of = |chars| Division::new(chars, valid_fraction, seq_length, batch_size);
-    split_of(0)?; // a wrong flag is told before the text is read
-    let corpus = Corpus::load(spec)?;
-    let split = split_of(corpus.text.len())?;
-    let stats = TextStats::new(&corpus)?;
-    let text = if json {
-        stats.json(&corpus, &split)?
-    } else {
-        stats.table(&corpus, &split, seq_length, batch_size)
+/// As [`Corpus::load`] and [`CharSource::new`]. A corpus too short to train on is no error, nor is one
+/// of which more is dropped than training takes.
+pub fn stats(config: &CharLmConfig, json: bool) -> Result<()> {
+    config.division().validate()?; // a wrong flag is told before the text is read
+    let corpus = Corpus::load(&config.corpus())?;
+    let source = CharSource::new(corpus, config.division())?;
+    let stats = TextStats::new(&source.corpus, config.min_char_count)?;
+    let text = match json {
+        true => stats.json(&source)?,
+        false => stats.table(&source),
     };
     emit(&text)
 }
@@ -68,7 +60,11 @@ pub fn stats(
 struct TextStats {
     vocab: CharVocab,
     /// Characters and how often each is there, the most frequent first; ties by character.
-    counts: Vec<(char, usize)>,
+    counts: Vec<(char, u64)>,
+    /// Characters of the text that have no id of their own.
+    unknown: u64,
+    /// Whether characters stand for bytes.
+    bytes: bool,
     /// Entropy of single characters in nats.
     entropy: f64,
     /// Length of the longest line, newline not counted, and its number from 1.
@@ -76,27 +72,33 @@ struct TextStats {
 }
 
 impl TextStats {
-    fn new(corpus: &Corpus) -> Result<Self> {
-        let vocab = CharVocab::from_text(&corpus.text)?;
-        let mut histogram = vec![0usize; vocab.len()];
-        for id in vocab.encode_all(&corpus.text)? {
-            histogram[usize::from(id)] += 1;
-        }
-        let mut counts: Vec<(char, usize)> = vocab.tokens().zip(histogram).collect();
+    fn new(corpus: &Corpus, min_count: usize) -> Result<Self> {
+        let vocab = CharVocab::of(corpus, min_count)?;
+        let mut counts = count_chars(corpus);
         counts.sort_by_key(|&(c, n)| (std::cmp::Reverse(n), c));
-        let total = corpus.text.len() as f64;
+        let total = corpus.report.chars as f64;
         let entropy = counts.iter().map(|&(_, n)| {
             let p = n as f64 / total;
             -p * p.ln()
         });
-        let mut longest_line = (0, 1);
-        for (n, line) in corpus.text.split(|&b| b == b'\n').enumerate() {
-            if line.len() > longest_line.0 {
-                longest_line = (line.len(), n + 1);
+        let (mut longest_line, mut length, mut line) = ((0, 1), 0, 1);
+        corpus.for_each(|c| {
+            (length, line) = match c {
+                '\n' => (0, line + 1),
+                _ => (length + 1, line),
+            };
+            if length > longest_line.0 {
+                longest_line = (length, line);
             }
-        }
+        });
         Ok(TextStats {
             entropy: entropy.sum(),
+            unknown: counts
+                .iter()
+                .filter(|c| vocab.id(c.0).is_none())
+                .map(|c| c.1)
+                .sum(),
+            bytes: corpus.report.charset == Charset::Bytes,
             vocab,
             counts,
             longest_line,
@@ -107,8 +109,8 @@ impl TextStats {
         self.entropy / std::f64::consts::LN_2
     }
 
-    fn table(&self, corpus: &Corpus, split: &Division, seq_length: usize, batch: usize) -> String {
-        let report = &corpus.report;
+    fn table(&self, source: &CharSource) -> String {
+        let (report, spec, split) = (&source.corpus.report, &source.spec, source.division());
         let mut out = String::new();
         let mut row = |name: &str, value: String| {
             // Writing to a string cannot fail.
@@ -123,6 +125,7 @@ impl TextStats {
         }
         row("files", thousands(report.files as u64));
         row("bytes", thousands(report.bytes));
+        row("charset", report.charset.to_string());
         row(
             "characters",
             match report.truncated {
@@ -130,6 +133,12 @@ impl TextStats {
                 false => thousands(report.chars as u64),
             },
         );
+        if !report.unused.is_empty() {
+            row(
+                "",
+                format!("nothing of {} is in them", report.unused.join(", ")),
+            );
+        }
         row("lines", thousands(report.lines as u64));
         let (length, line) = self.longest_line;
         row(
@@ -142,11 +151,34 @@ impl TextStats {
             "dropped",
             note.map_or_else(none, |n| n.replacen("dropped ", "", 1)),
         );
+        if let Err(refused) = report.check_dropped() {
+            row("", format!("training refuses this: {refused}"));
+        }
         row("sha256", report.sha256.clone());
-        row("vocabulary", format!("{} characters", self.vocab.len()));
-        let shown: Vec<String> = self.vocab.tokens().map(show).collect();
-        for chunk in shown.chunks(PER_ROW) {
+        let (size, unknown) = (self.vocab.len() as u64, thousands(self.unknown));
+        row(
+            "vocabulary",
+            match self.vocab.unknown() {
+                None => format!("{} characters", thousands(size)),
+                Some(_) => format!(
+                    "{} characters and {UNK}, which {unknown} characters of the text are",
+                    thousands(size - 1)
+                ),
+            },
+        );
+        let tokens = self.vocab.tokens().filter_map(|token| match token {
+            Token::Unknown => None,
+            Token::Char(c) => Some(self.show(c)),
+        });
+        let shown: Vec<String> = tokens.collect();
+        for chunk in shown[..shown.len().min(LISTED)].chunks(PER_ROW) {
             row("", chunk.join(" "));
+        }
+        if shown.len() > LISTED {
+            row(
+                "",
+                format!("and {} more", thousands((shown.len() - LISTED) as u64)),
+            );
         }
         row("most frequent", self.shares(self.counts.iter().take(SHOWN)));
         row(
@@ -161,6 +193,12 @@ impl TextStats {
                 self.bits()
             ),
         );
+        row("validates", spec.describe(&source.corpus, &source.held_out));
+        let files = held_files(source);
+        if !files.is_empty() {
+            let more = if files.len() > FILES { ", ..." } else { "" };
+            row("", files[..files.len().min(FILES)].join(", ") + more);
+        }
         for (part, chars, windows) in [
             ("training", split.train_chars, split.train_windows),
             ("validation", split.valid_chars, split.valid_windows),
@@ -168,32 +206,56 @@ impl TextStats {
             row(
                 part,
                 format!(
-                    "{} characters, {} windows of {seq_length} + 1",
+                    "{} characters, {} windows of {} + 1",
                     thousands(chars as u64),
-                    thousands(windows as u64)
+                    thousands(windows as u64),
+                    spec.seq_length
                 ),
             );
         }
         row(
             "steps an epoch",
             format!(
-                "{} of {batch} windows",
-                thousands(split.steps_per_epoch as u64)
+                "{} of {} windows",
+                thousands(split.steps_per_epoch as u64),
+                spec.batch_size
             ),
         );
         out
     }
 
-    fn shares<'a>(&self, counts: impl Iterator<Item = &'a (char, usize)>) -> String {
-        let total = self.counts.iter().map(|&(_, n)| n).sum::<usize>() as f64;
-        join(counts, |n| format!("{:.1}%", 100.0 * n as f64 / total))
+    fn shares<'a>(&self, counts: impl Iterator<Item = &'a (char, u64)>) -> String {
+        let total = self.counts.iter().map(|&(_, n)| n).sum::<u64>() as f64;
+        self.join(counts, |n| format!("{:.1}%", 100.0 * n as f64 / total))
     }
 
-    fn occurrences<'a>(&self, counts: impl Iterator<Item = &'a (char, usize)>) -> String {
-        join(counts, |n| n.to_string())
+    fn occurrences<'a>(&self, counts: impl Iterator<Item = &'a (char, u64)>) -> String {
+        self.join(counts, |n| n.to_string())
     }
 
-    fn json(&self, corpus: &Corpus, split: &Division) -> Result<String> {
+    fn join<'a>(
+        &self,
+        counts: impl Iterator<Item = &'a (char, u64)>,
+        number: impl Fn(u64) -> String,
+    ) -> String {
+        let cells: Vec<String> = counts
+            .map(|&(c, n)| format!("{} {}", self.show(c), number(n)))
+            .collect();
+        cells.join("  ")
+    }
+
+    /// A character, or a byte, as the table shows it.
+    fn show(&self, c: char) -> String {
+        match c {
+            ' ' => "space".into(),
+            '\'' | '"' | '\\' => c.to_string(),
+            _ if self.bytes && !c.is_ascii() => format!("\\x{:02x}", u32::from(c)),
+            _ => c.escape_debug().to_string(),
+        }
+    }
+
+    fn json(&self, source: &CharSource) -> Result<String> {
+        let (corpus, split) = (&source.corpus, source.division());
         let mut object = json!(corpus.report);
         let counts: serde_json::Map<String, serde_json::Value> = self
             .counts
@@ -204,10 +266,17 @@ impl TextStats {
             "characters": self.longest_line.0,
             "line": self.longest_line.1,
         });
-        object["vocabulary"] = json!(self.vocab.tokens().collect::<Vec<_>>());
+        let name = |token| match token {
+            Token::Unknown => UNK.to_owned(),
+            Token::Char(c) => c.to_string(),
+        };
+        object["vocabulary"] = self.vocab.tokens().map(name).collect();
+        object["unknown"] = self.unknown.into();
         object["counts"] = counts.into();
         object["entropy_nats"] = self.entropy.into();
         object["entropy_bits"] = self.bits().into();
+        object["valid_split"] = json!(source.spec.valid_split);
+        object["valid_files"] = json!(held_files(source));
         object["train_chars"] = split.train_chars.into();
         object["valid_chars"] = split.valid_chars.into();
         object["train_windows"] = split.train_windows.into();
@@ -220,69 +289,82 @@ impl TextStats {
     }
 }
 
-fn join<'a>(
-    counts: impl Iterator<Item = &'a (char, usize)>,
-    number: impl Fn(usize) -> String,
-) -> String {
-    let cells: Vec<String> = counts
-        .map(|&(c, n)| format!("{} {}", show(c), number(n)))
-        .collect();
-    cells.join("  ")
-}
-
-/// A character as the table shows it.
-fn show(c: char) -> String {
-    match c {
-        ' ' => "space".into(),
-        '\'' | '"' | '\\' => c.to_string(),
-        _ => c.escape_default().to_string(),
+/// The files that validate, where whole files do.
+fn held_files(source: &CharSource) -> Vec<&str> {
+    let is_held = |start| source.held_out.iter().any(|held| held.start == start);
+    let held = source.corpus.files.iter().filter(|f| is_held(f.start));
+    match source.spec.valid_split {
+        ValidSplit::Files => held.map(|file| &*file.name).collect(),
+        _ => Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::corpus::CorpusReport;
+    use crate::data::corpus::{CorpusReport, TextFile};
+    use crate::programs::charlm::division::DivisionSpec;
 
-    /// Ten characters: four a, three newlines, two b, one quote.
-    fn example() -> Corpus {
+    /// Ten characters: four a, three newlines, two b, one quote; in windows of 2 + 1, of which one
+    /// validates.
+    fn example() -> Result<CharSource> {
         let text = b"aa\nab\na'b\n".to_vec();
-        Corpus {
+        let corpus = Corpus {
             report: CorpusReport {
                 source: "example.txt".into(),
+                charset: Charset::Ascii,
                 files: 1,
                 bytes: 1_234_567,
                 chars: text.len(),
                 dropped: 3,
                 invalid_utf8: 0,
+                most_dropped: vec![('\u{3b1}', 2), ('\r', 1)],
                 truncated: true,
+                unused: vec![],
                 lines: 3,
                 sha256: "00ff".into(),
             },
+            files: vec![TextFile {
+                name: "example.txt".into(),
+                source: 0,
+                start: 0,
+            }],
             text,
-        }
+        };
+        let spec = DivisionSpec {
+            valid_split: ValidSplit::Tail,
+            valid_fraction: 0.4,
+            seed: 0,
+            seq_length: 2,
+            batch_size: 1,
+        };
+        CharSource::new(corpus, spec)
     }
 
     #[test]
     fn table_of_a_small_text() -> Result<()> {
-        let corpus = example();
-        let split = Division::new(10, 0.4, 2, 1)?;
-        let table = TextStats::new(&corpus)?.table(&corpus, &split, 2, 1);
+        let source = example()?;
+        let table = TextStats::new(&source.corpus, 1)?.table(&source);
         // p = 0.4, 0.3, 0.2, 0.1: H = 1.2799 nats = 1.8464 bits.
         let expected = "\
 source           example.txt
 files            1
 bytes            1,234,567
+charset          ascii
 characters       10 (cut by --max-chars)
 lines            3
 longest line     3 characters (line 3)
-dropped          3 characters outside printable ASCII
+dropped          3 characters outside printable ASCII: 'α' 2 times, '\\r' once
+                 training refuses this: corpus example.txt: charset ascii drops 3 of its 13 \
+characters (23.1 %; at most 1 % may be): 'α' 2 times, '\\r' once; charset unicode keeps every \
+character
 sha256           00ff
 vocabulary       4 characters
                  \\n ' a b
 most frequent    a 40.0%  \\n 30.0%  b 20.0%  ' 10.0%
 least frequent   ' 1  b 2  \\n 3  a 4
 entropy          1.2799 nats a character (1.8464 bits), single characters
+validates        the end of the text, 40.0 % of the characters
 training         6 characters, 2 windows of 2 + 1
 validation       4 characters, 1 windows of 2 + 1
 steps an epoch   2 of 1 windows
@@ -293,13 +375,12 @@ steps an epoch   2 of 1 windows
 
     #[test]
     fn json_of_a_small_text_and_the_licence_of_the_embedded_one() -> Result<()> {
-        let mut corpus = example();
-        let split = Division::new(10, 0.4, 2, 1)?;
-        let stats = TextStats::new(&corpus)?;
+        let mut source = example()?;
+        let stats = TextStats::new(&source.corpus, 1)?;
         let parse = |text: String| -> serde_json::Value {
             serde_json::from_str(&text).expect("JSON that was just written")
         };
-        let object = parse(stats.json(&corpus, &split)?);
+        let object = parse(stats.json(&source)?);
         assert_eq!(object["source"], "example.txt");
         assert_eq!(object["chars"], 10);
         assert_eq!(object["truncated"], true);
@@ -312,8 +393,8 @@ steps an epoch   2 of 1 windows
         let nats = object["entropy_nats"].as_f64().unwrap_or_default();
         assert!((nats - 1.279_854_225_833_667_6).abs() < 1e-12, "{nats}");
         assert_eq!(object.get("license"), None);
-        corpus.report.source = EMBEDDED_SOURCE.into();
-        let object = parse(stats.json(&corpus, &split)?);
+        source.corpus.report.source = EMBEDDED_SOURCE.into();
+        let object = parse(stats.json(&source)?);
         let license = object["license"].as_str().unwrap_or_default();
         assert!(license.contains("PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2"));
         Ok(())

@@ -46,8 +46,8 @@ impl PairStatsArgs {
         let pairs = self.task.map_or(pair_flags, |task| task == Task::Pairs);
         match (pairs, text_flags, pair_flags) {
             (true, true, _) => Err(Error::Usage(
-                "--corpus, --max-chars, --valid-fraction, --seq-length, --batch-size and --seed \
-                 describe text, not pairs: leave them out, or --train and --task pairs"
+                "--corpus, --charset, --min-char-count, --max-chars, --valid-fraction, \
+                 --valid-split, --seq-length, --batch-size and --seed describe text, not pairs: leave them out, or --train and --task pairs"
                     .into(),
             )),
             (false, _, true) => Err(Error::Usage(

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::flags::between;
 use super::process::emit;
+use crate::data::charset::CharsetChoice;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_files};
 use crate::data::jsonl::write_jsonl;
 use crate::data::near::MEASURE;
@@ -314,6 +315,7 @@ fn write_text(args: &DataPrepareArgs, path: &Path) -> Result<String> {
     let (text, dropped) = if args.paths.is_empty() {
         let corpus = Corpus::load(&CorpusSpec {
             paths: Vec::new(),
+            charset: CharsetChoice::Auto,
             max_chars: usize::MAX,
             seed: args.seed,
         })?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::{GenerateArgs, Oov};
-use crate::data::vocab::Vocab;
+use crate::data::vocab::{CharVocab, UNK, Vocab, name};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
@@ -19,7 +19,7 @@ use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::train::device::DeviceChoice;
 use crate::train::timing;
 use crate::{Error, Result, terminal};
-use request::index_of;
+use request::Prompt;
 pub use request::{GenerateRequest, ask};
 
 /// Text waits at most about this long before it is shown.
@@ -45,7 +45,6 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
     let vocab = Vocab::read_chars(&folder)?;
     let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
-    let tokens: Vec<char> = vocab.tokens().collect();
     let request = GenerateRequest {
         prompt: args.prompt.clone(),
         length: args.length.unwrap_or(LENGTH) as usize,
@@ -54,11 +53,11 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
         top_p: args.top_p,
         seed: args.seed,
         streams: args.streams as usize,
-        oov_skip: args.oov == Oov::Skip,
+        oov: args.oov,
         json: args.json,
         quiet: args.quiet,
     };
-    run(&weights, &tokens, request, &mut *terminal::stdout())
+    run(&weights, &vocab, request, &mut *terminal::stdout())
 }
 
 /// Characters generated unless `--length` says otherwise.
@@ -66,7 +65,7 @@ const LENGTH: u64 = 1000;
 
 /// Generates text and writes it to `out`, which is standard output or stands for it.
 ///
-/// `tokens` is the vocabulary in index order. A reader of `out` that goes away (`| head`) ends the
+/// A model of bytes writes bytes, whatever they are. A reader of `out` that goes away (`| head`) ends the
 /// work without an error.
 ///
 /// # Errors
@@ -74,16 +73,16 @@ const LENGTH: u64 = 1000;
 /// that does not fit the model, [`Error::Io`] if `out` cannot be written.
 pub fn run(
     weights: &CharLmWeights,
-    tokens: &[char],
+    vocab: &CharVocab,
     mut request: GenerateRequest,
     out: &mut dyn Write,
 ) -> Result<()> {
     request.sampling().validate()?;
-    if tokens.len() != weights.vocab() {
+    if vocab.len() != weights.vocab() {
         return Err(Error::Data(format!(
             "vocab.json has {} tokens but tensor embedding.weight has {} rows: they belong to \
              different models",
-            tokens.len(),
+            vocab.len(),
             weights.vocab()
         )));
     }
@@ -91,7 +90,7 @@ pub fn run(
         ask(
             &mut io::stdin().lock(),
             &mut io::stderr(),
-            tokens,
+            vocab,
             &mut request,
         )?;
     }
@@ -103,18 +102,28 @@ pub fn run(
             request.length, request.streams
         )));
     }
-    let start = Start::new(&request, tokens)?;
+    if request.oov == Oov::Unk && vocab.unknown().is_none() {
+        return Err(Error::Usage(format!(
+            "--oov unk: the vocabulary has no {UNK}, which a model has that was trained with \
+             min-char-count above 1; leave the characters out with --oov skip"
+        )));
+    }
+    let start = Start::new(&request, vocab)?;
     if !request.quiet {
         for line in &start.notes {
             log::line(line);
         }
     }
-    let mut session = Session::new(weights, tokens, &request, &start)?;
+    let mut session = Session::new(weights, vocab, &request, &start)?;
     let written = if request.streams_text() {
         session.stream_text(&start.text, request.length, out)
     } else {
         let texts = session.complete(request.length);
-        write_complete(&request, &start.text, &texts, out)
+        let format = Format {
+            json: request.json,
+            bytes: vocab.is_of_bytes(),
+        };
+        write_complete(format, &start.text, &texts, out)
     };
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -130,60 +139,59 @@ pub fn run(
 
 /// What the model reads before the first character is drawn.
 struct Start {
-    text: String, // the part of the prompt that is fed, as it is shown
-    ids: Vec<u8>, // never empty
+    text: Vec<u8>, // the part of the prompt that is fed, as it is shown
+    ids: Vec<u16>, // never empty
     notes: Vec<String>,
 }
 
 impl Start {
-    fn new(request: &GenerateRequest, tokens: &[char]) -> Result<Start> {
+    fn new(request: &GenerateRequest, vocab: &CharVocab) -> Result<Start> {
         let prompt = request.prompt.as_deref().unwrap_or("");
-        let (mut text, mut ids, mut notes) = (String::new(), Vec::new(), Vec::new());
-        let mut skipped = 0;
-        for (at, c) in prompt.chars().enumerate() {
-            match index_of(tokens, c) {
-                Some(id) => {
-                    ids.push(id);
-                    text.push(c);
-                }
-                None if request.oov_skip => skipped += 1,
-                None => return Err(Error::Data(unknown(c, at + 1))),
-            }
-        }
-        if skipped > 0 {
-            notes.push(format!(
-                "skipped {skipped} character(s) of the prompt that the model does not know"
-            ));
-        }
-        if ids.is_empty() {
-            let newline = index_of(tokens, '\n');
-            ids.push(newline.unwrap_or(0));
-            if newline.is_none() || skipped > 0 {
+        let read = Prompt::read(prompt, vocab, request.oov).map_err(|problem| {
+            let unk = match vocab.unknown() {
+                Some(_) => format!(", or --oov unk to read them as {UNK}"),
+                None => String::new(),
+            };
+            Error::Data(format!(
+                "--prompt: {problem}; leave it out, or pass --oov skip to skip such characters{unk}"
+            ))
+        })?;
+        let (mut ids, mut notes) = (read.ids, Vec::new());
+        for (n, what) in [
+            (read.skipped, "skipped".to_owned()),
+            (read.unknown, format!("read as {UNK}")),
+        ] {
+            if n > 0 {
                 notes.push(format!(
-                    "nothing to start from: starting after {:?}",
-                    tokens[usize::from(ids[0])]
+                    "{what} {n} character(s) of the prompt that the model does not know"
                 ));
             }
         }
-        Ok(Start { text, ids, notes })
+        if ids.is_empty() {
+            let start = vocab.start();
+            ids.push(start);
+            if vocab.id('\n').is_none() || read.skipped > 0 {
+                let token = vocab.tokens().nth(usize::from(start)).map(name);
+                notes.push(format!(
+                    "nothing to start from: starting after {}",
+                    token.unwrap_or_default()
+                ));
+            }
+        }
+        Ok(Start {
+            text: read.text,
+            ids,
+            notes,
+        })
     }
-}
-
-fn unknown(c: char, position: usize) -> String {
-    format!(
-        "--prompt: character '{}' (U+{:04X}) at position {position} is not in the model's \
-         vocabulary; leave it out, or pass --oov skip to skip such characters",
-        c.escape_default(),
-        u32::from(c)
-    )
 }
 
 /// The model, its samplers, and the characters fed next.
 struct Session<'a> {
-    tokens: &'a [char],
+    vocab: &'a CharVocab,
     generator: Generator,
     samplers: Vec<Sampler>,
-    next: Vec<u8>, // [streams]: drawn, not yet fed
+    next: Vec<u16>, // [streams]: drawn, not yet fed
     generated: usize,
     began: Instant,
 }
@@ -191,13 +199,17 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(
         weights: &CharLmWeights,
-        tokens: &'a [char],
+        vocab: &'a CharVocab,
         request: &GenerateRequest,
         start: &Start,
     ) -> Result<Session<'a>> {
         let mut generator = Generator::new(weights, request.streams)?;
+        let (size, never) = (vocab.len(), vocab.unknown().map(usize::from));
         let samplers = (0..request.streams)
-            .map(|s| Sampler::new(request.sampling(), tokens.len(), request.seed, s as u32))
+            .map(|s| {
+                let sampler = Sampler::new(request.sampling(), size, request.seed, s as u32)?;
+                Ok(sampler.never(never))
+            })
             .collect::<Result<Vec<_>>>()?;
         let (last, before) = start.ids.split_last().unwrap_or((&0, &[]));
         let mut next = vec![*last; request.streams];
@@ -209,7 +221,7 @@ impl<'a> Session<'a> {
         }
         next.fill(*last);
         Ok(Session {
-            tokens,
+            vocab,
             generator,
             samplers,
             next,
@@ -221,42 +233,42 @@ impl<'a> Session<'a> {
     /// Feeds the last characters and draws the next one of every stream.
     fn advance(&mut self) {
         let logits = self.generator.step(&self.next);
-        let logits = logits.chunks_exact(self.tokens.len());
+        let logits = logits.chunks_exact(self.vocab.len());
         for ((next, sampler), logits) in self.next.iter_mut().zip(&mut self.samplers).zip(logits) {
-            // Below the vocabulary's size, which fits in a byte.
-            *next = sampler.sample(logits) as u8;
+            // Below the vocabulary's size, which fits in 16 bits.
+            *next = sampler.sample(logits) as u16;
         }
         self.generated += self.next.len();
     }
 
     /// One stream, shown as it comes, in constant memory.
-    fn stream_text(&mut self, prompt: &str, length: usize, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(prompt.as_bytes())?;
+    fn stream_text(&mut self, prompt: &[u8], length: usize, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(prompt)?;
         out.flush()?;
-        let mut pending = String::with_capacity(FLUSH_BYTES + 4);
+        let mut pending = Vec::with_capacity(FLUSH_BYTES + 4);
         let mut flushed: Option<Instant> = None; // None: the first character is not held back
         for _ in 0..length {
             self.advance();
-            pending.push(self.tokens[usize::from(self.next[0])]);
+            self.vocab.decode_into(self.next[0], &mut pending);
             let due = flushed.is_none_or(|at| at.elapsed() >= FLUSH_EVERY);
             if due || pending.len() >= FLUSH_BYTES {
-                out.write_all(pending.as_bytes())?;
+                out.write_all(&pending)?;
                 out.flush()?;
                 pending.clear();
                 flushed = Some(Instant::now());
             }
         }
-        out.write_all(pending.as_bytes())?;
+        out.write_all(&pending)?;
         out.flush()
     }
 
     /// The whole text of every stream.
-    fn complete(&mut self, length: usize) -> Vec<String> {
-        let mut texts = vec![String::new(); self.next.len()];
+    fn complete(&mut self, length: usize) -> Vec<Vec<u8>> {
+        let mut texts = vec![Vec::new(); self.next.len()];
         for _ in 0..length {
             self.advance();
             for (text, &id) in texts.iter_mut().zip(&self.next) {
-                text.push(self.tokens[usize::from(id)]);
+                self.vocab.decode_into(id, text);
             }
         }
         texts
@@ -281,19 +293,34 @@ impl<'a> Session<'a> {
     }
 }
 
+/// How complete texts are written.
+#[derive(Clone, Copy)]
+struct Format {
+    json: bool,
+    /// The texts may be no UTF-8: JSON then has their bytes, too.
+    bytes: bool,
+}
+
 /// Complete texts: one JSON object a line, or each text under its stream's number (from 1).
 fn write_complete(
-    request: &GenerateRequest,
-    prompt: &str,
-    texts: &[String],
+    format: Format,
+    prompt: &[u8],
+    texts: &[Vec<u8>],
     out: &mut dyn Write,
 ) -> io::Result<()> {
     for (number, text) in (1..).zip(texts) {
-        if request.json {
-            let object = json!({"stream": number, "prompt": prompt, "text": text});
+        if format.json {
+            let [start, rest] = [prompt, text].map(String::from_utf8_lossy);
+            let mut object = json!({"stream": number, "prompt": start, "text": rest});
+            if format.bytes {
+                object["bytes"] = json!(text);
+            }
             writeln!(out, "{object}")?;
         } else {
-            writeln!(out, "=== stream {number} ===\n{prompt}{text}")?;
+            writeln!(out, "=== stream {number} ===")?;
+            out.write_all(prompt)?;
+            out.write_all(text)?;
+            writeln!(out)?;
         }
     }
     out.flush()

@@ -7,17 +7,16 @@
 //! `PSF-LICENSE` is one of the entries and no part of the text.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::DeflateDecoder;
-use memmap2::Mmap;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::text::clean_into;
+use super::charset::CharsetChoice;
+pub use super::joining::{Corpus, TextFile};
+use super::joining::{Joining, unreadable};
+pub use super::report::CorpusReport;
 use crate::log;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
@@ -33,89 +32,28 @@ pub const EMBEDDED_SOURCE: &str =
 pub struct CorpusSpec {
     /// Text files, and folders whose .py files are read. Empty: the embedded corpus.
     pub paths: Vec<PathBuf>,
-    /// The text is cut after this many characters, counted after cleaning.
+    /// What of the text is kept.
+    pub charset: CharsetChoice,
+    /// The text is cut after this many characters (of `bytes`: bytes), counted after cleaning.
     pub max_chars: usize,
     /// Shuffles the files of the embedded corpus; files of `paths` keep their order.
     pub seed: u64,
 }
 
-/// Cleaned text (ASCII) and what was met on the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Corpus {
-    /// The characters, one byte each.
-    pub text: Vec<u8>,
-    /// What was read, kept and dropped.
-    pub report: CorpusReport,
-}
-
-/// What a corpus was made from. Its `Display` is one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CorpusReport {
-    /// [`EMBEDDED_SOURCE`], or the paths that were given.
-    pub source: String,
-    /// Files read; where the text was cut, those behind the cut do not count.
-    pub files: usize,
-    /// Bytes of those files that were read.
-    pub bytes: u64,
-    /// Characters kept: the length of the text.
-    pub chars: usize,
-    /// Characters dropped, white space at the ends of lines not counted.
-    pub dropped: u64,
-    /// Those of `dropped` that were invalid UTF-8 sequences.
-    pub invalid_utf8: u64,
-    /// Whether text was left behind at `max_chars`.
-    pub truncated: bool,
-    /// Lines of the text; the last may lack its newline.
-    pub lines: usize,
-    /// SHA-256 of the text, in hexadecimal.
-    pub sha256: String,
-}
-
-impl CorpusReport {
-    /// What the user should know about the text that was dropped, in one line; `None` where
-    /// nothing was.
-    pub fn dropped_note(&self) -> Option<String> {
-        let plural = |n: u64| if n == 1 { "" } else { "s" };
-        let invalid = match self.invalid_utf8 {
-            0 => String::new(),
-            n => format!(" ({n} invalid UTF-8 sequence{})", plural(n)),
-        };
-        (self.dropped > 0).then(|| {
-            format!(
-                "dropped {} character{} outside printable ASCII{invalid}",
-                self.dropped,
-                plural(self.dropped)
-            )
-        })
-    }
-}
-
-impl fmt::Display for CorpusReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} characters in {} lines of {} files ({}){}",
-            self.chars,
-            self.lines,
-            self.files,
-            self.source,
-            if self.truncated { ", cut there" } else { "" }
-        )
-    }
-}
-
 impl Corpus {
     /// Reads, cleans, joins and cuts the text of `spec`. A newline is put between two files where
-    /// the first does not end with one.
+    /// the first does not end with one, unless bytes are kept as they are.
     ///
     /// # Errors
     /// [`Error::Data`] that names the path: it does not exist, cannot be read, is a folder without
-    /// .py files; or nothing is left after cleaning. [`Error::Usage`] for `max_chars` 0.
+    /// .py files, or became shorter while it was read; or nothing is left after cleaning.
+    /// [`Error::Usage`] for `max_chars` 0.
     pub fn load(spec: &CorpusSpec) -> Result<Self> {
         if spec.max_chars == 0 {
             return Err(Error::Usage("max-chars must be at least 1".into()));
         }
-        let mut builder = Builder::new(spec.max_chars);
+        let charset = spec.charset.settle(spec.paths.is_empty());
+        let mut joining = Joining::new(charset, spec.max_chars);
         if spec.paths.is_empty() {
             let blob = inflate()?;
             let mut files = python_entries(&blob)?;
@@ -123,113 +61,44 @@ impl Corpus {
                 .reader()
                 .shuffle(&mut files);
             for (name, content) in files {
-                if builder.is_full() {
+                if joining.is_full() {
                     break;
                 }
-                builder.add(content, Path::new(name))?;
+                let length = content.len() as u64;
+                joining.add(content, length, Path::new(name), (name.to_owned(), 0))?;
             }
-            return builder.finish(EMBEDDED_SOURCE.into());
+            return joining.finish(EMBEDDED_SOURCE.into());
         }
         let mut files = Vec::new();
-        for path in &spec.paths {
-            expand(path, &mut files)?;
+        for (source, path) in spec.paths.iter().enumerate() {
+            let found = expand(path)?.into_iter();
+            files.extend(found.map(|file| (name_below(path, &file), source, file)));
         }
-        for path in &files {
-            if builder.is_full() {
+        for (name, source, path) in files {
+            if joining.is_full() {
                 break;
             }
-            // The map lives only while its bytes are copied.
-            match map(path).map_err(|e| unreadable(path, &e))? {
-                Some(content) => builder.add(&content, path)?,
-                None => builder.add(&[], path)?,
-            }
+            let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+            let (length, file) = opened.map_err(|e| unreadable(&path, &e))?;
+            joining.add(file, length, &path, (name, source))?;
         }
         let names: Vec<String> = spec.paths.iter().map(|p| p.display().to_string()).collect();
-        builder.finish(names.join(", "))
+        let mut corpus = joining.finish(names.join(", "))?;
+        let is_used = |source: usize| corpus.files.iter().any(|file| file.source == source);
+        let unused = names.into_iter().enumerate().filter(|&(n, _)| !is_used(n));
+        corpus.report.unused = unused.map(|(_, name)| name).collect();
+        Ok(corpus)
     }
 }
 
-/// A corpus while files are added to it.
-struct Builder {
-    max_chars: usize,
-    /// May hold one character more than `max_chars`: then there was text to leave behind.
-    text: Vec<u8>,
-    files: usize,
-    bytes: u64,
-    dropped: u64,
-    invalid: u64,
-}
-
-impl Builder {
-    fn new(max_chars: usize) -> Self {
-        Builder {
-            max_chars,
-            text: Vec::new(),
-            files: 0,
-            bytes: 0,
-            dropped: 0,
-            invalid: 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.text.len() > self.max_chars
-    }
-
-    fn add(&mut self, content: &[u8], path: &Path) -> Result<()> {
-        let limit = self.max_chars.saturating_add(1);
-        let room = (content.len() + 1).min(limit - self.text.len());
-        self.text.try_reserve(room).map_err(|e| {
-            Error::Data(format!(
-                "no memory for the {} bytes of {} ({e}): lower max-chars",
-                content.len(),
-                path.display()
-            ))
-        })?;
-        let before = self.text.len();
-        if self.text.last().is_some_and(|&b| b != b'\n') {
-            self.text.push(b'\n');
-        }
-        let start = self.text.len();
-        let counts = clean_into(content, &mut self.text, limit);
-        if self.text.len() == start {
-            self.text.truncate(before); // an empty file needs no newline before it
-        }
-        self.files += 1;
-        self.bytes += counts.bytes as u64;
-        self.dropped += counts.dropped;
-        self.invalid += counts.invalid;
-        Ok(())
-    }
-
-    fn finish(mut self, source: String) -> Result<Corpus> {
-        if self.text.is_empty() {
-            return Err(Error::Data(format!(
-                "corpus {source}: the corpus is empty: of {} bytes in {} files nothing is left \
-                 after cleaning ({} characters dropped); name a file with ASCII text, or leave \
-                 corpus out to use the embedded corpus",
-                self.bytes, self.files, self.dropped
-            )));
-        }
-        let truncated = self.is_full();
-        self.text.truncate(self.max_chars);
-        let newlines = self.text.iter().filter(|&&b| b == b'\n').count();
-        let report = CorpusReport {
-            source,
-            files: self.files,
-            bytes: self.bytes,
-            chars: self.text.len(),
-            dropped: self.dropped,
-            invalid_utf8: self.invalid,
-            truncated,
-            lines: newlines + usize::from(self.text.last() != Some(&b'\n')),
-            sha256: format!("{:x}", Sha256::digest(&self.text)),
-        };
-        Ok(Corpus {
-            text: self.text,
-            report,
-        })
-    }
+/// The name of a file that `root` stands for, see [`TextFile::name`].
+fn name_below(root: &Path, file: &Path) -> String {
+    let below = match file.strip_prefix(root) {
+        Ok(below) if !below.as_os_str().is_empty() => below,
+        _ => Path::new(file.file_name().unwrap_or(file.as_os_str())),
+    };
+    let names = below.iter().map(|name| name.to_string_lossy());
+    names.collect::<Vec<_>>().join("/")
 }
 
 /// The Python files of the embedded corpus: (path with `/`, raw content), sorted bytewise by path.
@@ -292,28 +161,16 @@ fn entries(mut blob: &[u8]) -> Option<Vec<(&str, &[u8])>> {
     blob.is_empty().then_some(entries)
 }
 
-fn unreadable(path: &Path, e: &io::Error) -> Error {
-    let path = path.display();
-    Error::Data(match e.kind() {
-        io::ErrorKind::NotFound => format!(
-            "corpus {path}: no such file or folder; check the path, or leave corpus out to use \
-             the embedded corpus"
-        ),
-        _ => format!("corpus {path}: cannot be read ({e}); check the path and its permissions"),
-    })
-}
-
-/// Adds the files that a path of the user's stands for.
-fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// The files that a path of the user's stands for.
+fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     let kind = fs::metadata(path).map_err(|e| unreadable(path, &e))?;
     if kind.is_file() {
-        files.push(path.to_path_buf());
-        return Ok(());
+        return Ok(vec![path.to_path_buf()]);
     }
     if !kind.is_dir() {
         return Err(Error::Data(format!(
-            "corpus {}: neither a file nor a folder, and a pipe or a device cannot be \
-             memory-mapped; save the text to a file and name that",
+            "corpus {}: neither a file nor a folder, and a pipe or a device cannot be read again \
+             to go on with a run or to score it; save the text to a file and name that",
             path.display()
         )));
     }
@@ -325,8 +182,7 @@ fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             path.display()
         )));
     }
-    files.extend(found);
-    Ok(())
+    Ok(found)
 }
 
 /// The .py files below `root`, sorted bytewise by their path below it with `/` between names.
@@ -376,15 +232,4 @@ pub(super) fn python_files(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Er
     }
     found.sort();
     Ok(found.into_iter().map(|(_, path)| path).collect())
-}
-
-/// Maps a file; `None` where it is empty, for an empty map is an error on some systems.
-fn map(path: &Path) -> io::Result<Option<Mmap>> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() == 0 {
-        return Ok(None);
-    }
-    // SAFETY: the map is read-only and lives for one pass over its bytes. That pass assumes that
-    // nobody writes to the file meanwhile; a training text is not written to while it is loaded.
-    unsafe { Mmap::map(&file) }.map(Some)
 }

@@ -1,14 +1,16 @@
 //! Text and pairs of texts: where they come from, and what counts as a token.
 //!
-//! bytes -> [`text`] (the text rule) -> [`corpus`] (files, order, cut) -> [`vocab`] (characters to
-//! ids).
+//! bytes -> [`charset`] (what is kept; [`text`] is the published rule) -> [`corpus`] (files, order,
+//! cut; joining, report) -> [`vocab`] (characters to ids).
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
 //! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
 //! (tokens to ids). A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
 //! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 
+pub mod charset;
 pub mod corpus;
+mod joining;
 pub mod jsonl;
 pub mod near;
 pub mod packages;
@@ -16,6 +18,7 @@ pub mod packing;
 pub mod pairs;
 pub mod prepare;
 pub mod python;
+mod report;
 pub mod spans;
 pub mod split;
 pub mod text;

@@ -1,4 +1,4 @@
-//! The text rule: what is kept of the bytes of a file.
+//! The published text rule, `ascii`: what is kept of the bytes of a file.
 //!
 //! 1. Bytes are decoded as UTF-8. Each invalid sequence (the longest prefix of a character that
 //!    is there, or one byte: Unicode 16, section 3.9, "maximal subparts") becomes one U+FFFD.
@@ -13,24 +13,55 @@
 //! data.decode("utf-8", "replace").split("\n"))`, with
 //! `KEPT = string.ascii_letters + string.digits + string.punctuation + " \t"`.
 
-/// What [`clean_into`] met on its way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use std::collections::BTreeMap;
+
+/// What cleaning met on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
     /// Bytes of input that were used: whole lines, all of the input where the limit did not cut.
     pub bytes: usize,
-    /// Characters dropped by step 4, trailing white space not counted, U+FFFD counted.
+    /// Tokens kept.
+    pub chars: usize,
+    /// Characters dropped (here by step 4, trailing white space not counted), U+FFFD counted.
     pub dropped: u64,
     /// Those of `dropped` that stood for an invalid UTF-8 sequence.
     pub invalid: u64,
+    /// How often each was dropped.
+    pub by_char: BTreeMap<char, u64>,
+}
+
+impl Cleaned {
+    /// Counts a dropped character.
+    pub(super) fn count(&mut self, c: char) {
+        self.dropped += 1;
+        *self.by_char.entry(c).or_default() += 1;
+    }
+
+    /// Counts a dropped sequence that is no UTF-8.
+    pub(super) fn count_invalid(&mut self) {
+        self.invalid += 1;
+        self.count(char::REPLACEMENT_CHARACTER);
+    }
+
+    /// Adds the counts of another part.
+    pub(super) fn add(&mut self, other: Cleaned) {
+        self.bytes += other.bytes;
+        self.chars += other.chars;
+        self.dropped += other.dropped;
+        self.invalid += other.invalid;
+        for (c, n) in other.by_char {
+            *self.by_char.entry(c).or_default() += n;
+        }
+    }
 }
 
 /// Appends the cleaned `input` to `out` and stops once `out` holds `limit` characters (bytes: what
 /// is kept is ASCII). Input behind that point is not looked at.
 pub fn clean_into(input: &[u8], out: &mut Vec<u8>, limit: usize) -> Cleaned {
-    let mut counts = Cleaned::default();
+    let (mut counts, start) = (Cleaned::default(), out.len());
     for (n, line) in input.split(|&b| b == b'\n').enumerate() {
         if out.len() >= limit {
-            return counts;
+            break;
         }
         if n > 0 {
             out.push(b'\n');
@@ -38,12 +69,13 @@ pub fn clean_into(input: &[u8], out: &mut Vec<u8>, limit: usize) -> Cleaned {
         }
         counts.bytes += line.len();
         let body = trim_end(line);
-        if body.iter().fold(true, |all, &b| all & is_kept(b)) {
+        if body.iter().fold(true, |all, &b| all & is_plain(b)) {
             out.extend_from_slice(&body[..body.len().min(limit - out.len())]);
         } else {
             filter_into(body, out, limit, &mut counts);
         }
     }
+    counts.chars = out.len() - start;
     counts
 }
 
@@ -55,20 +87,19 @@ fn filter_into(body: &[u8], out: &mut Vec<u8>, limit: usize, counts: &mut Cleane
                 return;
             }
             match u8::try_from(c) {
-                Ok(b) if is_kept(b) => out.push(b),
-                _ => counts.dropped += 1,
+                Ok(b) if is_plain(b) => out.push(b),
+                _ => counts.count(c),
             }
         }
         if !chunk.invalid().is_empty() && out.len() < limit {
-            counts.dropped += 1;
-            counts.invalid += 1;
+            counts.count_invalid();
         }
     }
 }
 
 /// Whether a byte of a line stays: ASCII letters, digits, punctuation, space, tab.
 #[inline(always)]
-fn is_kept(b: u8) -> bool {
+pub(super) fn is_plain(b: u8) -> bool {
     matches!(b, b' '..=b'~') | (b == b'\t')
 }
 

@@ -16,7 +16,9 @@ pub const STARTED_IN: &str = "started-in";
 /// The key of the run's folder as it was then.
 pub const RUN_FOLDER: &str = "run-folder";
 /// Keys that a run's configuration has besides its settings.
-const NOT_SETTINGS: [&str; 4] = ["kind", "rnnx-version", STARTED_IN, RUN_FOLDER];
+const NOT_SETTINGS: [&str; 4] = ["kind", VERSION, STARTED_IN, RUN_FOLDER];
+/// The key of the version that wrote a file.
+const VERSION: &str = "rnnx-version";
 
 /// The settings of layers, the later ones over the earlier; below them are those of the run that goes
 /// on, or the defaults.
@@ -153,7 +155,8 @@ fn kind_of(text: &str) -> Option<(usize, Value)> {
     Some((key.span().start, value.into_inner()))
 }
 
-/// Reads the keys that `text` sets; `name` is the file that messages speak of.
+/// Reads the keys that `text` sets; `name` is the file that messages speak of. A file that rnnx wrote
+/// holds every setting that there was: what it lacks is as it was before, see [`Settings::before`].
 ///
 /// # Errors
 /// As [`read_table`].
@@ -174,7 +177,11 @@ pub fn parse(settings: &Settings, text: &str, name: &str) -> Result<Table> {
         );
         return Err(at(start, message));
     }
-    let mut table = Table::new();
+    let is_of_rnnx = entries.keys().any(|key| key.get_ref() == VERSION);
+    let mut table = match is_of_rnnx {
+        true => (settings.before)()?,
+        false => Table::new(),
+    };
     for (key, value) in entries {
         let (start, key) = (key.span().start, key.into_inner());
         let value = value.into_inner();
@@ -232,7 +239,7 @@ pub fn to_toml(settings: &Settings, table: &Table) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut out = format!(
         "# Configuration of an rnnx run. `rnnx {command} --config FILE` reads it; flags win over \
-         it.\nkind = \"{kind}\"\nrnnx-version = \"{version}\"\n"
+         it.\nkind = \"{kind}\"\n{VERSION} = \"{version}\"\n"
     );
     let mut group = "";
     for key in settings.keys {

@@ -37,6 +37,9 @@ pub(super) fn load<J: Job>(
             from.path.display()
         ))
     })?;
+    if let (None, Some(run), Some(checkpoint)) = (&from.vocab, path.parent(), file.parent()) {
+        RunFolder::at(run).check_vocab(checkpoint)?;
+    }
     let mut vocab = Vocab::load(&path)?;
     J::vocab(vocab.clone(), &path)?;
     let weights = load_weights(&file)?;
@@ -46,7 +49,9 @@ pub(super) fn load<J: Job>(
         file.display(),
         path.display()
     ));
-    for (list, new) in vocab.extend(&J::tokens(config, source)?) {
+    let of_data = J::tokens(config, source)?;
+    vocab.check_form(&of_data, &path)?;
+    for (list, new) in vocab.extend(&of_data) {
         let (n, tokens) = (new.len(), some(&new));
         if !from.extend_vocab {
             return Err(Error::Data(format!(

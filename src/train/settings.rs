@@ -20,6 +20,8 @@ pub struct Settings {
     pub keys: &'static [Key],
     /// Named sets of values, the defaults first.
     pub presets: &'static [Preset],
+    /// What a run had where it was written before some settings existed, if that is not their default.
+    pub before: fn() -> Result<Table>,
     /// Fills a table with the defaults of what it leaves out, each value in its own type.
     pub fill: fn(Table) -> Result<Table>,
     /// Checks what no range of a single row can say.
@@ -80,7 +82,8 @@ impl Settings {
                 continue;
             };
             let auto = Value::String("auto".into());
-            if a != b && *a != auto && *b != auto {
+            let is_open = *name == "precision" && (*a == auto || *b == auto);
+            if a != b && !is_open {
                 return Err(Error::Usage(format!(
                     "--resume: {name} = {a} contradicts the saved run, which has {name} = {b}. Leave \
                      it out to continue that run, or start a new one from its weights: --init-from FILE \
@@ -157,6 +160,9 @@ pub const fn kebab<const N: usize>(field: &str) -> [u8; N] {
 /// allowed is an [`Allowed`](crate::train::keys::Allowed) or one of the
 /// [`ranges`](crate::train::keys::ranges).
 ///
+/// `before` holds what runs had that were written before a setting existed, where that is not its
+/// default.
+///
 /// It makes the struct, its [`Default`], serde's traits (so the crate needs `serde` with `derive`)
 /// and its [`Config`](crate::train::settings::Config). The groups `Run` and `Device`, which every
 /// program has, are added to the program's own.
@@ -170,11 +176,12 @@ macro_rules! settings {
             log_every: $log_every:literal,
             together: $together:expr,
             presets: $presets:tt,
+            $(before: $before:tt,)?
         }
         $($groups:tt)*
     ) => {
         $crate::settings! {
-            @make [$(#[$doc])*] $config $kind $model [$together] $presets
+            @make [$(#[$doc])*] $config $kind $model [$together] $presets [$($before)?]
             $($groups)*
             "Run" {
                 seed: u64 = 1, SEED, fixed, "seed of every random stream";
@@ -200,6 +207,7 @@ macro_rules! settings {
     (
         @make [$(#[$doc:meta])*] $config:ident $kind:literal $model:literal [$together:expr]
         { $($preset:literal: { $($set:ident: $value:expr),* },)* }
+        [$({ $($old:ident: $was:expr),* })?]
         $($group:literal {
             $($field:ident: $type:ty = $default:expr, $allowed:expr, $resume:ident,
                 $about:literal;)*
@@ -242,6 +250,13 @@ macro_rules! settings {
                             Ok(table)
                         },
                     },)*],
+                    before: || {
+                        let before = $config { $($($old: $was,)*)? ..Default::default() };
+                        let mut table = before.table()?;
+                        let old: &[&str] = &[$($($crate::settings!(@name $old)),*)?];
+                        table.retain(|name, _| old.contains(&name));
+                        Ok(table)
+                    },
                     fill: |table| $config::from_table(table)?.table(),
                     together: |table| {
                         let together: fn(&$config) -> $crate::Result<()> = $together;

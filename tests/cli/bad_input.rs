@@ -10,7 +10,7 @@ use super::support::{Place, python, snapshot};
 fn a_corpus_that_cannot_be_used() {
     let place = Place::new();
     place.write("empty.py", "");
-    place.write("blank.py", "\u{e9}\u{e9}  \r");
+    place.write("blank.py", "\u{1}\u{1}\r");
     place.write("short.py", "x = 1\n");
     place.write("few.py", python(2));
     place.write("folder/readme.txt", "no Python here");
@@ -19,7 +19,11 @@ fn a_corpus_that_cannot_be_used() {
         ("empty.py", &["empty.py", "is empty"]),
         (
             "blank.py",
-            &["blank.py", "is empty", "2 characters dropped"],
+            &[
+                "blank.py",
+                "is empty",
+                "3 characters dropped: '\\u{1}' 2 times, '\\r' once",
+            ],
         ),
         (
             "short.py",
@@ -57,9 +61,22 @@ fn bytes_that_are_not_utf_8_are_dropped_and_counted() {
     let mut bytes = python(19).into_bytes();
     bytes.splice(40..40, b"\xff\xfe\xe9caf\xc3\xa9".iter().copied());
     place.write("latin.py", &bytes);
-    let done = place.train("a", "--corpus latin.py --max-steps 1").ok();
-    let note = "note: dropped 4 characters outside printable ASCII (3 invalid UTF-8 sequences)";
-    assert!(done.stderr.contains(note), "{}", done.stderr);
+    for (charset, note) in [
+        (
+            "ascii",
+            "note: dropped 4 characters outside printable ASCII (3 invalid UTF-8 sequences): \
+             '\u{fffd}' 3 times, '\u{e9}' once",
+        ),
+        (
+            "auto",
+            "note: dropped 3 characters that are not text (3 invalid UTF-8 sequences): '\u{fffd}' 3 \
+             times",
+        ),
+    ] {
+        let flags = format!("--corpus latin.py --max-steps 1 --force --charset {charset}");
+        let done = place.train("a", &flags).ok();
+        assert!(done.stderr.contains(note), "{}", done.stderr);
+    }
 }
 
 // ---- the run's folder ----------------------------------------------------------------------
@@ -193,6 +210,7 @@ fn a_prompt_with_unknown_characters() {
 const REFUSED: &[(&str, &str)] = &[
     ("--max-chars", "0 -1 nan 1e3 99999999999999999999"),
     ("--valid-fraction", "-0.1 1 NaN inf"),
+    ("--min-char-count", "0 -1 nan 99999999999999999999"),
     ("--embedding-dim", "0 -1 nan 999999999"),
     ("--hidden-size", "0 -1 nan 2.5 999999999"),
     ("--num-layers", "0 -1 nan 999"),
@@ -236,7 +254,7 @@ fn numbers_out_of_range() {
         ("train-charlm --corpus text.py --out a", REFUSED),
         ("generate run", REFUSED_BY_GENERATE),
         ("bench charlm", REFUSED_BY_BENCH),
-        ("data stats", &REFUSED[..2]),
+        ("data stats", &REFUSED[..3]),
     ] {
         for (flag, values) in table {
             for value in values.split(' ') {

@@ -269,3 +269,23 @@ fn seq2seq_models_have_two_vocabularies() {
     let vocab = |run: &str| fs::read(place.path(run).join("vocab.json")).unwrap();
     assert_eq!(vocab("a"), vocab("one"));
 }
+
+/// A byte and a character of the same number are two things.
+#[test]
+fn a_vocabulary_of_bytes_takes_no_text_of_characters() {
+    let place = Place::new();
+    place.write("text.txt", "Grüße über Flüsse\n".repeat(400));
+    let flags =
+        |charset: &str| format!("--corpus text.txt --charset {charset} --max-steps 1 --quiet");
+    place.train("bytes", &flags("bytes")).ok();
+    place.train("chars", &flags("unicode")).ok();
+    for (from, charset, words) in [
+        ("bytes", "unicode", ["one of bytes", "charset bytes"]),
+        ("chars", "bytes", ["one of characters", "another charset"]),
+    ] {
+        let flags = format!("{} --init-from {from} --extend-vocab", flags(charset));
+        place.train("new", &flags).fails(3, &words);
+    }
+    let same = format!("{} --init-from bytes", flags("bytes"));
+    place.train("new", &same).ok();
+}

@@ -2,10 +2,12 @@
 
 mod bad_input;
 mod cells;
+mod charset;
 mod damage;
 mod data_fetch;
 mod data_prepare;
 mod divergence;
+mod division;
 mod eval;
 mod eval_seq2seq;
 mod eval_seq2seq_bad_input;

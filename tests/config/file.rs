@@ -105,6 +105,29 @@ fn resume_takes_the_saved_values() {
 }
 
 #[test]
+fn a_file_of_an_older_run_has_what_was_before_there_was_a_choice() {
+    let settings = CharLmConfig::settings();
+    let config = |text: &str| {
+        let table = parse(settings, text, "config.toml").unwrap();
+        let config = CharLmConfig::from_table(table).unwrap();
+        (config.charset, config.valid_split)
+    };
+    let whole = to_toml(settings, &CharLmConfig::default().table().unwrap());
+    assert_eq!(config(&whole), (CharsetChoice::Auto, ValidSplit::Tail));
+    let is_new = |line: &&str| {
+        ["charset = ", "valid-split = "]
+            .iter()
+            .any(|key| line.starts_with(key))
+    };
+    let lines = whole.lines().filter(|line| !is_new(line));
+    let older = lines.collect::<Vec<_>>().join("\n");
+    assert!(older.contains("rnnx-version") && older.len() < whole.len());
+    assert_eq!(config(&older), (CharsetChoice::Ascii, ValidSplit::End));
+    // A file of the user's sets what it sets.
+    assert_eq!(config("seed = 3"), (CharsetChoice::Auto, ValidSplit::Tail));
+}
+
+#[test]
 fn resume_refuses_contradictions() {
     let saved = CharLmConfig {
         precision: Precision::Fp32,
@@ -113,6 +136,9 @@ fn resume_refuses_contradictions() {
     for (words, now, was) in [
         ("--max-chars 100", "max-chars = 100", "6000000"),
         ("--valid-fraction 0.2", "valid-fraction = 0.2", "0.05"),
+        ("--valid-split files", "valid-split = \"files\"", "\"tail\""),
+        ("--charset ascii", "charset = \"ascii\"", "\"auto\""),
+        ("--min-char-count 2", "min-char-count = 2", "1"),
         ("--no-shuffle", "shuffle = false", "true"),
         ("--embedding-dim 32", "embedding-dim = 32", "64"),
         ("--cell gru", "cell = \"gru\"", "\"lstm\""),

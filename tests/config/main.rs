@@ -11,8 +11,10 @@ use clap::{CommandFactory, Parser};
 use rnnx::Error;
 use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
 use rnnx::cli::{flags as cli_flags, train};
+use rnnx::data::charset::CharsetChoice;
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::config::{CharLmConfig, ClipMode};
+use rnnx::programs::charlm::division::ValidSplit;
 use rnnx::train::config_file::{parse, read_table, resolve, to_toml};
 use rnnx::train::device::{DeviceChoice, Precision};
 use rnnx::train::settings::{Config, Settings};
@@ -110,8 +112,11 @@ fn unusual() -> CharLmConfig {
             PathBuf::from("a \"quoted\" \\ path.py"),
             PathBuf::from("größe"),
         ],
+        charset: CharsetChoice::Bytes,
+        min_char_count: 3,
         max_chars: 12_345,
         valid_fraction: 0.1,
+        valid_split: ValidSplit::Files,
         shuffle: false,
         epochs: 3,
         max_steps: Some(0),

@@ -1,7 +1,8 @@
 use rnnx::Result;
 use rnnx::data::corpus::Corpus;
 use rnnx::data::vocab::CharVocab;
-use rnnx::programs::charlm::data::{CharBatch, CharData, Division};
+use rnnx::programs::charlm::data::{CharBatch, CharData, CharSource};
+use rnnx::programs::charlm::division::{Division, DivisionSpec, ValidSplit};
 use rnnx::rng::{Purpose, Stream};
 
 use super::{assert_fails, folder, spec};
@@ -20,10 +21,27 @@ fn counting(chars: usize) -> Corpus {
     )
 }
 
+/// A text whose tail validates.
+fn source(corpus: Corpus, valid_fraction: f64, t: usize, b: usize) -> Result<CharSource> {
+    let spec = DivisionSpec {
+        valid_split: ValidSplit::Tail,
+        valid_fraction,
+        seed: 1,
+        seq_length: t,
+        batch_size: b,
+    };
+    CharSource::new(corpus, spec)
+}
+
+fn data(corpus: Corpus, valid_fraction: f64, t: usize, b: usize) -> Result<CharData> {
+    let source = source(corpus, valid_fraction, t, b)?;
+    CharData::new(&source, CharVocab::of(&source.corpus, 1)?)
+}
+
 #[test]
 fn windows_and_batches_by_hand() -> Result<()> {
     // 50 characters, 0.3 validate: 35 train, 8 windows of 4 (3 left over); 15 validate, 3 windows.
-    let data = CharData::new(&counting(50), 0.3, 3, 3)?;
+    let data = data(counting(50), 0.3, 3, 3)?;
     let split = Division {
         train_chars: 35,
         valid_chars: 15,
@@ -64,16 +82,19 @@ fn the_default_split_of_the_embedded_corpus() -> Result<()> {
         valid_windows: 1_167,
         steps_per_epoch: 43,
     };
-    assert_eq!(Division::new(6_000_000, 0.05, 256, 512)?, split);
+    let division = |chars, fraction, t, b| -> Result<Division> {
+        Ok(source(counting(chars), fraction, t, b)?.division())
+    };
+    assert_eq!(division(6_000_000, 0.05, 256, 512)?, split);
     // floor in f64, as Python's int(10 * (1 - 0.9)): 1 - 0.9 is a little less than 0.1.
-    assert_eq!(Division::new(10, 0.9, 1, 1)?.train_chars, 0);
-    assert_eq!(Division::new(1001, 0.05, 1, 1)?.train_chars, 950);
+    assert_eq!(division(10, 0.9, 1, 1)?.train_chars, 0);
+    assert_eq!(division(1001, 0.05, 1, 1)?.train_chars, 950);
     Ok(())
 }
 
 #[test]
 fn each_epoch_has_its_own_order_of_all_windows() -> Result<()> {
-    let data = CharData::new(&counting(5000), 0.05, 9, 4)?;
+    let data = data(counting(5000), 0.05, 9, 4)?;
     let all: Vec<u32> = (0..475).collect();
     let mut orders = Vec::new();
     for (seed, epoch) in [(1, 0), (1, 1), (2, 0)] {
@@ -95,7 +116,7 @@ fn each_epoch_has_its_own_order_of_all_windows() -> Result<()> {
 
 #[test]
 fn a_text_just_long_enough_works_and_one_shorter_says_which_flag_to_lower() -> Result<()> {
-    let make = |chars, fraction, t, b| CharData::new(&counting(chars), fraction, t, b);
+    let make = |chars, fraction, t, b| data(counting(chars), fraction, t, b);
     assert_eq!(make(11, 0.0, 10, 1)?.split.steps_per_epoch, 1);
     assert_fails(
         make(10, 0.0, 10, 1),
@@ -139,7 +160,7 @@ fn a_text_just_long_enough_works_and_one_shorter_says_which_flag_to_lower() -> R
 
 #[test]
 fn values_that_make_no_sense_are_usage_errors() {
-    let make = |fraction, t, b| CharData::new(&counting(100), fraction, t, b);
+    let make = |fraction, t, b| data(counting(100), fraction, t, b);
     assert_fails(make(0.1, 0, 1), 2, &["seq-length"]);
     assert_fails(make(0.1, 1, 0), 2, &["batch-size"]);
     for fraction in [-0.1, 1.0, 7.0, f64::NAN, f64::INFINITY] {
@@ -154,11 +175,11 @@ fn values_that_make_no_sense_are_usage_errors() {
 #[test]
 fn a_saved_vocabulary_serves_another_text() -> Result<()> {
     let vocab = CharVocab::from_tokens("jihgfedcba".chars())?;
-    let data = CharData::with_vocab(&counting(40), vocab.clone(), 0.25, 4, 2)?;
+    let data = CharData::new(&source(counting(40), 0.25, 4, 2)?, vocab.clone())?;
     assert_eq!(data.train_ids()[..4], [9, 8, 7, 6]);
     assert_eq!(data.vocab, vocab);
     assert_fails(
-        CharData::with_vocab(&corpus(b"abcabc?abc"), vocab, 0.0, 1, 1),
+        CharData::new(&source(corpus(b"abcabc?abc"), 0.0, 1, 1)?, vocab),
         3,
         &["character 7, '?'", "not in the vocabulary of 10"],
     );

@@ -1,10 +1,11 @@
 use std::path::Path;
 
 use rnnx::Result;
+use rnnx::data::charset::{Charset, CharsetChoice};
 use rnnx::data::corpus::{
     Corpus, CorpusReport, CorpusSpec, EMBEDDED_SOURCE, embedded_files, embedded_license,
 };
-use rnnx::data::vocab::CharVocab;
+use rnnx::data::vocab::{CharVocab, Token};
 
 use super::{assert_fails, folder, spec};
 
@@ -38,6 +39,7 @@ fn the_embedded_corpus_is_that_of_an_independent_program() -> Result<()> {
     ] {
         let corpus = Corpus::load(&CorpusSpec {
             paths: vec![],
+            charset: CharsetChoice::Auto,
             max_chars,
             seed,
         })?;
@@ -52,8 +54,8 @@ fn the_embedded_corpus_is_that_of_an_independent_program() -> Result<()> {
         assert_eq!(report.truncated, max_chars == 6_000_000);
         let open_line = usize::from(!corpus.text.ends_with(b"\n"));
         assert_eq!(report.lines, newlines + open_line);
-        let vocab = CharVocab::from_text(&corpus.text)?;
-        assert_eq!(vocab.tokens().collect::<String>(), characters);
+        let vocab = CharVocab::of(&corpus, 1)?;
+        assert!(vocab.tokens().eq(characters.chars().map(Token::Char)));
         assert_eq!(vocab.len(), 96);
         if !report.truncated {
             assert_eq!((report.bytes, report.dropped), (12_211_461, 1277));
@@ -89,16 +91,21 @@ fn the_embedded_files_are_sorted_and_come_with_their_licence() -> Result<()> {
 #[test]
 fn one_file_is_exactly_its_cleaned_text() -> Result<()> {
     let dir = folder(&[("a.txt", b"x = 1 \r\ny\xff\xc3\xa9 = 2"), ("b.txt", b"ok")]);
-    let corpus = Corpus::load(&spec(&[&dir.path().join("a.txt")]))?;
+    let mut ascii = spec(&[&dir.path().join("a.txt")]);
+    ascii.charset = CharsetChoice::Ascii;
+    let corpus = Corpus::load(&ascii)?;
     assert_eq!(corpus.text, b"x = 1\ny = 2");
     let expected = CorpusReport {
         source: dir.path().join("a.txt").display().to_string(),
+        charset: Charset::Ascii,
         files: 1,
         bytes: 16,
         chars: 11,
         dropped: 2,
         invalid_utf8: 1,
+        most_dropped: vec![('\u{e9}', 1), ('\u{fffd}', 1)],
         truncated: false,
+        unused: vec![],
         lines: 2,
         // printf 'x = 1\ny = 2' | sha256sum
         sha256: "9af816430225a200bd1da83ad7cfc1e13bdff4759621e9d1c92867dfaae11c34".into(),
@@ -106,7 +113,10 @@ fn one_file_is_exactly_its_cleaned_text() -> Result<()> {
     assert_eq!(corpus.report, expected);
     assert_eq!(
         corpus.report.dropped_note().as_deref(),
-        Some("dropped 2 characters outside printable ASCII (1 invalid UTF-8 sequence)")
+        Some(
+            "dropped 2 characters outside printable ASCII (1 invalid UTF-8 sequence): '\u{e9}' once, \
+             '\u{fffd}' once"
+        )
     );
     let line = corpus.report.to_string();
     assert!(
@@ -148,7 +158,7 @@ fn files_join_in_the_order_given_with_a_newline_between() -> Result<()> {
 }
 
 #[test]
-fn max_chars_cuts_after_cleaning() -> Result<()> {
+fn max_chars_cuts_after_cleaning_and_is_named() -> Result<()> {
     let dir = folder(&[("a.txt", b"ab \xff\ncd \n"), ("b.txt", b"efg")]);
     let (a, b) = (dir.path().join("a.txt"), dir.path().join("b.txt"));
     // The whole is "ab \ncd\nefg": 10 characters.
@@ -163,7 +173,10 @@ fn max_chars_cuts_after_cleaning() -> Result<()> {
     ] {
         let mut spec = spec(&[&a, &b]);
         spec.max_chars = max_chars;
-        let Corpus { text: cut, report } = Corpus::load(&spec)?;
+        spec.charset = CharsetChoice::Ascii;
+        let Corpus {
+            text: cut, report, ..
+        } = Corpus::load(&spec)?;
         assert_eq!(cut, text.as_bytes(), "{max_chars}");
         assert_eq!(
             (report.files, report.truncated),
@@ -171,8 +184,35 @@ fn max_chars_cuts_after_cleaning() -> Result<()> {
             "{max_chars}"
         );
         assert_eq!(report.chars, text.len());
-        assert_eq!(report.to_string().ends_with(", cut there"), truncated);
+        let line = report.to_string();
+        assert_eq!(line.contains("cut there"), truncated, "{line}");
+        assert_eq!(line.contains("more text than max-chars"), truncated);
     }
+    // The newline between two files may be what no longer fits.
+    let dir = folder(&[("a.txt", b"abc"), ("b.txt", b"\xff"), ("c.txt", b"d")]);
+    let paths = ["a.txt", "b.txt", "c.txt"].map(|name| dir.path().join(name));
+    for (max_chars, text, truncated) in [(3, "abc", true), (4, "abc\n", true), (5, "abc\nd", false)]
+    {
+        let mut spec = spec(&[&paths[0], &paths[1], &paths[2]]);
+        spec.max_chars = max_chars;
+        let Corpus {
+            text: cut, report, ..
+        } = Corpus::load(&spec)?;
+        assert_eq!((&cut[..], report.truncated), (text.as_bytes(), truncated));
+        let unused = &paths[1..if truncated { 3 } else { 2 }];
+        let unused: Vec<String> = unused.iter().map(|p| p.display().to_string()).collect();
+        assert_eq!(report.unused, unused);
+        let note = format!("; nothing of {} is in it", unused.join(", "));
+        assert!(report.to_string().ends_with(&note), "{report}");
+    }
+    // A character of several bytes is kept or left behind as one.
+    let dir = folder(&[("greek.txt", "\u{3b1}\u{3b2}\u{3b3}".as_bytes())]);
+    let mut greek = spec(&[&dir.path().join("greek.txt")]);
+    greek.max_chars = 2;
+    let Corpus {
+        text: cut, report, ..
+    } = Corpus::load(&greek)?;
+    assert_eq!((&cut[..], report.chars), ("\u{3b1}\u{3b2}".as_bytes(), 2));
     let mut none = spec(&[&a]);
     none.max_chars = 0;
     assert_fails(Corpus::load(&none), 2, &["max-chars"]);
@@ -249,7 +289,11 @@ fn unusable_paths_are_named_with_a_way_out() {
         ("docs/readme.md", b"text"),
         ("docs/.venv/x.py", b"text"),
     ]);
-    let load = |name: &str| Corpus::load(&spec(&[&dir.path().join(name)]));
+    let load = |name: &str| {
+        let mut spec = spec(&[&dir.path().join(name)]);
+        spec.charset = CharsetChoice::Ascii;
+        Corpus::load(&spec)
+    };
     assert_fails(
         load("missing"),
         3,
@@ -290,13 +334,16 @@ fn unusable_paths_are_named_with_a_way_out() {
 #[test]
 fn text_of_which_nothing_is_left_is_an_empty_corpus() {
     let dir = folder(&[("x.py", "\u{44f}\u{a0} ".as_bytes())]);
+    let mut ascii = spec(&[dir.path()]);
+    ascii.charset = CharsetChoice::Ascii;
     assert_fails(
-        Corpus::load(&spec(&[dir.path()])),
+        Corpus::load(&ascii),
         3,
         &[
             "corpus is empty",
             "5 bytes in 1 files",
-            "1 characters dropped",
+            "1 characters dropped: '\u{44f}' once",
+            "charset unicode",
         ],
     );
 }

@@ -5,10 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rnnx::Result;
+use rnnx::data::charset::CharsetChoice;
 use rnnx::data::corpus::CorpusSpec;
 
 mod batch;
+mod charset;
 mod corpus;
+mod division;
 mod jsonl;
 mod pairs;
 mod prepare;
@@ -32,6 +35,7 @@ fn assert_fails<T: std::fmt::Debug>(result: Result<T>, exit_code: u8, parts: &[&
 fn spec(paths: &[&Path]) -> CorpusSpec {
     CorpusSpec {
         paths: paths.iter().map(PathBuf::from).collect(),
+        charset: CharsetChoice::Auto,
         max_chars: 6_000_000,
         seed: 0,
     }

@@ -36,12 +36,20 @@ fn the_rule_on_small_texts() {
     for (input, text, dropped, invalid) in cases {
         let (out, counts) = clean(input);
         assert_eq!(out, text.as_bytes(), "{}", input.escape_ascii());
-        let expected = Cleaned {
-            bytes: input.len(),
-            dropped: *dropped,
-            invalid: *invalid,
-        };
-        assert_eq!(counts, expected, "{}", input.escape_ascii());
+        let shown = input.escape_ascii();
+        assert_eq!(
+            (counts.bytes, counts.chars),
+            (input.len(), text.len()),
+            "{shown}"
+        );
+        assert_eq!(
+            (counts.dropped, counts.invalid),
+            (*dropped, *invalid),
+            "{shown}"
+        );
+        assert_eq!(counts.by_char.values().sum::<u64>(), *dropped, "{shown}");
+        let invalid = counts.by_char.get(&'\u{fffd}').copied();
+        assert_eq!(invalid.unwrap_or(0), counts.invalid, "{shown}");
     }
 }
 

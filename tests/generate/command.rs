@@ -2,7 +2,9 @@
 
 use std::io::{self, Cursor, Write};
 
+use rnnx::cli::args::Oov;
 use rnnx::cli::generate::{GenerateRequest, ask, run};
+use rnnx::data::vocab::{CharVocab, Token};
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::weights::CharLmWeights;
 
@@ -10,8 +12,8 @@ use super::support::{Sizes, weights};
 
 const ALPHABET: &str = "\n abcdefgh";
 
-fn tokens() -> Vec<char> {
-    ALPHABET.chars().collect()
+fn vocab() -> CharVocab {
+    CharVocab::from_tokens(ALPHABET.chars()).expect("a vocabulary")
 }
 
 fn model() -> CharLmWeights {
@@ -37,7 +39,7 @@ fn request(prompt: &str, length: usize) -> GenerateRequest {
         top_p: None,
         seed: 5,
         streams: 1,
-        oov_skip: false,
+        oov: Oov::Error,
         json: false,
         quiet: true,
     }
@@ -45,7 +47,7 @@ fn request(prompt: &str, length: usize) -> GenerateRequest {
 
 fn text(request: GenerateRequest) -> String {
     let mut out = Vec::new();
-    run(&model(), &tokens(), request, &mut out).expect("runs");
+    run(&model(), &vocab(), request, &mut out).expect("runs");
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -130,7 +132,7 @@ fn json_is_one_object_a_stream() {
 #[test]
 fn unknown_characters_are_named_or_skipped() {
     let mut out = Vec::new();
-    let error = run(&model(), &tokens(), request("ab\té", 5), &mut out).expect_err("unknown");
+    let error = run(&model(), &vocab(), request("ab\té", 5), &mut out).expect_err("unknown");
     assert_eq!(error.exit_code(), 3);
     let message = error.to_string();
     for part in ["'\\t'", "position 3", "--oov skip"] {
@@ -139,12 +141,85 @@ fn unknown_characters_are_named_or_skipped() {
     assert!(out.is_empty());
     let skipping = |prompt| {
         text(GenerateRequest {
-            oov_skip: true,
+            oov: Oov::Skip,
             ..request(prompt, 30)
         })
     };
     assert_eq!(skipping("a\tbé"), text(request("ab", 30)));
     assert_eq!(skipping("é"), text(request("", 30)));
+}
+
+/// A vocabulary of ten tokens, the first of them unknown.
+fn with_unknown(bytes: bool) -> CharVocab {
+    let chars = ALPHABET[1..].chars().map(Token::Char);
+    CharVocab::new([Token::Unknown].into_iter().chain(chars), bytes).expect("a vocabulary")
+}
+
+#[test]
+fn unknown_characters_may_be_read_as_the_unknown_token_which_is_never_written() {
+    let text = |vocab: &CharVocab, prompt, oov| {
+        let mut out = Vec::new();
+        let asked = GenerateRequest {
+            oov,
+            ..request(prompt, 500)
+        };
+        run(&model(), vocab, asked, &mut out).map(|()| String::from_utf8(out).expect("UTF-8"))
+    };
+    let vocab = with_unknown(false);
+    let read = text(&vocab, "a\u{3b1}b", Oov::Unk).expect("runs");
+    // The prompt is shown as it was given; what follows is of the vocabulary.
+    let rest = read.strip_prefix("a\u{3b1}b").expect("the prompt");
+    assert!(rest.chars().all(|c| ALPHABET[1..].contains(c)), "{rest}");
+    assert_eq!(rest.chars().count(), 500);
+    assert_ne!(
+        Some(rest),
+        text(&vocab, "ab", Oov::Unk)
+            .expect("runs")
+            .strip_prefix("ab")
+    );
+    let error = text(&vocab, "a\u{3b1}b", Oov::Error)
+        .expect_err("unknown")
+        .to_string();
+    for part in [
+        "'\u{3b1}' (U+03B1)",
+        "position 2",
+        "--oov skip",
+        "--oov unk",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = text(&crate::command::vocab(), "ab", Oov::Unk).expect_err("no such token");
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("min-char-count"), "{error}");
+}
+
+#[test]
+fn a_model_of_bytes_reads_and_writes_bytes() {
+    let tokens = "\n \u{ce}\u{b1}\u{ff}abcde".chars().map(Token::Char);
+    let vocab = CharVocab::new(tokens, true).expect("a vocabulary");
+    let written = |asked| {
+        let mut out = Vec::new();
+        run(&model(), &vocab, asked, &mut out).expect("runs");
+        out
+    };
+    // U+03B1 is two bytes, each of them known.
+    let out = written(request("a\u{3b1}", 300));
+    assert!(out.starts_with(b"a\xce\xb1"));
+    assert_eq!(out.len(), 303);
+    assert!(out[3..].contains(&0xff) && std::str::from_utf8(&out[3..]).is_err());
+    let json = written(GenerateRequest {
+        json: true,
+        ..request("a\u{3b1}", 300)
+    });
+    let object: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(object["prompt"], "a\u{3b1}");
+    assert_eq!(object["bytes"], serde_json::json!(&out[3..]));
+    let asked = request("a\u{3b2}", 5);
+    let error = run(&model(), &vocab, asked, &mut Vec::new()).expect_err("unknown");
+    assert!(
+        error.to_string().contains("byte 0xB2 at position 3"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -177,11 +252,17 @@ fn requests_that_cannot_be_met_are_refused() {
         ),
         (huge, "--length"),
     ] {
-        let error = run(&model(), &tokens(), request, &mut Vec::new()).expect_err(flag);
+        let error = run(&model(), &vocab(), request, &mut Vec::new()).expect_err(flag);
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(flag), "{error}");
     }
-    let error = run(&model(), &['a'], request("a", 1), &mut Vec::new()).expect_err("vocabulary");
+    let error = run(
+        &model(),
+        &CharVocab::from_tokens(['a']).expect("a vocabulary"),
+        request("a", 1),
+        &mut Vec::new(),
+    )
+    .expect_err("vocabulary");
     assert!(
         error.exit_code() == 3 && error.to_string().contains("vocab.json"),
         "{error}"
@@ -211,7 +292,7 @@ fn a_closed_pipe_ends_an_endless_text_and_a_full_disk_is_an_error() {
     let endless = request("a", usize::MAX);
     run(
         &model(),
-        &tokens(),
+        &vocab(),
         endless.clone(),
         &mut Failing { room: 5000, kind },
     )
@@ -219,7 +300,7 @@ fn a_closed_pipe_ends_an_endless_text_and_a_full_disk_is_an_error() {
     let kind = io::ErrorKind::StorageFull;
     let error = run(
         &model(),
-        &tokens(),
+        &vocab(),
         endless,
         &mut Failing { room: 5000, kind },
     );
@@ -239,7 +320,7 @@ fn answered(answers: &str) -> (GenerateRequest, String) {
     ask(
         &mut Cursor::new(answers),
         &mut shown,
-        &tokens(),
+        &vocab(),
         &mut request,
     )
     .expect("answered");
@@ -260,7 +341,7 @@ fn questions_show_defaults_and_are_repeated_until_the_answer_fits() {
     // White space at the end of a start string is part of it; the line's end is not.
     assert_eq!(request.prompt.as_deref(), Some("ab "));
     assert_eq!(shown.matches("try again").count(), 5, "{shown}");
-    assert!(shown.contains("'x' at position 1"), "{shown}");
+    assert!(shown.contains("'x' (U+0078) at position 1"), "{shown}");
 
     // The end of input is the default, also after an answer that cannot be used.
     let (request, _) = answered("7\nhot");

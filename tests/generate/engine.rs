@@ -12,7 +12,7 @@ use super::support::{Sizes, Tensors, levels, load, tensors, weights};
 const TOLERANCE: f64 = 1e-5;
 
 /// The cells as the book has them, in f64, straight from the tensors.
-fn reference(t: &Tensors, cell: CellKind, sizes: Sizes, ids: &[u8]) -> Vec<Vec<f64>> {
+fn reference(t: &Tensors, cell: CellKind, sizes: Sizes, ids: &[u16]) -> Vec<Vec<f64>> {
     let Sizes { v, e, h, layers } = sizes;
     let get = |name: &str, i: usize| f64::from(t[name].1[i]);
     let dot = |name: &str, row: usize, x: &[f64]| -> f64 {
@@ -64,9 +64,9 @@ fn reference(t: &Tensors, cell: CellKind, sizes: Sizes, ids: &[u8]) -> Vec<Vec<f
 }
 
 /// `n` characters of a vocabulary of `v`, a fixed random sequence for each seed.
-fn characters(n: usize, v: usize, seed: u64) -> Vec<u8> {
+fn characters(n: usize, v: usize, seed: u64) -> Vec<u16> {
     let mut random = Stream::new(seed, Purpose::Sample, 99).reader();
-    (0..n).map(|_| random.below(v as u32) as u8).collect()
+    (0..n).map(|_| random.below(v as u32) as u16).collect()
 }
 
 const SIZES: [Sizes; 7] = [
@@ -186,14 +186,14 @@ fn a_stream_has_the_same_bits_alone_and_among_others() {
         for level in levels() {
             // 7 = a group of four, one of two and one more; 3 = no group of four.
             for streams in [3, 7] {
-                let texts: Vec<Vec<u8>> = (0..streams).map(|s| characters(25, 20, s)).collect();
+                let texts: Vec<Vec<u16>> = (0..streams).map(|s| characters(25, 20, s)).collect();
                 let mut together =
                     Generator::with_level(&weights, streams as usize, level).expect("fits");
                 let mut alone: Vec<Generator> = (0..streams)
                     .map(|_| Generator::with_level(&weights, 1, level).expect("fits"))
                     .collect();
                 for t in 0..25 {
-                    let ids: Vec<u8> = texts.iter().map(|text| text[t]).collect();
+                    let ids: Vec<u16> = texts.iter().map(|text| text[t]).collect();
                     let logits = together.step(&ids);
                     for (s, single) in alone.iter_mut().enumerate() {
                         let expected = single.step(&ids[s..=s]);
@@ -309,10 +309,19 @@ fn a_generator_refuses_what_it_cannot_run() {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("streams"), "{error}");
     }
-    let large = weights(CellKind::Lstm, Sizes { v: 257, ..sizes }, 8);
+    let large = weights(
+        CellKind::Lstm,
+        Sizes {
+            v: 65_536,
+            e: 1,
+            h: 1,
+            layers: 1,
+        },
+        8,
+    );
     let error = Generator::new(&large, 1).err().expect("refused");
     assert!(
-        error.exit_code() == 3 && error.to_string().contains("257"),
+        error.exit_code() == 3 && error.to_string().contains("65536"),
         "{error}"
     );
     let mut tensors = tensors(CellKind::Lstm, sizes, 8);

@@ -194,6 +194,33 @@ fn greedy_and_ties() {
 }
 
 #[test]
+fn a_forbidden_token_is_never_drawn_and_the_others_share_its_probability() {
+    let logits = [9.0, 0.0, 3.0f32.ln(), -f32::INFINITY];
+    for never in [0, 2] {
+        for (top_k, top_p) in [(None, None), (Some(2), None), (None, Some(0.9))] {
+            for temperature in [0.0, 1.0] {
+                let options = SamplingOptions {
+                    temperature,
+                    top_k,
+                    top_p,
+                };
+                let sampler = Sampler::new(options, 4, 3, 0).expect("valid");
+                let mut sampler = sampler.never(Some(never));
+                for _ in 0..200 {
+                    assert_ne!(sampler.sample(&logits), never, "{options:?}");
+                }
+            }
+        }
+    }
+    let sampler = Sampler::new(PLAIN, 4, 3, 0).expect("valid");
+    let mut sampler = sampler.never(Some(0));
+    let n = 20_000;
+    let drawn = (0..n).filter(|_| sampler.sample(&logits) == 2).count();
+    // 3 : 1, within five standard deviations.
+    assert!((drawn as f64 / f64::from(n) - 0.75).abs() < 5.0 * (0.75 * 0.25 / f64::from(n)).sqrt());
+}
+
+#[test]
 fn streams_draw_their_own_numbers() {
     let draw = |seed, stream| -> Vec<usize> {
         let mut sampler = Sampler::new(PLAIN, 50, seed, stream).expect("valid");

@@ -2,6 +2,9 @@
 
 use std::io::{BufRead, Write};
 
+use crate::cli::args::Oov;
+use crate::data::charset::shown;
+use crate::data::vocab::CharVocab;
 use crate::programs::charlm::generate::sampling::SamplingOptions;
 use crate::{Error, Result};
 
@@ -25,8 +28,8 @@ pub struct GenerateRequest {
     pub seed: u64,
     /// Texts to generate side by side.
     pub streams: usize,
-    /// Leave out the prompt's characters that the model does not know, rather than fail.
-    pub oov_skip: bool,
+    /// What becomes of the prompt's characters that the model does not know.
+    pub oov: Oov,
     /// One JSON object a stream rather than text.
     pub json: bool,
     /// No notes and no rate on standard error.
@@ -49,10 +52,56 @@ impl GenerateRequest {
     }
 }
 
-/// The index of a character; the generator refuses vocabularies beyond a byte.
-pub(super) fn index_of(tokens: &[char], c: char) -> Option<u8> {
-    let index = tokens.iter().position(|&t| t == c)?;
-    u8::try_from(index).ok()
+/// What the model reads of a prompt.
+#[derive(Debug, Default)]
+pub(super) struct Prompt {
+    /// The characters that it reads, as they are shown; of a model of bytes the bytes.
+    pub text: Vec<u8>,
+    pub ids: Vec<u16>,
+    /// Characters that were left out.
+    pub skipped: usize,
+    /// Characters that it reads as `<UNK>`.
+    pub unknown: usize,
+}
+
+impl Prompt {
+    /// The ids of a prompt's characters.
+    ///
+    /// # Errors
+    /// The first unknown character and its position, unless `oov` says what becomes of it.
+    pub(super) fn read(prompt: &str, vocab: &CharVocab, oov: Oov) -> Result<Self, String> {
+        let mut read = Prompt::default();
+        for (at, c) in vocab.symbols(prompt).into_iter().enumerate() {
+            let id = match (vocab.id(c), oov) {
+                (Some(id), _) => id,
+                (None, Oov::Skip) => {
+                    read.skipped += 1;
+                    continue;
+                }
+                (None, Oov::Unk) if vocab.unknown().is_some() => {
+                    read.unknown += 1;
+                    vocab.unknown().unwrap_or_default()
+                }
+                (None, _) => return Err(unknown(c, at + 1, vocab)),
+            };
+            read.ids.push(id);
+            match u8::try_from(c) {
+                Ok(byte) if vocab.is_of_bytes() => read.text.push(byte),
+                _ => read
+                    .text
+                    .extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn unknown(c: char, position: usize, vocab: &CharVocab) -> String {
+    let what = match vocab.is_of_bytes() {
+        true => format!("byte 0x{:02X}", u32::from(c)),
+        false => format!("character {} (U+{:04X})", shown(c), u32::from(c)),
+    };
+    format!("{what} at position {position} is not in the model's vocabulary")
 }
 
 /// Asks for length, temperature and start string, showing what is in `request` as the defaults, and
@@ -64,7 +113,7 @@ pub(super) fn index_of(tokens: &[char], c: char) -> Option<u8> {
 pub fn ask(
     input: &mut dyn BufRead,
     output: &mut dyn Write,
-    tokens: &[char],
+    vocab: &CharVocab,
     request: &mut GenerateRequest,
 ) -> Result<()> {
     let question = format!("Length in characters [{}]: ", request.length);
@@ -86,18 +135,10 @@ pub fn ask(
     })? {
         request.temperature = temperature;
     }
-    let skip = request.oov_skip;
+    let oov = request.oov;
     let question = "Start string [a new line]: ";
     request.prompt = ask_one(input, output, question, |answer| {
-        let unknown_at = (answer.chars()).position(|c| index_of(tokens, c).is_none());
-        match unknown_at.and_then(|at| Some((at, answer.chars().nth(at)?))) {
-            Some((at, c)) if !skip => Err(format!(
-                "character '{}' at position {} is not in the model's vocabulary",
-                c.escape_default(),
-                at + 1
-            )),
-            _ => Ok(answer.to_string()),
-        }
+        Prompt::read(answer, vocab, oov).map(|_| answer.to_string())
     })?;
     Ok(())
 }

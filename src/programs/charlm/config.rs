@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::division::{DivisionSpec, ValidSplit};
 use super::model::CharLmSizes;
+use crate::data::charset::CharsetChoice;
+use crate::data::corpus::CorpusSpec;
 use crate::nn::CellKind;
 use crate::optim::Clip;
 
@@ -23,11 +26,15 @@ crate::settings! {
             // A few minutes on two CPU cores: smaller batches and a larger learning rate.
             "quick": { epochs: 2, batch_size: 64, seq_length: 128, learning_rate: 2e-3 },
         },
+        before: { charset: CharsetChoice::Ascii, valid_split: ValidSplit::End },
     }
     "Data" {
         corpus: Vec<PathBuf> = Vec::new(), Paths, free, "text file or folder of .py files; none is the embedded corpus";
+        charset: CharsetChoice = CharsetChoice::Auto, OneOf(&CharsetChoice::NAMES), fixed, "what of the text is kept: printable ASCII, every character, or every byte; auto is ascii for the embedded corpus and unicode for a text of your own";
+        min_char_count: usize = 1, Whole(1, 1_000_000_000_000), fixed, "times that a character must be in the text; rarer ones become one <UNK>";
         max_chars: usize = 6_000_000, Whole(1, 100_000_000_000), fixed, "characters of the corpus that are used";
-        valid_fraction: f64 = 0.05, Real(0.0, 0.9), fixed, "share of the text, at its end, that validates";
+        valid_fraction: f64 = 0.05, Real(0.0, 0.9), fixed, "share of the text that validates";
+        valid_split: ValidSplit = ValidSplit::Tail, OneOf(&ValidSplit::NAMES), fixed, "which part validates: the end of each corpus, whole files by the hash of their path, windows drawn by seed, or the end of the whole text";
         shuffle: bool = true, Switch, fixed, "shuffle the training windows each epoch";
     }
     "Model" {
@@ -50,6 +57,27 @@ crate::settings! {
 }
 
 impl CharLmConfig {
+    /// The text.
+    pub fn corpus(&self) -> CorpusSpec {
+        CorpusSpec {
+            paths: self.corpus.clone(),
+            charset: self.charset,
+            max_chars: self.max_chars,
+            seed: self.seed,
+        }
+    }
+
+    /// How it is divided.
+    pub fn division(&self) -> DivisionSpec {
+        DivisionSpec {
+            valid_split: self.valid_split,
+            valid_fraction: self.valid_fraction,
+            seed: self.seed,
+            seq_length: self.seq_length,
+            batch_size: self.batch_size,
+        }
+    }
+
     /// The sizes of the model for a vocabulary of this size.
     pub fn sizes(&self, vocab: usize) -> CharLmSizes {
         CharLmSizes {

@@ -1,64 +1,60 @@
-//! Training and validation part, windows and batches of a character corpus.
+//! Windows and batches of a character corpus.
 //!
-//! The first part of the text trains, the rest validates. Each part is cut into windows of
-//! T + 1 characters that do not overlap: window w starts at w * (T + 1), its first T characters
-//! are the input, its last T the target. An incomplete last window is dropped.
+//! Each part of the text (see [`division`](super::division)) is cut into windows of T + 1 characters
+//! that do not overlap: window w starts at w * (T + 1), its first T characters are the input, its last
+//! T the target. An incomplete last window is dropped.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::division::{Division, DivisionSpec};
+use crate::Result;
 use crate::data::corpus::Corpus;
 use crate::data::vocab::CharVocab;
 use crate::device::Gpu;
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
-use crate::{Error, Result};
-use std::sync::Arc;
 
-/// How many characters, windows and batches a text gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Division {
-    /// Characters that train: floor(len * (1 - valid_fraction)) in f64, which is Python's
-    /// `int(len * (1 - valid_fraction))`.
-    pub train_chars: usize,
-    /// The other characters.
-    pub valid_chars: usize,
-    /// Windows of the training part.
-    pub train_windows: usize,
-    /// Windows of the validation part.
-    pub valid_windows: usize,
-    /// Full training batches an epoch; an incomplete last one is dropped.
-    pub steps_per_epoch: usize,
+/// A text, and which of it validates.
+#[derive(Clone, Debug)]
+pub struct CharSource {
+    /// The text.
+    pub corpus: Corpus,
+    /// How it is divided.
+    pub spec: DivisionSpec,
+    /// The stretches that validate, in characters, in order.
+    pub held_out: Vec<Range<usize>>,
+    /// Hash of the text and of what of it validates.
+    pub sha256: String,
 }
 
-impl Division {
-    /// The split of `chars` characters for windows of `seq_length` + 1.
+impl CharSource {
+    /// Divides a text.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a length or a batch of 0 and for a fraction outside [0, 1).
-    pub fn new(
-        chars: usize,
-        valid_fraction: f64,
-        seq_length: usize,
-        batch_size: usize,
-    ) -> Result<Self> {
-        for (name, value) in [("seq-length", seq_length), ("batch-size", batch_size)] {
-            if value == 0 {
-                return Err(Error::Usage(format!("{name} must be at least 1")));
-            }
-        }
-        if !(0.0..1.0).contains(&valid_fraction) {
-            return Err(Error::Usage(format!(
-                "valid-fraction {valid_fraction} must be at least 0 and below 1"
-            )));
-        }
-        let train_chars = (chars as f64 * (1.0 - valid_fraction)).floor() as usize;
-        let valid_chars = chars - train_chars;
-        let window = seq_length.saturating_add(1);
-        Ok(Division {
-            train_chars,
-            valid_chars,
-            train_windows: train_chars / window,
-            valid_windows: valid_chars / window,
-            steps_per_epoch: train_chars / window / batch_size,
+    /// As [`DivisionSpec::held_out`].
+    pub fn new(corpus: Corpus, spec: DivisionSpec) -> Result<Self> {
+        let held_out = spec.held_out(&corpus)?;
+        Ok(CharSource {
+            sha256: spec.sha256(&corpus, &held_out),
+            corpus,
+            spec,
+            held_out,
         })
+    }
+
+    /// How many characters, windows and batches it gives.
+    pub fn division(&self) -> Division {
+        Division::new(&self.spec, self.corpus.report.chars, &self.held_out)
+    }
+
+    /// Says that it is not the text that a run began with.
+    pub fn foreign(&self) -> String {
+        format!(
+            "the text of {} is not the one that the run began with, or another part of it would \
+             validate (its SHA-256 is another): restore it",
+            self.corpus.report.source
+        )
     }
 }
 
@@ -69,58 +65,42 @@ pub struct CharData {
     pub vocab: CharVocab,
     /// How the text is divided.
     pub split: Division,
-    ids: Vec<u8>,
+    /// Characters of the text that have no id of their own.
+    pub unknown: usize,
+    /// What trains, then what validates.
+    ids: Vec<u16>,
     seq_length: usize,
     batch_size: usize,
 }
 
 impl CharData {
-    /// The data of a corpus with the vocabulary of that corpus.
+    /// The data of a text with this vocabulary.
     ///
     /// # Errors
     /// [`Error::Data`] where the text is too short for one window, one training batch, or one
-    /// validation window (a `valid_fraction` of 0 asks for none): it says which setting to lower.
-    /// [`Error::Usage`] as [`Division::new`].
-    pub fn new(
-        corpus: &Corpus,
-        valid_fraction: f64,
-        seq_length: usize,
-        batch_size: usize,
-    ) -> Result<Self> {
-        let vocab = CharVocab::from_text(&corpus.text)?;
-        Self::with_vocab(corpus, vocab, valid_fraction, seq_length, batch_size)
-    }
-
-    /// The data of a corpus with the vocabulary of a saved model.
-    ///
-    /// # Errors
-    /// As [`Self::new`], and where the vocabulary lacks a character of the corpus.
-    pub fn with_vocab(
-        corpus: &Corpus,
-        vocab: CharVocab,
-        valid_fraction: f64,
-        seq_length: usize,
-        batch_size: usize,
-    ) -> Result<Self> {
-        let chars = corpus.text.len();
-        let split = Division::new(chars, valid_fraction, seq_length, batch_size)?;
-        check(&split, valid_fraction, seq_length, batch_size)?;
+    /// validation window (a `valid_fraction` of 0 asks for none): it says which setting to lower;
+    /// and where the vocabulary lacks a character of the text.
+    pub fn new(source: &CharSource, vocab: CharVocab) -> Result<Self> {
+        let split = source.division();
+        split.check(&source.spec)?;
+        let (ids, unknown) = vocab.encode_all(&source.corpus)?;
         Ok(CharData {
-            ids: vocab.encode_all(&corpus.text)?,
+            ids: move_behind(ids, &source.held_out),
             vocab,
             split,
-            seq_length,
-            batch_size,
+            unknown,
+            seq_length: source.spec.seq_length,
+            batch_size: source.spec.batch_size,
         })
     }
 
     /// The ids of the characters that train.
-    pub fn train_ids(&self) -> &[u8] {
+    pub fn train_ids(&self) -> &[u16] {
         &self.ids[..self.split.train_chars]
     }
 
     /// The ids of the characters that validate.
-    pub fn valid_ids(&self) -> &[u8] {
+    pub fn valid_ids(&self) -> &[u16] {
         &self.ids[self.split.train_chars..]
     }
 
@@ -194,54 +174,28 @@ impl CharBatch {
     }
 }
 
-/// Whether there is a window and a batch to train on and a window to validate on.
-fn check(
-    split: &Division,
-    valid_fraction: f64,
-    seq_length: usize,
-    batch_size: usize,
-) -> Result<()> {
-    let Division {
-        train_chars,
-        valid_chars,
-        train_windows,
-        valid_windows,
-        ..
-    } = *split;
-    let window = format!("a window of seq-length {seq_length} + 1 characters");
-    let problem = if train_windows == 0 {
-        format!(
-            "the corpus is shorter than a window: {train_chars} characters train (of {}), and \
-             {window} needs more; lower seq-length or use a longer corpus",
-            train_chars + valid_chars
-        )
-    } else if train_windows < batch_size {
-        format!(
-            "the corpus is too short for one batch: its {train_chars} training characters give \
-             {train_windows} windows, fewer than batch-size {batch_size}; lower batch-size to \
-             at most {train_windows}, or lower seq-length, or use a longer corpus"
-        )
-    } else if valid_windows == 0 && valid_fraction > 0.0 {
-        format!(
-            "nothing to validate on: {valid_chars} characters validate, and {window} needs more; \
-             raise valid-fraction (0 trains without validation) or lower seq-length"
-        )
-    } else if u32::try_from(train_windows.max(valid_windows)).is_err() {
-        format!(
-            "{train_windows} training windows are too many to number with 32 bits: raise seq-length \
-             or lower max-chars"
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Error::Data(problem))
+/// Moves these stretches behind all others. The order within and without them stays.
+fn move_behind(ids: Vec<u16>, stretches: &[Range<usize>]) -> Vec<u16> {
+    if stretches.last().is_none_or(|last| last.end == ids.len()) && stretches.len() < 2 {
+        return ids;
+    }
+    let (mut moved, mut at) = (Vec::with_capacity(ids.len()), 0);
+    for Range { start, end } in stretches {
+        moved.extend_from_slice(&ids[at..*start]);
+        at = *end;
+    }
+    moved.extend_from_slice(&ids[at..]);
+    for stretch in stretches {
+        moved.extend_from_slice(&ids[stretch.clone()]);
+    }
+    moved
 }
 
 /// Windows of `ids` as two time-major matrices [T, B].
-fn gather(ids: &[u8], t: usize, windows: &[u32]) -> Result<CharBatch> {
+fn gather(ids: &[u16], t: usize, windows: &[u32]) -> Result<CharBatch> {
     let b = windows.len();
     let (mut inputs, mut targets) = (vec![0; t * b], vec![0; t * b]);
-    // Step by step: the writes are then in order, and the bytes read stay in the cache.
+    // Step by step: the writes are then in order, and the ids read stay in the cache.
     let rows = inputs.chunks_exact_mut(b.max(1));
     for (step, (xs, ys)) in rows.zip(targets.chunks_exact_mut(b.max(1))).enumerate() {
         for ((x, y), &w) in xs.iter_mut().zip(ys).zip(windows) {

@@ -1,8 +1,8 @@
 //! `rnnx eval` of a character LM.
 
 use super::config::CharLmConfig;
-use super::train::{CharLmJob, load_corpus, tell, validate};
-use crate::data::corpus::Corpus;
+use super::data::CharSource;
+use super::train::{CharLmJob, load, tell, validate};
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
@@ -25,10 +25,10 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     refuse_flags_of_seq2seq(order)?;
     let vocab = Vocab::read_chars(&order.folder)?;
     let config = config(order)?;
-    let corpus = corpus(order, &config)?;
-    tell(&corpus, &order.progress);
-    check_text(&corpus, &order.state)?;
-    let data = CharLmJob::data(&config, &corpus, Some(vocab))?;
+    let source = source(order, &config)?;
+    tell(&source, &order.progress);
+    check_text(&source, &order.state)?;
+    let data = CharLmJob::data(&config, &source, Some(vocab))?;
     let model = order.model::<CharLmJob>(&config, &data)?;
     let Some(Means { loss, accuracy }) = validate(&model, &data, config.batch_size)? else {
         return Err(Error::Data(format!(
@@ -103,25 +103,22 @@ fn config(order: &EvalOrder) -> Result<CharLmConfig> {
 }
 
 /// The run's text, wherever it is now, or the one that the flags name.
-fn corpus(order: &EvalOrder, config: &CharLmConfig) -> Result<Corpus> {
+fn source(order: &EvalOrder, config: &CharLmConfig) -> Result<CharSource> {
     if !order.corpus.is_empty() {
-        return load_corpus(config);
+        return load(config);
     }
     let run = (&order.folder, &*order.state.data_sha256);
     let help = "restore it, or give its new place as corpus";
-    find(run, config, help, load_corpus, |corpus| {
-        &corpus.report.sha256
-    })
+    find(run, config, help, load, |source| &source.sha256)
 }
 
 /// Another text would be divided elsewhere, and so be scored on what the model was trained on.
-fn check_text(corpus: &Corpus, state: &TrainState) -> Result<()> {
-    if corpus.report.sha256 == state.data_sha256 {
+fn check_text(source: &CharSource, state: &TrainState) -> Result<()> {
+    if source.sha256 == state.data_sha256 {
         return Ok(());
     }
+    let foreign = source.foreign();
     Err(Error::Data(format!(
-        "the text of {} is not the one that the run was trained on (its SHA-256 is another): \
-         restore it, or give the right one as corpus",
-        corpus.report.source
+        "{foreign}, or give the right one as corpus"
     )))
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// The text, the order of its windows, and the batch that a kernel gathers from them.
 #[derive(Debug)]
 pub struct TextFeed {
-    /// Ids of the training text, one a byte.
+    /// Ids of the training text, two in a word.
     text: Tensor,
     /// Windows in the epoch's order.
     order: Tensor,
@@ -21,21 +21,22 @@ pub struct TextFeed {
 }
 
 impl TextFeed {
-    /// Copies the training text `text` (an id a byte), of `windows` windows, to a GPU.
+    /// Copies the training text `text`, of `windows` windows, to a GPU.
     ///
     /// # Errors
     /// If the device fails or has not enough memory.
     pub fn new(
         gpu: &Arc<Gpu>,
-        text: &[u8],
+        text: &[u16],
         windows: usize,
         [seq_length, batch_size]: [usize; 2],
     ) -> Result<Self> {
         let words = |n: usize| Tensor::on_gpu(gpu, DType::U32, [n]);
         let mut padded = text.to_vec();
-        padded.resize(text.len().next_multiple_of(4), 0);
-        let on_gpu = words(padded.len() / 4)?;
-        gpu.driver().upload(on_gpu.ptr()?, &padded)?;
+        padded.resize(text.len().next_multiple_of(2), 0);
+        let on_gpu = words(padded.len() / 2)?;
+        let driver = gpu.driver();
+        driver.upload(on_gpu.ptr()?, bytemuck::cast_slice(&padded))?;
         Ok(TextFeed {
             text: on_gpu,
             order: words(windows)?,

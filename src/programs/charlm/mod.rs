@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod config;
 pub mod data;
+pub mod division;
 pub mod eval;
 pub mod feed;
 pub mod generate;

@@ -1,12 +1,12 @@
 //! `rnnx train-charlm`: the character LM as a job of a training session.
 
 use super::config::CharLmConfig;
-use super::data::CharData;
+use super::data::{CharData, CharSource};
 use super::feed::TextFeed;
 use super::generate::sample;
 use super::model::CharLm;
-use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::vocab::{CharVocab, Vocab};
+use crate::data::corpus::Corpus;
+use crate::data::vocab::{CharVocab, UNK, Vocab};
 use crate::error::Result;
 use crate::files::state::TrainState;
 use crate::nn::Layout;
@@ -30,12 +30,17 @@ pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let (config, out) = (request.config.clone(), request.out.clone());
     let resumed = request.begin == Begin::Resume;
     let trained = session::run::<CharLmJob>(request, |progress| {
-        let corpus = match resumed {
-            true => find_resumed(&out, &config, load_corpus, |corpus| &corpus.report.sha256)?,
-            false => load_corpus(&config)?,
+        let source = match resumed {
+            true => find_resumed(&out, &config, load, |source| &source.sha256)?,
+            false => load(&config)?,
         };
-        tell(&corpus, progress);
-        Ok(corpus)
+        // Of a run that has begun the text is taken as it is; and the embedded corpus is what the
+        // published rule makes it.
+        if !resumed && !config.corpus.is_empty() {
+            source.corpus.report.check_dropped()?;
+        }
+        tell(&source, progress);
+        Ok(source)
     });
     trained.map(|(summary, _)| summary)
 }
@@ -62,39 +67,40 @@ impl Job for CharLmJob {
         &[&["embedding.weight", "out.weight", "out.bias"]];
     const FEWER_TOKENS: &'static str = "take a text without them";
     type Config = CharLmConfig;
-    type Source = Corpus;
+    type Source = CharSource;
     type Vocab = CharVocab;
     type Data = CharData;
     type Model = CharLm;
 
     // ---- starting ----------------------------------------------------------------------------
 
-    fn sha256(corpus: &Corpus) -> &str {
-        &corpus.report.sha256
+    fn sha256(source: &CharSource) -> &str {
+        &source.sha256
     }
 
-    fn foreign(corpus: &Corpus) -> String {
-        format!(
-            "the text of {} is not the one that the run began with (its SHA-256 is another): \
-             restore it, give its new place as corpus if it has moved",
-            corpus.report.source
-        )
+    fn foreign(source: &CharSource) -> String {
+        let foreign = source.foreign();
+        format!("{foreign}, give its new place as corpus if it has moved")
     }
 
     fn vocab(file: Vocab, path: &Path) -> Result<CharVocab> {
         file.into_chars(path)
     }
 
-    fn tokens(_: &CharLmConfig, corpus: &Corpus) -> Result<Vocab> {
-        Ok(CharVocab::from_text(&corpus.text)?.to_file())
+    fn tokens(config: &CharLmConfig, source: &CharSource) -> Result<Vocab> {
+        Ok(CharVocab::of(&source.corpus, config.min_char_count)?.to_file())
     }
 
-    fn data(config: &CharLmConfig, corpus: &Corpus, vocab: Option<CharVocab>) -> Result<CharData> {
-        let (valid, length, batch) = (config.valid_fraction, config.seq_length, config.batch_size);
-        match vocab {
-            Some(vocab) => CharData::with_vocab(corpus, vocab, valid, length, batch),
-            None => CharData::new(corpus, valid, length, batch),
-        }
+    fn data(
+        config: &CharLmConfig,
+        source: &CharSource,
+        vocab: Option<CharVocab>,
+    ) -> Result<CharData> {
+        let vocab = match vocab {
+            Some(vocab) => vocab,
+            None => CharVocab::of(&source.corpus, config.min_char_count)?,
+        };
+        CharData::new(source, vocab)
     }
 
     fn step_bytes(config: &CharLmConfig, data: &CharData) -> u128 {
@@ -117,13 +123,20 @@ impl Job for CharLmJob {
 
     fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {
         format!(
-            "model: {} {} layers of {} units, {} parameters, vocabulary {}; {} steps an epoch of {} \
+            "model: {} {} layers of {} units, {} parameters, vocabulary {}{}; {} steps an epoch of {} \
              characters",
             config.num_layers,
             config.cell.name().to_uppercase(),
             config.hidden_size,
             thousands(parameters as f64),
             data.vocab.len(),
+            match data.unknown {
+                0 => String::new(),
+                n => format!(
+                    " ({} characters of the text are {UNK})",
+                    thousands(n as f64)
+                ),
+            },
             data.steps_per_epoch(),
             config.batch_size * config.seq_length
         )
@@ -233,22 +246,21 @@ pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<
 
 // ---- parts of the start --------------------------------------------------------------------
 
-/// Reads the text of a configuration.
+/// Reads the text of a configuration and divides it.
 ///
 /// # Errors
-/// As [`Corpus::load`].
-pub fn load_corpus(config: &CharLmConfig) -> Result<Corpus> {
-    Corpus::load(&CorpusSpec {
-        paths: config.corpus.clone(),
-        max_chars: config.max_chars,
-        seed: config.seed,
-    })
+/// As [`Corpus::load`] and [`CharSource::new`].
+pub fn load(config: &CharLmConfig) -> Result<CharSource> {
+    CharSource::new(Corpus::load(&config.corpus())?, config.division())
 }
 
-/// Tells what a text is.
-pub fn tell(corpus: &Corpus, progress: &Progress) {
+/// Tells what a text is and what of it validates.
+pub fn tell(source: &CharSource, progress: &Progress) {
+    let corpus = &source.corpus;
     progress.line(&format!("corpus: {}", corpus.report));
     if let Some(note) = corpus.report.dropped_note() {
         progress.line(&format!("note: {note}"));
     }
+    let validates = source.spec.describe(corpus, &source.held_out);
+    progress.line(&format!("validation: {validates}"));
 }

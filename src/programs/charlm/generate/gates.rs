@@ -31,7 +31,7 @@ pub struct Activate<'a> {
     /// `[rows, gates * width]`: the bias, or the bias and the input's share.
     pub base: &'a [f32],
     /// The row of `base` for each stream; without them its first.
-    pub rows: Option<&'a [u8]>,
+    pub rows: Option<&'a [u16]>,
     /// W_ih x, where `base` does not have it: the second `gates * width` of each stream's share.
     pub input: Option<&'a [f32]>,
     /// W_hh h: the first `gates * width` of each stream's share.

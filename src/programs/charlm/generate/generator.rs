@@ -4,6 +4,7 @@ use half::f16;
 
 use super::gates::{Activate, Cell};
 use super::weights::{CharLmWeights, LayerWeights};
+use crate::data::vocab::MAX_TOKENS;
 use crate::device::Level;
 use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::gemv::Matrix;
@@ -56,7 +57,7 @@ impl Generator {
     ///
     /// # Errors
     /// [`Error::Usage`] if `streams` is zero or above [`MAX_STREAMS`]; [`Error::Data`] if the
-    /// vocabulary is larger than 256 or a weight does not fit in f16.
+    /// vocabulary is larger than [`MAX_TOKENS`] or a weight does not fit in f16.
     pub fn new(weights: &CharLmWeights, streams: usize) -> Result<Generator> {
         Generator::with_level(weights, streams, Level::current())
     }
@@ -72,9 +73,10 @@ impl Generator {
             )));
         }
         let (vocab, hidden) = (weights.vocab(), weights.hidden());
-        if vocab > 256 {
+        if vocab > MAX_TOKENS {
             return Err(Error::Data(format!(
-                "tensor embedding.weight has {vocab} rows; generation takes at most 256 characters"
+                "tensor embedding.weight has {vocab} rows; generation takes at most {MAX_TOKENS} \
+                 characters"
             )));
         }
         check_range(weights)?;
@@ -127,7 +129,7 @@ impl Generator {
     ///
     /// # Panics
     /// If `ids` does not hold one index below V for each stream.
-    pub fn step(&mut self, ids: &[u8]) -> &[f32] {
+    pub fn step(&mut self, ids: &[u16]) -> &[f32] {
         assert_eq!(ids.len(), self.streams, "one character for each stream");
         let (width, last) = (self.order.width(), self.layers.len() - 1);
         let reversed = self.reversed;
@@ -156,7 +158,7 @@ impl Generator {
     }
 
     /// The pointwise half of layer `l`: the new state of every stream from its gate sums.
-    fn activate(&mut self, l: usize, ids: &[u8]) {
+    fn activate(&mut self, l: usize, ids: &[u16]) {
         let (below, rest) = self.layers.split_at_mut(l);
         let layer = &mut rest[0];
         let lower = below.last();

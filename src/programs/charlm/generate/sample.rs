@@ -26,7 +26,8 @@ pub fn weights(file: &TensorFile) -> Result<CharLmWeights> {
     )
 }
 
-/// `length` characters that follow a line break, at [`TEMPERATURE`].
+/// `length` characters that follow a line break, at [`TEMPERATURE`]. Bytes that are no UTF-8 show as
+/// U+FFFD.
 ///
 /// # Errors
 /// If the model has more characters than generation can take.
@@ -42,12 +43,13 @@ pub fn text(
         top_p: None,
     };
     let mut generator = Generator::new(weights, 1)?;
-    let mut sampler = Sampler::new(options, vocab.len(), seed, 0)?;
-    let mut id = vocab.tokens().position(|c| c == '\n').unwrap_or(0) as u8;
-    let mut text = String::with_capacity(length);
+    let sampler = Sampler::new(options, vocab.len(), seed, 0)?;
+    let mut sampler = sampler.never(vocab.unknown().map(usize::from));
+    let mut id = vocab.start();
+    let mut text = Vec::with_capacity(length);
     for _ in 0..length {
-        id = sampler.sample(generator.step(&[id])) as u8;
-        text.push(vocab.decode(id));
+        id = sampler.sample(generator.step(&[id])) as u16;
+        vocab.decode_into(id, &mut text);
     }
-    Ok(text)
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }

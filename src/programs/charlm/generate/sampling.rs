@@ -52,6 +52,7 @@ pub struct Sampler {
     random: Reader,
     mass: Vec<f64>,    // [V] by token, not normalised: the largest is 1
     order: Vec<usize>, // [V] tokens, the most likely first where a filter needs it
+    never: Option<usize>,
 }
 
 impl Sampler {
@@ -66,18 +67,30 @@ impl Sampler {
             random: Stream::new(seed, Purpose::Sample, stream).reader(),
             mass: vec![0.0; vocab],
             order: (0..vocab).collect(),
+            never: None,
         })
+    }
+
+    /// The same without this token: it is never drawn, and the others share its probability.
+    pub fn never(self, token: Option<usize>) -> Self {
+        Sampler {
+            never: token,
+            ..self
+        }
     }
 
     /// The next token for finite `logits`, `[V]`. Ties go to the lowest index.
     pub fn sample(&mut self, logits: &[f32]) -> usize {
-        let best = argmax(logits);
+        let best = argmax(logits, self.never);
         if self.options.temperature == 0.0 {
             return best;
         }
         let top = f64::from(logits[best]);
         for (mass, &logit) in self.mass.iter_mut().zip(logits) {
             *mass = ((f64::from(logit) - top) / self.options.temperature).exp();
+        }
+        if let Some(never) = self.never {
+            self.mass[never] = 0.0;
         }
         let (kept, total) = self.keep();
         let target = self.random.uniform() * total;
@@ -121,11 +134,11 @@ impl Sampler {
     }
 }
 
-/// The index of the largest value, the lowest one of equals.
-fn argmax(logits: &[f32]) -> usize {
-    let mut best = 0;
+/// The index of the largest value but that of `never`, the lowest one of equals.
+fn argmax(logits: &[f32], never: Option<usize>) -> usize {
+    let mut best = usize::from(never == Some(0));
     for (i, value) in logits.iter().enumerate() {
-        if *value > logits[best] {
+        if *value > logits[best] && Some(i) != never {
             best = i;
         }
     }
