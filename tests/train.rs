@@ -3,9 +3,9 @@
 use half::f16;
 use rnnx::Result;
 use rnnx::autograd::Tape;
+use rnnx::data::chars::CharVocab;
 use rnnx::data::charset::CharsetChoice;
 use rnnx::data::corpus::{Corpus, CorpusSpec};
-use rnnx::data::vocab::CharVocab;
 use rnnx::nn::CellKind;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::charlm::data::CharBatch;

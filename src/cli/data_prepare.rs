@@ -39,6 +39,9 @@ pub struct DataPrepareArgs {
     /// Pairs for train-seq2seq, or text for train-charlm
     #[arg(long, value_enum, value_name = "TASK", default_value_t = Task::Pairs)]
     pub task: Task,
+    /// What --task text keeps, as train-charlm does: auto, ascii, unicode or bytes [default: auto]
+    #[arg(long, value_name = "WORD")]
+    pub charset: Option<CharsetChoice>,
     /// Seed of the shuffle: of the pairs, or of the embedded corpus's files
     #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().seed, value_parser = between(0, i64::MAX - 1), allow_hyphen_values = true)]
     pub seed: u64,
@@ -143,6 +146,10 @@ impl DataPrepareArgs {
 /// [`write_jsonl`].
 pub fn run(args: &DataPrepareArgs) -> Result<()> {
     let names: &[&str] = match args.task {
+        Task::Pairs if args.charset.is_some() => {
+            let message = "--charset is about text: add --task text, or leave it out";
+            return Err(Error::Usage(message.into()));
+        }
         Task::Pairs => &PAIR_FILES,
         Task::Text => {
             args.pairs.refuse()?;
@@ -312,45 +319,45 @@ fn listed(names: &[String]) -> String {
 
 /// Writes the text and returns the summary.
 fn write_text(args: &DataPrepareArgs, path: &Path) -> Result<String> {
-    let (text, dropped) = if args.paths.is_empty() {
-        let corpus = Corpus::load(&CorpusSpec {
+    let choice = args.charset.unwrap_or(CharsetChoice::Auto);
+    let corpus = if args.paths.is_empty() {
+        Corpus::load(&CorpusSpec {
             paths: Vec::new(),
-            charset: CharsetChoice::Auto,
+            charset: choice,
             max_chars: usize::MAX,
             seed: args.seed,
-        })?;
-        (corpus.text, corpus.report.dropped)
+        })?
     } else {
-        let (text, counts) = text(&gather(&args.paths)?);
-        (text, counts.dropped)
+        let files = gather(&args.paths)?;
+        let corpus = text(&files, choice.settle(false), args.source())?;
+        corpus.report.check_dropped()?;
+        corpus
     };
-    if text.is_empty() {
-        return Err(Error::Data(format!(
-            "{}: nothing is left after cleaning ({dropped} characters dropped); name files with \
-             ASCII text",
-            args.source()
-        )));
-    }
     fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
-    write_atomic(path, |out| out.write_all(&text))?;
-    let (chars, source) = (text.len() as u64, args.source());
+    write_atomic(path, |out| out.write_all(&corpus.text))?;
+    let (report, source) = (&corpus.report, args.source());
     Ok(match args.json {
         true => {
-            let out = [path.display().to_string()];
             let object = json!({
-                "source": source, "chars": chars, "dropped": dropped, "out": out,
+                "source": source,
+                "charset": report.charset,
+                "chars": report.chars,
+                "dropped": report.dropped,
+                "out": [path.display().to_string()],
             });
             format!("{object:#}\n")
         }
-        false => format!(
-            "{:<16} {source}\n{:<16} {}\n{:<16} {} outside printable ASCII\n{:<16} {}\n",
-            "source",
-            "characters",
-            thousands(chars),
-            "dropped",
-            thousands(dropped),
-            "text",
-            path.display()
-        ),
+        false => {
+            let dropped = report.dropped_note().unwrap_or("dropped nothing".into());
+            let rows = [
+                ("source", source),
+                ("charset", report.charset.to_string()),
+                ("characters", thousands(report.chars as u64)),
+                ("dropped", dropped.replacen("dropped ", "", 1)),
+                ("text", path.display().to_string()),
+            ];
+            let row = |(name, value): (&str, String)| format!("{name:<16} {value}\n");
+            rows.into_iter().map(row).collect()
+        }
     })
 }

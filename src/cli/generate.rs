@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::{GenerateArgs, Oov};
-use crate::data::vocab::{CharVocab, UNK, Vocab, name};
+use crate::data::chars::{CharVocab, UNK, name};
+use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;

@@ -1,172 +1,33 @@
 //! `rnnx train-KIND`: one command for all programs. Flags to one run, or to a run for each of a
 //! setting's words, and what is said when they have ended.
 
+mod command;
+
+pub use command::{RunArgs, Train, flags};
+
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValuesParser;
-use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use serde_json::Value;
 use toml::Table;
 
 use super::process::{emit, emit_text, use_threads};
-use super::{flags, report};
+use super::report;
 use crate::files::atomic::{clean_leftovers, write_atomic};
 use crate::files::run::RunFolder;
 use crate::interrupt;
 use crate::log;
-use crate::programs::{self, Ended, Program, Trainer};
+use crate::programs::{Ended, Trainer};
 use crate::selftest::startup;
 use crate::train::config_file;
 use crate::train::job::{Begin, InitFrom, Request};
 use crate::train::keys::{ALL, Key};
 use crate::train::places::Origin;
 use crate::train::progress::{clock, speed, thousands};
-use crate::train::settings::{Preset, Settings};
 use crate::{Error, Result};
+use command::OUT;
 
-/// The heading of the flags that are no settings.
-const GROUP: &str = "Run";
-/// Where runs go unless `--out` says so.
-const OUT: &str = "runs";
 /// The figures of a run for each of a setting's words.
 const COMPARISON: &str = "comparison.json";
-/// The flag that names a set of values, where a program has such.
-const PRESET: &str = "preset";
-/// The flag for results as JSON, where a program compares runs.
-const JSON: &str = "json";
-
-// ---- flags -------------------------------------------------------------------------------------
-
-/// How a run starts, and what is said of it.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = GROUP)]
-pub struct RunArgs {
-    /// The run's folder
-    #[arg(long, value_name = "RUN")]
-    pub out: Option<PathBuf>,
-    /// Continue the run in --out exactly where its last checkpoint stands
-    #[arg(long, conflicts_with_all = ["force", "init_from"])]
-    pub resume: bool,
-    /// Replace the run that --out already holds
-    #[arg(long)]
-    pub force: bool,
-    /// Start from the weights of this safetensors file, checkpoint or run and from its vocabulary,
-    /// with a fresh optimizer
-    #[arg(long, value_name = "FILE")]
-    pub init_from: Option<PathBuf>,
-    /// The vocabulary of those weights [default: the vocab.json beside them or in their run]
-    #[arg(long, value_name = "VOCAB.json", requires = "init_from")]
-    pub vocab: Option<PathBuf>,
-    /// Give tokens of the data that this vocabulary lacks initial values
-    #[arg(long, requires = "init_from")]
-    pub extend_vocab: bool,
-    /// Read settings from this TOML file; flags win over it
-    #[arg(long, value_name = "FILE.toml")]
-    pub config: Option<PathBuf>,
-    /// Show no progress
-    #[arg(long, short)]
-    pub quiet: bool,
-}
-
-/// A training command: a program, and what it was asked for.
-#[derive(Clone)]
-pub struct Train {
-    program: &'static dyn Program,
-    run: RunArgs,
-    /// The values of `--preset`.
-    preset: Table,
-    /// The settings that were given as flags.
-    flags: Table,
-    json: bool,
-}
-
-impl Subcommand for Train {
-    fn augment_subcommands(command: Command) -> Command {
-        command.subcommands(programs::ALL.map(|program| {
-            let settings = program.settings();
-            let command = flags(Command::new(settings.command()), settings);
-            command.about(program.about())
-        }))
-    }
-
-    fn augment_subcommands_for_update(command: Command) -> Command {
-        Self::augment_subcommands(command)
-    }
-
-    fn has_subcommand(name: &str) -> bool {
-        find(name).is_some()
-    }
-}
-
-impl FromArgMatches for Train {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let (name, matches) = matches.subcommand().unwrap_or(("", matches));
-        let program = find(name);
-        let program = program.ok_or_else(|| clap::Error::new(ErrorKind::InvalidSubcommand))?;
-        let settings = program.settings();
-        let chosen = |preset: &&Preset| {
-            let name = matches.get_one::<String>(PRESET);
-            name.is_some_and(|name| name == preset.name)
-        };
-        let preset = settings.presets.iter().find(chosen);
-        let values = preset.map_or(Ok(Table::new()), |preset| (preset.values)());
-        Ok(Train {
-            program,
-            run: RunArgs::from_arg_matches(matches)?,
-            preset: values.map_err(|e| clap::Error::raw(ErrorKind::InvalidValue, e))?,
-            flags: flags::given(settings, |_| true, matches),
-            json: settings.each().is_some() && matches.get_flag(JSON),
-        })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-fn find(command: &str) -> Option<&'static dyn Program> {
-    let named = |program: &&dyn Program| program.settings().command() == command;
-    programs::ALL.into_iter().find(named)
-}
-
-/// Adds the flags of a training command over these settings.
-pub fn flags(command: Command, settings: &Settings) -> Command {
-    let mut before = flags::of(settings, |_| true);
-    let run = |flag: &Arg| flag.get_help_heading() == Some(GROUP);
-    let after = before.split_off(before.iter().position(run).unwrap_or(before.len()));
-    let mut command = command.args(before);
-    if let Some(first) = settings.presets.first() {
-        let help = format!(
-            "Start from a named set of values; the file and flags win over it [default: {}]",
-            first.name
-        );
-        let names = settings.presets.iter().map(|preset| preset.name);
-        let preset = Arg::new(PRESET).long(PRESET).help(help).value_name("NAME");
-        let preset = preset.value_parser(PossibleValuesParser::new(names));
-        command = command.arg(preset.help_heading(GROUP));
-    }
-    if settings.each().is_some() {
-        let json = Arg::new(JSON).long(JSON).action(ArgAction::SetTrue);
-        let json = json.help("Print the results as JSON").help_heading(GROUP);
-        command = command.arg(json);
-    }
-    let out = match settings.each() {
-        None => format!("The run's folder [default: {OUT}/{}]", settings.kind),
-        Some((key, _)) => format!(
-            "The run's folder, with --{name} {ALL} the folder of their folders [default: \
-             {OUT}/{kind}/{value}, {OUT}/{kind}]",
-            name = key.name,
-            kind = settings.kind,
-            value = key.name.to_uppercase()
-        ),
-    };
-    let command = RunArgs::augment_args(command).mut_arg("out", |arg| arg.help(out));
-    command.args(after)
-}
-
-// ---- training ----------------------------------------------------------------------------------
 
 impl Train {
     /// Trains one run, or one for each of a setting's words; writes the report and prints what the

@@ -7,6 +7,7 @@
 //! - `bytes`: everything as it is. A token is a byte.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::char::canonical_combining_class;
@@ -51,6 +52,20 @@ impl CharsetChoice {
             CharsetChoice::Auto | CharsetChoice::Unicode => Charset::Unicode,
             CharsetChoice::Ascii => Charset::Ascii,
             CharsetChoice::Bytes => Charset::Bytes,
+        }
+    }
+}
+
+impl FromStr for CharsetChoice {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "auto" => Ok(CharsetChoice::Auto),
+            "ascii" => Ok(CharsetChoice::Ascii),
+            "unicode" => Ok(CharsetChoice::Unicode),
+            "bytes" => Ok(CharsetChoice::Bytes),
+            _ => Err(format!("give one of {}", CharsetChoice::NAMES.join(", "))),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Text and pairs of texts: where they come from, and what counts as a token.
 //!
 //! bytes -> [`charset`] (what is kept; [`text`] is the published rule) -> [`corpus`] (files, order,
-//! cut; joining, report) -> [`vocab`] (characters to ids).
+//! cut; joining, report) -> [`chars`] (characters to ids; [`vocab`] on disk).
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
 //! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
 //! (tokens to ids). A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
 //! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 
+pub mod chars;
 pub mod charset;
 pub mod corpus;
 mod joining;

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::charset::Charset;
+use super::corpus::Corpus;
+use super::joining::Joining;
 use super::near::{NearReport, near};
 use super::pairs::{Pair, Splits, source_tokens};
-use super::text::{Cleaned, clean_into};
 use super::unpacking::Unpacking;
 use super::{corpus, python, wheels};
 use crate::files::access;
@@ -212,24 +214,18 @@ impl Prepared {
 
 // ---- text ------------------------------------------------------------------------------------
 
-/// Text for the character LM: the files cleaned and joined as [`corpus::Corpus::load`] does it.
-pub fn text(files: &[(String, Vec<u8>)]) -> (Vec<u8>, Cleaned) {
-    let (mut out, mut total) = (Vec::new(), Cleaned::default());
-    for (_, content) in files {
-        let before = out.len();
-        if out.last().is_some_and(|&b| b != b'\n') {
-            out.push(b'\n');
-        }
-        let start = out.len();
-        let counts = clean_into(content, &mut out, usize::MAX);
-        if out.len() == start {
-            out.truncate(before); // an empty file needs no newline before it
-        }
-        total.bytes += counts.bytes;
-        total.dropped += counts.dropped;
-        total.invalid += counts.invalid;
+/// Text for the character LM: the files cleaned and joined as [`Corpus::load`] does it. `source` is
+/// what messages call them.
+///
+/// # Errors
+/// [`Error::Data`] where nothing is left.
+pub fn text(files: &[(String, Vec<u8>)], charset: Charset, source: String) -> Result<Corpus> {
+    let mut joining = Joining::new(charset, usize::MAX);
+    for (name, content) in files {
+        let path = Path::new(name);
+        joining.add(&content[..], content.len() as u64, path, (name.clone(), 0))?;
     }
-    (out, total)
+    joining.finish(source)
 }
 
 // ---- files -----------------------------------------------------------------------------------

@@ -301,23 +301,30 @@ fn text_for_the_character_lm() {
     let place = Place::new();
     place.write("code/a.py", "x = 1   \r\ny = '\u{e9}'");
     let flags = "--task text --out out";
-    let told = place
-        .run(&format!("data prepare code text.py {flags}"))
-        .ok()
-        .stdout;
-    assert!(
-        told.contains("dropped          1 outside printable ASCII\n"),
-        "{told}"
-    );
-    let text = fs::read_to_string(place.path("out/text.txt")).unwrap();
-    assert!(text.starts_with("x = 1\ny = ''\ndef load_0"), "{text}");
+    let prepare = |paths: &str| place.run(&format!("data prepare {paths} {flags} --force"));
+    let text = || fs::read_to_string(place.path("out/text.txt")).unwrap();
+    let told = prepare("code text.py").ok().stdout;
+    assert!(told.contains("charset          unicode\n"), "{told}");
+    assert!(told.contains("dropped          nothing\n"), "{told}");
+    assert!(text().starts_with("x = 1   \ny = '\u{e9}'\ndef load_0"));
+    // By the published rule, of which one character in a hundred may be dropped.
+    let told = prepare("code text.py --charset ascii").ok().stdout;
+    let dropped = "dropped          1 character outside printable ASCII: '\u{e9}' once\n";
+    assert!(told.contains(dropped), "{told}");
+    assert!(text().starts_with("x = 1\ny = ''\ndef load_0"));
+    prepare("code --charset ascii").fails(3, &["charset ascii drops 1 of", "'\u{e9}' once"]);
+    place
+        .run("data prepare code --charset ascii --out out --force")
+        .fails(2, &["--charset is about text"]);
+    let text = text();
     place
         .run(&format!("data prepare code {flags}"))
         .fails(2, &["out/text.txt is there already"]);
-    place.write("blank.py", "\u{e9}");
-    place
-        .run(&format!("data prepare blank.py {flags} --force"))
-        .fails(3, &["blank.py: nothing is left", "1 characters dropped"]);
+    place.write("blank.py", "\u{1}");
+    prepare("blank.py").fails(
+        3,
+        &["blank.py: the corpus is empty", "1 characters dropped"],
+    );
     assert_eq!(
         fs::read_to_string(place.path("out/text.txt")).unwrap(),
         text

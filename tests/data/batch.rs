@@ -1,6 +1,6 @@
 use rnnx::Result;
+use rnnx::data::chars::CharVocab;
 use rnnx::data::corpus::Corpus;
-use rnnx::data::vocab::CharVocab;
 use rnnx::programs::charlm::data::{CharBatch, CharData, CharSource};
 use rnnx::programs::charlm::division::{Division, DivisionSpec, ValidSplit};
 use rnnx::rng::{Purpose, Stream};

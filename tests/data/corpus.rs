@@ -1,11 +1,11 @@
 use std::path::Path;
 
 use rnnx::Result;
+use rnnx::data::chars::{CharVocab, Token};
 use rnnx::data::charset::{Charset, CharsetChoice};
 use rnnx::data::corpus::{
     Corpus, CorpusReport, CorpusSpec, EMBEDDED_SOURCE, embedded_files, embedded_license,
 };
-use rnnx::data::vocab::{CharVocab, Token};
 
 use super::{assert_fails, folder, spec};
 

@@ -2,8 +2,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use rnnx::Result;
+use rnnx::data::chars::CharVocab;
 use rnnx::data::corpus::{Corpus, TextFile};
-use rnnx::data::vocab::CharVocab;
 use rnnx::programs::charlm::data::{CharData, CharSource};
 use rnnx::programs::charlm::division::{DivisionSpec, ValidSplit};
 

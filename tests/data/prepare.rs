@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use rnnx::Result;
-use rnnx::data::charset::CharsetChoice;
+use rnnx::data::charset::{Charset, CharsetChoice};
 use rnnx::data::corpus::{Corpus, CorpusSpec, embedded_files};
 use rnnx::data::near::{NearReport, near};
 use rnnx::data::pairs::{Pair, Splits};
@@ -208,13 +208,26 @@ fn text_is_what_the_character_lm_learns() -> Result<()> {
     ]);
     let at = |name: &str| dir.path().join(name);
     let paths = [at("a"), at("empty.py"), at("bytes.txt")];
-    let (joined, counts) = text(&gather(&paths)?);
-    assert_eq!(joined, b"z = ''\nx = 1\ny\n tail");
-    assert_eq!((counts.bytes, counts.dropped, counts.invalid), (28, 4, 2));
+    let files = gather(&paths)?;
+    let joined = text(&files, Charset::Ascii, "these".into())?;
+    assert_eq!(joined.text, b"z = ''\nx = 1\ny\n tail");
+    let report = &joined.report;
+    assert_eq!(
+        (report.bytes, report.dropped, report.invalid_utf8),
+        (28, 4, 2)
+    );
+    assert_eq!(report.source, "these");
     let paths = [&*paths[0], &paths[1], &paths[2]];
-    let mut ascii = spec(&paths);
-    ascii.charset = CharsetChoice::Ascii;
-    assert_eq!(Corpus::load(&ascii)?.text, joined);
+    for choice in [
+        CharsetChoice::Ascii,
+        CharsetChoice::Unicode,
+        CharsetChoice::Bytes,
+    ] {
+        let mut spec = spec(&paths);
+        spec.charset = choice;
+        let joined = text(&files, choice.settle(false), "these".into())?;
+        assert_eq!(Corpus::load(&spec)?.text, joined.text, "{choice:?}");
+    }
     // The same of the embedded corpus, whose files a seed shuffles.
     let spec = CorpusSpec {
         paths: vec![],
@@ -222,9 +235,9 @@ fn text_is_what_the_character_lm_learns() -> Result<()> {
         max_chars: usize::MAX,
         seed: 1,
     };
-    let (embedded, counts) = text(&embedded_files()?);
-    assert_eq!(embedded.len(), Corpus::load(&spec)?.text.len());
-    assert_eq!(counts.dropped, 1277);
+    let embedded = text(&embedded_files()?, Charset::Ascii, "embedded".into())?;
+    assert_eq!(embedded.text.len(), Corpus::load(&spec)?.text.len());
+    assert_eq!(embedded.report.dropped, 1277);
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 use std::fs;
 
+use rnnx::data::chars::{CharVocab, MAX_TOKENS, Token};
 use rnnx::data::charset::CharsetChoice;
 use rnnx::data::corpus::Corpus;
-use rnnx::data::vocab::{CharVocab, MAX_TOKENS, Token, Vocab};
+use rnnx::data::vocab::Vocab;
 use rnnx::files::RunFolder;
 use rnnx::{Error, Result};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::io::{self, Cursor, Write};
 
 use rnnx::cli::args::Oov;
 use rnnx::cli::generate::{GenerateRequest, ask, run};
-use rnnx::data::vocab::{CharVocab, Token};
+use rnnx::data::chars::{CharVocab, Token};
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::weights::CharLmWeights;
 

@@ -3,8 +3,8 @@
 use std::io::{BufRead, Write};
 
 use crate::cli::args::Oov;
+use crate::data::chars::CharVocab;
 use crate::data::charset::shown;
-use crate::data::vocab::CharVocab;
 use crate::programs::charlm::generate::sampling::SamplingOptions;
 use crate::{Error, Result};
 

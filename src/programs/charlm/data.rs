@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::division::{Division, DivisionSpec};
 use crate::Result;
+use crate::data::chars::CharVocab;
 use crate::data::corpus::Corpus;
-use crate::data::vocab::CharVocab;
 use crate::device::Gpu;
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;

@@ -4,7 +4,7 @@ use half::f16;
 
 use super::gates::{Activate, Cell};
 use super::weights::{CharLmWeights, LayerWeights};
-use crate::data::vocab::MAX_TOKENS;
+use crate::data::chars::MAX_TOKENS;
 use crate::device::Level;
 use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::gemv::Matrix;

@@ -1,6 +1,6 @@
 //! Text from a model in training.
 
-use crate::data::vocab::CharVocab;
+use crate::data::chars::CharVocab;
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::programs::charlm::generate::generator::Generator;
