@@ -14,6 +14,9 @@ use crate::optim::adam_gpu::GpuAdamStep;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
+/// The environment variable that is `off` where steps are to be issued call by call: to compare with
+/// the graph, and for tools that see into kernels.
+const GRAPH: &str = "RNNX_GRAPH";
 /// Steps whose figures the ring holds.
 pub const SLOTS: usize = 64;
 /// Words of a slot: see `kernels/batch.cu`.
@@ -69,8 +72,13 @@ impl<F: Feed> GpuLoop<F> {
     /// # Errors
     /// If the device fails or has not enough memory.
     pub fn new(gpu: &Arc<Gpu>, feed: F) -> Result<Self> {
+        let is_off = std::env::var_os(GRAPH).is_some_and(|word| word == "off");
+        let step = match is_off {
+            true => Captured::Never(format!("{GRAPH}=off")),
+            false => Captured::NotYet(0),
+        };
         Ok(GpuLoop {
-            step: Captured::NotYet(0),
+            step,
             gpu: gpu.clone(),
             feed,
             counter: Tensor::on_gpu(gpu, DType::U32, [2])?,

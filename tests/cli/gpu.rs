@@ -1,6 +1,6 @@
 //! `--device emulated`: the GPU's kernels and launches, from the command line to the checkpoint.
 
-use super::support::{EPOCH, Place, assert_same_run};
+use super::support::{Done, EPOCH, Place, assert_same_run, train_args};
 use serde_json::Value;
 
 /// The step records of a run.
@@ -138,6 +138,9 @@ fn a_profile_says_where_the_time_of_a_step_goes() {
     let product = of("gemm 4x64x16 f16");
     assert_eq!(product["count"], 14);
     assert!(product["gflops"].as_f64().unwrap() > 0.0);
+    assert_eq!(json["charlm"]["graph"], true);
+    assert!(json["charlm"]["graph_refused"].is_null());
+    assert!(json["charlm"]["wall_ms_per_step"].as_f64() > json["charlm"]["ms_best"].as_f64());
     let ms = |value: &Value| value.as_f64().unwrap();
     let sum: f64 = lines.iter().map(|line| ms(&line["ms"])).sum();
     assert!((sum - ms(&profile["busy_ms"])).abs() < 1e-6 * sum);
@@ -149,4 +152,19 @@ fn a_profile_says_where_the_time_of_a_step_goes() {
     place
         .run(&format!("{flags} --device cpu --profile"))
         .fails(2, &["--profile", "GPU"]);
+}
+
+/// A captured step and one that is issued call by call are the same work.
+#[test]
+fn the_graph_changes_no_bit() {
+    let place = Place::new();
+    let flags = "--device emulated --max-steps 6";
+    let graph = place.train("graph", flags).ok();
+    assert!(graph.stderr.contains("step: one captured graph"));
+    let args = train_args("calls", flags);
+    let output = place.command(&args).env("RNNX_GRAPH", "off").output();
+    let calls = Done::of(output.unwrap()).ok();
+    let why = "step: no graph, kernels one by one (RNNX_GRAPH=off)";
+    assert!(calls.stderr.contains(why), "{}", calls.stderr);
+    assert_same_run(&place.path("graph"), &place.path("calls"));
 }

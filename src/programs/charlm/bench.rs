@@ -24,6 +24,7 @@ use crate::train::step::Step;
 use crate::train::timing::{Times, on_device, peak_rss_mb};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Characters of the vocabulary: printable ASCII and newline, less the rarest.
 const VOCAB: usize = 95;
@@ -46,11 +47,17 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     let (constants, clip) = CharLmJob::optimizer(&config);
     let adam = Adam::new::<f32>(constants, model.params().layout());
     let mut step = Step::new(model, adam, clip, config.seed);
-    let (times, graph, profile) = match &order.chosen.gpu {
+    let (times, wall, graph, profile) = match &order.chosen.gpu {
         Some(gpu) => {
             let scaler = order.chosen.mixed.then_some(LossScaler::FIRST);
             let on_gpu = on_gpu(gpu, step.to_gpu(gpu, scaler)?, &config, order)?;
-            (on_gpu.times, Some(on_gpu.graph), on_gpu.profile)
+            let OnGpu {
+                times,
+                wall,
+                graph,
+                profile,
+            } = on_gpu;
+            (times, Some(wall), Some(graph), profile)
         }
         None => {
             let ids = |seed| -> Result<Tensor> {
@@ -66,7 +73,7 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
                 n += 1;
                 step.train(&batch, n).map(|_| ())
             })?;
-            (times, None, None)
+            (times, None, None, None)
         }
     };
     let chars_per_s = (length * batch) as f64 / times.median;
@@ -85,6 +92,7 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
             ("seq_length", json!(length)),
             ("hidden_size", json!(config.hidden_size)),
             ("num_layers", json!(config.num_layers)),
+            ("wall_ms_per_step", json!(wall.map(|seconds| seconds * 1e3))),
             ("graph", json!(graph.as_ref().map(Result::is_ok))),
             ("graph_refused", json!(refused)),
         ]),
@@ -97,6 +105,8 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
 struct OnGpu {
     /// Times, each the mean of a burst of steps that the host does not wait in.
     times: Times,
+    /// The median of the same on the wall's clock, the host's reading of the figures included.
+    wall: f64,
     /// Why the step was no captured graph, if it was none.
     graph: Result<(), String>,
     profile: Option<Profile>,
@@ -139,7 +149,14 @@ fn on_gpu(
     };
     // The first steps warm the memory up and are captured.
     (0..3).try_for_each(|_| run().map(|_| ()))?;
-    let times = Times::collect(order.seconds, run)?;
+    let mut walls = Vec::new();
+    let times = Times::collect(order.seconds, || {
+        let start = Instant::now();
+        let seconds = run()?;
+        walls.push(start.elapsed().as_secs_f64());
+        Ok(seconds)
+    })?;
+    let wall = Times::of(walls)?.each(burst).median;
     let graph = match steps.captured() {
         Some(Ok(())) => Ok(()),
         Some(Err(why)) => Err(why.to_owned()),
@@ -147,6 +164,7 @@ fn on_gpu(
     };
     Ok(OnGpu {
         times: times.each(burst),
+        wall,
         graph,
         profile,
     })
