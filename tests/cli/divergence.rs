@@ -18,7 +18,7 @@ fn a_loss_that_is_not_a_number_ends_the_run() {
         .fill(20.0);
     file.save(&place.path("huge.safetensors")).unwrap();
     place
-        .train("b", "--init-from huge.safetensors")
+        .train("b", "--init-from huge.safetensors --vocab a/vocab.json")
         .fails(5, &["diverged", "step 1", "no checkpoint", "learning-rate"]);
     assert!(!place.path("b/last").exists());
 }
@@ -42,7 +42,8 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
         row[0] = 3e37;
     }
     file.save(&place.path("ill.safetensors")).unwrap();
-    let flags = "--init-from ill.safetensors --dropout 0.999 --l2 0 --checkpoint-every 1";
+    let flags = "--init-from ill.safetensors --vocab a/vocab.json --dropout 0.999 --l2 0 \
+                 --checkpoint-every 1";
     let done = place.train("b", flags);
     let last = fs::read_link(place.path("b/last")).expect("some steps went well");
     let last = format!("b/{}", last.display());

@@ -91,6 +91,10 @@ fn names_and_shapes_of_any_length() {
     assert_eq!(tensors[0]["shape"].as_array().unwrap().len(), 21_846);
     assert_eq!(object["metadata"][&name].as_str().unwrap().len(), 1 << 20);
     // As the weights of a run it is refused.
-    let done = place.train("a", "--max-steps 0 --init-from m.safetensors");
+    place.write("vocab.json", r#"{"kind":"char","tokens":["d"]}"#);
+    let done = place.train(
+        "a",
+        "--max-steps 0 --init-from m.safetensors --extend-vocab",
+    );
     done.fails(3, &["m.safetensors"]);
 }

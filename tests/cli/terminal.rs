@@ -11,7 +11,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::seq2seq;
-use super::support::{Place, train_args};
+use super::support::{Place, age, train_args};
 
 /// Sets a terminal's title, clears it, and turns the direction of writing: as C0, C1 and bidi.
 const HOSTILE: &str = "\x1b]0;pwned\x07\u{9b}2J\u{202e}";
@@ -90,13 +90,19 @@ fn tensor_names_and_metadata() {
         assert_eq!(object["metadata"][HOSTILE], format!("{HOSTILE}\nx"));
     }
     // An error that names it.
-    let args = train_args("a", "--max-steps 0 --init-from m.safetensors");
+    place.write("vocab.json", r#"{"kind":"char","tokens":["d"]}"#);
+    let args = train_args(
+        "a",
+        "--max-steps 0 --init-from m.safetensors --extend-vocab",
+    );
     harmless(&place, 3, &args);
 }
 
 #[test]
 fn tokens_of_a_character_vocabulary() {
     let place = Place::with_run("a", "--max-steps 1 --quiet");
+    // So that nothing says which vocabulary the run had.
+    age(&place.path("a"));
     let path = place.path("a/vocab.json");
     let mut vocab: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     vocab["tokens"][3] = json!("\x1b");
@@ -187,8 +193,8 @@ fn flags_and_configurations() {
 #[test]
 fn a_terminal_that_draws_nothing_gets_plain_lines() {
     let place = Place::new();
-    // U+00E9 is dropped, with a note.
-    place.write("text.py", "def f(x):\n    return 'é'\n".repeat(20));
+    // U+0001 is dropped, with a note.
+    place.write("text.py", "def f(x):\n    return 1\n".repeat(20) + "\u{1}");
     let args = train_args("a", "--epochs 1 --force");
     for term in [Some("dumb"), Some(""), None] {
         let (code, text) = on_terminal(&place, term, &args);
@@ -197,7 +203,7 @@ fn a_terminal_that_draws_nothing_gets_plain_lines() {
         let lines = [
             "device: cpu",
             "corpus: ",
-            "note: dropped 20 characters",
+            "note: dropped 1 character",
             "model: ",
             "step 1/",
             "epoch 1/1  train loss",
