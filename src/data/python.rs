@@ -12,6 +12,7 @@ use std::ops::Range;
 use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
 use ruff_python_ast::token::{TokenKind, Tokens};
 use ruff_python_ast::{Expr, ExprStringLiteral, Stmt, StmtFunctionDef};
+use ruff_python_parser::Parsed;
 
 use super::pairs::has_at_most;
 use parser::parse;
