@@ -1,0 +1,185 @@
+//! Corpora, pairs, Python sources, wheels and lists of packages.
+
+use std::io::{Cursor, Write};
+use std::path::PathBuf;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rnnx::data::corpus::{Corpus, CorpusSpec};
+use rnnx::data::jsonl::{read_jsonl, write_jsonl};
+use rnnx::data::wheels::python_files;
+use rnnx::data::{packages, python};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use super::{Slot, accepted, assert_survives, fuzz};
+
+/// Python with what a reader of it must know.
+const SOURCE: &[u8] = br#"import os
+
+@decorator(1)
+def load(path, *rest, key=None):
+    """Reads a file.
+
+    More words.
+    """
+    if path:  # a comment
+        return f"{path!r:>{key}} {rest[0]}"
+    return [x for x in rest if not x]
+
+
+class A:
+    async def scan(self):
+        'One line.'
+        async with self as b:
+            yield await b
+
+
+def only_words():
+    """Nothing
+	else."""
+"#;
+
+const PAIRS: &[u8] = br#"{"docstring":"Adds \u00e9 one.","code":"def f(x):\n    \"\"\"Adds.\"\"\"\n    return x + 1\n"}
+
+{"code":"print 'Python 2'","docstring":"Says so.\nTwice.","more":[1,null]}
+"#;
+
+fn spec(paths: Vec<PathBuf>) -> CorpusSpec {
+    CorpusSpec {
+        paths,
+        max_chars: 6_000_000,
+        seed: 0,
+    }
+}
+
+#[test]
+fn corpus_text() {
+    let slot = Slot::new("text.txt");
+    let copy = Slot::new("copy.txt");
+    let text = b"First line  \n\ttabbed\r\nna\xc3\xafve \xff end";
+    fuzz("corpus", &[SOURCE, text], |bytes| {
+        let load = |path| Corpus::load(&spec(vec![path]));
+        let Some(corpus) = accepted(load(slot.put(bytes))) else {
+            return;
+        };
+        assert!(corpus.text.len() <= 4 * bytes.len() + 1);
+        // Clean text stays as it is, but for blanks that stood before a dropped character.
+        let text = String::from_utf8(corpus.text).expect("ASCII");
+        let lines: Vec<&str> = text
+            .split('\n')
+            .map(|l| l.trim_end_matches([' ', '\t']))
+            .collect();
+        match lines.join("\n") {
+            none if none.is_empty() => {}
+            left => assert_survives(
+                &left.into_bytes(),
+                load(copy.put(text.as_bytes())).map(|c| c.text),
+            ),
+        }
+    });
+}
+
+// ---- pairs -----------------------------------------------------------------------------------
+
+fn check_pairs(slot: &Slot, copy: &Slot, bytes: &[u8]) {
+    let Some(pairs) = accepted(read_jsonl(&slot.put(bytes))) else {
+        return;
+    };
+    write_jsonl(&copy.path(), &pairs).expect("a file");
+    let again = read_jsonl(&copy.path()).expect("what was written can be read");
+    assert_eq!(again.len(), pairs.len());
+    for (again, pair) in again.iter().zip(&pairs) {
+        assert_eq!(again.docstring, pair.docstring);
+        // In code that is no Python every reading takes a guess at where the docstring stands.
+        if python::parses(&pair.code) {
+            assert_eq!(again.code, pair.code);
+        }
+    }
+}
+
+#[test]
+fn pairs() {
+    let (slot, copy) = (Slot::new("pairs.jsonl"), Slot::new("copy.jsonl"));
+    fuzz("pairs", &[PAIRS], |bytes| check_pairs(&slot, &copy, bytes));
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(bytes).expect("memory");
+    gzip.finish().expect("memory")
+}
+
+#[test]
+fn compressed_pairs() {
+    let (slot, copy) = (Slot::new("pairs.jsonl.gz"), Slot::new("copy.jsonl.gz"));
+    let valid = gzip(PAIRS);
+    let members = [gzip(PAIRS), gzip(PAIRS)].concat();
+    fuzz("pairs, gz", &[&valid, &members], |bytes| {
+        check_pairs(&slot, &copy, bytes);
+    });
+}
+
+// ---- Python ----------------------------------------------------------------------------------
+
+#[test]
+fn python_sources() {
+    fuzz("Python", &[SOURCE], |bytes| {
+        let source = String::from_utf8_lossy(bytes);
+        let functions = python::functions(&source);
+        assert!(python::parses(&source) || functions.is_none());
+        for function in functions.unwrap_or_default() {
+            let code = &function.code;
+            assert!(
+                code.starts_with("def") || code.starts_with("async"),
+                "{code}"
+            );
+            assert_eq!(python::without_docstring(code), None, "{code}");
+            let clean = &function.docstring;
+            assert!(!clean.contains('\t') && !clean.starts_with('\n'), "{clean}");
+        }
+        if let Some(code) = python::without_docstring(&source) {
+            assert!(code.len() < source.len(), "{code}");
+        }
+        python::clean_docstring(&source);
+    });
+}
+
+#[test]
+fn wheels() {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, method) in [
+        ("pkg/a.py", CompressionMethod::Deflated),
+        ("pkg/\u{e9}.py", CompressionMethod::Stored),
+        ("pkg/data.bin", CompressionMethod::Deflated),
+    ] {
+        let options = SimpleFileOptions::default().compression_method(method);
+        zip.start_file(name, options).expect("a member");
+        zip.write_all(SOURCE).expect("its content");
+    }
+    let valid = zip.finish().expect("a list").into_inner();
+    let slot = Slot::new("pkg.whl");
+    fuzz("wheels", &[&valid], |bytes| {
+        for (name, content) in accepted(python_files(&slot.put(bytes))).unwrap_or_default() {
+            assert!(name.ends_with(".py"));
+            // A stored member is part of the file; a deflated one is that text or shorter.
+            assert!(content.len() <= bytes.len().max(2 * SOURCE.len()), "{name}");
+        }
+    });
+}
+
+#[test]
+fn package_lists() {
+    let hash = "5f".repeat(32);
+    let valid = format!(
+        "# a comment\none==1.0 \\\n    --hash=sha256:{hash} \\\n    --hash=sha256:{hash}\n\nTwo.x==2!3.post1 --hash=sha256:{hash} # so\n"
+    );
+    fuzz("packages", &[valid.as_bytes()], |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let Some(list) = accepted(packages::parse(&text, "list.txt")) else {
+            return;
+        };
+        let lines: Vec<String> = list.iter().map(ToString::to_string).collect();
+        assert_survives(&list, packages::parse(&lines.join("\n"), "list.txt"));
+    });
+}
