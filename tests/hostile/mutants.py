@@ -8,7 +8,7 @@ because nothing above them is compiled. What is mutated and tested are the same 
     mutants.py engine FOLDER [arguments of cargo mutants]    src/{nn,ops,optim}, the CPU's side
 
 FOLDER takes the crate, its target folder and cargo mutants' report; it is reused. `-f FILE` and
-`--shard K/N` choose a part. Needs cargo-mutants on the path.
+`--shard K/N` choose a part, and what follows `--` chooses the tests. Needs cargo-mutants on the path.
 """
 
 import re
@@ -90,7 +90,9 @@ def main():
         command += ["-f", pattern]
     for pattern in GPU_ONLY:
         command += ["-e", pattern]
-    subprocess.run(["cargo", "test", "--quiet"], cwd=folder, check=True)
+    # The same tests must hold without a mutant.
+    tests = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
+    subprocess.run(["cargo", "test", "--quiet", *tests], cwd=folder, check=True)
     return subprocess.run([*command, *arguments], cwd=folder).returncode
 
 
