@@ -149,6 +149,7 @@ impl RunFolder {
         let run = Self::open(path)?;
         clean_leftovers(&run.path)?;
         clean_leftovers(&run.path.join(CHECKPOINTS))?;
+        clean_leftovers(&run.samples_path())?;
         Ok(run)
     }
 

@@ -247,6 +247,10 @@ fn resume_clears_what_a_crash_left_and_open_does_not() {
     let checkpoints = path.join("checkpoints");
     fs::create_dir(checkpoints.join(".tmp-step-2")).unwrap();
     fs::write(path.join(".tmp-vocab.json-77"), "").unwrap();
+    let samples = run.samples_path();
+    fs::create_dir(&samples).unwrap();
+    fs::write(samples.join("epoch-1.txt"), "").unwrap();
+    fs::write(samples.join(".tmp-epoch-2.txt-77"), "").unwrap();
     // A crash between setting the old folder aside and renaming the new one.
     fs::rename(&one, checkpoints.join(".tmp-old-step-1")).unwrap();
 
@@ -259,8 +263,9 @@ fn resume_clears_what_a_crash_left_and_open_does_not() {
     assert_eq!(names(&checkpoints), ["step-1"]);
     assert_eq!(
         names(&path),
-        ["checkpoints", "config.toml", "last", "vocab.json"]
+        ["checkpoints", "config.toml", "last", "samples", "vocab.json"]
     );
+    assert_eq!(names(&samples), ["epoch-1.txt"]);
 }
 
 #[test]
