@@ -263,7 +263,13 @@ fn resume_clears_what_a_crash_left_and_open_does_not() {
     assert_eq!(names(&checkpoints), ["step-1"]);
     assert_eq!(
         names(&path),
-        ["checkpoints", "config.toml", "last", "samples", "vocab.json"]
+        [
+            "checkpoints",
+            "config.toml",
+            "last",
+            "samples",
+            "vocab.json"
+        ]
     );
     assert_eq!(names(&samples), ["epoch-1.txt"]);
 }

@@ -161,5 +161,5 @@ def main(trial, options):
     """Runs `trial(options)` and says what was wrong."""
     try:
         trial(options)
-    except Wrong as wrong:
+    except (Wrong, OSError, ValueError) as wrong:
         sys.exit(f"wrong: {wrong}\nseed {options.seed} repeats it")
