@@ -91,8 +91,8 @@ fn check_pairs(slot: &Slot, copy: &Slot, bytes: &[u8]) {
     assert_eq!(again.len(), pairs.len());
     for (again, pair) in again.iter().zip(&pairs) {
         assert_eq!(again.docstring, pair.docstring);
-        // In code that is no Python every reading takes a guess at where the docstring stands.
-        if python::parses(&pair.code) {
+        // Code that is no Python may show a docstring only once another one is gone.
+        if python::without_docstring(&pair.code).is_none() {
             assert_eq!(again.code, pair.code);
         }
     }

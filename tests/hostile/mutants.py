@@ -6,6 +6,7 @@ because nothing above them is compiled. What is mutated and tested are the same 
 
     mutants.py data   FOLDER [arguments of cargo mutants]    src/{data,eval,files}, src/rng.rs
     mutants.py engine FOLDER [arguments of cargo mutants]    src/{nn,ops,optim}, the CPU's side
+    mutants.py models FOLDER [arguments of cargo mutants]    models, decoding, sampling, Adam
 
 FOLDER takes the crate, its target folder and cargo mutants' report; it is reused. `-f FILE` and
 `--shard K/N` choose a part, and what follows `--` chooses the tests. Needs cargo-mutants on the path.
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 BASE = ["error.rs", "shape.rs", "dtype.rs", "rng.rs", "log.rs", "data", "files", "eval"]
+ENGINE = [*BASE, "device", "tensor.rs", "autograd", "ops", "nn", "optim"]
 
 # What a slice is made of: its modules, its test targets, and the test modules that need floors above.
 SLICES = {
@@ -29,9 +31,15 @@ SLICES = {
         "examine": ["src/data/**", "src/eval/**", "src/files/**", "src/rng.rs"],
     },
     "engine": {
-        "modules": [*BASE, "device", "tensor.rs", "autograd", "ops", "nn", "optim"],
+        "modules": ENGINE,
         "tests": {"ops": []},
         "examine": ["src/nn/**", "src/ops/**", "src/optim/**"],
+    },
+    "models": {
+        "modules": [*ENGINE, "train", "report", "programs"],
+        "tests": {"generate": ["command"], "seq2seq": ["gpu"]},
+        "examine": ["src/optim/adam.rs", "src/programs/**/model*", "src/programs/**/decode/**"]
+        + ["src/programs/charlm/generate/**"],
     },
 }
 # Only the emulated device and a GPU run these.
