@@ -103,17 +103,27 @@ class Running:
 
 def whole(run):
     """Whatever has happened: links lead to whole checkpoints. Gives the step of the last one."""
+    steps = {}
     for name in ["last", "best"]:
         link = run / name
         if os.path.lexists(link):
-            need(link.is_dir(), f"{name} leads to {os.readlink(link)}, which is gone")
-            for file in ["model.safetensors", "optimizer.safetensors"]:
-                tensors(link / file)
-            state = json.loads((link / "state.json").read_text())
-            need(link.resolve().name == f"step-{state['step']}", f"{name}: another step's state")
-    if not os.path.lexists(run / "last"):
-        return 0
-    return json.loads((run / "last" / "state.json").read_text())["step"]
+            steps[name] = checkpoint(link)
+    return steps.get("last", 0)
+
+
+def checkpoint(link):
+    """Checks the checkpoint that a link leads to, and gives its step."""
+    folder = link.parent / os.readlink(link)
+    name = folder.name
+    if not folder.exists():
+        # It was saved again, stepped aside for that, and waits for `--resume` to bring it back.
+        folder = folder.with_name(f".tmp-old-{name}")
+    need(folder.is_dir(), f"{link.name} leads to {name}, which is gone")
+    for file in ["model.safetensors", "optimizer.safetensors"]:
+        tensors(folder / file)
+    step = json.loads((folder / "state.json").read_text())["step"]
+    need(name == f"step-{step}", f"{link.name} leads to {name}, which holds step {step}")
+    return step
 
 
 def tensors(path):
