@@ -222,6 +222,24 @@ mod tests {
         }
     }
 
+    /// Kernels make the same numbers from these words, and resumed runs go on with them.
+    #[test]
+    fn the_words_of_a_stream() {
+        let stream = Stream::new(7 << 32 | 9, Purpose::Dropout, 5);
+        assert_eq!(stream.words(), [9, 7, 5, 3]);
+        // The lane replaces the one before it.
+        let lane = stream.lane(0xAB_CDEF).lane(0x12_3456);
+        assert_eq!(lane.words(), [9, 7, 5, 0x1234_5603]);
+        assert_eq!(
+            lane.block(1 << 32 | 6),
+            philox4x32_10([6, 1, 5, 0x1234_5603], [9, 7])
+        );
+        let mut reader = lane.reader();
+        assert_eq!(reader.position(), 0);
+        reader.normal();
+        assert_eq!(reader.position(), 2);
+    }
+
     #[test]
     fn streams_do_not_overlap_and_readers_continue() {
         let a = Stream::new(1, Purpose::Dropout, 5);

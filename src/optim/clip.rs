@@ -81,8 +81,11 @@ mod tests {
         assert_eq!(global(2.0, 1e-6), [2.0 / (5.0 + 1e-6); 2]);
         // A norm that is no larger than the threshold is left as it is, whatever epsilon.
         assert_eq!(global(5.0, 1e-6), [1.0; 2]);
+        assert_eq!(global(8.0, 0.0), [1.0; 2]);
         assert_eq!(per_tensor(2.0), [2.0 / 3.0, 2.0 / 4.0]);
         assert_eq!(per_tensor(3.0), [1.0, 3.0 / 4.0]);
+        // A smaller one is not scaled up to it.
+        assert_eq!(per_tensor(3.5), [1.0, 3.5 / 4.0]);
         assert_eq!(measure(Clip::Off), [1.0; 2]);
     }
 }

@@ -13,6 +13,7 @@ use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
 use rnnx::cli::{flags as cli_flags, train};
 use rnnx::data::charset::CharsetChoice;
 use rnnx::nn::CellKind;
+use rnnx::optim::Clip;
 use rnnx::programs::charlm::config::{CharLmConfig, ClipMode};
 use rnnx::programs::charlm::division::ValidSplit;
 use rnnx::train::config_file::{parse, read_table, resolve, to_toml};
@@ -182,6 +183,19 @@ fn defaults_are_the_published_configuration() {
         (config.seed, config.log_every, config.shuffle),
         (1, 50, true)
     );
+}
+
+/// Keras divides by the norm itself, with `clipnorm` and with `global_clipnorm`.
+#[test]
+fn clipping_adds_nothing_to_the_norm() {
+    let clip = |words: &str| config([&flags(words)]).unwrap().clip();
+    let global = Clip::Global {
+        max: 0.5,
+        epsilon: 0.0,
+    };
+    assert_eq!(clip("--clip-norm 0.5 --clip-mode global"), global);
+    assert_eq!(clip("--clip-norm 0.5"), Clip::PerTensor { max: 0.5 });
+    assert_eq!(clip("--clip-norm 0"), Clip::Off);
 }
 
 #[test]
