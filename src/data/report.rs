@@ -50,6 +50,7 @@ impl CorpusReport {
         let plural = |n: u64| if n == 1 { "" } else { "s" };
         let what = match self.charset {
             Charset::Ascii => "outside printable ASCII",
+            _ if self.dropped == 1 => "that is not text",
             _ => "that are not text",
         };
         let invalid = match self.invalid_utf8 {

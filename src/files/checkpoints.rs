@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use super::atomic::{
     is_temp_name, read_link, remove_any, remove_folder, replace_link, write_folder,
 };
-use super::run::{MODEL, OPTIMIZER, RunFolder, STATE, names};
+use super::run::{CHECKPOINTS, MODEL, OPTIMIZER, RunFolder, STATE, names};
 use super::state::TrainState;
 use super::tensors::TensorFile;
 use crate::error::{Error, Result};
 
-pub(super) const CHECKPOINTS: &str = "checkpoints";
 pub(super) const BEST: &str = "best";
 pub(super) const LAST: &str = "last";
 /// The files of a checkpoint. The weights go first: without them a folder is no checkpoint.

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::atomic::{read_link, write_atomic};
-use super::checkpoints::CHECKPOINTS;
 use super::lock::RunLock;
 use super::state::TrainState;
 use super::text;
@@ -29,6 +28,7 @@ pub(super) const CONFIG: &str = "config.toml";
 pub(super) const VOCAB: &str = "vocab.json";
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const REPORT: &str = "report.html";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 const SAMPLES: &str = "samples";
 /// The test pairs in `samples/`.
 pub(super) const PREDICTIONS: &str = "test.jsonl";

@@ -220,7 +220,7 @@ fn a_terminal_that_draws_nothing_gets_plain_lines() {
     );
     // No bar before the first step.
     assert!(
-        text.contains("\nnote: dropped 20 characters") && !text.contains("0/0"),
+        text.contains("\nnote: dropped 1 character") && !text.contains("0/0"),
         "{text}"
     );
 }

@@ -139,21 +139,20 @@ def tensors(path):
 
 def same(a, b):
     """Two runs hold the same, all but times and rates, bit for bit: `last` and `best`, the metrics,
-    the configuration, the vocabulary, the predictions. A sample may be missing, and a checkpoint that
-    nothing leads to may be left, where a run ended between saving and what comes after it."""
+    the configuration, the vocabulary, the samples, the predictions. A checkpoint that nothing leads to
+    may be left, where a run ended between saving and what comes after it."""
     left, right = contents(a), contents(b)
     for name in left.keys() | right.keys():
-        optional = name.startswith("samples/epoch-") and name not in left
-        need(optional or left.get(name) == right.get(name), f"{name} of {a.name} is not {b.name}'s")
+        need(left.get(name) == right.get(name), f"{name} of {a.name} is not {b.name}'s")
 
 
 def contents(run):
-    """The hash of every file of a run without times and rates; links by their target."""
+    """The hash of every file of a run without its name, times and rates; links by their target."""
     held = {name: os.readlink(run / name) for name in ["last", "best"]}
     kept = {run / target for target in held.values()}
     for path in sorted(run.rglob("*")):
         reached = path.parent in kept or run / "checkpoints" not in path.parents
-        drawn = path.name == "report.html"
+        drawn = path.name in ["report.html", ".lock"]
         if path.is_file() and reached and path.parent.name not in held and not drawn:
             held[str(path.relative_to(run))] = hashlib.sha256(timeless(path)).hexdigest()
     return held
@@ -163,8 +162,10 @@ def timeless(path):
     data = path.read_bytes()
     if path.suffix == ".safetensors":
         return data
-    keys = rb'"(elapsed_seconds|tokens_per_s|seconds|decode_seconds|train_seconds)": ?[^,}\n]*'
-    return re.sub(keys, b"", data)
+    # And the checksums of files that hold these.
+    keys = rb"elapsed_seconds|tokens_per_s|seconds|decode_seconds|train_seconds|crc32|sha256"
+    data = re.sub(rb'"(%s)": ?[^,}\n]*' % keys, b"", data)
+    return re.sub(rb"\n(run-folder = |# SHA-256 )[^\n]*", b"", data)
 
 
 def main(trial, options):

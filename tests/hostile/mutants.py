@@ -20,7 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-BASE = ["error.rs", "shape.rs", "dtype.rs", "rng.rs", "log.rs", "data", "files", "eval"]
+BASE = ["error.rs", "shape.rs", "dtype.rs", "rng.rs", "terminal.rs", "log.rs", "interrupt.rs"]
+BASE += ["data", "files", "eval"]
 ENGINE = [*BASE, "device", "tensor.rs", "autograd", "ops", "nn", "optim"]
 
 # What a slice is made of: its modules, its test targets, and the test modules that need floors above.
