@@ -2,27 +2,19 @@
 //! captured graph, and its figures wait in a ring until they are read.
 
 use super::model::{Draws, Model};
+use super::ring::{Ring, SLOTS};
 use super::scores::Scores;
 use super::step::Step;
 use crate::device::Gpu;
-use crate::device::driver::{Arg, DevicePtr, Graph, Launch};
+use crate::device::driver::Graph;
 use crate::device::gpu::Pool;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::gpu::pointers;
-use crate::optim::adam_gpu::GpuAdamStep;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
 /// The environment variable that is `off` where steps are to be issued call by call: to compare with
 /// the graph, and for tools that see into kernels.
 const GRAPH: &str = "RNNX_GRAPH";
-/// Steps whose figures the ring holds.
-pub const SLOTS: usize = 64;
-/// Words of a slot: see `kernels/batch.cu`.
-const SLOT_WORDS: usize = 16;
-/// First word of the optimizer's state in a slot.
-const STATE: usize = 8;
 
 /// Where batches come from without the host.
 pub trait Feed {
@@ -47,9 +39,7 @@ pub struct GpuLoop<F> {
     step: Captured,
     gpu: Arc<Gpu>,
     feed: F,
-    /// Step in the epoch, step of the run.
-    counter: Tensor,
-    ring: Tensor,
+    ring: Ring,
     /// Tokens of a step.
     tokens: usize,
     /// Memory of the step; the graph's once it is captured.
@@ -81,8 +71,7 @@ impl<F: Feed> GpuLoop<F> {
             step,
             gpu: gpu.clone(),
             feed,
-            counter: Tensor::on_gpu(gpu, DType::U32, [2])?,
-            ring: Tensor::on_gpu(gpu, DType::F32, [SLOTS, SLOT_WORDS])?,
+            ring: Ring::new(gpu)?,
             tokens: 0,
             pool: Pool::default(),
             told: false,
@@ -118,9 +107,7 @@ impl<F: Feed> GpuLoop<F> {
     /// # Errors
     /// If the device fails.
     pub fn begin(&mut self, step_in_epoch: u64, step: u64) -> Result<()> {
-        let counter = [step_in_epoch as u32, step as u32];
-        let driver = self.gpu.driver();
-        driver.upload(self.counter.ptr()?, bytemuck::cast_slice(&counter))
+        self.ring.begin(step_in_epoch, step)
     }
 
     /// Trains `n` steps from step number `first` of the run, at most [`SLOTS`], and returns their
@@ -132,29 +119,12 @@ impl<F: Feed> GpuLoop<F> {
     where
         M: Model<Batch = F::Batch>,
     {
-        for _ in 0..n.min(SLOTS) {
+        let n = n.min(SLOTS);
+        for _ in 0..n {
             self.one(step)?;
         }
-        let ring = self.ring.to_cpu()?;
-        let ring = ring.data::<f32>()?;
-        let slots = (first..first + n.min(SLOTS) as u64).map(|s| (s as u32 as usize) % SLOTS);
-        Ok(slots
-            .map(|slot| {
-                let words = &ring[slot * SLOT_WORDS..][..SLOT_WORDS];
-                let [ce, penalty, correct] = [words[0], words[1], words[2]].map(f64::from);
-                let mut scores = Scores {
-                    loss: ce + penalty,
-                    ce,
-                    correct: correct as usize,
-                    tokens: self.tokens as f64,
-                    grad_norm: 0.0,
-                    scaler: None,
-                    skipped: false,
-                };
-                scores.add_optimizer(GpuAdamStep::from_words(&words[STATE..]), step.is_mixed());
-                scores
-            })
-            .collect())
+        self.ring
+            .read(first, &vec![self.tokens; n], step.is_mixed())
     }
 
     fn one<M: Model<Batch = F::Batch>>(&mut self, step: &mut Step<M>) -> Result<()> {
@@ -195,22 +165,14 @@ impl<F: Feed> GpuLoop<F> {
 
     /// Issues one step, from the batch to the record of its figures, and returns its tokens.
     fn issue<M: Model<Batch = F::Batch>>(&self, step: &mut Step<M>) -> Result<usize> {
-        self.feed.issue(&self.gpu, &self.counter)?;
-        let draws = Draws::counted(step.seed(), self.counter.slice(1, [1])?);
+        let counter = self.ring.counter();
+        self.feed.issue(&self.gpu, counter)?;
+        let draws = Draws::counted(step.seed(), counter.slice(1, [1])?);
         let issued = step.issue(self.feed.batch(), &draws)?;
         let (_, adam) = step
             .gpu()
             .ok_or_else(|| Error::op("train", "the model left its GPU"))?;
-        let penalty = issued
-            .penalty
-            .as_ref()
-            .map_or(Ok(DevicePtr::NULL), Tensor::ptr)?;
-        let (ce, correct) = (issued.loss.ce.value().ptr()?, issued.loss.correct.ptr()?);
-        let mut args = [ce, penalty, correct].map(Arg::from).to_vec();
-        args.extend(pointers(&[adam.state(), &self.ring, &self.counter])?);
-        args.push((SLOTS as u32).into());
-        self.gpu
-            .launch(&Launch::new("batch_record", 1, 32), &args)?;
+        self.ring.record(&issued, adam)?;
         Ok(issued.loss.tokens)
     }
 }

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod model;
 pub mod places;
 pub mod progress;
+pub mod ring;
 pub mod scores;
 pub mod session;
 pub mod settings;

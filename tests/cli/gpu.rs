@@ -1,5 +1,6 @@
 //! `--device emulated`: the GPU's kernels and launches, from the command line to the checkpoint.
 
+use super::seq2seq;
 use super::support::{Done, EPOCH, Place, assert_same_run, train_args};
 use serde_json::Value;
 
@@ -167,4 +168,26 @@ fn the_graph_changes_no_bit() {
     let why = "step: no graph, kernels one by one (RNNX_GRAPH=off)";
     assert!(calls.stderr.contains(why), "{}", calls.stderr);
     assert_same_run(&place.path("graph"), &place.path("calls"));
+}
+
+/// Steps that the host does not wait for have the figures and the bits of those that it does.
+#[test]
+fn a_seq2seq_step_needs_no_answer() {
+    let place = seq2seq::place();
+    for (run, log_every) in [("each", 1), ("third", 3)] {
+        let flags =
+            format!("--model attention --device emulated --max-steps 6 --log-every {log_every}");
+        seq2seq::train(&place, run, &flags).ok();
+    }
+    let (each, third) = (steps(&place, "each"), steps(&place, "third"));
+    assert_eq!((each.len(), third.len()), (6, 2));
+    for (a, b) in [&each[2], &each[5]].into_iter().zip(&third) {
+        for key in ["step", "loss", "ce", "accuracy", "grad_norm", "loss_scale"] {
+            assert_eq!(a[key], b[key], "{key}");
+        }
+    }
+    for file in ["last/model.safetensors", "last/optimizer.safetensors"] {
+        let bytes = |run: &str| std::fs::read(place.path(run).join(file)).unwrap();
+        assert!(bytes("each") == bytes("third"), "{file}");
+    }
 }

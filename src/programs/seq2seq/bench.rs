@@ -14,17 +14,19 @@ use crate::files::state::LossScaler;
 use crate::log::thousands;
 use crate::programs::orders::{BenchOrder, BenchResult, Timed, figures};
 use crate::train::job::{self, Job, Weights};
-use crate::train::model::Model;
+use crate::train::model::{Draws, Model};
 use crate::train::timing::{Times, peak_rss_mb};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Steps that do not count.
+/// Steps, or bursts of steps, that do not count.
 const WARM_UP: usize = 3;
-/// Steps that count, at least.
+/// Steps, or bursts of steps, that count, at least.
 const STEPS: usize = 5;
+/// Steps that a GPU is given before it is waited for, as often as training does.
+const BURST: usize = 10;
 
 /// Times the training step of one model, or of all.
 ///
@@ -111,36 +113,46 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
     let sizes = step.model().sizes();
     let parameters = step.model().params().layout().parameters();
     let mut feed = Feed::new(data, config);
-    let mut batch = feed.next()?;
+    let burst = match chosen.gpu {
+        Some(_) if !order.emulated => BURST,
+        _ => 1,
+    };
     let (mut timed, mut number, mut began) = (Vec::new(), 0, Instant::now());
     let (mut source, mut target, mut flop) = (0, 0, 0.0);
     while timed.len() < STEPS || began.elapsed().as_secs_f64() < order.seconds {
-        number += 1;
+        let batches = (0..burst)
+            .map(|_| feed.next())
+            .collect::<Result<Vec<_>>>()?;
         let start = Instant::now();
-        let inputs = step.model().inputs(&batch)?;
-        step.train(&inputs, number as u64)?;
+        for batch in &batches {
+            let inputs = step.model().inputs(batch)?;
+            step.issue(&inputs, &Draws::new(config.seed, number))?;
+            number += 1;
+        }
         if let Some(gpu) = &chosen.gpu {
             gpu.driver().synchronize()?;
         }
-        let spent = start.elapsed().as_secs_f64();
-        if number > WARM_UP {
-            timed.push(spent);
-            let work = Work::of(&batch);
+        let spent = start.elapsed().as_secs_f64() / burst as f64;
+        if number <= (WARM_UP * burst) as u64 {
+            began = Instant::now();
+            continue;
+        }
+        timed.push(spent);
+        for batch in &batches {
+            let work = Work::of(batch);
             source += work.source;
             target += work.target;
             flop += cost::step_flop(config.model, sizes, work);
-        } else {
-            began = Instant::now();
         }
-        batch = feed.next()?;
     }
     let mut profile = None;
     if let (Some(gpu), true) = (&chosen.gpu, order.profile) {
-        let inputs = step.model().inputs(&batch)?;
-        let (_, found) = gpu.profile(|| step.train(&inputs, number as u64 + 1))?;
+        let inputs = step.model().inputs(&feed.next()?)?;
+        let (_, found) = gpu.profile(|| step.train(&inputs, number))?;
         profile = Some(found);
     }
-    let (total, steps): (f64, _) = (timed.iter().sum(), timed.len() as f64);
+    let steps = (timed.len() * burst) as f64;
+    let total = timed.iter().sum::<f64>() * burst as f64;
     let [target, source, gflop] = [target as f64, source as f64, flop / 1e9];
     let rate = target / total;
     Ok(Timed {

@@ -17,6 +17,8 @@ use crate::log;
 use crate::nn::Layout;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::job::{Job, Plan, Sample};
+use crate::train::model::Draws;
+use crate::train::ring::{Ring, SLOTS};
 use crate::train::scores::{Means, Scores};
 use crate::train::step::Step;
 use std::fmt::Write as _;
@@ -31,6 +33,8 @@ pub struct Seq2SeqJob {
     pub(super) config: Seq2SeqConfig,
     pub(super) data: SeqData,
     pub(super) step: Step<Seq2Seq>,
+    /// The figures of the last steps, on a GPU.
+    ring: Option<Ring>,
     /// The batches of the epoch, as numbers of pairs.
     batches: Vec<Vec<u32>>,
 }
@@ -135,10 +139,12 @@ impl Job for Seq2SeqJob {
     }
 
     fn new(config: Seq2SeqConfig, data: SeqData, step: Step<Seq2Seq>) -> Result<Self> {
+        let ring = step.gpu().map(|(gpu, _)| Ring::new(gpu)).transpose()?;
         Ok(Seq2SeqJob {
             config,
             data,
             step,
+            ring,
             batches: Vec::new(),
         })
     }
@@ -183,11 +189,34 @@ impl Job for Seq2SeqJob {
         Ok(())
     }
 
-    fn train(&mut self, state: &TrainState, _: u64) -> Result<Vec<Scores>> {
-        let pairs = &self.batches[state.step_in_epoch as usize];
-        let batch = self.data.batch(Split::Train, pairs)?;
-        let inputs = self.step.model().inputs(&batch)?;
-        Ok(vec![self.step.train(&inputs, state.step)?])
+    /// On the CPU one step; on a GPU several, none of which the host waits for before the last.
+    fn train(&mut self, state: &TrainState, steps: u64) -> Result<Vec<Scores>> {
+        let mut batches = self.batches[state.step_in_epoch as usize..].iter();
+        let mut next = |model: &Seq2Seq| match batches.next() {
+            Some(pairs) => model
+                .inputs(&self.data.batch(Split::Train, pairs)?)
+                .map(Some),
+            None => Ok(None),
+        };
+        let Some(ring) = &self.ring else {
+            let inputs = next(self.step.model())?;
+            let scores = inputs.map(|inputs| self.step.train(&inputs, state.step));
+            return scores.into_iter().collect();
+        };
+        ring.begin(state.step_in_epoch, state.step)?;
+        let mut tokens = Vec::new();
+        for step in (state.step..).take((steps as usize).min(SLOTS)) {
+            let Some(inputs) = next(self.step.model())? else {
+                break;
+            };
+            let draws = Draws::new(self.config.seed, step);
+            let issued = self.step.issue(&inputs, &draws)?;
+            if let Some((_, adam)) = self.step.gpu() {
+                ring.record(&issued, adam)?;
+            }
+            tokens.push(issued.loss.tokens);
+        }
+        ring.read(state.step, &tokens, self.step.is_mixed())
     }
 
     /// Mean over all real tokens of the validation pairs, teacher forced.

@@ -1,0 +1,98 @@
+//! The figures of steps on a GPU. They wait in device memory until several are read at once, so that
+//! the host issues the next step while the last one still runs.
+
+use super::scores::Scores;
+use super::step::Issued;
+use crate::device::Gpu;
+use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::ops::gpu::pointers;
+use crate::optim::adam_gpu::{GpuAdam, GpuAdamStep};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// Steps whose figures there is room for.
+pub const SLOTS: usize = 64;
+/// Words of a slot: see `kernels/batch.cu`.
+const SLOT_WORDS: usize = 16;
+/// First word of the optimizer's state in a slot.
+const STATE: usize = 8;
+
+/// The figures of the last steps.
+#[derive(Debug)]
+pub struct Ring {
+    gpu: Arc<Gpu>,
+    counter: Tensor,
+    slots: Tensor,
+}
+
+impl Ring {
+    /// No figures yet.
+    ///
+    /// # Errors
+    /// If the device has not enough memory.
+    pub fn new(gpu: &Arc<Gpu>) -> Result<Self> {
+        Ok(Ring {
+            gpu: gpu.clone(),
+            counter: Tensor::on_gpu(gpu, DType::U32, [2])?,
+            slots: Tensor::on_gpu(gpu, DType::F32, [SLOTS, SLOT_WORDS])?,
+        })
+    }
+
+    /// The step in the epoch and the step of the run in device memory, `[2]` u32: [`Ring::record`] moves
+    /// them on.
+    pub fn counter(&self) -> &Tensor {
+        &self.counter
+    }
+
+    /// Sets the counters.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn begin(&self, step_in_epoch: u64, step: u64) -> Result<()> {
+        let counter = [step_in_epoch as u32, step as u32];
+        let driver = self.gpu.driver();
+        driver.upload(self.counter.ptr()?, bytemuck::cast_slice(&counter))
+    }
+
+    /// Issues the record of a step's figures, and counts the step.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn record(&self, issued: &Issued, adam: &GpuAdam) -> Result<()> {
+        let penalty = issued.penalty.as_ref();
+        let penalty = penalty.map_or(Ok(DevicePtr::NULL), Tensor::ptr)?;
+        let (ce, correct) = (issued.loss.ce.value().ptr()?, issued.loss.correct.ptr()?);
+        let mut args = [ce, penalty, correct].map(Arg::from).to_vec();
+        args.extend(pointers(&[adam.state(), &self.slots, &self.counter])?);
+        args.push((SLOTS as u32).into());
+        self.gpu.launch(&Launch::new("batch_record", 1, 32), &args)
+    }
+
+    /// Waits for the device, and returns the figures of the steps from number `first` of the run on,
+    /// which had so many tokens each; at most [`SLOTS`] steps.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read(&self, first: u64, tokens: &[usize], mixed: bool) -> Result<Vec<Scores>> {
+        let slots = self.slots.to_cpu()?;
+        let slots = slots.data::<f32>()?;
+        let scores = (first..).zip(tokens).map(|(step, &tokens)| {
+            let words = &slots[(step as u32 as usize) % SLOTS * SLOT_WORDS..][..SLOT_WORDS];
+            let [ce, penalty, correct] = [words[0], words[1], words[2]].map(f64::from);
+            let mut scores = Scores {
+                loss: ce + penalty,
+                ce,
+                correct: correct as usize,
+                tokens: tokens as f64,
+                grad_norm: 0.0,
+                scaler: None,
+                skipped: false,
+            };
+            scores.add_optimizer(GpuAdamStep::from_words(&words[STATE..]), mixed);
+            scores
+        });
+        Ok(scores.collect())
+    }
+}
