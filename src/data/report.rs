@@ -17,7 +17,7 @@ const NAMED: usize = 5;
 /// What a corpus was made from. Its `Display` is one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CorpusReport {
-    /// [`EMBEDDED_SOURCE`], or the paths that were given.
+    /// [`EMBEDDED_SOURCE`](super::corpus::EMBEDDED_SOURCE), or the paths that were given.
     pub source: String,
     /// What was kept.
     pub charset: Charset,

@@ -28,7 +28,7 @@ ENGINE = [*BASE, "device", "tensor.rs", "autograd", "ops", "nn", "optim"]
 SLICES = {
     "data": {
         "modules": BASE,
-        "tests": {"eval.rs": [], "data": ["batch"], "files": ["inspect"]},
+        "tests": {"eval.rs": [], "data": ["batch", "division"], "files": ["inspect"]},
         "examine": ["src/data/**", "src/eval/**", "src/files/**", "src/rng.rs"],
     },
     "engine": {

@@ -31,7 +31,7 @@ crate::settings! {
     "Data" {
         corpus: Vec<PathBuf> = Vec::new(), Paths, free, "text file or folder of .py files; none is the embedded corpus";
         charset: CharsetChoice = CharsetChoice::Auto, OneOf(&CharsetChoice::NAMES), fixed, "what of the text is kept: printable ASCII, every character, or every byte; auto is ascii for the embedded corpus and unicode for a text of your own";
-        min_char_count: usize = 1, Whole(1, 1_000_000_000_000), fixed, "times that a character must be in the text; rarer ones become one <UNK>";
+        min_char_count: usize = 1, Whole(1, 1_000_000_000_000), fixed, "times that a character must be in the text; rarer ones become one unknown token";
         max_chars: usize = 6_000_000, Whole(1, 100_000_000_000), fixed, "characters of the corpus that are used";
         valid_fraction: f64 = 0.05, Real(0.0, 0.9), fixed, "share of the text that validates";
         valid_split: ValidSplit = ValidSplit::Tail, OneOf(&ValidSplit::NAMES), fixed, "which part validates: the end of each corpus, whole files by the hash of their path, windows drawn by seed, or the end of the whole text";

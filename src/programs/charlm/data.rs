@@ -77,7 +77,7 @@ impl CharData {
     /// The data of a text with this vocabulary.
     ///
     /// # Errors
-    /// [`Error::Data`] where the text is too short for one window, one training batch, or one
+    /// [`Error::Data`](crate::Error::Data) where the text is too short for one window, one training batch, or one
     /// validation window (a `valid_fraction` of 0 asks for none): it says which setting to lower;
     /// and where the vocabulary lacks a character of the text.
     pub fn new(source: &CharSource, vocab: CharVocab) -> Result<Self> {
