@@ -5,6 +5,7 @@ mod cells;
 mod charset;
 mod damage;
 mod data_fetch;
+mod data_fetch_trouble;
 mod data_prepare;
 mod divergence;
 mod division;

@@ -16,6 +16,7 @@ mod jsonl;
 mod pairs;
 mod prepare;
 mod python;
+mod python_limits;
 mod text;
 mod vocab;
 mod wheels;
