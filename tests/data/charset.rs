@@ -286,3 +286,19 @@ fn messages_show_characters_but_escape_what_cannot_be_seen() {
         assert_eq!(shown(c), text);
     }
 }
+
+#[test]
+fn every_word_is_a_choice() {
+    let choices = CharsetChoice::NAMES.map(|word| word.parse::<CharsetChoice>().unwrap());
+    let [auto, ascii, unicode, bytes] = choices;
+    for (choice, own, embedded) in [
+        (auto, Charset::Unicode, Charset::Ascii),
+        (ascii, Charset::Ascii, Charset::Ascii),
+        (unicode, Charset::Unicode, Charset::Unicode),
+        (bytes, Charset::Bytes, Charset::Bytes),
+    ] {
+        assert_eq!((choice.settle(false), choice.settle(true)), (own, embedded));
+    }
+    let error = "latin1".parse::<CharsetChoice>().unwrap_err();
+    assert_eq!(error, "give one of auto, ascii, unicode, bytes");
+}
