@@ -17,6 +17,7 @@ mod pairs;
 mod prepare;
 mod python;
 mod python_limits;
+mod split;
 mod text;
 mod vocab;
 mod wheels;
