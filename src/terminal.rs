@@ -45,23 +45,44 @@ fn is_obeyed(c: char) -> bool {
 pub fn stdout() -> Box<dyn Write> {
     let out = io::stdout().lock();
     match out.is_terminal() {
-        true => Box::new(Visible(out)),
+        true => Box::new(Visible::new(out)),
         false => Box::new(out),
     }
 }
 
-/// Writes text as it is [`visible`]. Each piece of it holds whole characters.
-struct Visible<W>(W);
+/// Writes text as it is [`visible`]. A character may come in several pieces, as a model of bytes writes
+/// it: its beginning waits for the rest, and is left out where none comes.
+struct Visible<W> {
+    out: W,
+    begun: Vec<u8>,
+}
+
+impl<W> Visible<W> {
+    fn new(out: W) -> Self {
+        Visible {
+            out,
+            begun: Vec::new(),
+        }
+    }
+}
 
 impl<W: Write> Write for Visible<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let shown = String::from_utf8_lossy(text);
-        self.0.write_all(visible(&shown).as_bytes())?;
+        self.begun.extend_from_slice(text);
+        let last = self.begun.utf8_chunks().last();
+        let open = last.map_or(0, |chunk| match std::str::from_utf8(chunk.invalid()) {
+            Err(e) if e.error_len().is_none() => chunk.invalid().len(),
+            _ => 0,
+        });
+        let rest = self.begun.split_off(self.begun.len() - open);
+        let shown = String::from_utf8_lossy(&self.begun);
+        self.out.write_all(visible(&shown).as_bytes())?;
+        self.begun = rest;
         Ok(text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.out.flush()
     }
 }
 
@@ -106,10 +127,31 @@ mod tests {
 
     #[test]
     fn text_is_filtered_as_it_is_written() {
-        let mut out = Visible(Vec::new());
+        let mut out = Visible::new(Vec::new());
         for piece in ["é\u{9b}", "\x1b\n"] {
             write!(out, "{piece}").unwrap();
         }
-        assert_eq!(String::from_utf8(out.0).unwrap(), "é\\u009b\\u001b\n");
+        assert_eq!(String::from_utf8(out.out).unwrap(), "é\\u009b\\u001b\n");
+    }
+
+    #[test]
+    fn a_character_may_come_in_pieces() {
+        let text = "αβ\u{9b}語🦀".as_bytes();
+        for size in 1..=text.len() {
+            let mut out = Visible::new(Vec::new());
+            text.chunks(size)
+                .for_each(|piece| out.write_all(piece).unwrap());
+            assert_eq!(
+                String::from_utf8(out.out).unwrap(),
+                "αβ\\u009b語🦀",
+                "{size}"
+            );
+        }
+        // What is no character at all is shown as such, the rest goes on.
+        let mut out = Visible::new(Vec::new());
+        for piece in [&b"a\xff"[..], b"\xce", b"b"] {
+            out.write_all(piece).unwrap();
+        }
+        assert_eq!(String::from_utf8(out.out).unwrap(), "a\u{fffd}\u{fffd}b");
     }
 }
