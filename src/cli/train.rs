@@ -199,8 +199,9 @@ impl Train {
             return Ok(());
         };
         clean_leftovers(out)?;
-        let mut resumed = requests.iter().filter(|(_, r)| r.begin == Begin::Resume);
-        let resumed = resumed.next().map(|(_, request)| &*request.out);
+        let mut begins = requests.iter();
+        let resumed = begins.find(|(_, request)| request.begin == Begin::Resume);
+        let resumed = resumed.map(|(_, request)| &*request.out);
         let mut train = self.trainer(&first.config, resumed)?;
         let mut runs = Vec::new();
         for (word, mut request) in requests {

@@ -166,6 +166,11 @@ impl CharVocab {
             Token::Unknown => char::REPLACEMENT_CHARACTER,
             Token::Char(c) => c,
         };
+        self.write(c, text);
+    }
+
+    /// Appends a character to `text`; in a vocabulary of bytes the byte of its number.
+    pub fn write(&self, c: char, text: &mut Vec<u8>) {
         match u8::try_from(c) {
             Ok(byte) if self.bytes => text.push(byte),
             _ => text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),

@@ -3,11 +3,10 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::charset::Charset;
 use super::report::{CorpusReport, most_dropped, named, way_out};
 use super::text::Cleaned;
+use crate::files::text::sha256;
 use crate::{Error, Result};
 
 /// Bytes of a file that are read at a time.
@@ -182,7 +181,7 @@ impl Joining {
             truncated,
             unused: Vec::new(),
             lines: newlines + usize::from(self.text.last() != Some(&b'\n')),
-            sha256: format!("{:x}", Sha256::digest(&self.text)),
+            sha256: sha256(&self.text),
         };
         Ok(Corpus {
             text: self.text,

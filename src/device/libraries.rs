@@ -263,15 +263,32 @@ impl Environment {
     }
 }
 
-/// What is wrong with a library of CUDA `major` for a driver of CUDA `newest`, if anything is: the
-/// loader may find one under a name without a version.
-pub fn too_new(major: u32, newest: u32) -> Option<String> {
-    (major > newest).then(|| {
+/// Checks the version of a library: the loader may find any under a name without a version. `newest` is
+/// the CUDA version that the driver is made for.
+///
+/// # Errors
+/// [`Error::Device`] for one before `oldest` or after the driver's.
+pub fn check_version(
+    name: &str,
+    path: &Path,
+    version: (u32, u32),
+    oldest: (u32, u32),
+    newest: u32,
+) -> Result<()> {
+    let why = if version < oldest {
+        format!("{}.{} or newer is needed", oldest.0, oldest.1)
+    } else if version.0 > newest {
         format!(
             "newer than the NVIDIA driver, which is made for CUDA {newest}: update the driver, or \
              `pip install nvidia-cuda-nvrtc-cu{newest} nvidia-cublas-cu{newest}`"
         )
-    })
+    } else {
+        return Ok(());
+    };
+    let ((major, minor), path) = (version, path.display());
+    Err(Error::Device(format!(
+        "{name} {major}.{minor} ({path}): {why}"
+    )))
 }
 
 /// `nvidia/*/lib` of every Python below a prefix.

@@ -3,7 +3,7 @@
 //! The sources are in the binary. They include no CUDA header, so the library alone is enough, and
 //! compiling needs no GPU.
 
-use super::libraries::{Environment, Found, Kind, too_new};
+use super::libraries::{Environment, Found, Kind, check_version};
 use crate::error::{Error, Result};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
@@ -41,7 +41,7 @@ sources!(
 #[derive(Debug)]
 pub struct Nvrtc {
     found: Found,
-    version: (i32, i32),
+    version: (u32, u32),
     create: Create,
     compile: Compile,
     log_size: Size,
@@ -69,7 +69,7 @@ type Read = unsafe extern "C" fn(Program, *mut c_char) -> Status;
 type ErrorString = unsafe extern "C" fn(Status) -> *const c_char;
 
 /// The oldest version that compiles the kernels: the parser of 12.0 ends in a crash on some of them.
-const OLDEST: (i32, i32) = (12, 1);
+const OLDEST: (u32, u32) = (12, 1);
 
 impl Nvrtc {
     /// Finds and loads the library.
@@ -98,17 +98,8 @@ impl Nvrtc {
                 found.symbol("nvrtcVersion")?;
             let (mut major, mut minor) = (0, 0);
             get_version(&mut major, &mut minor);
-            let version = (major, minor);
-            let wrong = if version < OLDEST {
-                Some(format!("{}.{} or newer is needed", OLDEST.0, OLDEST.1))
-            } else {
-                too_new(major.unsigned_abs(), newest)
-            };
-            if let Some(why) = wrong {
-                let path = found.path.display();
-                let message = format!("NVRTC {major}.{minor} ({path}): {why}");
-                return Err(Error::Device(message));
-            }
+            let version = (major.unsigned_abs(), minor.unsigned_abs());
+            check_version("NVRTC", &found.path, version, OLDEST, newest)?;
             Ok(Nvrtc {
                 version,
                 create: found.symbol("nvrtcCreateProgram")?,
@@ -125,7 +116,7 @@ impl Nvrtc {
     }
 
     /// Major and minor version.
-    pub fn version(&self) -> (i32, i32) {
+    pub fn version(&self) -> (u32, u32) {
         self.version
     }
 

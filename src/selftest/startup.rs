@@ -6,7 +6,7 @@
 use super::{cases, one};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use sha2::{Digest, Sha256};
+use crate::files::text::sha256;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,5 +77,5 @@ fn mark_name(gpu: &Gpu) -> Option<String> {
         built.as_nanos(),
         gpu.driver().description()
     );
-    Some(format!("gpu-checked-{:x}", Sha256::digest(key)))
+    Some(format!("gpu-checked-{}", sha256(key.as_bytes())))
 }

@@ -125,10 +125,10 @@ pub fn read_table(settings: &Settings, path: &Path) -> Result<Table> {
 /// Reads every key of a run's configuration, those that are no settings too.
 ///
 /// # Errors
-/// [`Error::Usage`] for a file that cannot be read and for bad TOML.
-pub fn read_any(path: &Path) -> Result<Table> {
-    let parsed = toml::from_str(&read_text(path)?);
-    parsed.map_err(|e| Error::Usage(format!("{}: {}", path.display(), e.message())))
+/// As [`RunFolder::read_config`]; [`Error::Data`] for bad TOML.
+pub fn read_any(run: &RunFolder) -> Result<Table> {
+    let parsed = toml::from_str(&run.read_config()?);
+    parsed.map_err(|e| Error::Data(format!("{}: {}", run.config_path().display(), e.message())))
 }
 
 fn read_text(path: &Path) -> Result<String> {

@@ -8,7 +8,7 @@ use super::step::Step;
 use crate::device::Gpu;
 use crate::device::driver::Graph;
 use crate::device::gpu::Pool;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -169,10 +169,7 @@ impl<F: Feed> GpuLoop<F> {
         self.feed.issue(&self.gpu, counter)?;
         let draws = Draws::counted(step.seed(), counter.slice(1, [1])?);
         let issued = step.issue(self.feed.batch(), &draws)?;
-        let (_, adam) = step
-            .gpu()
-            .ok_or_else(|| Error::op("train", "the model left its GPU"))?;
-        self.ring.record(&issued, adam)?;
+        self.ring.record(step, &issued)?;
         Ok(issued.loss.tokens)
     }
 }

@@ -37,9 +37,9 @@ impl Origin {
     /// That of a run; none where an older rnnx has written it.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a configuration that cannot be read.
+    /// As [`config_file::read_any`].
     pub fn read(run: &RunFolder) -> Result<Option<Self>> {
-        let table: Table = config_file::read_any(&run.config_path())?;
+        let table = config_file::read_any(run)?;
         let path = |key| table.get(key).and_then(Value::as_str).map(PathBuf::from);
         let both = path(STARTED_IN).zip(path(RUN_FOLDER));
         Ok(both.map(|(started_in, run_folder)| Origin {

@@ -1,14 +1,15 @@
 //! The figures of steps on a GPU. They wait in device memory until several are read at once, so that
 //! the host issues the next step while the last one still runs.
 
+use super::model::Model;
 use super::scores::Scores;
-use super::step::Issued;
+use super::step::{Issued, Step};
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::gpu::pointers;
-use crate::optim::adam_gpu::{GpuAdam, GpuAdamStep};
+use crate::optim::adam_gpu::GpuAdamStep;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -56,11 +57,13 @@ impl Ring {
         driver.upload(self.counter.ptr()?, bytemuck::cast_slice(&counter))
     }
 
-    /// Issues the record of a step's figures, and counts the step.
+    /// Issues the record of the figures of what `step` issued, and counts it.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn record(&self, issued: &Issued, adam: &GpuAdam) -> Result<()> {
+    pub fn record<M: Model>(&self, step: &Step<M>, issued: &Issued) -> Result<()> {
+        let gone = || Error::op("train", "the model left its GPU");
+        let (_, adam) = step.gpu().ok_or_else(gone)?;
         let penalty = issued.penalty.as_ref();
         let penalty = penalty.map_or(Ok(DevicePtr::NULL), Tensor::ptr)?;
         let (ce, correct) = (issued.loss.ce.value().ptr()?, issued.loss.correct.ptr()?);

@@ -1,8 +1,10 @@
 """Small training runs, what must hold of their folders, and when two of them are the same."""
 
+import argparse
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import struct
@@ -168,8 +170,15 @@ def timeless(path):
     return re.sub(rb"\n(run-folder = |# SHA-256 )[^\n]*", b"", data)
 
 
-def main(trial, options):
-    """Runs `trial(options)` and says what was wrong."""
+def main(trial, about, what, number):
+    """Runs `trial(options)`, which has so many of `what` unless a flag says otherwise, and says what was
+    wrong."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument(f"--{what}", type=int, default=number)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--rnnx", default=ROOT / "target/debug/rnnx")
+    parser.add_argument("--folder", help="where the runs are written; the system's folder else")
+    options = parser.parse_args()
     try:
         trial(options)
     except (Wrong, OSError, ValueError) as wrong:

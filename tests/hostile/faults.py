@@ -7,7 +7,6 @@ checkpoints, none older than before; without the fault it goes on, and the run i
 that was never hindered. Needs a C compiler (`cc`).
 """
 
-import argparse
 import collections
 import errno
 import random
@@ -18,7 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from common import PROGRAMS, ROOT, STEPS, Place, Wrong, main, need, whole
+from common import PROGRAMS, STEPS, Place, Wrong, main, need, whole
 
 CALLS = ["write", "fsync", "rename", "mkdir", "symlink", "unlink", "create"]
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT]
@@ -109,9 +108,4 @@ def trial(options):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--faults", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--rnnx", default=ROOT / "target/debug/rnnx")
-    parser.add_argument("--folder", help="where the runs are written; the system's folder else")
-    main(trial, parser.parse_args())
+    main(trial, __doc__, "faults", 20)

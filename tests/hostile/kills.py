@@ -5,14 +5,13 @@ After each kill the links of the run lead to whole checkpoints. Each run that ge
 for bit, the one that was never killed.
 """
 
-import argparse
 import collections
 import random
 import subprocess
 import tempfile
 import time
 
-from common import PROGRAMS, ROOT, Place, main, need, whole
+from common import PROGRAMS, Place, main, need, whole
 
 
 def kill(place, program, out, moment):
@@ -56,9 +55,4 @@ def trial(options):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--rnnx", default=ROOT / "target/debug/rnnx")
-    parser.add_argument("--folder", help="where the runs are written; the system's folder else")
-    main(trial, parser.parse_args())
+    main(trial, __doc__, "kills", 10)

@@ -85,12 +85,7 @@ impl Prompt {
                 (None, _) => return Err(unknown(c, at + 1, vocab)),
             };
             read.ids.push(id);
-            match u8::try_from(c) {
-                Ok(byte) if vocab.is_of_bytes() => read.text.push(byte),
-                _ => read
-                    .text
-                    .extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
+            vocab.write(c, &mut read.text);
         }
         Ok(read)
     }

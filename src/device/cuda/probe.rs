@@ -3,15 +3,15 @@
 use super::api::{Api, Blas};
 use super::context::GpuFacts;
 use super::error::check_blas;
-use crate::device::libraries::{Environment, Found, Kind, too_new};
+use crate::device::libraries::{Environment, Found, Kind, check_version};
 use crate::device::nvrtc::Nvrtc;
 use crate::error::{Error, Result};
 use cudarc::cublas::sys::libraryPropertyType_t as Property;
 use std::fs;
 use std::path::PathBuf;
 
-/// The oldest major version of cuBLAS: the one that came with the oldest driver.
-const OLDEST_CUBLAS: u32 = 12;
+/// The oldest version of cuBLAS: the one that came with the oldest driver.
+const OLDEST_CUBLAS: (u32, u32) = (12, 0);
 
 /// What was found. An error lists what is missing, the places tried, and the way out.
 #[derive(Debug)]
@@ -95,10 +95,9 @@ pub fn load_driver(environment: &Environment) -> Result<(Api, DriverFacts)> {
 /// [`Error::Device`] with the places tried.
 pub fn load_nvrtc(environment: &Environment, newest: u32) -> Result<(Nvrtc, LibraryFacts)> {
     let (nvrtc, passed_over) = Nvrtc::load_up_to(environment, newest)?;
-    let (major, minor) = nvrtc.version();
     let facts = LibraryFacts {
         path: nvrtc.path().to_path_buf(),
-        version: (major.unsigned_abs(), minor.unsigned_abs()),
+        version: nvrtc.version(),
         passed_over,
     };
     Ok((nvrtc, facts))
@@ -125,20 +124,11 @@ fn accept_cublas(found: &'static Found, newest: u32) -> Result<(Blas, LibraryFac
         check_blas("cublasGetProperty", status)?;
         Ok::<_, Error>(value.unsigned_abs())
     };
-    let (major, minor) = (get(Property::MAJOR_VERSION)?, get(Property::MINOR_VERSION)?);
-    let wrong = match major {
-        ..OLDEST_CUBLAS => Some(format!("{OLDEST_CUBLAS}.0 or newer is needed")),
-        _ => too_new(major, newest),
-    };
-    if let Some(why) = wrong {
-        let path = found.path.display();
-        return Err(Error::Device(format!(
-            "cuBLAS {major}.{minor} ({path}): {why}"
-        )));
-    }
+    let version = (get(Property::MAJOR_VERSION)?, get(Property::MINOR_VERSION)?);
+    check_version("cuBLAS", &found.path, version, OLDEST_CUBLAS, newest)?;
     let facts = LibraryFacts {
         path: found.path.clone(),
-        version: (major, minor),
+        version,
         passed_over: Vec::new(),
     };
     Ok((blas, facts))

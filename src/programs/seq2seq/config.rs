@@ -22,6 +22,7 @@ crate::settings! {
         log_every: 10,
         together: |config| config.files().map(|_| ()),
         presets: {},
+        before: { target_language: TargetLanguage::Python },
     }
     "Data" {
         train: Option<PathBuf> = None, Path, free, "training pairs: JSONL with the fields docstring and code (.gz too); pairs of the embedded corpus unless set";
@@ -125,7 +126,7 @@ impl Seq2SeqConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetLanguage {
-    /// To be settled. A run that has this is of an rnnx that took all targets for Python.
+    /// To be settled by the training targets.
     Auto,
     /// Python: there is a share of outputs that parse.
     Python,
@@ -162,7 +163,7 @@ impl TargetLanguage {
         }
     }
 
-    /// Whether outputs may be asked to parse as Python.
+    /// Whether outputs are asked to parse as Python.
     pub fn is_python(self) -> bool {
         self != TargetLanguage::Text
     }

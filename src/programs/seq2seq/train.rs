@@ -211,9 +211,7 @@ impl Job for Seq2SeqJob {
             };
             let draws = Draws::new(self.config.seed, step);
             let issued = self.step.issue(&inputs, &draws)?;
-            if let Some((_, adam)) = self.step.gpu() {
-                ring.record(&issued, adam)?;
-            }
+            ring.record(&self.step, &issued)?;
             tokens.push(issued.loss.tokens);
         }
         ring.read(state.step, &tokens, self.step.is_mixed())
