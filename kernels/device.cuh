@@ -287,7 +287,7 @@ DEVICE u64 first_element() { return (u64(block_x()) * threads() + thread_x()) * 
 // Elements i .. i + 8 of p[0 .. n] as f32; 16 bytes at once where that is possible.
 template <class T>
 DEVICE void load8(ptr<T> p, u64 i, u64 n, float (&v)[GROUP]) {
-    if (i + GROUP <= n && aligned16(p)) {
+    if (i + GROUP <= n && aligned16(p + i)) {
         constexpr u32 WORDS = sizeof(T) / 2;  // 16-byte words in eight elements: half 1, float 2
         for (u32 w = 0; w < WORDS; w++) {
             u32x4 x = ld16(p + (i + w * (GROUP / WORDS)));
@@ -306,7 +306,7 @@ DEVICE void load8(ptr<T> p, u64 i, u64 n, float (&v)[GROUP]) {
 }
 template <class T>
 DEVICE void store8(ptr<T> p, u64 i, u64 n, const float (&v)[GROUP]) {
-    if (i + GROUP <= n && aligned16(p)) {
+    if (i + GROUP <= n && aligned16(p + i)) {
         constexpr u32 WORDS = sizeof(T) / 2;
         for (u32 w = 0; w < WORDS; w++) {
             u32x4 x;
@@ -339,16 +339,11 @@ constexpr u32 FLIGHT = 4;
 // Columns c .. c + 8 of a row that starts at `row`, as f32; zero beyond the row.
 template <class T>
 DEVICE void load_columns(ptr<T> x, u64 row, u32 c, u32 columns, float (&v)[GROUP]) {
-    u64 at = row + c;
-    if (columns % GROUP == 0) return load8(x, at, at + GROUP, v);
-    for (u32 j = 0; j < GROUP; j++) v[j] = c + j < columns ? to_f32(x[at + j]) : 0.0f;
+    load8(x, row + c, row + columns, v);
 }
 template <class T>
 DEVICE void store_columns(ptr<T> x, u64 row, u32 c, u32 columns, const float (&v)[GROUP]) {
-    u64 at = row + c;
-    if (columns % GROUP == 0) return store8(x, at, at + GROUP, v);
-    for (u32 j = 0; j < GROUP; j++)
-        if (c + j < columns) x[at + j] = from_f32<T>(v[j]);
+    store8(x, row + c, row + columns, v);
 }
 
 // Sum over the 32 lanes of a warp, in all of them; a fixed tree.

@@ -41,8 +41,8 @@ DEVICE void sum_bwd(ptr<const float> dy, ptr<const T> x, ptr<T> dx, float factor
 // A block owns lanes * 8 columns (block x) of one chunk of rows (block y). Each thread adds up its
 // part of the chunk, then the threads of a column are added in their order.
 template <class T>
-DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u32 chunk, u32 lanes,
-                       u32 accumulate) {
+DEVICE void column_sum(ptr<const T> x, ptr<float> out, ptr<const float> factor, u32 rows, u32 columns,
+                       u32 ld, u32 chunk, u32 lanes, u32 accumulate) {
     SHARED(float, partial, 256 * GROUP);
     Part part = part_of(block_x(), lanes);
     u64 first = u64(block_y()) * chunk, last = rows - first < chunk ? rows : first + chunk;
@@ -52,7 +52,7 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
             float v[FLIGHT][GROUP] = {};
             for (u32 k = 0; k < FLIGHT; k++) {
                 u64 row = r + k * part.slots;
-                if (row < last) load_columns(x, row * columns, part.column, columns, v[k]);
+                if (row < last) load_columns(x, row * ld, part.column, columns, v[k]);
             }
             for (u32 k = 0; k < FLIGHT; k++)
                 for (u32 j = 0; j < GROUP; j++) total[j] += v[k][j];
@@ -65,6 +65,7 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
         if (column >= columns) break;
         float sum = partial[t];
         for (u32 s = 1; s < part.slots; s++) sum += partial[s * width + t];
+        if (factor) sum *= factor[0];
         u64 at = u64(block_y()) * columns + column;
         out[at] = accumulate ? out[at] + sum : sum;
     }
@@ -75,7 +76,7 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
 // sum, sum_squares: x [n] -> out [blocks], block b adds x[b * chunk .. (b + 1) * chunk] or the
 // squares; their sums are added up by sum_f32.
 // sum_bwd: dy [1], x [n] or null for a sum without squares -> dx [n].
-// column_sum: x [rows, columns] -> out [chunks, columns], chunks = ceil(rows / chunk) along grid y,
+// column_sum: x [rows, ld], of which the first `columns` count, times factor [1] or null -> out [chunks, columns], chunks = ceil(rows / chunk) along grid y,
 // ceil(columns / (8 lanes)) blocks of at most 256 threads along x; with accumulate, added to what
 // `out` holds.
 #define REDUCE(T, suffix)                                                                          \
@@ -89,9 +90,9 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u3
            u64 n) {                                                                                \
         sum_bwd(dy, x, dx, factor, n);                                                             \
     }                                                                                              \
-    KERNEL(column_sum_##suffix, ptr<const T> x, ptr<float> out, u32 rows, u32 columns, u32 chunk,  \
-           u32 lanes, u32 accumulate) {                                                            \
-        column_sum(x, out, rows, columns, chunk, lanes, accumulate);                               \
+    KERNEL(column_sum_##suffix, ptr<const T> x, ptr<float> out, ptr<const float> factor, u32 rows, \
+           u32 columns, u32 ld, u32 chunk, u32 lanes, u32 accumulate) {                            \
+        column_sum(x, out, factor, rows, columns, ld, chunk, lanes, accumulate);                   \
     }
 
 REDUCE(float, f32)

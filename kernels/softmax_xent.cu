@@ -1,16 +1,19 @@
 // Softmax and negative log-likelihood of rows of logits with their gradient, in one pass:
 //
+//   l = logits + bias
 //   loss = log sum_j exp(l_j) - l_target                  [nats]
 //   dl_j = (softmax(l)_j - [j = target]) * scale
 //
-// A row whose target is IGNORED has loss 0, no gradient, and is not correct. The scale holds the
-// loss scale alone: a mean's 1 / N belongs into the unscaling, where it cannot underflow a half.
+// A row whose target is IGNORED has loss 0, no gradient, and is not correct. The scale holds no
+// mean's 1 / N: that belongs into the unscaling, where it cannot underflow a half.
 //
-// Launch shape: per row. A warp takes a row where V is small, a block where it is large, by the
-// same code over 32 or more lanes.
+// Launch shape: per row. Up to 256 columns, a row is eight columns in the registers of each of some
+// lanes of a warp: read once, written once. Beyond, a block reads it twice (the second time from the
+// cache), with the maximum and the sum of the first pass kept online (Milakov & Gimelshein 2018).
 #include "device.cuh"
 
 constexpr u32 IGNORED = 0xFFFFFFFF;
+constexpr u32 MINUS_INFINITY = 0xFF800000;
 
 // The largest value and its lowest index.
 struct Best {
@@ -21,105 +24,156 @@ DEVICE Best better(Best a, Best b) {
     bool second = b.value > a.value || (b.value == a.value && b.index < a.index);
     return second ? b : a;
 }
-
-// Reductions over the lanes that share a row: a warp.
-struct Warp {
-    DEVICE u32 lane() const { return thread_x() % 32; }
-    DEVICE u32 lanes() const { return 32; }
-    DEVICE void sync() const { syncwarp(); }
-    DEVICE float sum(float x) const { return warp_sum(x); }
-    DEVICE Best best(Best b) const {
-        for (u32 lanes = 16; lanes > 0; lanes /= 2)
-            b = better(b, Best{shfl_xor(b.value, lanes), shfl_xor(b.index, lanes)});
-        return b;
-    }
+// A softmax so far: the largest logit, and the sum of exp(l - largest).
+struct Online {
+    Best best;
+    float sum;
 };
-// A block, with 32 elements of scratch for each.
-struct Wide {
-    ptr<float> values;
-    ptr<u32> indices;
-    DEVICE u32 lane() const { return thread_x(); }
-    DEVICE u32 lanes() const { return threads(); }
-    DEVICE void sync() const { block_sync(); }
-    DEVICE float sum(float x) const { return block_sum(x, values); }
-    DEVICE Best best(Best b) const {
-        b = Warp().best(b);
-        block_sync();  // the scratch may still be read by an earlier reduction
-        if (thread_x() % 32 == 0) {
-            values[thread_x() / 32] = b.value;
-            indices[thread_x() / 32] = b.index;
+DEVICE Online join(Online a, Online b) {
+    if (b.sum == 0.0f) return a;
+    if (a.sum == 0.0f) return b;
+    Best best = better(a.best, b.best);
+    return Online{best, a.sum * exponential(a.best.value - best.value) +
+                            b.sum * exponential(b.best.value - best.value)};
+}
+
+// What all rows share.
+template <class T>
+struct Rows {
+    ptr<const T> logits;   // [N, ld], of which V columns count
+    ptr<const T> bias;     // [V] or null
+    ptr<const u32> targets;
+    ptr<T> dlogits;        // as logits, may be logits; or null
+    ptr<float> loss, correct;
+    float scale;
+    u32 rows, vocab, ld;
+
+    // l of columns c .. c + 8 of a row, minus infinity beyond the last.
+    DEVICE void load(u64 row, u32 c, float (&v)[GROUP]) const {
+        load8(logits, row * ld + c, (row + 1) * ld, v);
+        float b[GROUP] = {};
+        if (bias) load8(bias, c, vocab, b);
+        for (u32 j = 0; j < GROUP; j++)
+            v[j] = c + j < vocab ? v[j] + b[j] : float_of(MINUS_INFINITY);
+    }
+    // Turns v, the exp(l - largest) of those columns, into their gradient, and writes it.
+    DEVICE void store(u64 row, u32 c, u32 target, float sum, float (&v)[GROUP]) const {
+        float factor = scale / sum;
+        for (u32 j = 0; j < GROUP; j++) {
+            float p = v[j] * factor;
+            v[j] = target == IGNORED ? 0.0f : c + j == target ? p - scale : p;
         }
-        block_sync();
-        b = Best{values[0], indices[0]};
-        for (u32 w = 1; w < threads() / 32; w++) b = better(b, Best{values[w], indices[w]});
-        return b;
+        store8(dlogits, row * ld + c, (row + 1) * ld, v);
+    }
+    // The figures of a row, by the thread that holds l of the target (of an ignored one, the first).
+    DEVICE void figures(u64 row, u32 target, Online all, float of_target) const {
+        bool counts = target != IGNORED;
+        loss[row] = counts ? all.best.value - of_target + ln(all.sum) : 0.0f;
+        correct[row] = counts && all.best.index == target ? 1.0f : 0.0f;
     }
 };
 
-// One row. All lanes come here, whatever the target: the reductions need them.
-template <class T, class Lanes>
-DEVICE void score(Lanes group, ptr<const T> logits, u32 target, ptr<T> dlogits, ptr<float> loss,
-                  ptr<float> correct, u32 row, u32 vocab, float scale) {
-    u64 first = u64(row) * vocab;
-    Best best{-float_of(0x7F800000), vocab};
-    for (u32 j = group.lane(); j < vocab; j += group.lanes())
-        best = better(best, Best{to_f32(logits[first + j]), j});
-    best = group.best(best);
-    float sum = 0.0f;
-    for (u32 j = group.lane(); j < vocab; j += group.lanes())
-        sum += exponential(to_f32(logits[first + j]) - best.value);
-    sum = group.sum(sum);
-    float log_sum = ln(sum), factor = scale / sum;
-    bool counts = target != IGNORED;
-    if (group.lane() == 0) {
-        loss[row] = counts ? best.value + log_sum - to_f32(logits[first + target]) : 0.0f;
-        correct[row] = counts && best.index == target ? 1.0f : 0.0f;
-    }
-    if (!dlogits) return;
-    group.sync();  // dlogits may be logits: lane 0 has read the target's logit
-    for (u32 j = group.lane(); j < vocab; j += group.lanes()) {
-        float p = exponential(to_f32(logits[first + j]) - best.value) * factor;
-        float d = j == target ? p - scale : p;
-        dlogits[first + j] = from_f32<T>(counts ? d : 0.0f);
-    }
+DEVICE float pick(const float (&v)[GROUP], u32 j) {
+    float x = v[0];
+    for (u32 k = 1; k < GROUP; k++) x = k == j ? v[k] : x;
+    return x;
 }
 
+// Rows of at most 256 elements: `lanes` lanes of a warp, a power of two, take one. All lanes of a
+// warp come here: the reductions need them.
 template <class T>
-DEVICE void softmax_xent_warp(ptr<const T> logits, ptr<const u32> targets, ptr<T> dlogits,
-                              ptr<float> loss, ptr<float> correct, ptr<const float> scale, u32 rows,
-                              u32 vocab) {
-    u32 warps = threads() / 32, row = block_x() * warps + thread_x() / 32;
-    if (row >= rows) return;  // whole warps leave; no block barrier follows
-    score(Warp(), logits, targets[row], dlogits, loss, correct, row, vocab,
-          scale ? scale[0] : 1.0f);
+DEVICE void softmax_xent_lanes(Rows<T> all, u32 lanes) {
+    u64 row = (u64(block_x()) * threads() + thread_x()) / lanes;
+    u32 c = thread_x() % lanes * GROUP;
+    bool in = row < all.rows;
+    float v[GROUP];
+    for (u32 j = 0; j < GROUP; j++) v[j] = float_of(MINUS_INFINITY);
+    if (in && c < all.vocab) all.load(row, c, v);
+    Best best{v[0], c};
+    for (u32 j = 1; j < GROUP; j++) best = better(best, Best{v[j], c + j});
+    for (u32 l = lanes / 2; l > 0; l /= 2)
+        best = better(best, Best{shfl_xor(best.value, l), shfl_xor(best.index, l)});
+    u32 target = in ? all.targets[row] : IGNORED;
+    float of_target = pick(v, target % GROUP), sum = 0.0f;
+    for (u32 j = 0; j < GROUP; j++) {
+        v[j] = exponential(v[j] - best.value);
+        sum += v[j];
+    }
+    for (u32 l = lanes / 2; l > 0; l /= 2) sum += shfl_xor(sum, l);
+    if (!in) return;  // no collective follows
+    bool holds = target == IGNORED ? c == 0 : target - target % GROUP == c;
+    if (holds) all.figures(row, target, Online{best, sum}, of_target);
+    if (all.dlogits && c < all.ld) all.store(row, c, target, sum, v);
 }
 
+// A block takes a row of any width.
 template <class T>
-DEVICE void softmax_xent_block(ptr<const T> logits, ptr<const u32> targets, ptr<T> dlogits,
-                               ptr<float> loss, ptr<float> correct, ptr<const float> scale,
-                               u32 vocab) {
+DEVICE void softmax_xent_block(Rows<T> all) {
     SHARED(float, values, 32);
     SHARED(u32, indices, 32);
-    u32 row = block_x();
-    score(Wide{values + 0, indices + 0}, logits, targets[row], dlogits, loss, correct, row, vocab,
-          scale ? scale[0] : 1.0f);
+    SHARED(float, sums, 32);
+    u64 row = block_x();
+    u32 target = all.targets[row];
+    Online mine{Best{float_of(MINUS_INFINITY), all.vocab}, 0.0f};
+    float of_target = 0.0f, v[GROUP];
+    bool holds = target == IGNORED && thread_x() == 0;
+    for (u32 c = thread_x() * GROUP; c < all.vocab; c += threads() * GROUP) {
+        all.load(row, c, v);
+        Best best{v[0], c};
+        for (u32 j = 1; j < GROUP; j++) best = better(best, Best{v[j], c + j});
+        Online part{best, 0.0f};
+        for (u32 j = 0; j < GROUP; j++)  // minus infinity is 0, also where it is the largest
+            if (v[j] != float_of(MINUS_INFINITY)) part.sum += exponential(v[j] - best.value);
+        mine = join(mine, part);
+        if (target != IGNORED && target - target % GROUP == c) {
+            of_target = pick(v, target % GROUP);
+            holds = true;
+        }
+    }
+    for (u32 l = 16; l > 0; l /= 2)
+        mine = join(mine, Online{Best{shfl_xor(mine.best.value, l), shfl_xor(mine.best.index, l)},
+                                 shfl_xor(mine.sum, l)});
+    if (thread_x() % 32 == 0) {
+        values[thread_x() / 32] = mine.best.value;
+        indices[thread_x() / 32] = mine.best.index;
+        sums[thread_x() / 32] = mine.sum;
+    }
+    block_sync();  // and every logit has been read once: dlogits may be logits
+    Online whole{Best{values[0], indices[0]}, sums[0]};
+    for (u32 w = 1; w < threads() / 32; w++)
+        whole = join(whole, Online{Best{values[w], indices[w]}, sums[w]});
+    if (holds) all.figures(row, target, whole, of_target);
+    if (!all.dlogits) return;
+    for (u32 c = thread_x() * GROUP; c < all.ld; c += threads() * GROUP) {
+        for (u32 j = 0; j < GROUP; j++) v[j] = float_of(MINUS_INFINITY);
+        if (c < all.vocab) all.load(row, c, v);
+        for (u32 j = 0; j < GROUP; j++) v[j] = exponential(v[j] - whole.best.value);
+        all.store(row, c, target, whole.sum, v);
+    }
 }
 
 // ---- kernels -------------------------------------------------------------------------------
 
-// logits, dlogits [N, V] (they may be the same; dlogits may be null: no gradient); targets [N],
-// below V or IGNORED; loss [N] f32; correct [N] f32, 1 where the largest logit (lowest index of a
-// tie) is the target's; scale [1] f32 or null: 1.
+// logits, dlogits [N, ld], of which the first V columns count (they may be the same memory; dlogits
+// may be null: no gradient; beyond V it gets zeros); bias [V] or null; targets [N], below V or
+// IGNORED; loss [N] f32; correct [N] f32, 1 where the largest logit (lowest index of a tie) is the
+// target's; the scale is factor times scale [1] f32, or factor alone if that is null. `lanes` is a
+// power of two up to 32, and 8 lanes are at least ld.
 #define SOFTMAX_XENT(T, suffix)                                                                    \
-    KERNEL(softmax_xent_warp_##suffix, ptr<const T> logits, ptr<const u32> targets,                \
-           ptr<T> dlogits, ptr<float> loss, ptr<float> correct, ptr<const float> scale, u32 rows,  \
-           u32 vocab) {                                                                            \
-        softmax_xent_warp(logits, targets, dlogits, loss, correct, scale, rows, vocab);            \
+    KERNEL(softmax_xent_lanes_##suffix, ptr<const T> logits, ptr<const T> bias,                    \
+           ptr<const u32> targets, ptr<T> dlogits, ptr<float> loss, ptr<float> correct,            \
+           ptr<const float> scale, float factor, u32 rows, u32 vocab, u32 ld, u32 lanes) {         \
+        factor = scale ? factor * scale[0] : factor;                                               \
+        softmax_xent_lanes(Rows<T>{logits, bias, targets, dlogits, loss, correct, factor, rows,    \
+                                   vocab, ld},                                                     \
+                           lanes);                                                                 \
     }                                                                                              \
-    KERNEL(softmax_xent_block_##suffix, ptr<const T> logits, ptr<const u32> targets,               \
-           ptr<T> dlogits, ptr<float> loss, ptr<float> correct, ptr<const float> scale,            \
-           u32 vocab) {                                                                            \
-        softmax_xent_block(logits, targets, dlogits, loss, correct, scale, vocab);                 \
+    KERNEL(softmax_xent_block_##suffix, ptr<const T> logits, ptr<const T> bias,                    \
+           ptr<const u32> targets, ptr<T> dlogits, ptr<float> loss, ptr<float> correct,            \
+           ptr<const float> scale, float factor, u32 rows, u32 vocab, u32 ld) {                    \
+        factor = scale ? factor * scale[0] : factor;                                               \
+        softmax_xent_block(Rows<T>{logits, bias, targets, dlogits, loss, correct, factor, rows,    \
+                                   vocab, ld});                                                    \
     }
 
 SOFTMAX_XENT(float, f32)

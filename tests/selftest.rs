@@ -132,7 +132,7 @@ impl Driver for Faulty {
                 self.flip(args[1], odd)
             }
             (Fault::BehindColumnSum, "column_sum_f32") => {
-                let (Arg::Ptr(to), Arg::U32(columns)) = (args[1], args[3]) else {
+                let (Arg::Ptr(to), Arg::U32(columns)) = (args[1], args[4]) else {
                     panic!("{args:?}");
                 };
                 let behind = to.offset(4 * columns as usize);

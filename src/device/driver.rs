@@ -5,7 +5,7 @@
 //! call returns; [`Driver::download`] and [`Driver::synchronize`] wait for it.
 
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::any::Any;
 use std::fmt;
 
@@ -115,7 +115,7 @@ pub struct Matrix {
     pub ld: usize,
 }
 
-/// C = op(A) op(B) + beta C in the conventions of cuBLAS: column-major, op(A) is `m x k`,
+/// C = alpha op(A) op(B) + beta C in the conventions of cuBLAS: column-major, op(A) is `m x k`,
 /// op(B) is `k x n`, C is `m x n`, sums in f32. With beta = 0 C is not read.
 ///
 /// A row-major `[r, c]` tensor is a column-major `c x r` matrix with `ld = c`.
@@ -135,10 +135,28 @@ pub struct Gemm {
     pub a: Matrix,
     /// B, of A's data type.
     pub b: Matrix,
-    /// Factor of what C holds already.
+    /// Factor of the product, an f32 in device memory; 1 if there is none.
+    pub alpha: Option<DevicePtr>,
+    /// Factor of what C holds already; 0 or 1 beside an alpha.
     pub beta: f32,
     /// C; f32, or A's data type.
     pub c: Matrix,
+}
+
+impl Gemm {
+    /// Beside an alpha, which is in device memory, beta must be one of the numbers that are there, too.
+    ///
+    /// # Errors
+    /// [`Error::Op`] for another beta.
+    pub(super) fn check_beta(&self) -> Result<()> {
+        match self.alpha {
+            Some(_) if self.beta != 0.0 && self.beta != 1.0 => {
+                let message = format!("beta {} beside an alpha is neither 0 nor 1", self.beta);
+                Err(Error::op("gemm", message))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A point in the order of work, with its time. Belongs to the driver that made it.
@@ -162,8 +180,8 @@ impl fmt::Debug for Graph {
 /// A device that runs kernels.
 ///
 /// # Errors
-/// Every method returns [`crate::Error::Op`] for arguments that cannot be (a pointer outside of
-/// memory, a kernel that does not exist, a fault while it runs) and [`crate::Error::Device`] for
+/// Every method returns [`Error::Op`] for arguments that cannot be (a pointer outside of
+/// memory, a kernel that does not exist, a fault while it runs) and [`Error::Device`] for
 /// what the device cannot give (memory, itself).
 pub trait Driver: fmt::Debug + Send + Sync {
     /// What the device is, for people.

@@ -11,7 +11,8 @@ use std::ptr;
 
 /// The header that every kernel includes.
 const HEADER: &CStr = c"device.cuh";
-const HEADER_SOURCE: &str = include_str!("../../kernels/device.cuh");
+/// What every one of them includes, `device.cuh`.
+pub const HEADER_SOURCE: &str = include_str!("../../kernels/device.cuh");
 
 macro_rules! sources {
     ($($name:literal),* $(,)?) => {

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod atomic;
+pub mod cache;
 mod checkpoints;
 pub mod group;
 pub mod header;

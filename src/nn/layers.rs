@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::ops;
 use crate::ops::attention;
 use crate::ops::recurrent::{CellKind, Hidden, Input, Output, State};
+use crate::ops::softmax_xent::SoftmaxXent;
 use crate::tensor::Tensor;
 
 /// Whose initial values layers take.
@@ -167,6 +168,20 @@ impl Linear {
     pub fn forward(&self, tape: &mut Tape, params: &Bound, x: &Var) -> Result<Var> {
         let product = self.projection.forward(tape, params, x)?;
         ops::add_bias(tape, product, params.var(self.bias))
+    }
+
+    /// Scores rows `[.., inputs]`, as logits of `outputs` classes, against targets `[rows]`.
+    ///
+    /// # Errors
+    /// As [`ops::linear_xent`].
+    pub fn loss(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        x: &Var,
+        targets: &Tensor,
+    ) -> Result<SoftmaxXent> {
+        ops::linear_xent(tape, x, self.weight(params), self.bias(params), targets)
     }
 }
 

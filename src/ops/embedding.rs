@@ -109,9 +109,11 @@ pub fn segment_sum(
     })
 }
 
-/// Rows of dy that one block looks at, where the chunks can be added up in f32.
-const SEGMENT_CHUNK: usize = 4096;
+/// Rows that one block sorts: `LIST` in `kernels/embedding.cu`.
+const LIST: usize = 2048;
 
+/// The rows of dy are sorted by their ids, a list of them a block, so that each id's block reads its
+/// own alone.
 fn scatter_on_gpu(
     gpu: &Arc<Gpu>,
     dy: &Tensor,
@@ -119,31 +121,41 @@ fn scatter_on_gpu(
     shape: &Shape,
     to: GpuTarget,
 ) -> Result<()> {
-    let rows = ids.numel();
-    let (kernel, chunk) = match (dy.dtype(), to.dtype) {
-        (from, DType::F32) => (format!("embedding_bwd_{from}"), SEGMENT_CHUNK),
-        (DType::F16, DType::F16) => ("gather_bwd_f16".to_owned(), rows.max(1)),
+    let (rows, vocab, width) = (ids.numel(), shape.rows(), shape.last());
+    let lists = rows.div_ceil(LIST);
+    // Lists of one id that a block adds up: sums of several blocks can be added in f32 alone.
+    let (kernel, share) = match (dy.dtype(), to.dtype) {
+        (from, DType::F32) => (format!("embedding_bwd_{from}"), 1),
+        (DType::F16, DType::F16) => ("gather_bwd_f16".to_owned(), lists.max(1)),
         (from, to) => {
             let message = format!("{from} cannot be added to {to}");
             return Err(Error::op("gradient", message));
         }
     };
-    let (vocab, width, chunks) = (shape.rows(), shape.last(), rows.div_ceil(chunk));
-    let threads = width.next_multiple_of(32).clamp(32, 256);
-    let mut launch = Launch::new(&kernel, vocab as u32, threads as u32);
-    launch.grid = [vocab, chunks, width.div_ceil(threads)].map(|n| n as u32);
+    let order = Tensor::on_gpu(gpu, DType::U32, [rows])?;
+    let starts = Tensor::on_gpu(gpu, DType::U32, [lists, vocab + 1])?;
+    if lists > 0 {
+        let mut args = gpu::pointers(&[ids, &order, &starts])?;
+        args.extend([rows, vocab].map(|n| Arg::from(n as u32)));
+        gpu.launch(&Launch::new("embedding_sort", lists as u32, 512), &args)?;
+    }
+    let parts = lists.div_ceil(share).max(1);
+    let (lanes, wide) = gpu::row_lanes(width);
+    let mut launch = Launch::new(&kernel, vocab as u32, gpu::ROW_THREADS as u32);
+    launch.grid = [vocab, parts, wide].map(|n| n as u32);
     let run = |out: DevicePtr, accumulate: bool| {
-        let [rows, width, chunk] = [rows, width, chunk].map(|n| Arg::from(n as u32));
-        let [dy, ids, out] = [dy.ptr()?, ids.ptr()?, out].map(Arg::from);
-        let accumulate = u32::from(accumulate).into();
-        gpu.launch(&launch, &[dy, ids, out, rows, width, chunk, accumulate])
+        let mut args = gpu::pointers(&[dy, &order, &starts])?;
+        args.push(out.into());
+        args.extend([rows, width, share, lanes].map(|n| Arg::from(n as u32)));
+        args.push(u32::from(accumulate).into());
+        gpu.launch(&launch, &args)
     };
-    if chunks == 1 {
+    if parts == 1 {
         return run(to.ptr, to.accumulate);
     }
-    let sums = Tensor::on_gpu(gpu, DType::F32, [chunks, shape.numel()])?;
+    let sums = Tensor::on_gpu(gpu, DType::F32, [parts, shape.numel()])?;
     run(sums.ptr()?, false)?;
-    gpu::sum_rows(gpu, &sums, chunks, shape.numel(), to)
+    gpu::sum_rows(gpu, &sums, parts, shape.numel(), to)
 }
 
 // ---- backward ------------------------------------------------------------------------------

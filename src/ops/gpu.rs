@@ -103,6 +103,22 @@ pub fn gemm_columns(
     c_dtype: DType,
     accumulate: bool,
 ) -> Result<()> {
+    gemm_times(gpu, None, a, b, c, c_dtype, accumulate)
+}
+
+/// As [`gemm_columns()`] with the product times an f32 in device memory.
+///
+/// # Errors
+/// As [`gemm()`].
+pub fn gemm_times(
+    gpu: &Gpu,
+    alpha: Option<DevicePtr>,
+    a: impl Into<Columns>,
+    b: impl Into<Columns>,
+    c: (DevicePtr, usize),
+    c_dtype: DType,
+    accumulate: bool,
+) -> Result<()> {
     let (a, b) = (a.into(), b.into());
     let ((m, k), (k2, n)) = (a.mat.extents(), b.mat.extents());
     if k != k2 {
@@ -118,6 +134,7 @@ pub fn gemm_columns(
         m: n,
         n: m,
         k,
+        alpha,
         a: matrix(b.mat.ptr, b.mat.dtype, b.width),
         b: matrix(a.mat.ptr, a.mat.dtype, a.width),
         beta: f32::from(u8::from(accumulate)),
@@ -192,7 +209,7 @@ pub fn column_sum(
     })
 }
 
-/// The sum over the rows of x `[rows, columns]`, in chunks of rows and then over the chunks.
+/// The sum over the rows of x `[rows, columns]`.
 ///
 /// # Errors
 /// If the device fails.
@@ -203,23 +220,58 @@ pub fn sum_rows(
     columns: usize,
     to: GpuTarget,
 ) -> Result<()> {
-    let chunks = rows.div_ceil(COLUMN_SUM_ROWS);
-    let name = format!("column_sum_{}", x.dtype());
-    let (lanes, blocks) = row_lanes(columns);
-    let mut launch = Launch::new(&name, blocks as u32, ROW_THREADS as u32);
-    launch.grid[1] = chunks as u32;
-    let args = |to: DevicePtr, accumulate: bool| -> Result<Vec<Arg>> {
-        let sizes = [rows, columns, COLUMN_SUM_ROWS, lanes, accumulate.into()];
-        let mut args = vec![x.ptr()?.into(), to.into()];
-        args.extend(sizes.map(|n| Arg::from(n as u32)));
-        Ok(args)
-    };
-    if chunks == 1 {
-        return gpu.launch(&launch, &args(to.ptr, to.accumulate)?);
+    let factor = None;
+    let x = &x.reshape([rows, columns])?;
+    RowSums { x, columns, factor }.write(gpu, to)
+}
+
+/// A sum over the rows of a matrix, in chunks of rows and then over the chunks.
+#[derive(Clone, Copy, Debug)]
+pub struct RowSums<'a> {
+    /// `[rows, ld]`
+    pub x: &'a Tensor,
+    /// The first columns, which are summed.
+    pub columns: usize,
+    /// Multiplies the sums: an f32 in device memory.
+    pub factor: Option<DevicePtr>,
+}
+
+impl RowSums<'_> {
+    /// Writes the sums `[columns]`, f32.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn write(self, gpu: &Arc<Gpu>, to: GpuTarget) -> Result<()> {
+        let (rows, columns) = (self.x.shape().rows(), self.columns);
+        let chunks = rows.div_ceil(COLUMN_SUM_ROWS);
+        if chunks == 1 {
+            return self.launch(gpu, to.ptr, to.accumulate);
+        }
+        let partial = Tensor::on_gpu(gpu, DType::F32, [chunks, columns])?;
+        let factor = None;
+        let first = RowSums { factor, ..self };
+        first.launch(gpu, partial.ptr()?, false)?;
+        RowSums {
+            x: &partial,
+            ..self
+        }
+        .write(gpu, to)
     }
-    let partial = Tensor::on_gpu(gpu, DType::F32, [chunks, columns])?;
-    gpu.launch(&launch, &args(partial.ptr()?, false)?)?;
-    sum_rows(gpu, &partial, chunks, columns, to)
+
+    /// One sum for each chunk of rows.
+    fn launch(self, gpu: &Gpu, to: DevicePtr, accumulate: bool) -> Result<()> {
+        let (rows, ld) = (self.x.shape().rows(), self.x.shape().last());
+        let name = format!("column_sum_{}", self.x.dtype());
+        let (lanes, blocks) = row_lanes(self.columns);
+        let mut launch = Launch::new(&name, blocks as u32, ROW_THREADS as u32);
+        launch.grid[1] = rows.div_ceil(COLUMN_SUM_ROWS) as u32;
+        let factor = self.factor.unwrap_or(DevicePtr::NULL);
+        let mut args = [self.x.ptr()?, to, factor].map(Arg::from).to_vec();
+        let sizes = [rows, self.columns, ld, COLUMN_SUM_ROWS, lanes];
+        args.extend(sizes.map(|n| Arg::from(n as u32)));
+        args.push(u32::from(accumulate).into());
+        gpu.launch(&launch, &args)
+    }
 }
 
 /// Elements that one block of `sum` adds up.

@@ -122,6 +122,20 @@ pub(super) const SOFTMAX_GRADIENT: Bound = Bound {
     why: "exp and a sum over a row in f32, rounded once when stored",
 };
 
+/// The loss of a projection's rows.
+pub(super) const HEAD: Bound = Bound {
+    f32: 3e-6,
+    f16: 1e-3,
+    why: "logits of up to 33 products, rounded when stored; then as the softmax",
+};
+
+/// The gradients of a projection and its loss.
+pub(super) const HEAD_GRADIENT: Bound = Bound {
+    f32: 5e-6,
+    f16: 4e-3,
+    why: "p - y, from rounded logits and rounded when stored, in products over up to 257 rows",
+};
+
 /// Adam's moments and the change of the parameters.
 pub(super) const ADAM: Bound = Bound {
     f32: 1e-5,

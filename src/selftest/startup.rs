@@ -6,9 +6,10 @@
 use super::{cases, one};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::files::cache;
 use crate::files::text::sha256;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -17,7 +18,7 @@ use std::time::UNIX_EPOCH;
 /// # Errors
 /// As [`spot_check`].
 pub fn check(gpu: &Arc<Gpu>) -> Result<()> {
-    let mark = cache_folder().and_then(|folder| Some(folder.join(mark_name(gpu)?)));
+    let mark = cache::folder().and_then(|folder| Some(folder.join(mark_name(gpu)?)));
     check_once(gpu, mark.as_deref())
 }
 
@@ -57,13 +58,6 @@ pub fn spot_check(gpu: &Arc<Gpu>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn cache_folder() -> Option<PathBuf> {
-    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty());
-    let cache = var("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache")))?;
-    Some(cache.join("rnnx"))
 }
 
 /// A name for this very program (its size and time, too), driver and GPU.

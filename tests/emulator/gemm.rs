@@ -22,7 +22,7 @@ fn upload<T: Storage>(device: &Emulated, values: &[f32]) -> DevicePtr {
 }
 
 /// Every combination of transposes, with leading dimensions that leave gaps.
-fn against_loops<T: Storage, C: Storage>(beta: f32) {
+fn against_loops<T: Storage, C: Storage>(beta: f32, alpha: Option<f32>) {
     let (m, n, k) = (5, 3, 7);
     for (trans_a, trans_b) in [(false, false), (true, false), (false, true), (true, true)] {
         let device = Emulated::new(0);
@@ -43,6 +43,7 @@ fn against_loops<T: Storage, C: Storage>(beta: f32) {
             m,
             n,
             k,
+            alpha: alpha.map(|alpha| upload::<f32>(&device, &[alpha])),
             a: matrix(upload::<T>(&device, &a), dtype::<T>(), lda),
             b: matrix(upload::<T>(&device, &b), dtype::<T>(), ldb),
             beta,
@@ -78,7 +79,8 @@ fn against_loops<T: Storage, C: Storage>(beta: f32) {
             } else {
                 f64::from(beta * c[at])
             };
-            assert_close("c", &[got[at]], &[sum + old], C::ROUNDING, 1e-6);
+            let want = sum * f64::from(alpha.unwrap_or(1.0)) + old;
+            assert_close("c", &[got[at]], &[want], C::ROUNDING, 1e-6);
         }
     }
 }
@@ -86,9 +88,14 @@ fn against_loops<T: Storage, C: Storage>(beta: f32) {
 #[test]
 fn products_in_every_layout() {
     for beta in [0.0, 1.0, -0.75] {
-        against_loops::<f32, f32>(beta);
-        against_loops::<f16, f32>(beta);
-        against_loops::<f16, f16>(beta);
+        against_loops::<f32, f32>(beta, None);
+        against_loops::<f16, f32>(beta, None);
+        against_loops::<f16, f16>(beta, None);
+    }
+    for beta in [0.0, 1.0] {
+        against_loops::<f32, f32>(beta, Some(0.375));
+        against_loops::<f16, f32>(beta, Some(0.375));
+        against_loops::<f16, f16>(beta, Some(0.375));
     }
 }
 
@@ -107,6 +114,7 @@ fn products_that_cannot_be() {
         m: 8,
         n: 8,
         k: 8,
+        alpha: None,
         a: matrix(a),
         b: matrix(b),
         beta: 0.0,
@@ -133,6 +141,8 @@ fn products_that_cannot_be() {
         with(|g| g.b.ptr = g.b.ptr.offset(2)),
         with(|g| g.a.ptr = g.a.ptr.offset(4)),
         with(|g| g.c.ptr = DevicePtr::NULL),
+        with(|g| g.alpha = Some(DevicePtr::NULL)),
+        with(|g| (g.alpha, g.beta) = (Some(g.a.ptr), 0.5)),
         overlap,
     ] {
         let error = device.gemm(&bad);

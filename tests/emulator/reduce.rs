@@ -28,9 +28,16 @@ fn sum_of<T: Storage>(kernel: &str, f: fn(f64) -> f64, n: usize) {
     assert_close(&name, &get::<f32>(&out[4]), &[want], 0.0, SUM * n as f32);
 }
 
-fn column_sum_of<T: Storage>(rows: usize, columns: usize) {
-    let x = values::<T>(rows * columns, 2, 1.0);
-    let start = values::<f32>(columns, 3, 1.0);
+/// The first columns of rows that are `gap` longer, in chunks whose sums are then added up, times a
+/// factor, to what is there.
+fn column_sum_of<T: Storage>(rows: usize, columns: usize, gap: usize) {
+    let ld = columns + gap;
+    let mut x = values::<T>(rows * ld, 2, 1.0);
+    x.iter_mut()
+        .enumerate()
+        .filter(|(i, _)| i % ld >= columns)
+        .for_each(|(_, x)| *x = f32::NAN);
+    let (start, factor) = (values::<f32>(columns, 3, 1.0), 0.7f32);
     let (chunk, name) = (40, format!("column_sum_{}", T::SUFFIX));
     let (chunks, lanes) = (rows.div_ceil(chunk), columns.div_ceil(8).clamp(1, 5));
     let bufs = [
@@ -38,12 +45,15 @@ fn column_sum_of<T: Storage>(rows: usize, columns: usize) {
         fresh::<f32>(chunks * columns),
         number(rows as u32),
         number(columns as u32),
+        number(ld as u32),
         number(chunk as u32),
         number(0u32),
         give(&start),
         number(chunks as u32),
         number(1u32),
         number(lanes as u32),
+        Buf::Null,
+        give(&[factor]),
     ];
     let grid = [columns.div_ceil(8 * lanes) as u32, chunks as u32, 1];
     let first = Launch {
@@ -55,19 +65,19 @@ fn column_sum_of<T: Storage>(rows: usize, columns: usize) {
         ..Launch::new("column_sum_f32", 1, 256)
     };
     let launches: [(Launch, &[usize]); 2] = [
-        (first, &[0, 1, 2, 3, 4, 9, 5]),
-        (second, &[1, 6, 7, 3, 7, 9, 8]),
+        (first, &[0, 1, 11, 2, 3, 4, 5, 10, 6]),
+        (second, &[1, 7, 12, 8, 3, 3, 8, 10, 9]),
     ];
     let out = run_all(&launches, &bufs);
     let want: Vec<f64> = (0..columns)
         .map(|j| {
-            let column = (0..rows).map(|r| f64::from(x[r * columns + j]));
-            f64::from(start[j]) + column.sum::<f64>()
+            let column = (0..rows).map(|r| f64::from(x[r * ld + j]));
+            f64::from(start[j]) + f64::from(factor) * column.sum::<f64>()
         })
         .collect();
     assert_close(
         &name,
-        &get::<f32>(&out[6]),
+        &get::<f32>(&out[7]),
         &want,
         0.0,
         SUM * (rows + 1) as f32,
@@ -83,8 +93,10 @@ fn sums_of_all_and_of_columns() {
         sum_of::<f16>("sum_squares", |x| x * x, n);
         // Rows of whole groups of eight, and others.
         for columns in SIZES.into_iter().chain([8, 96]) {
-            column_sum_of::<f32>(n, columns);
-            column_sum_of::<f16>(n, columns);
+            for gap in [0, 3, 8] {
+                column_sum_of::<f32>(n, columns, gap);
+                column_sum_of::<f16>(n, columns, gap);
+            }
         }
     }
 }

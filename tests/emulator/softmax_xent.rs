@@ -44,9 +44,11 @@ fn reference(logits: &[f32], targets: &[u32], vocab: usize, scale: f32) -> Want 
     want
 }
 
-fn check<T: Storage>(rows: usize, vocab: usize) {
-    let scale = 1024.0f32;
+/// Rows `gap` longer than the vocabulary, with a bias where there is a gap.
+fn check<T: Storage>(rows: usize, vocab: usize, gap: usize) {
+    let (scale, factor, ld) = (256.0f32, 4.0f32, vocab + gap);
     let mut logits = values::<T>(rows * vocab, 1, 4.0);
+    let bias = values::<T>(vocab, 2, 1.0);
     let mut targets: Vec<u32> = (0..rows).map(|r| ((r * 31 + 3) % vocab) as u32).collect();
     // Rows that do not count, a tie of the two largest, and a row far from zero.
     targets
@@ -62,85 +64,147 @@ fn check<T: Storage>(rows: usize, vocab: usize) {
             .iter_mut()
             .for_each(|x| *x = T::from_f32(*x + 100.0).to_f32());
     }
-    let want = reference(&logits, &targets, vocab, scale);
+    let mut sums = logits.clone();
+    if gap > 0 {
+        for row in sums.chunks_mut(vocab) {
+            row.iter_mut().zip(&bias).for_each(|(x, b)| *x += b);
+        }
+    }
+    let want = reference(&sums, &targets, vocab, scale * factor);
+    // Behind the logits of a row lies anything; behind their gradient, zeros.
+    let widen = |rows: &[f32], behind| {
+        let widen = |row: &[f32]| [row, &vec![behind; gap]].concat();
+        rows.chunks(vocab).flat_map(widen).collect::<Vec<f32>>()
+    };
+    let logits = widen(&logits, f32::NAN);
     let name = |shape: &str| format!("softmax_xent_{shape}_{}", T::SUFFIX);
-    let (warp, block) = (name("warp"), name("block"));
+    let (lanes, block) = (name("lanes"), name("block"));
+    let share = ld.div_ceil(8).next_power_of_two();
     let bufs = |dlogits| {
         [
             store::<T>(&logits),
+            if gap > 0 {
+                store::<T>(&bias)
+            } else {
+                Buf::Null
+            },
             give(&targets),
             dlogits,
             fresh::<f32>(rows),
             fresh::<f32>(rows),
             give(&[scale]),
+            number(factor),
             number(rows as u32),
             number(vocab as u32),
+            number(ld as u32),
+            number(share as u32),
         ]
     };
-    let shapes: [(Launch, &[usize]); 3] = [
-        (
-            Launch::new(&warp, rows.div_ceil(4) as u32, 128),
-            &[0, 1, 2, 3, 4, 5, 6, 7],
-        ),
-        (Launch::new(&block, rows as u32, 32), &[0, 1, 2, 3, 4, 5, 7]),
-        (
-            Launch::new(&block, rows as u32, 128),
-            &[0, 1, 2, 3, 4, 5, 7],
-        ),
+    let all: Vec<usize> = (0..12).collect();
+    let mut shapes = vec![
+        (Launch::new(&block, rows as u32, 32), &all[..11]),
+        (Launch::new(&block, rows as u32, 128), &all[..11]),
     ];
+    if ld <= 256 {
+        let blocks = (rows * share).div_ceil(128);
+        shapes.push((Launch::new(&lanes, blocks as u32, 128), &all));
+    }
+    let want_dlogits: Vec<f64> = want
+        .dlogits
+        .chunks(vocab)
+        .flat_map(|row| [row, &vec![0.0; gap]].concat())
+        .collect();
     for (launch, places) in shapes {
-        let out = run_all(&[(launch, places)], &bufs(fresh::<T>(rows * vocab)));
+        let out = run_all(&[(launch, places)], &bufs(fresh::<T>(rows * ld)));
         // f32 sums of exponentials; the loss of a logit near 100 keeps 8e-6.
-        assert_close("loss", &get::<f32>(&out[3]), &want.loss, 1e-6, 2e-5);
-        assert_eq!(get::<f32>(&out[4]), want.correct, "{launch:?}");
-        let bound = scale * 2e-6 + if T::ROUNDING > 1e-5 { 3e-8 } else { 0.0 };
+        assert_close("loss", &get::<f32>(&out[4]), &want.loss, 1e-6, 2e-5);
+        assert_eq!(get::<f32>(&out[5]), want.correct, "{launch:?}");
+        let bound = scale * factor * 2e-6 + if T::ROUNDING > 1e-5 { 3e-8 } else { 0.0 };
         assert_close(
             "dlogits",
-            &load::<T>(&out[2]),
-            &want.dlogits,
+            &load::<T>(&out[3]),
+            &want_dlogits,
             T::ROUNDING,
             bound,
         );
 
         // In place, the gradient is the same; without one, the loss is.
         let mut in_place = places.to_vec();
-        in_place[2] = 0;
+        in_place[3] = 0;
         let again = run_all(&[(launch, &in_place)], &bufs(Buf::Null));
-        assert!(again[0] == out[2] && again[3] == out[3] && again[4] == out[4]);
+        assert!(again[0] == out[3] && again[4] == out[4] && again[5] == out[5]);
         let mut alone = bufs(Buf::Null);
-        alone[5] = Buf::Null;
+        alone[6] = Buf::Null;
         let again = run_all(&[(launch, places)], &alone);
-        assert!(again[3] == out[3] && again[4] == out[4]);
+        assert!(again[4] == out[4] && again[5] == out[5]);
     }
 }
 
 #[test]
 fn softmax_loss_and_gradient() {
-    for (rows, vocab) in [(1, 1), (7, 7), (33, 95), (5, 257), (257, 4)] {
-        check::<f32>(rows, vocab);
-        check::<f16>(rows, vocab);
+    for (rows, vocab) in [
+        (1, 1),
+        (7, 7),
+        (33, 95),
+        (5, 256),
+        (5, 257),
+        (257, 4),
+        (3, 2051),
+    ] {
+        for gap in [0, (8 - vocab % 8) % 8, 5] {
+            check::<f32>(rows, vocab, gap);
+            check::<f16>(rows, vocab, gap);
+        }
     }
 }
 
-/// A logit that is not a number makes its row's loss one that is not, and no other row's.
-#[test]
-fn nan_stays_in_its_row() {
+/// Losses of three rows of 40 columns whose second has `odd` in place of its logits in `place`.
+fn losses(kernel: &str, launch: (u32, u32), place: std::ops::Range<usize>, odd: f32) -> Vec<f32> {
     let mut logits = vec![0.5f32; 3 * 40];
-    logits[40 + 35] = f32::NAN;
+    logits[40 + place.start..40 + place.end].fill(odd);
     let bufs = [
         give(&logits),
+        Buf::Null,
         give(&[1u32, 2, 3]),
         Buf::Null,
         fresh::<f32>(3),
         fresh::<f32>(3),
         Buf::Null,
+        number(1.0f32),
         number(3u32),
         number(40u32),
+        number(40u32),
+        number(8u32),
     ];
-    let out = run(Launch::new("softmax_xent_warp_f32", 1, 96), &bufs);
-    let loss = get::<f32>(&out[3]);
-    assert!(
-        loss[0].is_finite() && loss[1].is_nan() && loss[2].is_finite(),
-        "{loss:?}"
-    );
+    let places: Vec<usize> = (0..if kernel.contains("lanes") { 12 } else { 11 }).collect();
+    let launch = Launch::new(kernel, launch.0, launch.1);
+    get::<f32>(&run_all(&[(launch, &places)], &bufs)[4])
+}
+
+/// A logit that is not a number makes its row's loss one that is not, and no other row's. One that is
+/// minus infinity has no share, alone or among eight that one thread reads.
+#[test]
+fn odd_logits_stay_in_their_row() {
+    let shapes = [
+        ("softmax_xent_lanes_f32", (1, 96)),
+        ("softmax_xent_block_f32", (3, 64)),
+    ];
+    for (kernel, launch) in shapes {
+        for place in [0..1, 35..36, 16..24] {
+            let loss = losses(kernel, launch, place.clone(), f32::NAN);
+            assert!(
+                loss[0].is_finite() && loss[1].is_nan() && loss[2].is_finite(),
+                "{kernel} {place:?}: {loss:?}"
+            );
+        }
+        for place in [0..1, 35..36, 16..24, 0..2] {
+            let left = (40 - place.len()) as f32;
+            let loss = losses(kernel, launch, place.clone(), f32::NEG_INFINITY);
+            // f32 sums of equal exponentials.
+            assert!(
+                (loss[1] - left.ln()).abs() < 1e-6,
+                "{kernel} {place:?}: {loss:?}"
+            );
+        }
+    }
 }

@@ -113,6 +113,7 @@ table! {
         cublasSetStream_v2(cublas::cublasHandle_t, cublas::cudaStream_t);
         cublasSetWorkspace_v2(cublas::cublasHandle_t, *mut c_void, usize);
         cublasSetMathMode(cublas::cublasHandle_t, cublas::cublasMath_t);
+        cublasSetPointerMode_v2(cublas::cublasHandle_t, cublas::cublasPointerMode_t);
         cublasGemmEx(
             cublas::cublasHandle_t,
             cublas::cublasOperation_t,

@@ -8,7 +8,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use cudarc::cublas::sys::{
     self, cublasComputeType_t as Compute, cublasGemmAlgo_t as Algorithm, cublasMath_t as Math,
-    cublasOperation_t as Operation, cudaDataType_t as Type,
+    cublasOperation_t as Operation, cublasPointerMode_t as Mode, cudaDataType_t as Type,
 };
 use cudarc::driver::sys as driver;
 use std::ffi::c_void;
@@ -19,6 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// 4 MiB.
 const WORKSPACE: [usize; 2] = [32 << 20, 8 << 20];
 
+/// What beta is beside an alpha in device memory: cuBLAS takes both from the same side. They are in
+/// device memory behind the workspace.
+static BETAS: [f32; 2] = [0.0, 1.0];
+
 /// A cuBLAS handle, bound to a stream.
 #[derive(Debug)]
 pub struct Blas {
@@ -27,6 +31,8 @@ pub struct Blas {
     /// One product at a time: a handle is not for several threads at once.
     handle: Mutex<Handle<sys::cublasContext>>,
     workspace: DevicePtr,
+    /// [`BETAS`] in device memory.
+    betas: DevicePtr,
 }
 
 /// Calls a function of cuBLAS, inside `unsafe`.
@@ -55,17 +61,29 @@ impl Blas {
             functions,
             handle: Mutex::new(Handle(handle)),
             workspace: DevicePtr::NULL,
+            betas: DevicePtr::NULL,
         };
         let size = WORKSPACE[usize::from(blas.context.gpu.capability < (9, 0))];
         let mut workspace = 0;
         // No TF32 for f32; f16 products are summed in f32 throughout, split sums too.
         let math = Math::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
-        // SAFETY: the handle is alive. The workspace is ours, and freed after the handle; it is set
-        // after the stream, which would reset it. With it cuBLAS allocates nothing when a graph is
+        // SAFETY: the handle is alive. The workspace is ours, and freed after the handle; what is
+        // copied behind it is a static, so it does not matter when it is read. It is set after the
+        // stream, which would reset it. With it cuBLAS allocates nothing when a graph is
         // recorded, and gives the same bits each time.
         unsafe {
-            call!(blas.context.api, cuMemAlloc_v2(&mut workspace, size))?;
+            let (betas, bytes) = (BETAS.as_ptr().cast(), size_of_val(&BETAS));
+            call!(
+                blas.context.api,
+                cuMemAlloc_v2(&mut workspace, size + bytes)
+            )?;
             blas.workspace = DevicePtr::new(workspace);
+            blas.betas = blas.workspace.offset(size);
+            let to = blas.betas.address();
+            call!(
+                blas.context.api,
+                cuMemcpyHtoDAsync_v2(to, betas, bytes, stream)
+            )?;
             blas!(functions, cublasSetStream_v2(handle, stream.cast()))?;
             let workspace = workspace as *mut c_void;
             blas!(functions, cublasSetWorkspace_v2(handle, workspace, size))?;
@@ -82,26 +100,38 @@ impl Blas {
         let Some(c) = Call::new(gemm)? else {
             return Ok(());
         };
-        let (alpha, beta) = (
-            ptr::from_ref(&1.0f32).cast(),
-            ptr::from_ref(&gemm.beta).cast(),
-        );
+        gemm.check_beta()?;
+        let (alpha, beta, mode): (*const c_void, *const c_void, _) = match gemm.alpha {
+            None => (
+                ptr::from_ref(&1.0f32).cast(),
+                ptr::from_ref(&gemm.beta).cast(),
+                Mode::CUBLAS_POINTER_MODE_HOST,
+            ),
+            Some(alpha) => {
+                let which = usize::from(gemm.beta == BETAS[1]);
+                let beta = self.betas.offset(which * size_of::<f32>());
+                let [alpha, beta] = [alpha, beta].map(|p| p.address() as *const c_void);
+                (alpha, beta, Mode::CUBLAS_POINTER_MODE_DEVICE)
+            }
+        };
         let [a, b, out] = [gemm.a, gemm.b, gemm.c].map(|x| x.ptr.address() as *mut c_void);
         let (compute, algorithm) = (Compute::CUBLAS_COMPUTE_32F, Algorithm::CUBLAS_GEMM_DFALT);
         let f = &self.functions;
         self.context.enter()?;
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).0;
-        // SAFETY: the handle is alive; alpha and beta are f32 (as the computation is) on the host
-        // and read before the call returns; the matrices are the caller's affair, as a kernel's
-        // memory is.
+        // SAFETY: the handle is alive; alpha and beta are f32 (as the computation is), on the host and
+        // read before the call returns, or on the device, as the mode says; the matrices are the
+        // caller's affair, as a kernel's memory is.
         let result = unsafe {
-            blas!(
-                f,
-                cublasGemmEx(
-                    handle, c.op_a, c.op_b, c.m, c.n, c.k, alpha, a, c.a.kind, c.a.ld, b, c.b.kind,
-                    c.b.ld, beta, out, c.c.kind, c.c.ld, compute, algorithm,
+            blas!(f, cublasSetPointerMode_v2(handle, mode)).and_then(|()| {
+                blas!(
+                    f,
+                    cublasGemmEx(
+                        handle, c.op_a, c.op_b, c.m, c.n, c.k, alpha, a, c.a.kind, c.a.ld, b,
+                        c.b.kind, c.b.ld, beta, out, c.c.kind, c.c.ld, compute, algorithm,
+                    )
                 )
-            )
+            })
         };
         result.map_err(|e| match e {
             Error::Op { op, message } => {

@@ -13,6 +13,7 @@ mod api;
 mod blas;
 mod context;
 mod cubin;
+mod cubin_cache;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -59,7 +60,8 @@ pub struct Cuda {
 
 impl Cuda {
     /// Opens `cuda:<number>`: finds the driver, NVRTC and cuBLAS, and compiles all kernels for
-    /// this GPU, which takes about a second.
+    /// this GPU, which takes about a second, unless that has been done and is kept (see
+    /// `cubin_cache`).
     ///
     /// # Errors
     /// [`Error::Device`] with what is missing or too old, the places tried, and the way out.
@@ -76,7 +78,11 @@ impl Cuda {
         let gpu = select(&api.gpus()?, number)?.clone();
         let (nvrtc, _) = probe::load_nvrtc(environment, driver.cuda.0)?;
         let (blas, _) = probe::load_cublas(environment, driver.cuda.0)?;
-        let cubins = cubin::compile(&nvrtc, gpu.capability)?;
+        let architecture = cubin::architecture(gpu.capability);
+        let folder = crate::files::cache::folder();
+        let kept = folder.and_then(|f| cubin_cache::file_in(&f, &nvrtc, &architecture));
+        let compile = || cubin::compile(&nvrtc, gpu.capability);
+        let cubins = cubin_cache::cached(kept.as_deref(), compile)?;
         Self::start(api, blas, gpu, &driver, &cubins)
     }
 

@@ -19,6 +19,7 @@ pub fn gemm(memory: &mut Buffers, g: &Gemm) -> Result<()> {
     }
     c.check_apart(&a)?;
     c.check_apart(&b)?;
+    let alpha = alpha(memory, g)?;
     // op(A) by rows and op(B) by columns: a sum runs along both.
     let rows = a.read(memory, true)?;
     let columns = b.read(memory, false)?;
@@ -33,12 +34,25 @@ pub fn gemm(memory: &mut Buffers, g: &Gemm) -> Result<()> {
                 .iter()
                 .zip(column)
                 .fold(0.0f32, |sum, (x, y)| sum + x * y);
+            *out *= alpha;
             if let Some(old) = &old {
                 *out += g.beta * old[j * g.m + r];
             }
         }
     }
     c.write(memory, &out)
+}
+
+/// The factor of the product, as it is when the product runs.
+fn alpha(memory: &Buffers, g: &Gemm) -> Result<f32> {
+    let Some(ptr) = g.alpha else {
+        return Ok(1.0);
+    };
+    g.check_beta()?;
+    let bytes = memory
+        .bytes("gemm", ptr, 4)
+        .map_err(|e| fail(format!("alpha: {e}")))?;
+    Ok(bytemuck::pod_read_unaligned(bytes))
 }
 
 fn fail(message: String) -> Error {

@@ -130,6 +130,19 @@ impl CharLm {
         state: Option<&State>,
         draws: Option<&Draws>,
     ) -> Result<(Var, State)> {
+        let (top, state) = self.top(tape, params, ids, state, draws)?;
+        Ok((self.out.forward(tape, params, &top)?, state))
+    }
+
+    /// The last layer's outputs `[T, B, H]`, and the state after them.
+    fn top(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        ids: &Tensor,
+        state: Option<&State>,
+        draws: Option<&Draws>,
+    ) -> Result<(Var, State)> {
         let mut new_state = Vec::with_capacity(self.layers.len());
         let mut x: Option<Var> = None;
         for (k, layer) in self.layers.iter().enumerate() {
@@ -148,7 +161,7 @@ impl CharLm {
             });
         }
         let top = x.ok_or_else(|| Error::op("char_lm", "a model without recurrent layers"))?;
-        Ok((self.out.forward(tape, params, &top)?, new_state))
+        Ok((top, new_state))
     }
 }
 
@@ -190,8 +203,8 @@ impl Model for CharLm {
         batch: &CharBatch,
         draws: Option<&Draws>,
     ) -> Result<Loss> {
-        let (logits, _) = self.forward(tape, params, &batch.ids, None, draws)?;
-        let scored = ops::softmax_xent(tape, logits, &batch.targets)?;
+        let (top, _) = self.top(tape, params, &batch.ids, None, draws)?;
+        let scored = self.out.loss(tape, params, &top, &batch.targets)?;
         Ok(Loss {
             ce: scored.loss,
             correct: scored.correct,

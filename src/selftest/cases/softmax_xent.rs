@@ -1,21 +1,23 @@
-//! Losses of rows: a warp a row and a block a row.
+//! Losses of rows, some lanes a row and a block a row; and of a projection's rows.
 
 use super::add;
-use crate::autograd::Var;
+use crate::autograd::{Tape, Var};
+use crate::error::Error;
 use crate::ops;
 use crate::selftest::Case;
-use crate::selftest::bounds::{EXACT, SOFTMAX, SOFTMAX_GRADIENT};
+use crate::selftest::bounds::{EXACT, HEAD, HEAD_GRADIENT, SOFTMAX, SOFTMAX_GRADIENT};
 use crate::selftest::probe::{Input, probe};
 use crate::selftest::side::ids;
 
-/// Rows and columns: a warp takes a row of up to 512 columns, a block a longer one.
-const LOGITS: [[usize; 2]; 8] = [
+/// Rows and columns: lanes of a warp take a row of up to 256 columns, a block a longer one.
+const LOGITS: [[usize; 2]; 9] = [
     [1, 1],
     [7, 33],
     [33, 7],
     [1, 257],
     [257, 33],
-    [33, 512],
+    [33, 255],
+    [33, 256],
     [33, 513],
     [7, 1300],
 ];
@@ -41,7 +43,7 @@ pub(super) fn cases(table: &mut Vec<Case>) {
             },
         );
     }
-    for vocab in [33, 513] {
+    for vocab in [33, 257] {
         let name = format!("7x{vocab}, in place");
         add(table, "softmax_xent", name, move |side| {
             let targets = side.place(&ids(2, [7], vocab)?)?;
@@ -53,5 +55,33 @@ pub(super) fn cases(table: &mut Vec<Case>) {
                 Ok(vec![("loss", loss, SOFTMAX)])
             })
         });
+    }
+    for [rows, inputs, vocab] in [[1, 1, 1], [33, 7, 13], [257, 33, 95], [7, 33, 301]] {
+        for twice in [false, true] {
+            let name = format!(
+                "{rows}x{inputs}x{vocab}{}",
+                if twice { ", used twice" } else { "" }
+            );
+            add(table, "linear_xent", name, move |side| {
+                let targets = side.place(&ids(2, [rows], vocab)?)?;
+                let inputs = [
+                    Input::leaf("x", [rows, inputs], HEAD_GRADIENT),
+                    Input::parameter("weight", [vocab, inputs], HEAD_GRADIENT).scaled(4.0),
+                    Input::parameter("bias", [vocab], HEAD_GRADIENT),
+                ];
+                probe(side, &inputs, |tape, v| {
+                    let score = |tape: &mut Tape| {
+                        let scored = ops::linear_xent(tape, &v[0], &v[1], &v[2], &targets)?;
+                        Ok::<_, Error>(scored.loss)
+                    };
+                    let mut loss = score(tape)?;
+                    if twice {
+                        let again = score(tape)?;
+                        loss = ops::add(tape, &loss, &again)?;
+                    }
+                    Ok(vec![("loss", loss, HEAD)])
+                })
+            });
+        }
     }
 }

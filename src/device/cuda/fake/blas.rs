@@ -32,6 +32,10 @@ functions! {
         assert_eq!(mode as u32, 16);
         0
     }
+    cublasSetPointerMode_v2(_handle: cublas::cublasHandle_t, mode: cublas::cublasPointerMode_t) {
+        world(|w| w.factors_on_device = mode as u32 == 1);
+        0
+    }
 }
 
 /// A matrix of the BLAS manual: element (i, j).
@@ -109,9 +113,16 @@ pub unsafe extern "C" fn cublasGemmEx(
     let a = view(a, a_kind, lda, Some(op_a));
     let b = view(b, b_kind, ldb, Some(op_b));
     let c = view(c, c_kind, ldc, None);
-    // SAFETY: alpha and beta are f32 on the host, the matrices the caller's.
-    let (alpha, beta) = unsafe { (*alpha.cast::<f32>(), *beta.cast::<f32>()) };
+    // Factors on the host are read now, those on the device when the product runs. The fake device's
+    // memory is the host's.
+    let read = move |p: usize| {
+        // SAFETY: an f32 of the caller's.
+        unsafe { *(p as *const f32) }
+    };
+    let factors = [alpha, beta].map(|p| p as usize);
+    let early = (!world(|w| w.factors_on_device)).then(|| factors.map(read));
     submit("cublasGemm", move || {
+        let [alpha, beta] = early.unwrap_or_else(|| factors.map(read));
         for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
             // SAFETY: as above.
             unsafe {

@@ -39,6 +39,8 @@ pub struct World {
     pub graphs: Vec<Vec<Work>>,
     /// Whether this thread has the context.
     pub current: bool,
+    /// Whether cuBLAS's factors are in device memory.
+    pub factors_on_device: bool,
 }
 
 thread_local! {
@@ -57,6 +59,7 @@ thread_local! {
         recording: None,
         graphs: Vec::new(),
         current: false,
+        factors_on_device: false,
     });
 }
 

@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// The same product on the emulated device and through the fake cuBLAS.
 #[cfg(feature = "emulator")]
-fn same_product(base: Gemm, sizes: [usize; 3]) {
+fn same_product(base: Gemm, alpha: Option<f32>, sizes: [usize; 3]) {
     use crate::device::emulated::Emulated;
     let run = |device: &dyn Driver| {
         let mut g = base;
@@ -29,10 +29,16 @@ fn same_product(base: Gemm, sizes: [usize; 3]) {
             device.upload(matrix.ptr, &bytes).unwrap();
             (matrix.ptr, bytes.len())
         });
+        let alpha = alpha.map(|alpha| {
+            let ptr = device.alloc(4).unwrap();
+            device.upload(ptr, &alpha.to_le_bytes()).unwrap();
+            ptr
+        });
+        g.alpha = alpha;
         device.gemm(&g).unwrap();
         let mut out = vec![0; c.1];
         device.download(&mut out, c.0).unwrap();
-        for (ptr, _) in [a, b, c] {
+        for ptr in [a.0, b.0, c.0].into_iter().chain(alpha) {
             device.free(ptr).unwrap();
         }
         out
@@ -72,14 +78,18 @@ fn products_are_those_of_the_emulated_device() {
             m,
             n,
             k,
+            alpha: None,
             a,
             b,
             beta,
             c,
         };
-        same_product(g, [size_a, size_b, size_c]);
-        same_product(Gemm { k: 0, ..g }, [size_a, size_b, size_c]);
-        same_product(Gemm { m: 0, ..g }, [size_a, size_b, size_c]);
+        same_product(g, None, [size_a, size_b, size_c]);
+        same_product(Gemm { k: 0, ..g }, None, [size_a, size_b, size_c]);
+        same_product(Gemm { m: 0, ..g }, None, [size_a, size_b, size_c]);
+        for beta in [0.0, 1.0] {
+            same_product(Gemm { beta, ..g }, Some(0.375), [size_a, size_b, size_c]);
+        }
     }
 }
 
@@ -99,6 +109,7 @@ fn products_that_cannot_be_are_refused() {
         m: 2,
         n: 2,
         k: 2,
+        alpha: None,
         a,
         b,
         beta: 0.0,
@@ -146,6 +157,14 @@ fn products_that_cannot_be_are_refused() {
     );
     refused(Gemm { k: 3, ..g }, "B has 3");
     refused(Gemm { n: 1 << 31, ..g }, "n = 2147483648");
+    refused(
+        Gemm {
+            alpha: Some(DevicePtr::new(256)),
+            beta: 0.5,
+            ..g
+        },
+        "beta 0.5",
+    );
     refused(
         Gemm {
             a: Matrix { ld: 1 << 31, ..a },

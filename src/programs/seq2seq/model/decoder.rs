@@ -84,7 +84,7 @@ impl DecoderState {
     /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
     /// that each belongs to. Gives what the logits are computed from, the state after each row's
     /// last step, and attention weights.
-    fn run(
+    pub(super) fn run(
         &self,
         tape: &mut Tape,
         params: &Bound,

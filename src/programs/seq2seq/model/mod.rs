@@ -21,7 +21,7 @@ pub use inputs::{Inputs, Source};
 pub use kind::{Dropout, ModelKind, Seq2SeqSizes, TeacherForcing};
 pub(crate) use likeliest::{allowed, best_tokens, in_f32};
 
-use crate::autograd::Tape;
+use crate::autograd::{Tape, Var};
 use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
@@ -152,6 +152,21 @@ impl Seq2Seq {
         dropout: Option<&Dropout>,
         teacher: Option<&TeacherForcing>,
     ) -> Result<Decoded> {
+        let (encoded, x) = self.start(tape, params, batch, dropout, teacher)?;
+        let input = (&x, &batch.rows);
+        self.decoder
+            .run(tape, params, &encoded, input, &batch.packing)
+    }
+
+    /// What the decoder starts from, and the embeddings of the previous tokens `[N, E]`.
+    fn start(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        batch: &Inputs,
+        dropout: Option<&Dropout>,
+        teacher: Option<&TeacherForcing>,
+    ) -> Result<(DecoderState, Var)> {
         let encoded = self.encode(tape, params, &batch.source, dropout)?;
         let tokens = match teacher {
             Some(teacher) if teacher.ratio < 1.0 => schedule::inputs(
@@ -169,9 +184,7 @@ impl Seq2Seq {
             Some(d) => ops::dropout(tape, &x, d.p, d.stream.lane(Dropout::TARGET))?,
             None => x,
         };
-        let input = (&x, &batch.rows);
-        self.decoder
-            .run(tape, params, &encoded, input, &batch.packing)
+        Ok((encoded, x))
     }
 }
 
@@ -202,8 +215,13 @@ impl Model for Seq2Seq {
             ratio: self.teacher_forcing,
             stream: draws.stream(Purpose::TeacherForcing),
         });
-        let decoded = self.logits(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
-        let scored = ops::softmax_xent(tape, decoded.logits, &batch.targets)?;
+        let (encoded, x) = self.start(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
+        let input = (&x, &batch.rows);
+        let (features, ..) = encoded.run(tape, params, input, &batch.packing)?;
+        let scored = self
+            .decoder
+            .out
+            .loss(tape, params, &features, &batch.targets)?;
         Ok(Loss {
             ce: scored.loss,
             correct: scored.correct,

@@ -1,78 +1,16 @@
-//! **op** Softmax and mean negative log-likelihood of rows of logits, in one node.
-//!
-//! ```text
-//! loss = mean over rows of (log sum_j exp(l_j) - l_target)     [nats]
-//! dl_j = (softmax(l)_j - [j = target]) * dloss / rows
-//! ```
-//!
-//! Both are computed from l - max and sum_j exp(l_j - max): the log-sum itself, rounded, would be
-//! as coarse as the largest logit.
+//! **cpu** Rows in parallel, each in registers of the machine's width.
 
-use super::gpu;
+use super::scored::SoftmaxXent;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
-use crate::device::Gpu;
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
-use crate::device::driver::{Arg, DevicePtr, Launch};
-use crate::dtype::DType;
-use crate::error::{Error, Result};
-use crate::tensor::{Stored, Tensor, for_float};
+use crate::error::Result;
+use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
-use std::sync::Arc;
-
-/// The loss of a batch and how many rows were predicted right.
-#[derive(Debug)]
-pub struct SoftmaxXent {
-    /// Mean negative log-likelihood in nats, a scalar.
-    pub loss: Var,
-    /// Number of rows whose largest logit is the target's (ties go to the lowest index), a
-    /// scalar.
-    pub correct: Tensor,
-}
-
-/// Scores logits `[N, V]` against targets `[N]`. The logits' memory is reused for their gradient
-/// where nobody else holds it.
-///
-/// # Errors
-/// [`Error::Op`] for shapes that do not fit or a target outside V.
-pub fn softmax_xent(tape: &mut Tape, logits: Var, targets: &Tensor) -> Result<SoftmaxXent> {
-    let &[rows, vocab] = logits.value().dims() else {
-        return Err(Error::op(
-            "softmax_xent",
-            format!("logits {} are not [N, V]", logits.value().shape()),
-        ));
-    };
-    if targets.numel() != rows || rows == 0 {
-        return Err(Error::op(
-            "softmax_xent",
-            format!(
-                "{} targets for logits {}",
-                targets.numel(),
-                logits.value().shape()
-            ),
-        ));
-    }
-    if let Some(gpu) = gpu::common("softmax_xent", logits.value(), targets)?.cloned() {
-        return run_on_gpu(&gpu, tape, logits, targets);
-    }
-    if let Some(id) = targets
-        .data::<u32>()?
-        .iter()
-        .find(|&&id| id as usize >= vocab)
-    {
-        return Err(Error::op(
-            "softmax_xent",
-            format!("target {id} for {vocab} classes"),
-        ));
-    }
-    for_float!("softmax_xent", logits.value().dtype(), T => run::<T>(tape, logits, targets))
-}
 
 /// Rows that one task takes; fixed, so that the sum over tasks has a fixed order.
 const ROWS: usize = 128;
 
-// ---- cpu -----------------------------------------------------------------------------------
-
-fn run<T: Stored + Dispatch>(
+pub(super) fn run<T: Stored + Dispatch>(
     tape: &mut Tape,
     logits: Var,
     targets: &Tensor,
@@ -203,100 +141,6 @@ unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
 
 /// At least the lanes of any instruction set.
 const MAX_LANES: usize = 16;
-
-// ---- gpu -----------------------------------------------------------------------------------
-
-/// Columns up to which a warp takes a row; beyond, a block does.
-const WARP_COLUMNS: usize = 512;
-
-/// One pass over rows of logits: each row's loss `[N]` and whether it is right `[N]`, both f32, and
-/// the gradient in place of the logits, times the scalar `scale`, if one is given.
-fn score_on_gpu(
-    gpu: &Arc<Gpu>,
-    logits: &Tensor,
-    targets: &Tensor,
-    scale: Option<&Tensor>,
-) -> Result<(Tensor, Tensor)> {
-    let (rows, vocab) = (logits.shape().rows(), logits.shape().last());
-    let loss = Tensor::on_gpu(gpu, DType::F32, [rows])?;
-    let correct = Tensor::on_gpu(gpu, DType::F32, [rows])?;
-    let (dlogits, scale) = match scale {
-        Some(scale) => (logits.ptr()?, scale.ptr()?),
-        None => (DevicePtr::NULL, DevicePtr::NULL),
-    };
-    let pointers = [
-        logits.ptr()?,
-        targets.ptr()?,
-        dlogits,
-        loss.ptr()?,
-        correct.ptr()?,
-        scale,
-    ];
-    let mut args = pointers.map(Arg::from).to_vec();
-    let (kernel, launch);
-    if vocab <= WARP_COLUMNS {
-        args.extend([Arg::from(rows as u32), Arg::from(vocab as u32)]);
-        kernel = format!("softmax_xent_warp_{}", logits.dtype());
-        launch = Launch::new(&kernel, rows.div_ceil(8) as u32, 256);
-    } else {
-        args.push(Arg::from(vocab as u32));
-        kernel = format!("softmax_xent_block_{}", logits.dtype());
-        launch = Launch::new(&kernel, rows as u32, 256);
-    }
-    gpu.launch(&launch, &args)?;
-    Ok((loss, correct))
-}
-
-/// Targets were checked before they were copied to the device. The loss is f32.
-fn run_on_gpu(
-    gpu: &Arc<Gpu>,
-    tape: &mut Tape,
-    logits: Var,
-    targets: &Tensor,
-) -> Result<SoftmaxXent> {
-    let rows = targets.numel();
-    let (nll, correct) = score_on_gpu(gpu, logits.value(), targets, None)?;
-    let correct = gpu::sum_all(gpu, "sum", &correct, 1.0)?;
-    let loss = gpu::sum_all(gpu, "sum", &nll, 1.0 / rows as f32)?;
-    let loss = tape.output(loss, [logits.slot()]);
-    if loss.slot().is_some() {
-        tape.push(GpuNode {
-            logits_slot: logits.slot(),
-            logits: logits.into_value(),
-            targets: targets.clone(),
-            loss: loss.slot(),
-        });
-    }
-    Ok(SoftmaxXent { loss, correct })
-}
-
-struct GpuNode {
-    logits_slot: Option<Slot>,
-    logits: Tensor,
-    targets: Tensor,
-    loss: Option<Slot>,
-}
-
-impl Backward for GpuNode {
-    fn name(&self) -> &'static str {
-        "softmax_xent"
-    }
-
-    fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
-        let Some(dloss) = grads.take(self.loss) else {
-            return Ok(());
-        };
-        let gpu = gpu::common("softmax_xent", &self.logits, &dloss)?.cloned();
-        let gpu = gpu.ok_or_else(|| Error::op("softmax_xent", "logits in host memory"))?;
-        let scale = gpu::scaled(&gpu, &dloss, 1.0 / self.targets.numel() as f32)?;
-        let mut dlogits = self.logits;
-        if !dlogits.is_unique() {
-            dlogits = dlogits.copy_on_gpu(&gpu)?;
-        }
-        score_on_gpu(&gpu, &dlogits, &self.targets, Some(&scale))?;
-        grads.add(self.logits_slot, dlogits)
-    }
-}
 
 // ---- backward ------------------------------------------------------------------------------
 
