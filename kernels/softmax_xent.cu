@@ -73,12 +73,6 @@ struct Rows {
     }
 };
 
-DEVICE float pick(const float (&v)[GROUP], u32 j) {
-    float x = v[0];
-    for (u32 k = 1; k < GROUP; k++) x = k == j ? v[k] : x;
-    return x;
-}
-
 // Rows of at most 256 elements: `lanes` lanes of a warp, a power of two, take one. All lanes of a
 // warp come here: the reductions need them.
 template <class T>
@@ -94,8 +88,9 @@ DEVICE void softmax_xent_lanes(Rows<T> all, u32 lanes) {
     for (u32 l = lanes / 2; l > 0; l /= 2)
         best = better(best, Best{shfl_xor(best.value, l), shfl_xor(best.index, l)});
     u32 target = in ? all.targets[row] : IGNORED;
-    float of_target = pick(v, target % GROUP), sum = 0.0f;
+    float of_target = 0.0f, sum = 0.0f;
     for (u32 j = 0; j < GROUP; j++) {
+        if (c + j == target) of_target = v[j];
         v[j] = exponential(v[j] - best.value);
         sum += v[j];
     }
@@ -122,13 +117,15 @@ DEVICE void softmax_xent_block(Rows<T> all) {
         Best best{v[0], c};
         for (u32 j = 1; j < GROUP; j++) best = better(best, Best{v[j], c + j});
         Online part{best, 0.0f};
-        for (u32 j = 0; j < GROUP; j++)  // minus infinity is 0, also where it is the largest
+        for (u32 j = 0; j < GROUP; j++) {
+            // Minus infinity is 0, also where it is the largest.
             if (v[j] != float_of(MINUS_INFINITY)) part.sum += exponential(v[j] - best.value);
-        mine = join(mine, part);
-        if (target != IGNORED && target - target % GROUP == c) {
-            of_target = pick(v, target % GROUP);
-            holds = true;
+            if (c + j == target) {
+                of_target = v[j];
+                holds = true;
+            }
         }
+        mine = join(mine, part);
     }
     for (u32 l = 16; l > 0; l /= 2)
         mine = join(mine, Online{Best{shfl_xor(mine.best.value, l), shfl_xor(mine.best.index, l)},
