@@ -1,0 +1,3 @@
+//! The study of a character LM: its lexer, its measures and its command.
+
+mod lexer;
