@@ -1,0 +1,6 @@
+//! The study of a character LM: its lexer, its measures and its command.
+
+mod estimate;
+mod lexer;
+mod measures;
+mod support;
