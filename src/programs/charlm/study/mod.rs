@@ -4,8 +4,10 @@
 //! one or more models ([`predictor`]), and asks at places that a lexer finds ([`lexer`], [`source`])
 //! how likely the models hold what stands there.
 
+pub mod duplicates;
 pub mod held_out;
 pub mod lexer;
+pub mod ngram;
 pub mod predictor;
 pub mod source;
 mod strings;
