@@ -72,6 +72,8 @@ pub enum Purpose {
     TeacherForcing = 6,
     /// Which windows of a text validate.
     Division = 7,
+    /// Resampled files and drawn positions of a study; the step says of what.
+    Study = 8,
 }
 
 /// A random sequence that is addressed by index.
