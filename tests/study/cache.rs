@@ -132,7 +132,9 @@ fn the_trie_counts_as_a_search_does() {
 #[test]
 fn a_place_is_held_until_the_next_file() {
     let text = text(300, 4);
-    let mut model = Cached::new(Uniform { vocab: 4 });
+    let contexts = Contexts::new([&text[..40]], 4, 3).expect("a short text");
+    let mut model = Cached::new(KneserNey::new(Arc::new(contexts), 3));
+    let start = next(&mut model);
     let mut never = model.clone();
     for &id in &text[..100] {
         model.read(id);
@@ -154,6 +156,7 @@ fn a_place_is_held_until_the_next_file() {
         assert_near("behind the place", &next(&mut model), &next(&mut never));
     }
     model.reset();
+    assert_eq!(next(&mut model), start);
     model.read(2);
     let other = next(&mut model);
     model.rewind();

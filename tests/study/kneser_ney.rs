@@ -49,7 +49,12 @@ fn abc(text: &str) -> Vec<u32> {
 /// probabilities of a, b and c in parts of `whole`.
 #[track_caller]
 fn assert_by_hand(order: usize, cases: &[(&str, [u32; 3], u32)]) {
-    let files = [abc("abaab"), abc("abb")];
+    assert_of_files(&["abaab", "abb"], order, cases);
+}
+
+#[track_caller]
+fn assert_of_files(files: &[&str], order: usize, cases: &[(&str, [u32; 3], u32)]) {
+    let files: Vec<Vec<u32>> = files.iter().map(|file| abc(file)).collect();
     for longest in [order, order + 3] {
         let mut model = KneserNey::new(contexts(&files, 3, longest), order);
         for &(read, parts, whole) in cases {
@@ -72,6 +77,16 @@ fn unigrams_by_hand() {
             ("cab", [7, 7, 2], 16),
         ],
     );
+}
+
+#[test]
+fn a_discount_may_be_nothing() {
+    // a once, b twice, c and d three times: n1 = n2 = 1, n3 = 2, n4 = 0, Y = 1 / (1 + 2) = 1/3, D1 = 1/3,
+    // D2 = 2 - 3 * 1/3 * 2 = 0, D3 = 3. e has (1/3 + 0 + 3 + 3) / 9 * 1/5 = 19/135, a (1 - 1/3) / 9
+    // more, b 2/9 more, c and d nothing more.
+    let mut model = KneserNey::new(contexts(&[abc("abbcccddd")], 5, 1), 1);
+    let want = [29.0, 49.0, 19.0, 19.0, 19.0].map(|part| part / 135.0);
+    assert_near("unigrams", &after(&mut model, &[]), &want, EXACT);
 }
 
 #[test]
@@ -127,6 +142,20 @@ fn trigrams_by_hand() {
             ("abac", [14, 11, 5], 30),
         ],
     );
+}
+
+#[test]
+fn files_of_a_character_by_hand() {
+    // Before a and before b stands the same, a border: each has (1 - 1/2) / 2 + 1/2 * 1/3 = 5/12. a
+    // begins two files: p(a | ^) = (2 - 1) / 3 + (1 + 1/2) / 3 * 5/12. Nothing follows.
+    for order in [2, 3] {
+        let cases = [
+            ("", [13, 9, 2], 24),
+            ("a", [5, 5, 2], 12),
+            ("ba", [5, 5, 2], 12),
+        ];
+        assert_of_files(&["a", "b", "a"], order, &cases);
+    }
 }
 
 #[test]
@@ -285,13 +314,19 @@ struct Case {
     vocab: usize,
     train: Vec<Vec<u32>>,
     read: Vec<Vec<u32>>,
+    discounts: Vec<[f64; 3]>,
     probabilities: Vec<Vec<Vec<f64>>>,
 }
 
 #[test]
 fn probabilities_are_lmplzs() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("../golden/ngram.json")).unwrap();
-    assert_eq!(cases.iter().map(|case| case.order).max(), Some(5));
+    // Of these orders the discounts can be told, and of the others not.
+    let told = cases
+        .iter()
+        .flat_map(|case| &case.discounts)
+        .filter(|&&d| d != [0.5, 1.0, 1.5]);
+    assert_eq!(told.count(), 7);
     for case in cases {
         let mut model = KneserNey::new(contexts(&case.train, case.vocab, case.order), case.order);
         for (file, probabilities) in case.read.iter().zip(&case.probabilities) {

@@ -1,5 +1,6 @@
 //! The study of a character LM: its lexer, its measures and its command.
 
+mod baselines;
 mod cache;
 mod duplicates;
 mod kneser_ney;

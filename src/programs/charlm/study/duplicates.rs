@@ -12,7 +12,8 @@
 
 use std::ops::Range;
 
-use super::held_out::TrainingPart;
+use serde::{Deserialize, Serialize};
+
 use super::lexer::lex;
 use super::source::{Class, Mark, SourceFile};
 use super::syntax::Syntax;
@@ -26,7 +27,7 @@ const BAGS: (usize, usize) = (7, 10);
 const FEWEST: usize = 20;
 
 /// A file that is almost the same as one of the training text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Duplicate {
     /// Its name.
     pub name: String,
@@ -38,18 +39,19 @@ pub struct Duplicate {
     pub bags: f64,
 }
 
-/// Those of `files` that have a near-duplicate in `training`, in their order. The id i of `training`
-/// stands for `char_of[i]`.
-pub fn duplicates(
+/// Those of `files` that have a near-duplicate among the files of `training` (name, characters), in
+/// their order.
+pub fn duplicates<'a>(
     files: &[SourceFile],
-    training: &[TrainingPart],
-    char_of: &[char],
+    training: impl IntoIterator<Item = (&'a str, Vec<char>)>,
 ) -> Vec<Duplicate> {
-    let index = BagIndex::new(training.iter().map(|part| {
-        let chars: Vec<char> = part.ids.iter().map(|&id| char_of[id as usize]).collect();
+    let (mut names, mut bags) = (Vec::new(), Vec::new());
+    for (name, chars) in training {
         let (marks, syntax) = lex(&chars);
-        compared(&chars, &marks, &syntax)
-    }));
+        names.push(name);
+        bags.push(compared(&chars, &marks, &syntax));
+    }
+    let index = BagIndex::new(bags);
     let of = |file: &SourceFile| {
         let bag = compared(&file.chars, &file.marks, &file.syntax);
         let near = index.overlaps(&bag).filter(|(_, overlap)| {
@@ -59,7 +61,7 @@ pub fn duplicates(
         let (n, overlap) = near.max_by(|(m, a), (n, b)| order(a.sets, b.sets).then(n.cmp(m)))?;
         Some(Duplicate {
             name: file.name.clone(),
-            of: training[n].name.clone(),
+            of: names[n].to_owned(),
             sets: overlap.sets.value(),
             bags: overlap.bags.value(),
         })

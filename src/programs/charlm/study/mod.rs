@@ -4,6 +4,7 @@
 //! one or more models ([`predictor`]), and asks at places that a lexer finds ([`lexer`], [`source`])
 //! how likely the models hold what stands there.
 
+pub mod baselines;
 pub mod bins;
 pub mod dump;
 pub mod duplicates;

@@ -27,7 +27,7 @@ use super::super::predictor::Predictor;
 use super::contexts::{Contexts, Count, Followers};
 
 /// The discounts of an order whose text is too short to tell: n1, n2 or n3 is 0, or a discount would be
-/// negative or larger than its count.
+/// negative.
 const UNTOLD: Discounts = Discounts([0.5, 1.0, 1.5]);
 
 /// An n-gram model. A place that was held is forgotten at a reset.
@@ -36,7 +36,7 @@ pub struct KneserNey {
     contexts: Arc<Contexts>,
     /// From order 1 to the model's.
     discounts: Vec<Discounts>,
-    /// The last symbols, as many as the order; of a file that is shorter its border and all of it.
+    /// The last symbols, one fewer than the order; of a file that is shorter its border and all of it.
     history: Vec<u16>,
     held: Option<Vec<u16>>,
     /// `[V]`, kept for its memory.
@@ -63,9 +63,8 @@ impl Discounts {
         let y = n[0] / (n[0] + 2.0 * n[1]);
         let of = |k: usize| k as f64 - (k + 1) as f64 * y * n[k] / n[k - 1];
         let discounts = [of(1), of(2), of(3)];
-        // A count of counts of 0 makes an infinity or no number, which is in no range.
-        let mut told = discounts.iter().zip([1.0, 2.0, 3.0]);
-        match told.all(|(discount, count)| (0.0..=count).contains(discount)) {
+        // A count of counts of 0 makes minus infinity or no number.
+        match discounts.iter().all(|discount| *discount >= 0.0) {
             true => Discounts(discounts),
             false => UNTOLD,
         }
@@ -85,14 +84,15 @@ impl KneserNey {
             let count = Count::of(n, order);
             Discounts::new(contexts.counts_of_counts(n, count))
         });
-        let history = vec![contexts.border()];
-        KneserNey {
+        let mut model = KneserNey {
             discounts: discounts.collect(),
+            history: Vec::new(),
             held: None,
-            history,
             probabilities: vec![0.0; contexts.vocab()],
             contexts,
-        }
+        };
+        model.reset();
+        model
     }
 
     /// The order n: it sees the last n - 1 characters.
@@ -104,14 +104,20 @@ impl KneserNey {
     pub fn probabilities(&mut self) -> &[f64] {
         let (p, order) = (&mut self.probabilities, self.discounts.len());
         p.fill(1.0 / self.contexts.vocab() as f64);
-        let seen = &self.history[self.history.len().saturating_sub(order - 1)..];
-        let mut orders = (1..).zip(&self.discounts);
-        self.contexts.walk(seen, |followers| {
-            if let Some((n, discounts)) = orders.next() {
-                interpolate(p, followers, Count::of(n, order), discounts);
-            }
+        let mut n = 0;
+        self.contexts.walk(&self.history, |followers| {
+            let discounts = &self.discounts[n];
+            n += 1;
+            interpolate(p, followers, Count::of(n, order), discounts);
         });
         p
+    }
+
+    fn remember(&mut self, symbol: u16) {
+        self.history.push(symbol);
+        if self.history.len() == self.order() {
+            self.history.remove(0);
+        }
     }
 }
 
@@ -137,7 +143,7 @@ impl Predictor for KneserNey {
 
     fn reset(&mut self) {
         self.history.clear();
-        self.history.push(self.contexts.border());
+        self.remember(self.contexts.border());
         self.held = None;
     }
 
@@ -149,10 +155,7 @@ impl Predictor for KneserNey {
 
     fn read(&mut self, id: u32) {
         // An id is below the vocabulary's size, which has 16 bits.
-        self.history.push(id as u16);
-        if self.history.len() > self.order() {
-            self.history.remove(0);
-        }
+        self.remember(id as u16);
     }
 
     fn hold(&mut self) {
