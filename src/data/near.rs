@@ -1,6 +1,7 @@
-//! Pairs that are almost the same as others.
+//! Bags of words that are almost the same, and pairs that are so.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use serde::Serialize;
 
@@ -28,58 +29,114 @@ pub struct NearReport {
 /// words / all words, of two bags (Allamanis, "The Adverse Effects of Code Duplication", 2019,
 /// compares the identifiers and literals of files so). Code without words resembles nothing.
 pub fn near(train: &[Pair], other: &[Pair]) -> NearReport {
-    let index = Index::new(train);
+    let index = BagIndex::new(train.iter().map(|pair| bag(words(&pair.code))));
+    let resembles = |pair: &&Pair| {
+        let bag = bag(words(&pair.code));
+        let mut overlaps = index.overlaps(&bag);
+        overlaps.any(|(_, overlap)| overlap.bags.is_at_least(THRESHOLD))
+    };
     let docstring = |pair: &Pair| source_tokens(&pair.docstring).collect::<Vec<_>>().join(" ");
     let docstrings: HashSet<String> = train.iter().map(docstring).collect();
-    let near = other.iter().filter(|pair| index.resembles(&pair.code));
     let same = other.iter().filter(|p| docstrings.contains(&docstring(p)));
     NearReport {
-        near_code: near.count(),
+        near_code: other.iter().filter(resembles).count(),
         same_docstring: same.count(),
     }
 }
 
-/// Which training codes hold a word, and how often.
-struct Index<'a> {
-    postings: HashMap<&'a str, Vec<(usize, usize)>>,
-    /// Words of each training code.
-    sizes: Vec<usize>,
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.filter(|word| !word.is_empty())
 }
 
-impl<'a> Index<'a> {
-    fn new(train: &'a [Pair]) -> Self {
-        let mut postings: HashMap<&str, Vec<(usize, usize)>> = HashMap::new();
-        let mut sizes = Vec::with_capacity(train.len());
-        for (n, pair) in train.iter().enumerate() {
-            let bag = bag(&pair.code);
-            sizes.push(bag.values().sum());
+// ---- bags -----------------------------------------------------------------------------------
+
+/// How often each word is there.
+pub type Bag<W> = HashMap<W, usize>;
+
+/// The bag of these words.
+pub fn bag<W: Eq + Hash>(words: impl IntoIterator<Item = W>) -> Bag<W> {
+    let mut bag = Bag::new();
+    for word in words {
+        *bag.entry(word).or_default() += 1;
+    }
+    bag
+}
+
+/// Which of many bags hold a word, and how often.
+#[derive(Debug)]
+pub struct BagIndex<W> {
+    postings: HashMap<W, Vec<(usize, usize)>>,
+    /// Different words and words of each bag.
+    sizes: Vec<(usize, usize)>,
+}
+
+/// The Jaccard index of two sets or bags, common / all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jaccard {
+    /// Words of both.
+    pub common: usize,
+    /// Words of either.
+    pub all: usize,
+}
+
+impl Jaccard {
+    /// Whether it is a fraction (part, whole) or more.
+    pub fn is_at_least(self, (part, whole): (usize, usize)) -> bool {
+        whole * self.common >= part * self.all
+    }
+
+    /// The index in [0, 1], of two that are not both empty.
+    pub fn value(self) -> f64 {
+        self.common as f64 / self.all as f64
+    }
+}
+
+/// What two bags have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// Every word counted once.
+    pub sets: Jaccard,
+    /// Every word counted as often as it is there.
+    pub bags: Jaccard,
+}
+
+impl<W: Eq + Hash> BagIndex<W> {
+    /// An index of bags, which have the numbers from 0 on.
+    pub fn new(bags: impl IntoIterator<Item = Bag<W>>) -> Self {
+        let mut postings: HashMap<W, Vec<(usize, usize)>> = HashMap::new();
+        let mut sizes = Vec::new();
+        for (n, bag) in bags.into_iter().enumerate() {
+            sizes.push((bag.len(), bag.values().sum()));
             for (word, count) in bag {
                 postings.entry(word).or_default().push((n, count));
             }
         }
-        Index { postings, sizes }
+        BagIndex { postings, sizes }
     }
 
-    fn resembles(&self, code: &str) -> bool {
-        let bag = bag(code);
-        let size: usize = bag.values().sum();
-        let mut common = vec![0; self.sizes.len()];
-        for (word, count) in bag {
+    /// The bags that have a word of `bag`, by number, and what they have in common.
+    pub fn overlaps(&self, bag: &Bag<W>) -> impl Iterator<Item = (usize, Overlap)> {
+        let (different, words) = (bag.len(), bag.values().sum::<usize>());
+        let mut common = vec![(0, 0); self.sizes.len()];
+        for (word, &count) in bag {
             for &(n, other) in self.postings.get(word).into_iter().flatten() {
-                common[n] += count.min(other);
+                common[n].0 += 1;
+                common[n].1 += count.min(other);
             }
         }
-        let (part, whole) = THRESHOLD;
-        let mut pairs = common.iter().zip(&self.sizes);
-        pairs.any(|(&n, &other)| n > 0 && whole * n >= part * (size + other - n))
+        let jaccard = |common, a: usize, b: usize| Jaccard {
+            common,
+            all: a + b - common,
+        };
+        let found = common.into_iter().zip(&self.sizes).enumerate();
+        let found = found.filter(|(_, ((sets, _), _))| *sets > 0);
+        found.map(move |(n, ((sets, bags), size))| {
+            let overlap = Overlap {
+                sets: jaccard(sets, different, size.0),
+                bags: jaccard(bags, words, size.1),
+            };
+            (n, overlap)
+        })
     }
-}
-
-fn bag(code: &str) -> HashMap<&str, usize> {
-    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let mut bag = HashMap::new();
-    for word in words.filter(|word| !word.is_empty()) {
-        *bag.entry(word).or_default() += 1;
-    }
-    bag
 }

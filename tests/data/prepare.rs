@@ -171,6 +171,7 @@ fn near_duplicates_share_four_of_five_words() {
         pair("Add.", "def add(a, b):\n    return a + b"),
         pair("Ten.", "a b c d e f g h i j"),
         pair("Signs.", "+ -"),
+        pair("One word.", "pass"),
     ];
     let count = |code: &str, docstring: &str| {
         let NearReport {
@@ -193,6 +194,7 @@ fn near_duplicates_share_four_of_five_words() {
     assert_eq!(count("a b c d e f g h x", ""), (0, 0));
     // A word counts as often as it is there: 9 of 12.
     assert_eq!(count("a b c d e f g h i i i", ""), (0, 0));
+    assert_eq!(count("pass;", ""), (1, 0));
     // Code without words resembles nothing.
     assert_eq!(count("+ -", "Signs."), (0, 1));
     assert_eq!(near(&[], &train), NearReport::default());

@@ -1,6 +1,10 @@
 //! The study of a character LM: its lexer, its measures and its command.
 
+mod baselines;
+mod cache;
+mod duplicates;
 mod estimate;
+mod kneser_ney;
 mod lexer;
 mod measures;
 mod support;

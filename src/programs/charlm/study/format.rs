@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::duplicates::Duplicate;
 use super::source::{Half, SourceFile};
 use crate::files::atomic::write_atomic;
 use crate::files::run::STUDY;
@@ -69,6 +70,9 @@ pub struct TextInfo {
     pub left_out: usize,
     /// The files.
     pub files: Vec<FileInfo>,
+    /// Files that are not among them because they are almost the same as one that was trained on.
+    #[serde(default)]
+    pub duplicates: Vec<Duplicate>,
 }
 
 /// A file that was read.

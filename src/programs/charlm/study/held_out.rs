@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::duplicates::{Duplicate, duplicates};
 use super::source::SourceFile;
 use crate::data::chars::{CharVocab, Token};
 use crate::data::charset::Charset;
@@ -46,7 +48,9 @@ pub struct StudyText {
     /// Files that the run did not train on.
     pub files: Vec<SourceFile>,
     /// What it trained on, in order; none where that is not found (of files of the user's only).
-    pub training: Option<Vec<TrainingPart>>,
+    pub training: Option<Arc<Vec<TrainingPart>>>,
+    /// Files that were left out because they are almost the same as one that the run trained on.
+    pub duplicates: Vec<Duplicate>,
     /// The run's vocabulary.
     pub vocab: CharVocab,
     /// Characters that were left out because the vocabulary lacks them.
@@ -72,13 +76,14 @@ impl StudyText {
             source: String::new(),
             files: Vec::new(),
             training: None,
+            duplicates: Vec::new(),
             vocab,
             left_out: 0,
             notes: Vec::new(),
         };
         match run_text(run, config, state) {
             Ok(source) => {
-                text.training = Some(text.training_parts(&source));
+                text.training = Some(Arc::new(text.training_parts(&source)));
                 if order.paths.is_empty() {
                     text.take_unseen(run, &source, config, order.max_chars)?;
                 }
@@ -92,6 +97,7 @@ impl StudyText {
             let charset = config.charset.settle(config.corpus.is_empty());
             text.take_own(&order.paths, charset, order.max_chars)?;
         }
+        text.leave_out_duplicates();
         Ok(text)
     }
 
@@ -194,6 +200,42 @@ impl StudyText {
     }
 
     // ---- both ------------------------------------------------------------------------------
+
+    /// Leaves out what the run has read in almost the same words; but not all there is.
+    fn leave_out_duplicates(&mut self) {
+        let Some(training) = &self.training else {
+            return;
+        };
+        let char_of = self.char_of();
+        let chars = |part: &TrainingPart| {
+            let chars = part.ids.iter().map(|&id| char_of[id as usize]);
+            chars.collect::<Vec<char>>()
+        };
+        let training = training.iter().map(|part| (&*part.name, chars(part)));
+        let found = duplicates(&self.files, training);
+        if found.is_empty() {
+            return;
+        }
+        if found.len() == self.files.len() {
+            self.notes.push(
+                "every file is almost the same as one that was trained on: the figures say what the \
+                 model knows by heart; give other files with --text"
+                    .into(),
+            );
+            return;
+        }
+        let left_out: HashSet<&str> = found.iter().map(|file| &*file.name).collect();
+        self.files.retain(|file| !left_out.contains(&*file.name));
+        let each = found
+            .iter()
+            .map(|file| format!("{} (as {})", file.name, file.of));
+        self.notes.push(format!(
+            "{} files are left out because they are almost the same as ones that were trained on: {}",
+            found.len(),
+            each.collect::<Vec<_>>().join(", ")
+        ));
+        self.duplicates = found;
+    }
 
     /// Lexes the files of the lowest hashes, in the order of their names.
     fn take(&mut self, mut files: Vec<(String, Vec<char>)>, max_chars: usize) {

@@ -4,14 +4,17 @@
 //! one or more models ([`predictor`]), and asks at places that a lexer finds ([`lexer`], [`source`])
 //! how likely the models hold what stands there.
 
+pub mod baselines;
 pub mod bins;
 pub mod dump;
+pub mod duplicates;
 pub mod estimate;
 pub mod format;
 pub mod held_out;
 pub mod lexer;
 pub mod measures;
 pub mod models;
+pub mod ngram;
 pub mod page;
 pub mod parts;
 pub mod predictor;

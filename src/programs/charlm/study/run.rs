@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::baselines::baselines;
 use super::dump::INTERRUPTED;
 use super::format::{FORMAT, FileInfo, KIND, ModelFound, Study, StudySettings, TextInfo};
 use super::held_out::{StudyText, TextOrder};
@@ -80,6 +81,14 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
             first.name, opened[other].name
         )));
     }
+    // Runs first; where they trained on different texts, the baselines of each.
+    for (n, (trained, material)) in materials.iter().enumerate() {
+        let run = opened.iter().zip(&models).find(|(_, (_, of))| *of == n);
+        let run = run.filter(|_| materials.len() > 1);
+        let of = run.map_or_else(String::new, |(run, _)| format!(" of {}", run.name));
+        let baselines = baselines(material, trained, &of);
+        models.extend(baselines.into_iter().map(|model| (model, n)));
+    }
     let parts = Parts::open(&out)?;
     let text = &materials[0].1.text;
     tell(text, &order.progress);
@@ -92,6 +101,7 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
             characters: text.files.iter().map(|f| f.chars.len()).sum(),
             left_out: text.left_out,
             files: text.files.iter().map(FileInfo::of).collect(),
+            duplicates: text.duplicates.clone(),
         },
         settings: order.settings.clone(),
         models: Vec::new(),
