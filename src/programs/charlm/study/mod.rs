@@ -1,0 +1,3 @@
+//! `rnnx study`: how far does a character LM remember?
+
+pub mod causes;
