@@ -1,3 +1,4 @@
-//! The study of a character LM: measures on models whose figures are known.
+//! The study of a character LM: its lexer, its measures and its command.
 
 mod causes;
+mod lexer;

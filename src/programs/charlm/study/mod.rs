@@ -1,3 +1,13 @@
-//! `rnnx study`: how far does a character LM remember?
+//! How far does a character LM remember? Measures of long-range dependencies in Python source.
+//!
+//! A study reads the files that a run did not train on ([`held_out`]), each from a fresh state, with
+//! one or more models ([`predictor`]), and asks at places that a lexer finds ([`lexer`], [`source`])
+//! how likely the models hold what stands there.
 
 pub mod causes;
+pub mod held_out;
+pub mod lexer;
+pub mod predictor;
+pub mod source;
+mod strings;
+pub mod syntax;
