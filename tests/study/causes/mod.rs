@@ -1,5 +1,13 @@
 //! Measures of causes, on networks whose inside was written by hand.
 
+mod auc;
+mod brackets;
+mod context;
 mod dyck;
+mod figure;
+mod follow;
+mod memory;
 mod models;
+mod repeats;
 mod stepper;
+mod writing;

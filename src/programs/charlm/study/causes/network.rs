@@ -2,7 +2,7 @@
 
 use crate::nn::CellKind;
 
-/// What a unit's value is taken from.
+/// What a unit's value is taken from; C comes after H.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {

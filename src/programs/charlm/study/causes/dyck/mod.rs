@@ -150,6 +150,30 @@ pub struct DyckCell {
     pub whole: f64,
 }
 
+/// What a network of the cell makes of the language.
+#[derive(Clone, Debug, Serialize)]
+pub struct DyckFigures {
+    /// What was learnt, and how.
+    pub spec: DyckSpec,
+    /// Mean loss over the last tenth of training, nats a character.
+    pub loss: f64,
+    /// Inside and outside the lengths and depths of training.
+    pub cells: Vec<DyckCell>,
+}
+
+/// Trains a network and tries it.
+///
+/// # Errors
+/// As [`train`].
+pub fn figures(spec: &DyckSpec) -> Result<DyckFigures> {
+    let (network, loss) = train(spec)?;
+    Ok(DyckFigures {
+        spec: *spec,
+        loss,
+        cells: evaluate(&network, spec),
+    })
+}
+
 /// What one word gives.
 struct Word {
     closers: usize,
