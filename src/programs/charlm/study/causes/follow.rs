@@ -116,7 +116,7 @@ pub struct Followed {
     pub balanced_accuracy: Option<f64>,
     /// The score on the other files of the unit that best follows rotated labels.
     pub control: Option<Figure>,
-    /// The median over all units of the score on the files for choosing.
+    /// The median over the units that vary of the score on the files for choosing.
     pub median: f64,
 }
 
@@ -148,8 +148,6 @@ fn one(choose: &Record, report: &Record, label: Label, seed: u64) -> Option<Foll
     let scores = scores(choose, &true_labels[0], score);
     let order = best(&scores, score)?;
     let (first, falls) = (order[0], scores[order[0]] < score.nothing());
-    let mut sorted: Vec<f64> = scores.iter().map(|&s| score.strength(s)).collect();
-    sorted.sort_unstable_by(f64::total_cmp);
     let unit_score = |unit: usize| {
         let falls = scores[unit] < score.nothing();
         UnitScore {
@@ -188,7 +186,7 @@ fn one(choose: &Record, report: &Record, label: Label, seed: u64) -> Option<Foll
         reported: figure(report, &true_labels[1], first, falls, score, seed),
         balanced_accuracy: balanced_accuracy.filter(|share| share.is_finite()),
         control,
-        median: sorted[sorted.len() / 2],
+        median: score.strength(scores[order[order.len() / 2]]),
     })
 }
 
