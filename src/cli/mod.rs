@@ -17,6 +17,7 @@ mod process;
 pub mod report;
 mod scratch;
 pub mod selftest;
+pub mod study;
 pub mod train;
 pub mod translate;
 
@@ -59,6 +60,8 @@ pub enum Command {
     Translate(translate::TranslateArgs),
     /// Score a trained model on a part of its data
     Eval(eval::EvalArgs),
+    /// Measure how far character language models remember: brackets, indentation, strings, names
+    Study(study::StudyArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
     /// Make corpora, or describe one
@@ -121,6 +124,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Generate(args)) => generate::command(args),
         Some(Command::Translate(args)) => translate::run(args),
         Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Study(args)) => study::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
         Some(Command::Data(DataCommand::Fetch(args))) => data_fetch::run(args),
