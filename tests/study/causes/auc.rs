@@ -32,11 +32,11 @@ fn areas_are_those_of_all_pairs() {
         let pairs = drawn(60, seed);
         let negative: Vec<(f32, f64)> = pairs.iter().map(|&(x, y)| (-x, y)).collect();
         assert!((auc(&pairs) - by_pairs(&pairs)).abs() < 1e-12);
-        assert!((Ranked::new(&pairs, true).auc(&[1]) - by_pairs(&negative)).abs() < 1e-12);
+        assert!((Ranked::new(&pairs, true).auc(&|_| 1.0) - by_pairs(&negative)).abs() < 1e-12);
         // A file that counts twice is there twice.
         let files = [pairs.clone(), drawn(40, seed + 100), drawn(30, seed + 200)];
         let weighted = [files[0].clone(), files[2].clone(), files[2].clone()].concat();
-        let area = Ranked::of_files(&files, false).auc(&[1, 0, 2]);
+        let area = Ranked::of_files(&files, false).auc(&|file| [1.0, 0.0, 2.0][file]);
         assert!((area - by_pairs(&weighted)).abs() < 1e-12);
     }
     assert_eq!(auc(&[(0.1, 0.0), (0.2, 1.0), (0.3, 1.0)]), 1.0);

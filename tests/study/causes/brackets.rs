@@ -13,7 +13,6 @@ const SWAPS: SwapSpec = SwapSpec {
     pairs_per_bin: 60,
     bins: 4,
     chars: 400,
-    seed: 5,
 };
 
 /// The stack gives the closer 0.6 and the others 0.1 each.
@@ -36,12 +35,11 @@ fn bins_are_powers_of_two_and_draws_are_seeded() {
         all.iter()
             .all(|pair| pair.open > 0 && pair.close < 400 && pair.distance() > 0)
     );
-    let drawn = draw(all.clone(), 20, 1, 0);
+    let drawn = draw(all.clone(), 20, 0);
     assert_eq!(drawn.len(), 20);
     assert!(drawn.is_sorted() && drawn.iter().all(|pair| all.contains(pair)));
-    assert_eq!(drawn, draw(all.clone(), 20, 1, 0));
-    assert_ne!(drawn, draw(all.clone(), 20, 2, 0));
-    assert_ne!(drawn, draw(all.clone(), 20, 1, 1));
+    assert_eq!(drawn, draw(all.clone(), 20, 0));
+    assert_ne!(drawn, draw(all.clone(), 20, 1));
     for pair in all {
         let file = files[pair.file];
         assert_eq!(file.chars[pair.open], pair.kind().opener());
@@ -59,12 +57,12 @@ fn a_vocabulary_without_a_bracket_has_no_swaps() {
 #[test]
 fn a_stack_follows_the_opener_at_every_distance() {
     let bins = all(&stack(), &files(1, 8));
-    let ranges: Vec<_> = bins.iter().map(|bin| (bin.from, bin.to)).collect();
-    assert_eq!(ranges, [(1, 1), (2, 3), (4, 7), (8, 15)]);
-    let filled = bins.iter().filter(|bin| bin.pairs >= 50).count();
+    let ranges: Vec<_> = bins.iter().map(|bin| bin.distance.name()).collect();
+    assert_eq!(ranges, ["1", "2-3", "4-7", "8-15"]);
+    let filled = bins.iter().filter(|bin| bin.n >= 50).count();
     assert!(filled >= 2, "{bins:?}");
     for bin in bins {
-        assert!(bin.pairs <= 60);
+        assert!(bin.n <= 60);
         let figures = [
             (bin.true_log_p, MOVED),
             (bin.true_before, 0.6),
@@ -73,8 +71,12 @@ fn a_stack_follows_the_opener_at_every_distance() {
             (bin.other_after, 0.6),
         ];
         for (figure, expected) in figures {
-            assert_eq!(figure.is_some(), bin.pairs >= 50);
-            for value in figure.iter().flat_map(|f| [f.value, f.low, f.high]) {
+            assert_eq!(figure.is_some(), bin.n >= 50);
+            for value in figure
+                .iter()
+                .flat_map(|f| [Some(f.mean), f.low, f.high])
+                .flatten()
+            {
                 assert!((value - expected).abs() < 1e-9, "{value} {expected}");
             }
         }
@@ -84,12 +86,9 @@ fn a_stack_follows_the_opener_at_every_distance() {
 #[test]
 fn nothing_follows_no_opener() {
     let network = Nothing(vocab().len());
-    for bin in all(&network, &files(1, 8))
-        .iter()
-        .filter(|bin| bin.pairs >= 50)
-    {
-        assert_eq!(bin.true_log_p.expect("enough").value, 0.0);
-        let before = bin.true_before.expect("enough").value;
+    for bin in all(&network, &files(1, 8)).iter().filter(|bin| bin.n >= 50) {
+        assert_eq!(bin.true_log_p.expect("enough").mean, 0.0);
+        let before = bin.true_before.expect("enough").mean;
         assert!((before - 1.0 / vocab().len() as f64).abs() < 1e-12);
     }
 }
@@ -105,7 +104,6 @@ fn units_do_what_they_are_for() {
         to: 30,
         chars: 400,
         random: 4,
-        seed: 2,
     };
     let found = [
         Found {
@@ -130,7 +128,7 @@ fn units_do_what_they_are_for() {
     assert_eq!(kinds, expected.collect::<Vec<_>>());
     let value = |effect: &Effect| {
         let figures = [effect.true_closer, effect.other_closer];
-        figures.map(|figure| figure.expect("enough pairs").value)
+        figures.map(|figure| figure.expect("enough pairs").mean)
     };
     let close = |effect: &Effect, [closer, other]: [f64; 2]| {
         let got = value(effect);
@@ -151,12 +149,12 @@ fn units_do_what_they_are_for() {
     // The other type's closer.
     close(&all[4], [MOVED, -MOVED]);
     let text = all[4].true_closer_text.expect("enough pairs");
-    assert!((text.value - MOVED).abs() < 1e-9);
+    assert!((text.mean - MOVED).abs() < 1e-9);
     assert_eq!(all[0].true_closer_text, None);
     // Random units hold nothing here.
     for effect in &all {
-        let random = effect.true_closer_random.expect("enough pairs").value;
-        let other = effect.other_closer_random.expect("enough pairs").value;
+        let random = effect.true_closer_random.expect("enough pairs").mean;
+        let other = effect.other_closer_random.expect("enough pairs").mean;
         assert_eq!((random, other), (0.0, 0.0), "{effect:?}");
     }
 }

@@ -1,15 +1,11 @@
 //! Changed contexts, for a network that copies what stood 40 characters before.
 
 use super::models::{LAG, Lag, Nothing, file, vocab};
-use rnnx::programs::charlm::study::causes::context::{
-    ContextSpec, Contexts, NEAR, SCORED, contexts,
-};
+use rnnx::programs::charlm::study::causes::context::{Contexts, NEAR, SCORED, contexts};
 use rnnx::programs::charlm::study::causes::network::Network;
+use rnnx::programs::charlm::study::estimate::Estimate;
 
-const SPEC: ContextSpec = ContextSpec {
-    places: 50,
-    seed: 1,
-};
+const PLACES: usize = 50;
 
 /// Files that repeat every 40 characters.
 fn tried<N: Network>(network: &N, period: &str) -> Contexts {
@@ -20,11 +16,11 @@ fn tried<N: Network>(network: &N, period: &str) -> Contexts {
     ];
     let files: Vec<_> = files.iter().collect();
     let blank = vocab().id(' ').map(u32::from).expect("a blank");
-    contexts(network, &files, blank, &SPEC)
+    contexts(network, &files, blank, PLACES)
 }
 
-fn value(figure: Option<rnnx::programs::charlm::study::causes::figure::Figure>) -> f64 {
-    figure.expect("50 places").value
+fn value(figure: Option<Estimate>) -> f64 {
+    figure.expect("50 places").mean
 }
 
 const LETTERS: &str = "abcdefghijklmnopqrstuvwxyzabcdefghijklmn";
@@ -35,7 +31,7 @@ const LINES: &str = "ab\ncdef\ng\nhijklm\nno\npqrstu\nv\nwxyz\nabcde\n";
 fn nothing_is_lost_of_what_is_not_used() {
     let contexts = tried(&Nothing(vocab().len()), LETTERS);
     let uniform = (vocab().len() as f64).ln();
-    assert_eq!(contexts.places, 50);
+    assert_eq!(contexts.n, 50);
     assert!((value(contexts.whole) - uniform).abs() < 1e-9);
     for near in &contexts.near {
         for changed in [near.truncated, near.shuffled, near.names] {
@@ -89,7 +85,7 @@ fn shuffled_lines_cost_what_their_order_was_worth() {
 #[test]
 fn files_that_are_too_short_leave_blanks() {
     let short = [file("a.py", LETTERS)];
-    let contexts = contexts(&Lag, &[&short[0]], 0, &SPEC);
-    assert_eq!((contexts.places, contexts.whole), (0, None));
+    let contexts = contexts(&Lag, &[&short[0]], 0, PLACES);
+    assert_eq!((contexts.n, contexts.whole), (0, None));
     assert!(contexts.near.iter().all(|near| near.names.loss.is_none()));
 }

@@ -51,7 +51,6 @@ fn a_counter_holds_its_steps_and_never_lets_go() {
         files: 6,
         chars: 400,
         every: 1,
-        seed: 1,
     };
     let files = files(4, 6);
     let record = Record::of(&network, &files.iter().collect::<Vec<_>>(), &spec);

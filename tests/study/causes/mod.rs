@@ -4,7 +4,6 @@ mod auc;
 mod brackets;
 mod context;
 mod dyck;
-mod figure;
 mod follow;
 mod memory;
 mod models;

@@ -91,23 +91,20 @@ fn texts_are_seeded_and_held_out_functions_stand_beside_them() {
     }];
     let trained = Trained::new(&parts);
     let rows = writing(&weights, &vocab, &[&file], Some(&trained), &spec).expect("writes");
-    let temperatures: Vec<_> = rows
-        .iter()
-        .map(|row| (row.temperature, row.samples))
-        .collect();
+    let temperatures: Vec<_> = rows.iter().map(|row| (row.temperature, row.n)).collect();
     assert_eq!(temperatures, [(Some(0.5), 53), (Some(1.0), 53), (None, 60)]);
     // The functions are 23 to 26 characters and the blank lines behind them.
     let real = &rows[2];
     for share in [real.complete, real.parses, real.balanced] {
-        assert_eq!(share.expect("60 functions").value, 1.0);
+        assert_eq!(share.expect("60 functions").mean, 1.0);
     }
-    assert_eq!(real.open_triple_quotes.expect("60 functions").value, 0.0);
+    assert_eq!(real.open_triple_quotes.expect("60 functions").mean, 0.0);
     assert_eq!(real.first_error, None);
-    assert_eq!(real.remembered.expect("60 functions").value, 0.0);
+    assert_eq!(real.remembered.expect("60 functions").mean, 0.0);
     // Noise parses no better.
     let noise = &rows[1];
-    assert!(noise.parses.expect("53 texts").value < 0.2, "{noise:?}");
-    assert!(noise.chars.expect("53 texts").value <= LONGEST as f64);
+    assert!(noise.parses.expect("53 texts").mean < 0.2, "{noise:?}");
+    assert!(noise.chars.expect("53 texts").mean <= LONGEST as f64);
     let again = writing(&weights, &vocab, &[&file], None, &spec).expect("writes");
     assert_eq!(again[1].parses, noise.parses);
     assert_eq!((again[1].chars, again[1].remembered), (noise.chars, None));

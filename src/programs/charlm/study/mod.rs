@@ -9,6 +9,7 @@ pub mod causes;
 pub mod dump;
 pub mod estimate;
 pub mod format;
+pub mod grid;
 pub mod held_out;
 pub mod lexer;
 pub mod measures;

@@ -3,7 +3,7 @@
 /// The probability that a value with label 1 is above one with label 0, ties counted half; not a
 /// number where a label is missing. (Mann & Whitney 1947.)
 pub fn auc(pairs: &[(f32, f64)]) -> f64 {
-    Ranked::new(pairs, false).auc(&[1])
+    Ranked::new(pairs, false).auc(&|_| 1.0)
 }
 
 /// Values with labels, ascending.
@@ -34,13 +34,13 @@ impl Ranked {
         Ranked { events }
     }
 
-    /// The area, each file counted as often as its weight says.
-    pub fn auc(&self, weights: &[u32]) -> f64 {
+    /// The area, each file taken so many times.
+    pub fn auc(&self, times: &dyn Fn(usize) -> f64) -> f64 {
         let (mut below, mut with, mut area) = (0.0, 0.0, 0.0);
         for equal in self.events.chunk_by(|a, b| a.0 == b.0) {
             let (mut zeros, mut ones) = (0.0, 0.0);
             for &(_, label, file) in equal {
-                let weight = f64::from(weights[file]);
+                let weight = times(file);
                 *(if label { &mut ones } else { &mut zeros }) += weight;
             }
             area += ones * (below + zeros / 2.0);

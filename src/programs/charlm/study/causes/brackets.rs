@@ -1,13 +1,10 @@
 //! Pairs of brackets in files, and what may stand in an opener's place.
 
-use super::network::Network;
+use super::draws::Draw;
+use super::network::{Network, State};
 use crate::data::chars::CharVocab;
 use crate::programs::charlm::study::source::SourceFile;
-use crate::programs::charlm::study::syntax::BracketKind;
-use crate::rng::{Purpose, Stream};
-
-/// The random stream of pairs among those of a study.
-const LANE: u32 = 4;
+use crate::programs::charlm::study::syntax::{Bracket, BracketKind};
 
 /// The ids of brackets and of a blank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +74,7 @@ pub fn bin(distance: usize) -> usize {
 /// Pairs with at least one character before them, whose closer is among the first `chars` of its file.
 pub fn pairs(files: &[&SourceFile], chars: usize) -> Vec<Pair> {
     let all = files.iter().enumerate().flat_map(|(file, source)| {
-        let pair = move |bracket: &crate::programs::charlm::study::syntax::Bracket| Pair {
+        let pair = move |bracket: &Bracket| Pair {
             file,
             open: bracket.open,
             close: bracket.close,
@@ -89,10 +86,9 @@ pub fn pairs(files: &[&SourceFile], chars: usize) -> Vec<Pair> {
         .collect()
 }
 
-/// At most `n` of the pairs, drawn by the seed, in the order of the text.
-pub fn draw(mut pairs: Vec<Pair>, n: usize, seed: u64, number: u32) -> Vec<Pair> {
-    let stream = Stream::new(seed, Purpose::Study, number).lane(LANE);
-    stream.reader().shuffle(&mut pairs);
+/// At most `n` of the pairs, in the order of the text. `number` tells draws apart.
+pub fn draw(mut pairs: Vec<Pair>, n: usize, number: u32) -> Vec<Pair> {
+    Draw::Pairs.stream(number).reader().shuffle(&mut pairs);
     pairs.truncate(n);
     pairs.sort_unstable();
     pairs
@@ -104,7 +100,7 @@ pub fn walk<N: Network>(
     network: &N,
     file: &SourceFile,
     pairs: &[Pair],
-    mut with: impl FnMut(&Pair, &super::network::State),
+    mut with: impl FnMut(&Pair, &State),
 ) {
     let (mut lane, mut at) = (network.begin(), 0);
     for pair in pairs {

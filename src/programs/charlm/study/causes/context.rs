@@ -7,15 +7,12 @@
 //! to all but the names.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::figure::{Figure, Share, mean};
+use super::draws::Draw;
 use super::network::Network;
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
 use crate::programs::charlm::study::source::{Class, SourceFile};
-use crate::rng::{Purpose, Stream};
-
-/// The random stream of places and lines among those of a study.
-const LANE: u32 = 6;
 
 /// The k that are tried.
 pub const NEAR: [usize; 5] = [32, 64, 128, 256, 512];
@@ -24,17 +21,8 @@ pub const WHOLE: usize = 1024;
 /// Characters that are predicted after it. What has been predicted is context of the next.
 pub const SCORED: usize = 16;
 
-/// Which places are tried.
-#[derive(Clone, Copy, Debug)]
-pub struct ContextSpec {
-    /// At most so many places, drawn by the seed from the report files.
-    pub places: usize,
-    /// Draws places and the order of lines.
-    pub seed: u64,
-}
-
 /// Losses where the last k characters stay as they are, nats a character.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Near {
     /// k.
     pub chars: usize,
@@ -47,21 +35,21 @@ pub struct Near {
 }
 
 /// A loss with changed context.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
     /// Nats a character.
-    pub loss: Option<Figure>,
+    pub loss: Option<Estimate>,
     /// What it is above the loss with the whole context.
-    pub more: Option<Figure>,
+    pub more: Option<Estimate>,
 }
 
 /// Losses on what follows changed contexts.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contexts {
-    /// Places that were tried, in files of at least 1024 and some characters.
-    pub places: usize,
+    /// Places that were tried, in files of more than 1,040 characters.
+    pub n: u64,
     /// Loss with all of the last 1024 characters as they are, nats a character.
-    pub whole: Option<Figure>,
+    pub whole: Option<Estimate>,
     /// By k.
     pub near: Vec<Near>,
 }
@@ -74,31 +62,32 @@ enum Far {
     Names,
 }
 
-/// Changes contexts. `blank` is the id of a blank.
+/// Changes contexts at so many places, drawn at random. `blank` is the id of a blank.
 pub fn contexts<N: Network>(
     network: &N,
     files: &[&SourceFile],
     blank: u32,
-    spec: &ContextSpec,
+    places: usize,
 ) -> Contexts {
-    let places = places(files, spec);
+    let places = drawn(files, places);
     let losses: Vec<Vec<f64>> = places
         .par_iter()
-        .map(|&(file, at)| losses(network, files[file], at, blank, spec.seed))
+        .map(|&(file, at)| losses(network, files[file], at, blank))
         .collect();
+    let bootstrap = Bootstrap::new(files.len());
     let figure = |value: &dyn Fn(&[f64]) -> f64| {
-        let mut shares = vec![Share::default(); files.len()];
+        let mut tally = Tally::default();
         for ((file, _), losses) in places.iter().zip(&losses) {
-            shares[*file].add(value(losses));
+            tally.add(*file, value(losses));
         }
-        mean(&shares, spec.seed)
+        bootstrap.estimate(&tally)
     };
     let changed = |n: usize| Changed {
         loss: figure(&|losses| losses[n]),
         more: figure(&|losses| losses[n] - losses[0]),
     };
     Contexts {
-        places: places.len(),
+        n: places.len() as u64,
         whole: figure(&|losses| losses[0]),
         near: (NEAR.into_iter().zip(0..))
             .map(|(chars, n)| Near {
@@ -112,16 +101,15 @@ pub fn contexts<N: Network>(
 }
 
 /// Files and places in them, with whole context before and what is scored behind.
-fn places(files: &[&SourceFile], spec: &ContextSpec) -> Vec<(usize, usize)> {
-    let stream = Stream::new(spec.seed, Purpose::Study, u32::MAX).lane(LANE);
-    let mut random = stream.reader();
+fn drawn(files: &[&SourceFile], n: usize) -> Vec<(usize, usize)> {
+    let mut random = Draw::Contexts.stream(0).reader();
     let room = |file: &SourceFile| file.ids.len().saturating_sub(WHOLE + SCORED);
     let with_room: Vec<usize> = (0..files.len()).filter(|&n| room(files[n]) > 0).collect();
     if with_room.is_empty() {
         return Vec::new();
     }
     // File by file in turn, so that none is left out where there are places enough.
-    let places = with_room.iter().cycle().take(spec.places).map(|&n| {
+    let places = with_room.iter().cycle().take(n).map(|&n| {
         let at = random.below(u32::try_from(room(files[n])).unwrap_or(u32::MAX));
         (n, WHOLE + at as usize)
     });
@@ -130,18 +118,12 @@ fn places(files: &[&SourceFile], spec: &ContextSpec) -> Vec<(usize, usize)> {
 
 /// The mean loss over what follows a place: with the whole context, then for each k truncated,
 /// shuffled, names alone.
-fn losses<N: Network>(
-    network: &N,
-    file: &SourceFile,
-    at: usize,
-    blank: u32,
-    seed: u64,
-) -> Vec<f64> {
+fn losses<N: Network>(network: &N, file: &SourceFile, at: usize, blank: u32) -> Vec<f64> {
     let whole = file.ids[at - WHOLE..at].to_vec();
     let mut texts = vec![whole];
     for near in NEAR {
         for far in [Far::Truncated, Far::Shuffled, Far::Names] {
-            texts.push(text(file, at, near, far, blank, seed));
+            texts.push(text(file, at, near, far, blank));
         }
     }
     // Together, each from its own beginning on, all to the same end.
@@ -170,7 +152,7 @@ fn losses<N: Network>(
 }
 
 /// The context before a place with its far part changed.
-fn text(file: &SourceFile, at: usize, near: usize, far: Far, blank: u32, seed: u64) -> Vec<u32> {
+fn text(file: &SourceFile, at: usize, near: usize, far: Far, blank: u32) -> Vec<u32> {
     let (start, border) = (at - WHOLE, at - near);
     let near = &file.ids[border..at];
     let far = match far {
@@ -185,8 +167,8 @@ fn text(file: &SourceFile, at: usize, near: usize, far: Far, blank: u32, seed: u
                 .zip(ends)
                 .map(|(&start, end)| &file.ids[start..end])
                 .collect();
-            let stream = Stream::new(seed, Purpose::Study, at as u32).lane(LANE);
-            stream.reader().shuffle(&mut lines);
+            let mut random = Draw::Lines.stream(at as u32 & 0xFF_FFFF).reader();
+            random.shuffle(&mut lines);
             lines.concat()
         }
         Far::Names => (start..border)

@@ -8,22 +8,20 @@
 //! labels rotated by a random distance, so that they change as often and as slowly as the true ones.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::auc::{Ranked, auc};
-use super::figure::{Figure, bootstrap};
+use super::draws::Draw;
 use super::network::Unit;
 use super::record::{Place, Record};
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, FEWEST};
 use crate::programs::charlm::study::syntax::BracketKind;
-use crate::rng::{Purpose, Stream};
 
-/// The random stream of rotations among those of a study.
-const LANE: u32 = 3;
 /// Units that are listed.
 const LISTED: usize = 5;
 
 /// What a unit may follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Label {
     /// Brackets that are open.
@@ -47,6 +45,17 @@ impl Label {
         Label::Indent,
         Label::Column,
     ];
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Label::Depth => "depth",
+            Label::InString => "in a string",
+            Label::Square => "[ or (",
+            Label::Indent => "indentation",
+            Label::Column => "column",
+        }
+    }
 
     /// Its value at a place.
     pub fn at(self, place: &Place) -> Option<f64> {
@@ -73,7 +82,7 @@ impl Label {
 }
 
 /// How following is scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
     /// Pearson's r. 0 is nothing, 1 all.
@@ -84,7 +93,7 @@ pub enum Score {
 }
 
 /// How well one unit follows a label.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitScore {
     /// The unit.
     pub unit: Unit,
@@ -92,12 +101,12 @@ pub struct UnitScore {
     pub falls: bool,
     /// The score on the files that it was chosen on.
     pub chosen: f64,
-    /// The score on the other files.
-    pub reported: f64,
+    /// The score on the other files; none where it does not vary there.
+    pub reported: Option<f64>,
 }
 
 /// The unit that best follows a label.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Followed {
     /// The label.
     pub label: Label,
@@ -110,12 +119,12 @@ pub struct Followed {
     /// The best unit of each part of each layer.
     pub by_layer: Vec<UnitScore>,
     /// The first one's score on the other files.
-    pub reported: Option<Figure>,
+    pub reported: Option<Estimate>,
     /// Of a label that is there or not: the mean of the shares that a threshold on the first unit,
     /// set on the files for choosing, gets right of the places with it and of those without.
     pub balanced_accuracy: Option<f64>,
     /// The score on the other files of the unit that best follows rotated labels.
-    pub control: Option<Figure>,
+    pub control: Option<Estimate>,
     /// The median over the units that vary of the score on the files for choosing.
     pub median: f64,
 }
@@ -132,17 +141,17 @@ impl Followed {
 }
 
 /// The search for every label. A label that is the same at all places has no entry.
-pub fn follow(choose: &Record, report: &Record, seed: u64) -> Vec<Followed> {
+pub fn follow(choose: &Record, report: &Record) -> Vec<Followed> {
     let found = Label::ALL
         .iter()
-        .filter_map(|&label| one(choose, report, label, seed));
+        .filter_map(|&label| one(choose, report, label));
     found.collect()
 }
 
 /// The labels of a record's places, by file.
 type Labels = Vec<Vec<Option<f64>>>;
 
-fn one(choose: &Record, report: &Record, label: Label, seed: u64) -> Option<Followed> {
+fn one(choose: &Record, report: &Record, label: Label) -> Option<Followed> {
     let score = label.score();
     let true_labels = [choose, report].map(|record| labels(record, label));
     let scores = scores(choose, &true_labels[0], score);
@@ -154,7 +163,9 @@ fn one(choose: &Record, report: &Record, label: Label, seed: u64) -> Option<Foll
             unit: choose.units[unit],
             falls,
             chosen: score.turned(scores[unit], falls),
-            reported: score.turned(score.of(&pairs(report, &true_labels[1], unit)), falls),
+            reported: Some(score.of(&pairs(report, &true_labels[1], unit)))
+                .filter(|found| found.is_finite())
+                .map(|found| score.turned(found, falls)),
         }
     };
     let listed = order.iter().take(LISTED).map(|&unit| unit_score(unit));
@@ -166,11 +177,11 @@ fn one(choose: &Record, report: &Record, label: Label, seed: u64) -> Option<Foll
         Some(unit_score(*unit))
     });
     // The control: the same search with labels that do not belong to the text.
-    let rotated = [choose, report].map(|record| rotated(labels(record, label), seed));
+    let rotated = [choose, report].map(|record| rotated(labels(record, label)));
     let by_chance = self::scores(choose, &rotated[0], score);
     let control = best(&by_chance, score).and_then(|order| {
         let falls = by_chance[order[0]] < score.nothing();
-        figure(report, &rotated[1], order[0], falls, score, seed)
+        figure(report, &rotated[1], order[0], falls, score)
     });
     let balanced_accuracy = (score == Score::Auc).then(|| {
         let flat = |record, labels| pairs(record, labels, first).concat();
@@ -183,7 +194,7 @@ fn one(choose: &Record, report: &Record, label: Label, seed: u64) -> Option<Foll
         places: true_labels[0].iter().flatten().flatten().count(),
         best: listed.collect(),
         by_layer: by_layer.collect(),
-        reported: figure(report, &true_labels[1], first, falls, score, seed),
+        reported: figure(report, &true_labels[1], first, falls, score),
         balanced_accuracy: balanced_accuracy.filter(|share| share.is_finite()),
         control,
         median: score.strength(scores[order[order.len() / 2]]),
@@ -191,6 +202,14 @@ fn one(choose: &Record, report: &Record, label: Label, seed: u64) -> Option<Foll
 }
 
 impl Score {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Score::Correlation => "r",
+            Score::Auc => "AUC",
+        }
+    }
+
     /// The score of a unit that says nothing.
     fn nothing(self) -> f64 {
         match self {
@@ -232,26 +251,27 @@ fn figure(
     unit: usize,
     falls: bool,
     score: Score,
-    seed: u64,
-) -> Option<Figure> {
+) -> Option<Estimate> {
     let files = pairs(record, labels, unit);
-    let events = files.iter().map(Vec::len).sum();
-    match score {
-        Score::Correlation => {
-            let moments: Vec<Moments> = files.iter().map(|file| Moments::of(file)).collect();
-            bootstrap(files.len(), events, seed, |weights| {
-                let weighted = moments.iter().zip(weights);
-                let all = weighted.fold(Moments::default(), |all, (file, &weight)| {
-                    all.plus(*file, f64::from(weight))
+    let events: usize = files.iter().map(Vec::len).sum();
+    let moments: Vec<Moments> = files.iter().map(|file| Moments::of(file)).collect();
+    let ranked = Ranked::of_files(&files, falls);
+    let figure = |times: &dyn Fn(usize) -> f64| {
+        let found = match score {
+            Score::Correlation => {
+                let weighted = moments.iter().enumerate();
+                let all = weighted.fold(Moments::default(), |all, (n, file)| {
+                    all.plus(*file, times(n))
                 });
                 score.turned(all.r(), falls)
-            })
-        }
-        Score::Auc => {
-            let ranked = Ranked::of_files(&files, falls);
-            bootstrap(files.len(), events, seed, |weights| ranked.auc(weights))
-        }
-    }
+            }
+            Score::Auc => ranked.auc(times),
+        };
+        Some(found).filter(|found| found.is_finite())
+    };
+    let mean = figure(&|_| 1.0).filter(|_| events as u64 >= FEWEST)?;
+    let [low, high] = Bootstrap::new(files.len()).interval(figure);
+    Some(Estimate { mean, low, high })
 }
 
 /// The score of each unit.
@@ -281,10 +301,10 @@ fn labels(record: &Record, label: Label) -> Labels {
 }
 
 /// Each file's labels, begun a quarter to three quarters of them later.
-fn rotated(mut labels: Labels, seed: u64) -> Labels {
+fn rotated(mut labels: Labels) -> Labels {
     for (n, file) in (0..).zip(&mut labels) {
         let quarter = file.len() / 4;
-        let mut random = Stream::new(seed, Purpose::Study, n).lane(LANE).reader();
+        let mut random = Draw::Rotations.stream(n).reader();
         let more = random.below(2 * quarter as u32 + 1) as usize;
         file.rotate_left(quarter + more);
     }

@@ -4,13 +4,13 @@
 //! and 1 and a cell state at few distinct values; trained networks come close on Dyck words. Here it is
 //! asked of one that was trained on source.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::figure::FEWEST;
 use super::record::{Gates, Record};
+use crate::programs::charlm::study::estimate::FEWEST;
 
 /// The values of a unit at places of one depth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AtDepth {
     /// Brackets that are open.
     pub depth: u8,
@@ -36,7 +36,7 @@ pub fn by_depth(record: &Record, unit: usize) -> Vec<AtDepth> {
     }
     let depths = (0..).zip(sums).map(|(depth, (places, x, xx))| {
         let n = places as f64;
-        let mean = (places >= FEWEST).then_some(x / n);
+        let mean = (places as u64 >= FEWEST).then_some(x / n);
         AtDepth {
             depth,
             places,
@@ -48,7 +48,7 @@ pub fn by_depth(record: &Record, unit: usize) -> Vec<AtDepth> {
 }
 
 /// What the gate that keeps a unit's state does: f of an LSTM, z of a GRU.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitGate {
     /// The layer, from 0 at the input.
     pub layer: usize,
@@ -64,7 +64,7 @@ pub struct UnitGate {
 }
 
 /// The gates of a layer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerGates {
     /// The layer, from 0 at the input.
     pub layer: usize,

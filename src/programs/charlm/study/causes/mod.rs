@@ -7,18 +7,19 @@
 //! [`dyck`] is a language whose rule is known. All but the last two see the model as a [`network`] whose
 //! state can be copied and held; [`stepper`] is that of a character LM.
 
-pub mod all;
 pub mod auc;
 pub mod brackets;
 pub mod context;
+pub mod draws;
 pub mod dyck;
-pub mod figure;
 pub mod follow;
+pub mod measures;
 pub mod memory;
 pub mod network;
 pub mod record;
 pub mod repeats;
 pub mod stepper;
 pub mod swaps;
+pub mod tables;
 pub mod units;
 pub mod writing;

@@ -1,9 +1,11 @@
 //! A recurrent network whose inside can be read, copied and changed.
 
+use serde::{Deserialize, Serialize};
+
 use crate::nn::CellKind;
 
 /// What a unit's value is taken from; C comes after H.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The hidden state.
@@ -23,7 +25,7 @@ impl Part {
 }
 
 /// One number of a network's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unit {
     /// The layer, from 0 at the input.
     pub layer: usize,
@@ -107,6 +109,17 @@ impl State {
             let c = self.c.chunks_exact(self.hidden).nth(l).unwrap_or_default();
             h.iter().chain(c).copied()
         })
+    }
+}
+
+impl std::fmt::Display for Unit {
+    /// As `c 17 of layer 1`; layers count from 1, as people do.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let part = match self.part {
+            Part::H => "h",
+            Part::C => "c",
+        };
+        write!(f, "{part} {} of layer {}", self.unit, self.layer + 1)
     }
 }
 

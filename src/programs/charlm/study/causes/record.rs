@@ -2,26 +2,21 @@
 
 use rayon::prelude::*;
 
+use super::draws::Draw;
 use super::network::{Network, Shape, Unit};
 use crate::nn::CellKind;
 use crate::programs::charlm::study::source::SourceFile;
 use crate::programs::charlm::study::syntax::BracketKind;
-use crate::rng::{Purpose, Stream};
-
-/// The random stream of places among those of a study.
-const LANE: u32 = 2;
 
 /// How much is recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordSpec {
-    /// Files, drawn by the seed.
+    /// At most so many files, drawn at random.
     pub files: usize,
     /// Characters that are read of each file.
     pub chars: usize,
     /// One place in so many is recorded.
     pub every: u32,
-    /// Draws files and places.
-    pub seed: u64,
 }
 
 /// What is known of a place, which is between two characters: the state has read the one before it.
@@ -126,8 +121,7 @@ impl Record {
     /// Reads the beginnings of files and records places.
     pub fn of<N: Network>(network: &N, files: &[&SourceFile], spec: &RecordSpec) -> Self {
         let mut order: Vec<usize> = (0..files.len()).collect();
-        let stream = Stream::new(spec.seed, Purpose::Study, u32::MAX).lane(LANE);
-        stream.reader().shuffle(&mut order);
+        Draw::Files.stream(0).reader().shuffle(&mut order);
         order.truncate(spec.files);
         order.sort_unstable();
         let read: Vec<(FileRecord, Option<Gates>)> = order
@@ -186,7 +180,7 @@ fn read<N: Network>(
     spec: &RecordSpec,
 ) -> (FileRecord, Option<Gates>) {
     let shape = network.shape();
-    let stream = Stream::new(spec.seed, Purpose::Study, n).lane(LANE);
+    let stream = Draw::Places.stream(n);
     let innermost = innermost(file);
     let keeps = Gates::of(shape.cell);
     let mut gates = keeps.map(|_| Gates::new(shape));

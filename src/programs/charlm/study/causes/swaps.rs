@@ -5,45 +5,42 @@
 //! changes, the closer was guessed from what stands near.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::brackets::{BracketIds, Pair, bin, draw, pairs, walk};
-use super::figure::{Figure, Share, mean};
 use super::network::{Lane, Network, State};
+use crate::programs::charlm::study::bins::Span;
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
 use crate::programs::charlm::study::source::SourceFile;
 
 /// Which pairs are tried.
 #[derive(Clone, Copy, Debug)]
 pub struct SwapSpec {
-    /// At most so many of each bin of distances, drawn by the seed.
+    /// At most so many of each bin of distances, drawn at random.
     pub pairs_per_bin: usize,
     /// Bins of distances: 1, 2 to 3, 4 to 7 and so on.
     pub bins: usize,
     /// Characters of a file that are looked at.
     pub chars: usize,
-    /// Draws pairs.
-    pub seed: u64,
 }
 
 /// Pairs of one bin of distances.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Swapped {
-    /// The least characters between opener and closer.
-    pub from: usize,
-    /// The most.
-    pub to: usize,
+    /// Characters from the opener to the closer.
+    pub distance: Span,
     /// Pairs.
-    pub pairs: usize,
+    pub n: u64,
     /// log p(true closer) with the other opener less that with the true one, nats.
-    pub true_log_p: Option<Figure>,
+    pub true_log_p: Option<Estimate>,
     /// p(true closer) with the true opener.
-    pub true_before: Option<Figure>,
+    pub true_before: Option<Estimate>,
     /// p(true closer) with the other opener.
-    pub true_after: Option<Figure>,
+    pub true_after: Option<Estimate>,
     /// p(closer of the other opener) with the true opener.
-    pub other_before: Option<Figure>,
+    pub other_before: Option<Estimate>,
     /// p(closer of the other opener) with the other opener.
-    pub other_after: Option<Figure>,
+    pub other_after: Option<Estimate>,
 }
 
 /// What one pair gives: log p of the true closer and of the other's, with the true opener and with the
@@ -66,12 +63,7 @@ pub fn swaps<N: Network>(
     let mut drawn: Vec<Pair> = bins
         .flat_map(|n| {
             let of_bin = all.iter().filter(|pair| bin(pair.distance()) == n);
-            draw(
-                of_bin.copied().collect(),
-                spec.pairs_per_bin,
-                spec.seed,
-                n as u32,
-            )
+            draw(of_bin.copied().collect(), spec.pairs_per_bin, n as u32)
         })
         .collect();
     drawn.sort_unstable();
@@ -87,10 +79,11 @@ pub fn swaps<N: Network>(
             outcomes
         })
         .collect();
+    let bootstrap = Bootstrap::new(files.len());
     (0..spec.bins)
         .map(|n| {
             let of_bin = outcomes.iter().filter(|o| bin(o.pair.distance()) == n);
-            summary(n, &of_bin.collect::<Vec<_>>(), files.len(), spec.seed)
+            summary(n, &of_bin.collect::<Vec<_>>(), &bootstrap)
         })
         .collect()
 }
@@ -121,18 +114,17 @@ fn swap<N: Network>(
     }
 }
 
-fn summary(bin: usize, outcomes: &[&Outcome], files: usize, seed: u64) -> Swapped {
+fn summary(bin: usize, outcomes: &[&Outcome], bootstrap: &Bootstrap) -> Swapped {
     let figure = |value: fn(&Outcome) -> f64| {
-        let mut shares = vec![Share::default(); files];
+        let mut tally = Tally::default();
         for outcome in outcomes {
-            shares[outcome.pair.file].add(value(outcome));
+            tally.add(outcome.pair.file, value(outcome));
         }
-        mean(&shares, seed)
+        bootstrap.estimate(&tally)
     };
     Swapped {
-        from: 1 << bin,
-        to: (2 << bin) - 1,
-        pairs: outcomes.len(),
+        distance: Span::between_powers(1 << bin),
+        n: outcomes.len() as u64,
         true_log_p: figure(|o| o.after[0] - o.before[0]),
         true_before: figure(|o| o.before[0].exp()),
         true_after: figure(|o| o.after[0].exp()),

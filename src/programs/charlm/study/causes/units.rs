@@ -8,24 +8,22 @@
 //! Random units of the same layer and part, treated the same, say how much any unit does.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::brackets::{BracketIds, Pair, draw, pairs, walk};
-use super::figure::{Figure, Share, mean};
+use super::draws::Draw;
 use super::follow::Label;
 use super::network::{Lane, Network, State, Unit};
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
 use crate::programs::charlm::study::source::SourceFile;
-use crate::rng::{Purpose, Stream};
 
-/// The random stream of units among those of a study.
-const LANE: u32 = 5;
 /// The number of the draw of pairs, behind those of the bins of distances.
 const DRAW: u32 = 64;
 
 /// Which pairs are tried, and beside how many random units.
 #[derive(Clone, Copy, Debug)]
 pub struct UnitSpec {
-    /// At most so many pairs, drawn by the seed.
+    /// At most so many pairs, drawn at random.
     pub pairs: usize,
     /// The least characters between opener and closer.
     pub from: usize,
@@ -35,11 +33,9 @@ pub struct UnitSpec {
     pub chars: usize,
     /// Random units beside each one that was found.
     pub random: usize,
-    /// Draws pairs and units.
-    pub seed: u64,
 }
 
-/// A unit that was found, and every unit's mean.
+/// A unit that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Found {
     /// What it follows.
@@ -49,7 +45,7 @@ pub struct Found {
 }
 
 /// What is done to a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {
     /// Held at its mean.
@@ -69,7 +65,7 @@ impl Act {
 }
 
 /// What follows from it for the closer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// What the unit follows.
     pub label: Label,
@@ -77,16 +73,18 @@ pub struct Effect {
     pub unit: Unit,
     /// What is done to it.
     pub act: Act,
+    /// Pairs.
+    pub n: u64,
     /// Change of log p(true closer), nats.
-    pub true_closer: Option<Figure>,
+    pub true_closer: Option<Estimate>,
     /// The same of random units of its layer and part, each in turn.
-    pub true_closer_random: Option<Figure>,
+    pub true_closer_random: Option<Estimate>,
     /// Change of log p(closer of the type that the opener is swapped for), nats.
-    pub other_closer: Option<Figure>,
+    pub other_closer: Option<Estimate>,
     /// The same of random units.
-    pub other_closer_random: Option<Figure>,
+    pub other_closer_random: Option<Estimate>,
     /// Change of log p(true closer) where the whole text has the other opener, or the blank.
-    pub true_closer_text: Option<Figure>,
+    pub true_closer_text: Option<Estimate>,
 }
 
 /// Acts on each unit that was found, and on random ones. `mean` gives a unit's mean.
@@ -100,7 +98,7 @@ pub fn effects<N: Network>(
 ) -> Vec<Effect> {
     let mut all = pairs(files, spec.chars);
     all.retain(|pair| (spec.from..=spec.to).contains(&pair.distance()));
-    let drawn = draw(all, spec.pairs, spec.seed, DRAW);
+    let drawn = draw(all, spec.pairs, DRAW);
     let by_file: Vec<&[Pair]> = drawn.chunk_by(|a, b| a.file == b.file).collect();
     let treatments = treatments(network, found, spec);
     let outcomes: Vec<Outcome> = by_file
@@ -123,11 +121,12 @@ pub fn effects<N: Network>(
         })
         .collect();
     let groups = treatments.chunk_by(|a, b| (a.found, a.act) == (b.found, b.act));
+    let bootstrap = Bootstrap::new(files.len());
     let mut first = 0;
     let effects = groups.map(|group| {
         let places = first..first + group.len();
         first = places.end;
-        effect(&group[0], found, places, &outcomes, files.len(), spec.seed)
+        effect(&group[0], found, places, &outcomes, &bootstrap)
     });
     effects.collect()
 }
@@ -147,8 +146,7 @@ fn treatments<N: Network>(network: &N, found: &[Found], spec: &UnitSpec) -> Vec<
         others.retain(|unit| {
             (unit.layer, unit.part) == (one.unit.layer, one.unit.part) && *unit != one.unit
         });
-        let stream = Stream::new(spec.seed, Purpose::Study, n as u32).lane(LANE);
-        stream.reader().shuffle(&mut others);
+        Draw::Units.stream(n as u32).reader().shuffle(&mut others);
         others.truncate(spec.random);
         for act in Act::ALL {
             let units = [one.unit].into_iter().chain(others.iter().copied());
@@ -228,17 +226,16 @@ fn effect(
     found: &[Found],
     places: std::ops::Range<usize>,
     outcomes: &[Outcome],
-    files: usize,
-    seed: u64,
+    bootstrap: &Bootstrap,
 ) -> Effect {
     let figure = |value: &dyn Fn(&Outcome) -> Option<f64>| {
-        let mut shares = vec![Share::default(); files];
+        let mut tally = Tally::default();
         for outcome in outcomes {
             if let Some(value) = value(outcome) {
-                shares[outcome.file].add(value);
+                tally.add(outcome.file, value);
             }
         }
-        mean(&shares, seed)
+        bootstrap.estimate(&tally)
     };
     let of_found = |closer: usize| figure(&|o| Some(o.treated[places.start][closer]));
     let of_random = |closer: usize| {
@@ -258,6 +255,7 @@ fn effect(
         label,
         unit,
         act: treatment.act,
+        n: outcomes.len() as u64,
         true_closer: of_found(0),
         true_closer_random: of_random(0),
         other_closer: of_found(1),

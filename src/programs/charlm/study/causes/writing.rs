@@ -4,9 +4,8 @@
 //! that has not come to its end after [`LONGEST`] characters is no function.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::figure::{Figure, Share, mean};
 use super::repeats::Trained;
 use crate::Result;
 use crate::data::chars::CharVocab;
@@ -14,6 +13,7 @@ use crate::data::python;
 use crate::programs::charlm::generate::generator::Generator;
 use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
 use crate::programs::charlm::generate::weights::CharLmWeights;
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
 use crate::programs::charlm::study::lexer::lex;
 use crate::programs::charlm::study::source::{Class, Mark, SourceFile};
 use crate::programs::charlm::study::syntax::{BracketKind, Syntax};
@@ -39,26 +39,26 @@ pub struct WritingSpec {
 }
 
 /// Texts of one origin. Shares are of all its texts; intervals are over texts.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Written {
     /// The temperature; none for functions of the held-out files, which stand beside.
     pub temperature: Option<f64>,
     /// Texts.
-    pub samples: usize,
+    pub n: u64,
     /// Share that comes to an end.
-    pub complete: Option<Figure>,
+    pub complete: Option<Estimate>,
     /// Share that comes to an end and parses.
-    pub parses: Option<Figure>,
+    pub parses: Option<Estimate>,
     /// Share that comes to an end with every bracket closed, by one of its type.
-    pub balanced: Option<Figure>,
+    pub balanced: Option<Estimate>,
     /// Share with three quotes that open a string and none that close it.
-    pub open_triple_quotes: Option<Figure>,
+    pub open_triple_quotes: Option<Estimate>,
     /// Of those that end and do not parse: characters before the first error.
-    pub first_error: Option<Figure>,
+    pub first_error: Option<Estimate>,
     /// Share with 50 characters or more in a row that stand in the training text.
-    pub remembered: Option<Figure>,
+    pub remembered: Option<Estimate>,
     /// Characters, the mean.
-    pub chars: Option<Figure>,
+    pub chars: Option<Estimate>,
 }
 
 /// One text.
@@ -115,15 +115,10 @@ pub fn writing(
                 )
             })
             .collect::<Result<_>>()?;
-        rows.push(judge(
-            Some(temperature),
-            &texts.concat(),
-            trained,
-            spec.seed,
-        ));
+        rows.push(judge(Some(temperature), &texts.concat(), trained));
     }
     let functions: Vec<Text> = files.iter().flat_map(|file| functions(file)).collect();
-    rows.push(judge(None, &functions, trained, spec.seed));
+    rows.push(judge(None, &functions, trained));
     Ok(rows)
 }
 
@@ -258,12 +253,7 @@ fn first_wrong_bracket(chars: &[char], marks: &[Mark]) -> Option<usize> {
     open.pop().map(|(at, _)| at)
 }
 
-fn judge(
-    temperature: Option<f64>,
-    texts: &[Text],
-    trained: Option<&Trained>,
-    seed: u64,
-) -> Written {
+fn judge(temperature: Option<f64>, texts: &[Text], trained: Option<&Trained>) -> Written {
     let judged: Vec<(Judged, Option<bool>, usize)> = texts
         .par_iter()
         .map(|text| {
@@ -273,22 +263,22 @@ fn judge(
             (judged, remembered, length)
         })
         .collect();
+    let bootstrap = Bootstrap::new(texts.len());
     let figure = |value: &dyn Fn(&(Judged, Option<bool>, usize)) -> Option<f64>| {
-        let shares: Vec<Share> = judged
-            .iter()
-            .map(|one| match value(one) {
-                Some(sum) => Share { sum, events: 1 },
-                None => Share::default(),
-            })
-            .collect();
-        mean(&shares, seed)
+        let mut tally = Tally::default();
+        for (text, one) in judged.iter().enumerate() {
+            if let Some(value) = value(one) {
+                tally.add(text, value);
+            }
+        }
+        bootstrap.estimate(&tally)
     };
     let share = |holds: fn(&Judged) -> bool| {
         figure(&|(judged, ..)| Some(f64::from(u8::from(holds(judged)))))
     };
     Written {
         temperature,
-        samples: texts.len(),
+        n: texts.len() as u64,
         complete: share(|j| j.end.is_some()),
         parses: share(|j| j.parses),
         balanced: share(|j| j.end.is_some() && j.balanced),

@@ -8,7 +8,7 @@
 pub mod words;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::network::Network;
 use super::stepper::Stepper;
@@ -18,6 +18,7 @@ use crate::optim::{Adam, AdamConfig, Clip};
 use crate::programs::charlm::data::CharBatch;
 use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::model::{CharLm, CharLmSizes};
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
 use crate::train::model::Model;
@@ -25,7 +26,7 @@ use crate::train::step::Step;
 use words::{Dyck, Words, max_depth};
 
 /// What is learnt, and how.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DyckSpec {
     /// The cell.
     pub cell: CellKind,
@@ -131,8 +132,8 @@ fn batch(spec: &DyckSpec, source: &Words, step: u64) -> Result<CharBatch> {
     })
 }
 
-/// How well closers are predicted in words of one kind.
-#[derive(Clone, Debug, Serialize)]
+/// How well closers are predicted in words of one kind. Intervals are over words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DyckCell {
     /// Whether the words are no longer than those of training.
     pub length_inside: bool,
@@ -143,15 +144,15 @@ pub struct DyckCell {
     /// Closers in them.
     pub closers: usize,
     /// Share of closers whose type is the most likely one among closers.
-    pub right: f64,
+    pub right: Option<Estimate>,
     /// Mean probability of the right closer, all closers together being 1.
-    pub probability: f64,
+    pub probability: Option<Estimate>,
     /// Share of words in which every closer is right.
-    pub whole: f64,
+    pub whole: Option<Estimate>,
 }
 
 /// What a network of the cell makes of the language.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DyckFigures {
     /// What was learnt, and how.
     pub spec: DyckSpec,
@@ -193,18 +194,22 @@ pub fn evaluate<N: Network>(network: &N, spec: &DyckSpec) -> Vec<DyckCell> {
                 .par_iter()
                 .map(|w| score(network, spec.trained, w))
                 .collect();
-            let closers = scored.iter().map(|w| w.closers).sum();
-            let right: usize = scored.iter().map(|w| w.right).sum();
-            let probability: f64 = scored.iter().map(|w| w.probability).sum();
-            let whole = scored.iter().filter(|w| w.right == w.closers).count();
+            let bootstrap = Bootstrap::new(words.len());
+            let [mut right, mut probability, mut whole] = [(); 3].map(|()| Tally::default());
+            for (n, word) in scored.iter().enumerate() {
+                let closers = word.closers as f64;
+                right.add_weighted(n, word.right as f64 / closers, closers);
+                probability.add_weighted(n, word.probability / closers, closers);
+                whole.add(n, f64::from(u8::from(word.right == word.closers)));
+            }
             DyckCell {
                 length_inside,
                 depth_inside,
                 words: words.len(),
-                closers,
-                right: right as f64 / closers as f64,
-                probability: probability / closers as f64,
-                whole: whole as f64 / words.len() as f64,
+                closers: scored.iter().map(|w| w.closers).sum(),
+                right: bootstrap.estimate(&right),
+                probability: bootstrap.estimate(&probability),
+                whole: bootstrap.estimate(&whole),
             }
         });
     cells.collect()

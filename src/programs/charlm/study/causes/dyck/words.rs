@@ -10,7 +10,7 @@ use crate::rng::Reader;
 
 /// The language Dyck-(k, m). Its characters: opener of type j is 2 j, its closer 2 j + 1, and
 /// [`Dyck::boundary`] stands before and behind a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Dyck {
     /// k, types of brackets.
     pub types: u32,
