@@ -2,6 +2,7 @@
 
 mod baselines;
 mod cache;
+mod causes;
 mod duplicates;
 mod estimate;
 mod kneser_ney;

@@ -6,10 +6,12 @@
 
 pub mod baselines;
 pub mod bins;
+pub mod causes;
 pub mod dump;
 pub mod duplicates;
 pub mod estimate;
 pub mod format;
+pub mod grid;
 pub mod held_out;
 pub mod lexer;
 pub mod measures;

@@ -1,6 +1,7 @@
 //! The models that a study compares: rows of its tables.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::predictor::{Predictor, Recurrent};
 use super::source::SourceFile;
@@ -10,6 +11,7 @@ use crate::files::tensors::TensorFile;
 use crate::files::text::sha256;
 use crate::programs::charlm::generate::generator::Generator;
 use crate::programs::charlm::generate::sample;
+use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::{Error, Result};
 
 /// Makes a model that is to read a file. Several are made at a time.
@@ -30,6 +32,8 @@ pub struct StudyModel {
     pub sha256: String,
     /// Makes it.
     pub make: Factory,
+    /// The weights, where it is a network whose inside can be looked at.
+    pub weights: Option<Arc<CharLmWeights>>,
 }
 
 impl StudyModel {
@@ -45,7 +49,7 @@ impl StudyModel {
         vocab: &CharVocab,
     ) -> Result<Self> {
         let path = checkpoint.join(MODEL);
-        let weights = sample::weights(&TensorFile::load(&path)?)?;
+        let weights = Arc::new(sample::weights(&TensorFile::load(&path)?)?);
         if weights.vocab() != vocab.len() {
             let message = format!(
                 "tensor embedding.weight has {} rows, but vocab.json {} tokens: they belong to \
@@ -65,6 +69,7 @@ impl StudyModel {
             checkpoint: checkpoint.display().to_string(),
             step,
             sha256: sha256(&bytes),
+            weights: Some(weights.clone()),
             make: Box::new(move |_| {
                 let generator = Generator::new(&weights, 1)?;
                 Ok(Box::new(Recurrent::new(generator, start)))

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::causes::measures::{self as causes, Amounts};
+use super::causes::writing::PROMPT;
 use super::dump::{FileDump, Symbols, dump};
 use super::estimate::Bootstrap;
 use super::format::{Blank, StudySettings};
@@ -14,6 +16,7 @@ use super::measures::identifiers::{NameCounts, count_names};
 use super::measures::reading::Reading;
 use super::measures::{classes, closure, context, delimiters, identifiers, indentation, snippets};
 use super::models::StudyModel;
+use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::{Error, Result};
 
 /// A text, and what of it every model's measures need.
@@ -72,6 +75,20 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// A measure that needs the inside of a network.
+    fn inside(
+        &self,
+        take: impl Fn(&CharLmWeights, &StudyText, &Amounts) -> Result<Value>,
+    ) -> Result<Value> {
+        match &self.model.weights {
+            None => blank("it is no recurrent network"),
+            Some(weights) => {
+                let amounts = Amounts::new(self.settings.quick, weights.cell());
+                take(weights, &self.material.text, &amounts)
+            }
+        }
+    }
+
     /// What the model says of every character; the first call reads the files.
     ///
     /// # Errors
@@ -102,7 +119,7 @@ pub struct Measure {
 }
 
 /// Every measure, in the order of the tables.
-pub static ALL: [Measure; 7] = [
+pub static ALL: [Measure; 12] = [
     Measure {
         name: "classes",
         about: "bits a character by class",
@@ -174,12 +191,69 @@ pub static ALL: [Measure; 7] = [
             found_or(found, "no file is longer than 1,024 characters")
         },
     },
+    Measure {
+        name: "swaps",
+        about: "openers swapped",
+        take: |subject| {
+            subject.inside(|weights, text, amounts| {
+                let found = causes::swaps(weights, text, amounts);
+                found_or(
+                    found,
+                    "the vocabulary or the files have no pairs of brackets",
+                )
+            })
+        },
+    },
+    Measure {
+        name: "far-context",
+        about: "far context changed",
+        take: |subject| {
+            subject.inside(|weights, text, amounts| {
+                let found = causes::contexts(weights, text, amounts);
+                found_or(found, "no file is longer than 1,040 characters")
+            })
+        },
+    },
+    Measure {
+        name: "units",
+        about: "single units",
+        take: |subject| {
+            subject.inside(|weights, text, amounts| {
+                let found = causes::units(weights, text, amounts);
+                found_or(
+                    found,
+                    "units are chosen on some files and reported on others: give more",
+                )
+            })
+        },
+    },
+    Measure {
+        name: "writing",
+        about: "functions written",
+        take: |subject| {
+            subject.inside(|weights, text, amounts| {
+                if text.vocab.encode(PROMPT).is_err() {
+                    return blank("the vocabulary lacks a character of the prompt");
+                }
+                to_value(causes::written(weights, text, amounts)?)
+            })
+        },
+    },
+    Measure {
+        name: "dyck",
+        about: "a language of brackets, learnt from scratch",
+        take: |subject| subject.inside(|_, _, amounts| to_value(causes::language(amounts)?)),
+    },
 ];
 
 fn found_or<T: Serialize>(found: Option<T>, reason: &str) -> Result<Value> {
-    let Some(found) = found else {
-        return blank(reason);
-    };
+    match found {
+        Some(found) => to_value(found),
+        None => blank(reason),
+    }
+}
+
+fn to_value<T: Serialize>(found: T) -> Result<Value> {
     serde_json::to_value(found).map_err(|e| Error::Data(format!("a figure is no number: {e}")))
 }
 
