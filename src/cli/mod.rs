@@ -10,6 +10,7 @@ pub mod data_pairs;
 pub mod data_prepare;
 pub mod doctor;
 pub mod eval;
+pub mod explore;
 pub mod flags;
 pub mod generate;
 pub mod inspect;
@@ -59,6 +60,8 @@ pub enum Command {
     Translate(translate::TranslateArgs),
     /// Score a trained model on a part of its data
     Eval(eval::EvalArgs),
+    /// Write a page that runs a character language model in the browser, unit by unit
+    Explore(explore::ExploreArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
     /// Make corpora, or describe one
@@ -121,6 +124,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Generate(args)) => generate::command(args),
         Some(Command::Translate(args)) => translate::run(args),
         Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Explore(args)) => explore::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
         Some(Command::Data(DataCommand::Fetch(args))) => data_fetch::run(args),
