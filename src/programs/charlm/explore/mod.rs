@@ -173,15 +173,15 @@ fn made(explored: &Explored) -> String {
         .step
         .map_or(String::new(), |n| format!(", step {}", thousands(n)));
     let unknown = match (explored.vocab.unknown(), explored.vocab.is_of_bytes()) {
-        (Some(_), _) => "as the unknown token",
-        (None, true) => "without the bytes that the vocabulary lacks",
+        (Some(_), _) => "with the unknown token in their place",
+        (None, true) => "without the bytes that it lacks",
         (None, false) => "without them",
     };
     let start = explored.vocab.tokens().nth(explored.vocab.start().into());
     format!(
-        "{}{step}. Made by rnnx explore {}. The state is zero before the first character, which so has \
-         no surprise; generation from no text begins after {}. Characters outside the vocabulary are \
-         underlined and the text is read {unknown}. Weights in f16 where rnnx generate has them so.",
+        "{}{step}. Made by rnnx explore {}. The state is zero before the first character, which is scored \
+         as if it followed {}. Characters outside the vocabulary are underlined; the model reads the text \
+         {unknown}. Matrices are in f16, as in rnnx generate.",
         explored.name,
         env!("CARGO_PKG_VERSION"),
         start.map(name).unwrap_or_default(),

@@ -19,8 +19,8 @@ class Detail {
     const place = colouring.place(i);
     const rows = [["Place", `line ${line}, column ${column}`]];
     if (reading.isOdd[i]) rows.push(["Not in the vocabulary", place < 0 ? "the model does not read it" : `read as ${this.alphabet.tokens[this.alphabet.unknown] ?? "what it has of it"}`]);
-    const bits = place < 0 ? NaN : colouring.bits(i);
-    if (place >= 0) rows.push(["Surprise", Number.isNaN(bits) ? "nothing stands before it" : `${bits.toFixed(2)} bits, p = ${percent(2 ** -bits)}`]);
+    const bits = place < 0 ? 0 : colouring.bits(i);
+    if (place >= 0) rows.push(["Surprise", `${bits.toFixed(2)} bits, p = ${percent(2 ** -bits)}`]);
     const { unit } = colouring;
     if (unit && place >= 0) rows.push([unitName(unit), signed(track.value(unit, place))]);
     const list = make("dl", {}, rows.map(([name, value]) => make("div", {}, [make("dt", { textContent: name }), make("dd", { textContent: value })])));

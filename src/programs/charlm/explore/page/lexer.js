@@ -1,5 +1,7 @@
-// What stands where in Python: after each character the depth of open brackets, whether a string is
-// open, the indentation of the line as far as it has been read, and the column.
+// What stands where in Python, after each character: the depth of open brackets, whether a string is
+// open, the indentation of the line, the column. As in rnnx study, a string is open once all of its
+// opening delimiter has been read until all of its closing one has, and the white space at the start
+// of a line has the line's whole indentation already.
 const PROPERTIES = [
   { key: "depth", name: "bracket depth", measure: "r" },
   { key: "string", name: "in a string", measure: "AUC" },
@@ -9,38 +11,36 @@ const PROPERTIES = [
 
 function lex(chars) {
   const marks = Object.fromEntries(PROPERTIES.map(({ key }) => [key, new Float32Array(chars.length)]));
-  let depth = 0, column = 0, indent = 0;
-  let isBlank = true; // nothing but blanks in this line yet
+  // The indentation of the line that starts at `i`; that of the line before where it is blank, holds
+  // a comment alone, or goes on with what a bracket or a string began.
+  const indentation = (i, before, goesOn) => {
+    let end = i;
+    while (chars[end] === " " || chars[end] === "\t") end++;
+    return goesOn || ["\n", "#", undefined].includes(chars[end]) ? before : end - i;
+  };
+  let depth = 0, column = 0;
+  let indent = indentation(0, 0, false);
   let isComment = false;
-  let quote = ""; // what ends the open string
-  let skip = 0; // characters that belong to what was read before: of a delimiter, or escaped
-  let closing = false;
+  let quote = ""; // what ends the string
+  let rest = 0; // characters still to come of a delimiter, or behind a backslash
+  let then = ""; // what the string's end is once they have come
   chars.forEach((char, i) => {
-    if (skip > 0) skip--;
+    if (rest > 0) rest--;
     else if (quote) {
-      if (char === "\\") skip = 1;
-      else if (quote.length === 1 && char === "\n") quote = ""; // never ended
-      else if (chars.slice(i, i + quote.length).join("") === quote) {
-        skip = quote.length - 1;
-        closing = true;
-      }
+      if (char === "\\") rest = 1;
+      else if (char === "\n" && quote.length === 1) then = ""; // never closed
+      else if (chars.slice(i, i + quote.length).join("") === quote) [then, rest] = ["", quote.length - 1];
     } else if (isComment) isComment = char !== "\n";
     else if (char === "#") isComment = true;
     else if (char === '"' || char === "'") {
       const isTriple = chars[i + 1] === char && chars[i + 2] === char;
-      quote = isTriple ? char.repeat(3) : char;
-      skip = quote.length - 1;
+      [then, rest] = isTriple ? [char.repeat(3), 2] : [char, 0];
     } else if ("([{".includes(char)) depth++;
     else if (")]}".includes(char)) depth = Math.max(0, depth - 1);
-    if (closing && skip === 0) [quote, closing] = ["", false];
+    if (rest === 0) quote = then;
 
-    if (char === "\n") {
-      [column, indent, isBlank] = [0, 0, true];
-    } else {
-      column++;
-      isBlank &&= char === " " || char === "\t";
-      if (isBlank) indent = column;
-    }
+    column = char === "\n" ? 0 : column + 1;
+    if (char === "\n") indent = indentation(i + 1, indent, depth > 0 || quote !== "");
     marks.depth[i] = depth;
     marks.string[i] = quote ? 1 : 0;
     marks.indent[i] = indent;

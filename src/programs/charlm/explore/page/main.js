@@ -124,7 +124,7 @@ class Explorer {
       const isFirst = !this.found.result;
       this.found.show(result, this.unit);
       const held = this.facts.found ? " Scores on held-out text are those of rnnx study." : "";
-      byId("found-note").textContent = `For each property of Python text and each layer the unit that follows it best, over the ${thousands(result.characters)} characters ${result.characters < this.reading.chars.length ? "at the beginning of the text" : "above"}: the best of ${thousands(this.model.hidden)} or more, so on a short text some by chance. A click colours the text by it.${held}`;
+      byId("found-note").textContent = `For each property of Python text and each layer the unit that follows it best, over the ${thousands(result.characters)} characters ${result.characters < this.reading.chars.length ? "at the beginning of the text" : "above"}: the best of ${thousands(this.model.hidden * result.scores.depth.length / this.model.layers)} each, so on a short text some by chance. A click colours the text by it.${held}`;
       if (isFirst) this.layers.set(this.found.best());
       this.drawHeat();
       this.settled = revision;
@@ -162,8 +162,8 @@ class Explorer {
     if (reading.odd) parts.push(`${thousands(reading.odd)} not in the vocabulary, read as ${this.alphabet.tokens[this.alphabet.unknown] ?? "what the model has of them"}`);
     if (reading.skipped) parts.push(`${thousands(reading.skipped)} not in the vocabulary, not read`);
     let bits = 0;
-    for (let t = 1; t < track.done; t++) bits -= track.score[t] / Math.LN2;
-    if (track.done > 1) parts.push(`${(bits / (track.done - 1)).toFixed(3)} bits a ${this.facts.bytes ? "byte" : "character"}`);
+    for (let t = 0; t < track.done; t++) bits -= track.score[t] / Math.LN2;
+    if (track.done) parts.push(`${(bits / track.done).toFixed(3)} bits a ${this.facts.bytes ? "byte" : "character"}`);
     if (this.text.value.length >= this.text.maxLength) parts.push("the page holds no more");
     byId("status").textContent = parts.join(" · ") + this.speed;
   }
@@ -280,7 +280,7 @@ class Explorer {
       this.text.inputMode = isOn ? "text" : "none";
       byId("keyboard").ariaPressed = String(isOn);
       this.text.blur();
-      if (isOn) this.text.focus();
+      if (isOn) this.text.focus({ preventScroll: true });
     });
   }
 
@@ -304,8 +304,9 @@ for (const [kind, colour] of [["n", "--low"], ["p", "--high"], ["s", "--hot"]]) 
     document.styleSheets[0].insertRule(`.text .${kind}${step} { background: color-mix(in srgb, var(${colour}) ${share}%, transparent); }`);
   }
 }
-// For the console: the model, the text's track, the tensors.
+// For the console and the tests: the model, the text's track, the tensors, and what they are made by.
 const explorer = (window.explorer = new Explorer(JSON.parse(byId("facts").textContent)));
+explorer.parts = { Model, Track, lex, correlations, areas, draw };
 explorer.ready = frame().then(pause).then(() => explorer.begin());
 explorer.ready.catch((error) => {
   byId("status").textContent = `The model cannot run here: ${error.message}`;

@@ -85,10 +85,26 @@ class Model {
     });
     pack(this.out, tensors.out_w, tokens.length, hidden);
     this.outBias = tensors.out_b;
+    this.first = this.start(facts.start);
+  }
+
+  // What is expected of the first character: what follows the character that a text begins after,
+  // which is not read itself.
+  start(id) {
+    const [states, score] = [this.zeros(1), new Float64Array(1)];
+    this.first = new Float64Array(this.vocab);
+    this.read([id], 0, 1, states, score);
+    return this.distribution(states.at(-1).h);
+  }
+
+  // Room for the states of so many characters.
+  zeros(characters) {
+    const array = () => new Float32Array(characters * this.hidden);
+    return this.places.map(() => (this.hasC ? { h: array(), c: array() } : { h: array() }));
   }
 
   // Reads ids[from .. from + count] and writes the states after each into `states`, one array
-  // [characters, H] for each h and c; `score` gets each id's log-probability, NaN of the first.
+  // [characters, H] for each h and c; `score` gets each id's log-probability.
   read(ids, from, count, states, score) {
     const { floats, hidden, panels, rows } = this;
     const width = panels * PANEL;
@@ -119,7 +135,8 @@ class Model {
       if (c) c.set(floats.subarray(place.c + hidden, place.c + (count + 1) * hidden), from * hidden);
     });
     for (let t = 0; t < count; t++) {
-      score[from + t] = from + t ? this.logProbs(last.h + t * hidden)[ids[from + t]] : NaN;
+      const expected = from + t ? this.logProbs(last.h + t * hidden) : this.first;
+      score[from + t] = expected[ids[from + t]];
     }
   }
 

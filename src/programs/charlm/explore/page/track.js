@@ -4,26 +4,19 @@ class Track {
     this.model = model;
     this.ids = [];
     this.done = 0; // characters read
-    this.room = 0;
-    this.states = Array.from({ length: model.layers }, () => ({}));
-    this.score = new Float64Array(0); // log-probabilities
-    this.grow(1024);
+    this.room = 1024;
+    this.states = model.zeros(this.room);
+    this.score = new Float64Array(this.room); // log-probabilities
   }
 
   grow(characters) {
     if (characters <= this.room) return;
     this.room = Math.max(characters, 2 * this.room);
-    const kept = (array, n) => {
-      const larger = new array.constructor(n);
-      larger.set(array);
-      return larger;
-    };
-    for (const state of this.states) {
-      for (const name of this.model.hasC ? ["h", "c"] : ["h"]) {
-        state[name] = kept(state[name] ?? new Float32Array(0), this.room * this.model.hidden);
-      }
-    }
-    this.score = kept(this.score, this.room);
+    const { states, score } = this;
+    this.states = this.model.zeros(this.room);
+    this.states.forEach((state, l) => Object.keys(state).forEach((name) => state[name].set(states[l][name])));
+    this.score = new Float64Array(this.room);
+    this.score.set(score);
   }
 
   // Another text. What it begins with, and was read before, is kept.
@@ -31,7 +24,7 @@ class Track {
     let same = 0;
     const most = Math.min(this.done, ids.length);
     while (same < most && ids[same] === this.ids[same]) same++;
-    this.ids = ids;
+    this.ids = ids.slice();
     this.done = same;
     this.grow(ids.length);
     return same;
