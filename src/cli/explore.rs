@@ -12,11 +12,15 @@ use crate::files::atomic::write_atomic;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log::{self, thousands};
+use crate::programs::charlm::explore::found::{self, HeldOut};
 use crate::programs::charlm::explore::{Explored, SAMPLE_LENGTH, most_characters, render, sizes};
 use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::report::read_metrics;
 use crate::{Error, Result};
+
+/// What a study of a run is called in its folder.
+const STUDY: &str = "study.json";
 
 /// Arguments of `rnnx explore`.
 #[derive(Args, Clone, Debug)]
@@ -49,6 +53,7 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
         Some(path) => read_text(path, most_text(&weights, &vocab), args.quiet)?,
         None => sample::text(&weights, &vocab, SAMPLE_LENGTH, 1)?,
     };
+    let found = step.and_then(|step| held_out(&folder, step, &weights, args.quiet));
     let page = render(&Explored {
         name: name(&folder),
         weights: &weights,
@@ -56,6 +61,7 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
         text,
         step,
         valid_loss,
+        found,
     })?;
     let out = args.out.clone().unwrap_or_else(|| folder.explorer_path());
     write_atomic(&out, |w| w.write_all(page.as_bytes()))?;
@@ -81,6 +87,23 @@ fn figures(folder: &RunFolder, checkpoint: &Path) -> Result<(Option<u64>, Option
     let here = epochs.iter().rfind(|epoch| epoch.step == Some(state.step));
     let loss = here.and_then(|epoch| epoch.valid_loss);
     Ok((Some(state.step), loss.filter(|loss| loss.is_finite())))
+}
+
+/// What the run's study found in the weights of a step. The page is worth having without it, so a
+/// study that cannot be read is told and left out.
+fn held_out(
+    folder: &RunFolder,
+    step: u64,
+    weights: &CharLmWeights,
+    quiet: bool,
+) -> Option<HeldOut> {
+    let read = found::read(&folder.path().join(STUDY), step, sizes(weights));
+    read.unwrap_or_else(|e| {
+        if !quiet {
+            log::line(&format!("note: {e}; the page has no scores of the study"));
+        }
+        None
+    })
 }
 
 /// The run's name: that of its folder.

@@ -52,7 +52,9 @@ pub fn model(
     let has = |name: &str| (0..layers).any(|l| name == format!("{cell}.weight_hh_l{l}"));
     CharLmWeights::from_tensors(has, |name| {
         let shape = shape(name);
-        let mut state: u64 = name.bytes().fold(7, |hash, b| hash * 31 + u64::from(b));
+        let mut state: u64 = name
+            .bytes()
+            .fold(7, |hash: u64, b| hash.wrapping_mul(31) + u64::from(b));
         let values = (0..shape.iter().product())
             .map(|_| {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
@@ -72,6 +74,7 @@ pub fn page(weights: &CharLmWeights, vocab: &CharVocab, text: &str) -> String {
         text: text.into(),
         step: Some(12),
         valid_loss: Some(1.5),
+        found: None,
     })
     .unwrap()
 }

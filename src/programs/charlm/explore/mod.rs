@@ -4,6 +4,7 @@
 //! `page/` holds the frame and, a file for each subject, the script; [`weights`] what the script
 //! reads the model from.
 
+pub mod found;
 pub mod weights;
 
 use serde_json::json;
@@ -16,6 +17,7 @@ use crate::log::thousands;
 use crate::report::shell::STYLE;
 use crate::report::text::escape;
 use crate::{Error, Result};
+use found::HeldOut;
 use weights::{encode, encoded_bytes, tensors};
 
 const FRAME: &str = include_str!("page/page.html");
@@ -59,6 +61,8 @@ pub struct Explored<'a> {
     pub step: Option<u64>,
     /// Validation loss of these weights in nats a character, where that is known.
     pub valid_loss: Option<f64>,
+    /// What a study found in these weights.
+    pub found: Option<HeldOut>,
 }
 
 /// The page, which needs nothing but itself.
@@ -98,6 +102,7 @@ pub fn render(explored: &Explored) -> Result<String> {
         "limit": most_characters(sizes),
         "text": explored.text,
         "tensors": tensors,
+        "found": explored.found,
     });
     // `<` would let a name or a text end the script element.
     let facts = facts.to_string().replace('<', "\\u003c");

@@ -210,6 +210,7 @@ class Explorer {
     }
     await this.work();
     this.undone = text.value.length;
+    const begun = this.reading.chars.length;
     const decoder = new TextDecoder();
     let ids = []; // drawn, but not a whole character yet
     for (let left = within(byId("length")); left > 0 && this.isWriting && text.value.length < text.maxLength; ) {
@@ -226,7 +227,7 @@ class Explorer {
       }
       view.extend(this.reading, this.reading.chars.length);
       text.value += written;
-      for (const span of view.spans.slice(-written.length || view.spans.length)) span.dataset.new = "";
+      view.markNew(begun);
       this.here = this.reading.chars.length - 1;
       this.paint();
       byId("sheet").scrollTop = byId("sheet").scrollHeight;
@@ -247,12 +248,20 @@ class Explorer {
       const normal = this.alphabet.normal(this.text.value);
       if (!event.isComposing && normal !== this.text.value) this.text.value = normal;
       byId("undo").hidden = true;
+      this.view.markNew();
       this.reread();
       this.followCursor();
     });
     on("text", "keyup", () => this.followCursor());
-    on("text", "click", (event) => this.point(View.under(event.clientX, event.clientY)));
-    on("text", "pointermove", (event) => event.pointerType === "mouse" && this.hover(View.under(event.clientX, event.clientY)));
+    on("text", "click", (event) => {
+      const i = View.under(event.clientX, event.clientY);
+      if (i >= 0) this.point(i);
+      else this.followCursor();
+    });
+    on("text", "pointermove", (event) => {
+      const i = View.under(event.clientX, event.clientY);
+      if (event.pointerType === "mouse" && i >= 0) this.look(i);
+    });
     on("text", "pointerleave", () => this.look(this.here));
     on("state", "input", () => {
       const [layer, name] = byId("state").value.split(".");
@@ -282,10 +291,6 @@ class Explorer {
       this.text.blur();
       if (isOn) this.text.focus({ preventScroll: true });
     });
-  }
-
-  hover(i) {
-    if (i >= 0) this.look(i);
   }
 
   // The character before the cursor was read last.

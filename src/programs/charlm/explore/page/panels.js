@@ -26,16 +26,19 @@ class Found {
     const head = make("thead", {}, [make("tr", {}, titles.map((textContent) => make("th", { textContent, scope: "col" })))]);
     const rows = PROPERTIES.map((property) => {
       const units = layers.map((layer) => bestOf(result.scores, property, layer));
-      if (this.heldOut) units.push(this.heldOut[property.key] ?? null);
       const cells = units.map((unit) => make("td", {}, unit ? this.button(unit, property, shown) : ["–"]));
+      if (this.heldOut) {
+        const unit = this.heldOut[property.key];
+        cells.push(make("td", {}, unit ? this.button(unit, property, shown, `layer ${unit.layer + 1}, `) : ["–"]));
+      }
       return make("tr", {}, [make("th", { textContent: property.name, scope: "row" }), ...cells]);
     });
     this.table.replaceChildren(head, make("tbody", {}, rows));
   }
 
-  button(unit, property, shown) {
+  button(unit, property, shown, before = "") {
     const isShown = shown && ["layer", "name", "unit"].every((key) => shown[key] === unit[key]);
-    const button = make("button", { type: "button", textContent: `${unit.name} ${unit.unit}`, title: unitName(unit), ariaPressed: String(Boolean(isShown)) });
+    const button = make("button", { type: "button", textContent: `${before}${unit.name} ${unit.unit}`, title: unitName(unit), ariaPressed: String(Boolean(isShown)) });
     button.addEventListener("click", () => this.pick(unit, property));
     button.dataset.unit = unitName(unit);
     return [button, " ", make("small", { textContent: showScore(property.measure, unit.score) })];

@@ -14,6 +14,7 @@ class View {
     if (start !== this.start) same = start;
     this.start = start;
     let keep = Math.max(0, Math.min(same - start, this.spans.length));
+    if (keep === this.spans.length && keep === end - start) return;
     while (keep > 0 && this.spans[keep - 1].dataset.end === undefined) keep--;
     const line = this.spans[keep]?.parentElement;
     let next = line;
@@ -53,6 +54,12 @@ class View {
       this.classes[n] = span.className = name;
     });
     this.point(this.here);
+  }
+
+  // Marks the characters from `from` on as written by the model; with none, no character.
+  markNew(from = Infinity) {
+    for (const span of this.root.querySelectorAll("[data-new]")) delete span.dataset.new;
+    for (const span of this.spans.slice(from - this.start)) span.dataset.new = "";
   }
 
   // Marks one character.
