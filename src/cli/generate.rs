@@ -79,14 +79,7 @@ pub fn run(
     out: &mut dyn Write,
 ) -> Result<()> {
     request.sampling().validate()?;
-    if vocab.len() != weights.vocab() {
-        return Err(Error::Data(format!(
-            "vocab.json has {} tokens but tensor embedding.weight has {} rows: they belong to \
-             different models",
-            vocab.len(),
-            weights.vocab()
-        )));
-    }
+    weights.check_vocab(vocab.len())?;
     if request.prompt.is_none() && io::stdin().is_terminal() {
         ask(
             &mut io::stdin().lock(),

@@ -10,6 +10,7 @@ pub mod data_pairs;
 pub mod data_prepare;
 pub mod doctor;
 pub mod eval;
+pub mod explore;
 pub mod flags;
 pub mod generate;
 pub mod inspect;
@@ -62,6 +63,8 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Measure how far character language models remember: brackets, indentation, strings, names
     Study(study::StudyArgs),
+    /// Write a page that runs a character language model in the browser, unit by unit
+    Explore(explore::ExploreArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
     /// Make corpora, or describe one
@@ -125,6 +128,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Translate(args)) => translate::run(args),
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Study(args)) => study::run(args),
+        Some(Command::Explore(args)) => explore::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
         Some(Command::Data(DataCommand::Fetch(args))) => data_fetch::run(args),

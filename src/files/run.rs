@@ -32,6 +32,7 @@ pub(super) const CONFIG: &str = "config.toml";
 pub(super) const VOCAB: &str = "vocab.json";
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const REPORT: &str = "report.html";
+pub(super) const EXPLORER: &str = "explore.html";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 const SAMPLES: &str = "samples";
 /// The test pairs in `samples/`.
@@ -180,6 +181,11 @@ impl RunFolder {
     /// `study.json`: what a study of the run found; it may not exist.
     pub fn study_path(&self) -> PathBuf {
         self.path.join(STUDY)
+    }
+
+    /// `explore.html`, the page that runs the model in the browser, where it has been made.
+    pub fn explorer_path(&self) -> PathBuf {
+        self.path.join(EXPLORER)
     }
 
     /// Writes `config.toml` with its checksum. It makes the folder a run, so it is the first file to

@@ -6,7 +6,8 @@ use super::marks::COLOURS;
 use super::run::RunData;
 use super::text::escape;
 
-const STYLE: &str = include_str!("page.css");
+/// Colours, type and parts of every page.
+pub const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// Forbids every request that the page could make.
 const POLICY: &str =

@@ -12,6 +12,7 @@ mod division;
 mod eval;
 mod eval_seq2seq;
 mod eval_seq2seq_bad_input;
+mod explore;
 mod flips;
 mod folder;
 mod generate;

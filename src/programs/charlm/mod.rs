@@ -5,6 +5,7 @@ pub mod config;
 pub mod data;
 pub mod division;
 pub mod eval;
+pub mod explore;
 pub mod feed;
 pub mod generate;
 pub mod model;

@@ -328,7 +328,7 @@ fn input_table(weights: &CharLmWeights, layer: &LayerWeights, order: Order) -> B
 }
 
 /// Every weight that is kept in f16 must fit there.
-fn check_range(weights: &CharLmWeights) -> Result<()> {
+pub(in crate::programs::charlm) fn check_range(weights: &CharLmWeights) -> Result<()> {
     let cell = weights.cell();
     for (l, layer) in weights.layers().iter().enumerate() {
         check_tensor_range(&format!("{cell}.weight_hh_l{l}"), layer.w_hh())?;

@@ -122,6 +122,21 @@ impl CharLmWeights {
         })
     }
 
+    /// Checks that a vocabulary of so many tokens can be this model's.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it cannot.
+    pub fn check_vocab(&self, tokens: usize) -> Result<()> {
+        if tokens == self.vocab {
+            return Ok(());
+        }
+        Err(Error::Data(format!(
+            "vocab.json has {tokens} tokens but tensor embedding.weight has {} rows: they belong to \
+             different models",
+            self.vocab
+        )))
+    }
+
     /// The cell of every layer.
     pub fn cell(&self) -> CellKind {
         self.cell

@@ -36,6 +36,7 @@ pub fn baselines(material: &Material, trained: &str, of: &str) -> Vec<StudyModel
         checkpoint: String::new(),
         step: None,
         sha256: Parts::key(&["n-grams", VERSION, trained, &what]),
+        weights: None,
         make,
     };
     let mut models = Vec::new();

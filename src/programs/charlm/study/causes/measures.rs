@@ -185,7 +185,7 @@ pub fn written(
     amounts: &Amounts,
 ) -> Result<Vec<Written>> {
     let files: Vec<&SourceFile> = text.files.iter().collect();
-    let trained = text.training.as_deref().map(Trained::new);
+    let trained = text.training.as_deref().map(|parts| Trained::new(parts));
     writing::writing(
         weights,
         &text.vocab,

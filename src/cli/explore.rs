@@ -1,0 +1,144 @@
+//! `rnnx explore RUN`: writes the page that runs a character LM in the browser.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::process::emit;
+use crate::data::chars::CharVocab;
+use crate::data::vocab::Vocab;
+use crate::files::atomic::write_atomic;
+use crate::files::run::{MODEL, RunFolder};
+use crate::files::tensors::TensorFile;
+use crate::log::{self, thousands};
+use crate::programs::charlm::explore::found::{self, HeldOut};
+use crate::programs::charlm::explore::{Explored, SAMPLE_LENGTH, most_characters, render, sizes};
+use crate::programs::charlm::generate::sample;
+use crate::programs::charlm::generate::weights::CharLmWeights;
+use crate::report::read_metrics;
+use crate::{Error, Result};
+
+/// What a study of a run is called in its folder.
+const STUDY: &str = "study.json";
+
+/// Arguments of `rnnx explore`.
+#[derive(Args, Clone, Debug)]
+pub struct ExploreArgs {
+    /// The run's folder (its best checkpoint), or one checkpoint's folder
+    pub run: PathBuf,
+    /// Where to write the page [default: explore.html in the run's folder]
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Text that the page shows at first, in UTF-8 [default: one that the model writes]
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// No notes on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Writes the page and prints its path.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a run or checkpoint that cannot be read; [`Error::Data`] for a text that
+/// is not UTF-8, and as [`render`]; [`Error::Io`] where reading or writing fails.
+pub fn run(args: &ExploreArgs) -> Result<()> {
+    let (folder, checkpoint) = RunFolder::find(&args.run)?;
+    let vocab = Vocab::read_chars(&folder)?;
+    let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+    weights.check_vocab(vocab.len())?;
+    let (step, valid_loss) = figures(&folder, &checkpoint)?;
+    let text = match &args.text {
+        Some(path) => read_text(path, most_text(&weights, &vocab), args.quiet)?,
+        None => sample::text(&weights, &vocab, SAMPLE_LENGTH, 1)?,
+    };
+    let found = step.and_then(|step| held_out(&folder, step, &weights, args.quiet));
+    let page = render(&Explored {
+        name: name(&folder),
+        weights: &weights,
+        vocab: &vocab,
+        text,
+        step,
+        valid_loss,
+        found,
+    })?;
+    let out = args.out.clone().unwrap_or_else(|| folder.explorer_path());
+    write_atomic(&out, |w| w.write_all(page.as_bytes()))?;
+    if !args.quiet {
+        log::line(&format!(
+            "{:.1} MB; open it in a browser, it needs no network",
+            page.len() as f64 / 1e6
+        ));
+    }
+    emit(&format!("{}\n", out.display()))
+}
+
+/// The optimizer steps behind a checkpoint, and the validation loss that was recorded there.
+fn figures(folder: &RunFolder, checkpoint: &Path) -> Result<(Option<u64>, Option<f64>)> {
+    let Some(state) = RunFolder::state_of(checkpoint)? else {
+        return Ok((None, None));
+    };
+    let metrics = folder.metrics_path();
+    let epochs = match metrics.is_file() {
+        true => read_metrics(&metrics)?.epochs,
+        false => Vec::new(),
+    };
+    let here = epochs.iter().rfind(|epoch| epoch.step == Some(state.step));
+    let loss = here.and_then(|epoch| epoch.valid_loss);
+    Ok((Some(state.step), loss.filter(|loss| loss.is_finite())))
+}
+
+/// What the run's study found in the weights of a step. The page is worth having without it, so a
+/// study that cannot be read is told and left out.
+fn held_out(
+    folder: &RunFolder,
+    step: u64,
+    weights: &CharLmWeights,
+    quiet: bool,
+) -> Option<HeldOut> {
+    let read = found::read(&folder.path().join(STUDY), step, sizes(weights));
+    read.unwrap_or_else(|e| {
+        if !quiet {
+            log::line(&format!("note: {e}; the page has no scores of the study"));
+        }
+        None
+    })
+}
+
+/// The run's name: that of its folder.
+fn name(folder: &RunFolder) -> String {
+    let path = folder.path().canonicalize().ok();
+    match path.as_deref().and_then(Path::file_name) {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => folder.path().display().to_string(),
+    }
+}
+
+/// The most characters of a text: one may be up to four bytes to a model of bytes.
+fn most_text(weights: &CharLmWeights, vocab: &CharVocab) -> usize {
+    most_characters(sizes(weights)) / if vocab.is_of_bytes() { 4 } else { 1 }
+}
+
+/// The text of a file, cut where the page can hold no more of it.
+fn read_text(path: &Path, most: usize, quiet: bool) -> Result<String> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        Error::Data(format!(
+            "--text {}: byte {} is not UTF-8: save the text as UTF-8",
+            path.display(),
+            e.utf8_error().valid_up_to() + 1
+        ))
+    })?;
+    let Some((end, _)) = text.char_indices().nth(most) else {
+        return Ok(text);
+    };
+    if !quiet {
+        log::line(&format!(
+            "note: {}: the page holds its first {} characters",
+            path.display(),
+            thousands(most as u64)
+        ));
+    }
+    Ok(text[..end].to_owned())
+}

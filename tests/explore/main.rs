@@ -1,0 +1,11 @@
+//! The explorer's page in a browser; skipped, with a word, where there is none.
+
+#[cfg(unix)]
+mod browser;
+mod limits;
+#[cfg(unix)]
+mod numbers;
+#[cfg_attr(not(unix), expect(dead_code, reason = "for a browser"))]
+mod support;
+#[cfg(unix)]
+mod usage;
