@@ -3,5 +3,8 @@
 mod baselines;
 mod cache;
 mod duplicates;
+mod estimate;
 mod kneser_ney;
 mod lexer;
+mod measures;
+mod support;

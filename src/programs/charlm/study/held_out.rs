@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::duplicates::{Duplicate, duplicates};
 use super::source::SourceFile;
-use crate::data::chars::CharVocab;
+use crate::data::chars::{CharVocab, Token};
 use crate::data::charset::Charset;
 use crate::data::corpus::{Corpus, embedded_files};
 use crate::data::prepare;
@@ -104,8 +104,8 @@ impl StudyText {
     /// The character of an id; of the unknown token U+FFFD.
     pub fn char_of(&self) -> Vec<char> {
         let chars = self.vocab.tokens().map(|token| match token {
-            crate::data::chars::Token::Char(c) => c,
-            crate::data::chars::Token::Unknown => char::REPLACEMENT_CHARACTER,
+            Token::Char(c) => c,
+            Token::Unknown => char::REPLACEMENT_CHARACTER,
         });
         chars.collect()
     }
@@ -167,11 +167,7 @@ impl StudyText {
             let used: HashSet<&str> = corpus.files.iter().map(|file| &*file.name).collect();
             let mut others = embedded_files()?;
             others.retain(|(name, _)| !used.contains(&**name));
-            unseen.extend(cleaned(
-                &others,
-                corpus.report.charset,
-                &corpus.report.source,
-            )?);
+            unseen.extend(cleaned(&others, corpus.report.charset));
         }
         if unseen.is_empty() {
             return Err(Error::Data(format!(
@@ -192,11 +188,11 @@ impl StudyText {
     fn take_own(&mut self, paths: &[PathBuf], charset: Charset, max_chars: usize) -> Result<()> {
         let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
         self.source = names.join(", ");
-        let files = cleaned(&prepare::gather(paths)?, charset, &self.source)?;
-        self.take(files, max_chars);
+        self.take(cleaned(&prepare::gather(paths)?, charset), max_chars);
         if self.files.is_empty() {
             return Err(Error::Data(format!(
-                "{}: no character of it is in the run's vocabulary; give Python files",
+                "{}: no character is left of it in the run's character set and vocabulary; give \
+                 Python files",
                 self.source
             )));
         }
@@ -306,17 +302,16 @@ fn ranges(corpus: &Corpus) -> impl Iterator<Item = (String, Range<usize>)> {
     files.map(|(file, end)| (file.name.clone(), file.start..end))
 }
 
-/// Files as a character set keeps them; none of no files.
-fn cleaned(
-    files: &[(String, Vec<u8>)],
-    charset: Charset,
-    source: &str,
-) -> Result<Vec<(String, Vec<char>)>> {
-    if files.is_empty() {
-        return Ok(Vec::new());
-    }
-    let corpus = prepare::text(files, charset, source.to_owned())?;
-    let chars = characters(&corpus);
-    let each = ranges(&corpus).map(|(name, range)| (name, chars[range].to_vec()));
-    Ok(each.collect())
+/// Files as a character set keeps them; those of which nothing is left are none.
+fn cleaned(files: &[(String, Vec<u8>)], charset: Charset) -> Vec<(String, Vec<char>)> {
+    let each = files.iter().map(|(name, content)| {
+        let mut kept = Vec::new();
+        charset.clean_into(content, &mut kept, usize::MAX);
+        let chars: Vec<char> = match charset {
+            Charset::Unicode => String::from_utf8_lossy(&kept).chars().collect(),
+            _ => kept.into_iter().map(char::from).collect(),
+        };
+        (name.clone(), chars)
+    });
+    each.filter(|(_, chars)| !chars.is_empty()).collect()
 }

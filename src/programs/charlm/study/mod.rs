@@ -15,6 +15,7 @@ pub mod lexer;
 pub mod measures;
 pub mod models;
 pub mod ngram;
+pub mod page;
 pub mod parts;
 pub mod predictor;
 pub mod rows;
