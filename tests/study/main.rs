@@ -3,4 +3,8 @@
 mod estimate;
 mod lexer;
 mod measures;
+mod parts;
+mod predictor;
 mod support;
+#[path = "../generate/support.rs"]
+mod weights;
