@@ -243,9 +243,7 @@ fn measure(
                     return Err(Error::Interrupted(INTERRUPTED.into()));
                 }
                 progress.line(&format!("{}: {}", model.name, measure.about));
-                let value = (measure.take)(subject)?;
-                parts.put(&key, &value)?;
-                value
+                parts.put(&key, &(measure.take)(subject)?)?
             }
         };
         found.measures.insert(measure.name.into(), value);
