@@ -30,6 +30,8 @@ mod seq2seq;
 mod seq2seq_bad_input;
 mod seq2seq_resume;
 mod seq2seq_words;
+mod study;
+mod study_baselines;
 mod support;
 #[cfg(unix)]
 mod terminal;

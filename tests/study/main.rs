@@ -8,4 +8,8 @@ mod estimate;
 mod kneser_ney;
 mod lexer;
 mod measures;
+mod parts;
+mod predictor;
 mod support;
+#[path = "../generate/support.rs"]
+mod weights;

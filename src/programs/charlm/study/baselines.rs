@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::dump::bits;
+use super::dump::{INTERRUPTED, bits};
 use super::held_out::TrainingPart;
 use super::models::{Factory, StudyModel};
 use super::ngram::{Cached, Contexts, KneserNey};
@@ -10,7 +10,7 @@ use super::parts::Parts;
 use super::predictor::Predictor;
 use super::source::Half;
 use super::subject::Material;
-use crate::Result;
+use crate::{Error, Result, interrupt};
 
 /// The orders whose models are compared. What the longest sees goes back 19 characters.
 pub const ORDERS: [usize; 4] = [3, 6, 10, 20];
@@ -52,7 +52,11 @@ pub fn baselines(material: &Material, trained: &str, of: &str) -> Vec<StudyModel
     let best = Mutex::new(None);
     let make: Factory = Box::new(move |_| {
         let contexts = ngrams.contexts()?;
-        let order = *lock(&best).get_or_insert_with(|| best_order(&contexts, &choose));
+        let mut best = lock(&best);
+        let order = match *best {
+            Some(order) => order,
+            None => *best.insert(best_order(&contexts, &choose)?),
+        };
         Ok(Box::new(Cached::new(KneserNey::new(contexts, order))))
     });
     models.push(model("n-grams + cache".into(), "cache".into(), make));
@@ -85,26 +89,24 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The order whose model takes the fewest bits for these files; of equal ones the highest.
-fn best_order(contexts: &Arc<Contexts>, files: &[Vec<u32>]) -> usize {
-    let cost = |order| {
-        let mut model = KneserNey::new(contexts.clone(), order);
-        let files = files.iter().map(|file| {
-            model.reset();
-            let each = file.iter().map(|&id| {
-                let p = model.probabilities()[id as usize];
-                model.read(id);
-                bits(p as f32)
-            });
-            each.sum::<f64>()
-        });
-        files.sum::<f64>()
-    };
+fn best_order(contexts: &Arc<Contexts>, files: &[Vec<u32>]) -> Result<usize> {
     let mut best = (f64::INFINITY, LONGEST);
     for order in ORDERS {
-        let cost = cost(order);
+        let mut model = KneserNey::new(contexts.clone(), order);
+        let mut cost = 0.0;
+        for file in files {
+            if interrupt::asked() {
+                return Err(Error::Interrupted(INTERRUPTED.into()));
+            }
+            model.reset();
+            for &id in file {
+                cost += bits(model.probabilities()[id as usize] as f32);
+                model.read(id);
+            }
+        }
         if cost <= best.0 {
             best = (cost, order);
         }
     }
-    best.1
+    Ok(best.1)
 }

@@ -49,7 +49,8 @@ pub struct StudyText {
     pub files: Vec<SourceFile>,
     /// What it trained on, in order; none where that is not found (of files of the user's only).
     pub training: Option<Arc<Vec<TrainingPart>>>,
-    /// Files that were left out because they are almost the same as one that the run trained on.
+    /// Those of the files that are almost the same as one that the run trained on; once
+    /// [`Self::leave_out`] was called, those that it took out.
     pub duplicates: Vec<Duplicate>,
     /// The run's vocabulary.
     pub vocab: CharVocab,
@@ -90,14 +91,15 @@ impl StudyText {
             }
             Err(e) if order.paths.is_empty() => return Err(e),
             Err(e) => text.notes.push(format!(
-                "what counts names of the training text is left blank: {e}"
+                "what counts names of the training text is left blank, and the n-grams of it are left \
+                 out: {e}"
             )),
         }
         if !order.paths.is_empty() {
             let charset = config.charset.settle(config.corpus.is_empty());
             text.take_own(&order.paths, charset, order.max_chars)?;
         }
-        text.leave_out_duplicates();
+        text.duplicates = text.find_duplicates();
         Ok(text)
     }
 
@@ -201,40 +203,41 @@ impl StudyText {
 
     // ---- both ------------------------------------------------------------------------------
 
-    /// Leaves out what the run has read in almost the same words; but not all there is.
-    fn leave_out_duplicates(&mut self) {
-        let Some(training) = &self.training else {
-            return;
-        };
+    fn find_duplicates(&self) -> Vec<Duplicate> {
         let char_of = self.char_of();
         let chars = |part: &TrainingPart| {
             let chars = part.ids.iter().map(|&id| char_of[id as usize]);
             chars.collect::<Vec<char>>()
         };
-        let training = training.iter().map(|part| (&*part.name, chars(part)));
-        let found = duplicates(&self.files, training);
-        if found.is_empty() {
+        let training = self.training.iter().flat_map(|parts| parts.iter());
+        duplicates(&self.files, training.map(|part| (&*part.name, chars(part))))
+    }
+
+    /// Leaves out files that a run knows in almost the same words; but not all there are.
+    pub fn leave_out(&mut self, known: &[Duplicate]) {
+        let names: HashSet<&str> = known.iter().map(|file| &*file.name).collect();
+        let is_known = |file: &SourceFile| names.contains(&*file.name);
+        self.duplicates.clear();
+        if known.is_empty() {
             return;
         }
-        if found.len() == self.files.len() {
+        if self.files.iter().all(is_known) {
             self.notes.push(
-                "every file is almost the same as one that was trained on: the figures say what the \
-                 model knows by heart; give other files with --text"
+                "every file is almost the same as one that was trained on, so the figures say what \
+                 models know by heart: give other files with --text"
                     .into(),
             );
             return;
         }
-        let left_out: HashSet<&str> = found.iter().map(|file| &*file.name).collect();
-        self.files.retain(|file| !left_out.contains(&*file.name));
-        let each = found
+        self.files.retain(|file| !is_known(file));
+        self.duplicates = known.to_vec();
+        let each = known
             .iter()
             .map(|file| format!("{} (as {})", file.name, file.of));
         self.notes.push(format!(
-            "{} files are left out because they are almost the same as ones that were trained on: {}",
-            found.len(),
+            "left out because they are almost the same as files that were trained on: {}",
             each.collect::<Vec<_>>().join(", ")
         ));
-        self.duplicates = found;
     }
 
     /// Lexes the files of the lowest hashes, in the order of their names.

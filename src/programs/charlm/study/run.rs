@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::baselines::baselines;
 use super::dump::INTERRUPTED;
+use super::duplicates::Duplicate;
 use super::format::{FORMAT, FileInfo, KIND, ModelFound, Study, StudySettings, TextInfo};
 use super::held_out::{StudyText, TextOrder};
 use super::models::StudyModel;
@@ -66,12 +67,15 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
     if file.exists() {
         check_own(&file)?;
     }
-    let mut materials: Vec<(String, Material)> = Vec::new();
+    let mut texts: Vec<(String, StudyText)> = Vec::new();
     let mut models = Vec::new();
     for run in &opened {
-        let (model, material) = prepare(run, order, &mut materials)?;
-        models.push((model, material));
+        models.push(prepare(run, order, &mut texts)?);
     }
+    leave_out_duplicates(&mut texts);
+    let materials = texts.into_iter();
+    let materials = materials.map(|(trained, text)| (trained, Material::new(text)));
+    let materials: Vec<(String, Material)> = materials.collect();
     let texts = materials.iter().map(|(_, m)| m.text.sha256());
     let texts: Vec<String> = texts.collect();
     if let Some(other) = models.iter().position(|(_, m)| texts[*m] != texts[0]) {
@@ -149,13 +153,13 @@ fn open(name: &str, path: &Path) -> Result<Opened> {
 fn prepare(
     run: &Opened,
     order: &StudyOrder,
-    materials: &mut Vec<(String, Material)>,
+    texts: &mut Vec<(String, StudyText)>,
 ) -> Result<(StudyModel, usize)> {
     let vocab = Vocab::read_chars(&run.folder)?;
     let step = Some(run.state.step);
     let model = StudyModel::of_run(run.name.clone(), &run.checkpoint, step, &vocab)?;
     let trained_on = Parts::key(&[&run.state.data_sha256, &run.folder.vocab_sha256()?]);
-    let known = materials.iter().position(|(key, _)| *key == trained_on);
+    let known = texts.iter().position(|(key, _)| *key == trained_on);
     if let Some(known) = known {
         return Ok((model, known));
     }
@@ -165,8 +169,21 @@ fn prepare(
         max_chars: order.settings.max_chars,
     };
     let text = StudyText::find(&run.folder, &config, &run.state, vocab, &wanted)?;
-    materials.push((trained_on, Material::new(text)));
-    Ok((model, materials.len() - 1))
+    texts.push((trained_on, text));
+    Ok((model, texts.len() - 1))
+}
+
+/// Leaves out what is almost the same as a file that any of the runs has trained on: all read the same.
+fn leave_out_duplicates(texts: &mut [(String, StudyText)]) {
+    let mut known: Vec<Duplicate> = Vec::new();
+    for duplicate in texts.iter().flat_map(|(_, text)| &text.duplicates) {
+        if known.iter().all(|other| other.name != duplicate.name) {
+            known.push(duplicate.clone());
+        }
+    }
+    for (_, text) in texts {
+        text.leave_out(&known);
+    }
 }
 
 fn tell(text: &StudyText, progress: &Progress) {
@@ -226,9 +243,7 @@ fn measure(
                     return Err(Error::Interrupted(INTERRUPTED.into()));
                 }
                 progress.line(&format!("{}: {}", model.name, measure.about));
-                let value = (measure.take)(subject)?;
-                parts.put(&key, &value)?;
-                value
+                parts.put(&key, &(measure.take)(subject)?)?
             }
         };
         found.measures.insert(measure.name.into(), value);

@@ -112,7 +112,7 @@ impl Followers<'_> {
 
 impl Contexts {
     /// The contexts of the n-grams of all orders from 1 to `order` in these files. Panics where `order`
-    /// is 0, and for an id that is not below `vocab`.
+    /// is 0, for a `vocab` beyond 16 bits, and for an id that is not below it.
     ///
     /// # Errors
     /// [`Error::Data`] for a text that is too long to number its characters with 31 bits.
