@@ -41,7 +41,10 @@ fn words_are_closed_in_order_and_no_deeper_than_their_language() {
     let mut deepest = 0;
     for _ in 0..300 {
         let length = source.length(&mut random);
-        assert!(length % 2 == 0 && (2..=30).contains(&length), "{length}");
+        assert!(
+            length.is_multiple_of(2) && (2..=30).contains(&length),
+            "{length}"
+        );
         let word = source.word(length, &mut random);
         assert_eq!(word.len(), length);
         let mut open = Vec::new();

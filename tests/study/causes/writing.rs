@@ -20,7 +20,7 @@ const WHOLE: Judged = Judged {
 };
 
 #[test]
-fn functions_end_where_something_follows_at_the_margin() {
+fn functions_end_left_of_their_body() {
     assert_eq!(
         of("def f(a):\n    return [a, 1]\nx"),
         Judged {
@@ -44,6 +44,16 @@ fn functions_end_where_something_follows_at_the_margin() {
             ..WHOLE
         }
     );
+    // What is left of the body ends it, though it is not at the margin; so does a line that has no body.
+    let method = of("def f(self):\n        return 1\n    def g");
+    assert_eq!(
+        method,
+        Judged {
+            end: Some(30),
+            ..WHOLE
+        }
+    );
+    assert_eq!(of("def f(a): return a\nx").end, Some(19));
     // Without an end it is no function, though it might be one.
     let unfinished = of("def f(a):\n    return a\n");
     assert_eq!((unfinished.end, unfinished.parses), (None, false));

@@ -195,7 +195,7 @@ fn read<N: Network>(
         if let (Some(gates), Some(gate)) = (&mut gates, keeps) {
             gates.add(&lane.state.gates, gate, shape);
         }
-        if stream.word(t as u64) % spec.every == 0 {
+        if stream.word(t as u64).is_multiple_of(spec.every) {
             let mark = file.marks[t + 1];
             record.places.push(Place {
                 depth: mark.depth,

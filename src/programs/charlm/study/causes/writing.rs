@@ -1,7 +1,7 @@
 //! What the model writes by itself: functions, and whether they hold together.
 //!
-//! After `def ` it goes on until something follows at the left margin: that much is one function. A text
-//! that has not come to its end after [`LONGEST`] characters is no function.
+//! After `def ` it goes on until a line stands left of the function's body: that much is one function. A
+//! text that has not come to its end after [`LONGEST`] characters is no function.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,8 @@ pub struct Written {
     pub open_triple_quotes: Option<Estimate>,
     /// Of those that end and do not parse: characters before the first error.
     pub first_error: Option<Estimate>,
-    /// Share with 50 characters or more in a row that stand in the training text.
+    /// Share with 50 characters or more in a row that stand in the training text, be it a line of dashes:
+    /// that of the held-out functions is what any Python has.
     pub remembered: Option<Estimate>,
     /// Characters, the mean.
     pub chars: Option<Estimate>,
@@ -70,11 +71,10 @@ pub struct Text {
     pub chars: Vec<char>,
 }
 
-/// What holds of one text.
+/// Whether one text is a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// Characters up to the first that follows the function at the left margin; none where nothing
-    /// does.
+    /// Characters up to the first line that stands left of the function's body; none where none does.
     pub end: Option<usize>,
     /// Whether it parses.
     pub parses: bool,
@@ -186,10 +186,13 @@ fn characters(vocab: &CharVocab, ids: &[u16]) -> Vec<char> {
     chars.collect()
 }
 
-/// Where the first function ends: the next logical line at the left margin.
+/// Where the first function ends: at the next logical line that stands left of its body, as most do in
+/// a text that goes on as the methods of a class.
 fn end(syntax: &Syntax) -> Option<usize> {
-    let mut lines = syntax.lines.iter().skip(1).filter(|line| line.width == 0);
-    lines.next().map(|line| line.start)
+    let lines = syntax.lines.get(1..).unwrap_or_default();
+    let body = lines.first()?.width;
+    let next = lines.iter().find(|line| line.width < body.max(1));
+    next.map(|line| line.start)
 }
 
 /// The functions at the left margin of a file, as [`write`] has its own.
@@ -254,28 +257,30 @@ fn first_wrong_bracket(chars: &[char], marks: &[Mark]) -> Option<usize> {
 }
 
 fn judge(temperature: Option<f64>, texts: &[Text], trained: Option<&Trained>) -> Written {
-    let judged: Vec<(Judged, Option<bool>, usize)> = texts
+    let outcomes: Vec<Outcome> = texts
         .par_iter()
         .map(|text| {
             let judged = judged(&text.chars);
             let length = judged.end.unwrap_or(text.chars.len());
-            let remembered = trained.map(|t| t.holds_part_of(&text.ids[..length]));
-            (judged, remembered, length)
+            Outcome {
+                judged,
+                length,
+                remembered: trained.map(|t| t.holds_part_of(&text.ids[..length])),
+            }
         })
         .collect();
     let bootstrap = Bootstrap::new(texts.len());
-    let figure = |value: &dyn Fn(&(Judged, Option<bool>, usize)) -> Option<f64>| {
+    let figure = |value: &dyn Fn(&Outcome) -> Option<f64>| {
         let mut tally = Tally::default();
-        for (text, one) in judged.iter().enumerate() {
-            if let Some(value) = value(one) {
+        for (text, outcome) in outcomes.iter().enumerate() {
+            if let Some(value) = value(outcome) {
                 tally.add(text, value);
             }
         }
         bootstrap.estimate(&tally)
     };
-    let share = |holds: fn(&Judged) -> bool| {
-        figure(&|(judged, ..)| Some(f64::from(u8::from(holds(judged)))))
-    };
+    let one = |holds: bool| f64::from(u8::from(holds));
+    let share = |holds: fn(&Judged) -> bool| figure(&|o| Some(one(holds(&o.judged))));
     Written {
         temperature,
         n: texts.len() as u64,
@@ -283,11 +288,20 @@ fn judge(temperature: Option<f64>, texts: &[Text], trained: Option<&Trained>) ->
         parses: share(|j| j.parses),
         balanced: share(|j| j.end.is_some() && j.balanced),
         open_triple_quotes: share(|j| j.open_triple_quotes),
-        first_error: figure(&|(judged, ..)| {
-            let place = judged.first_error.filter(|_| judged.end.is_some());
+        first_error: figure(&|o| {
+            let place = o.judged.first_error.filter(|_| o.judged.end.is_some());
             place.map(|place| place as f64)
         }),
-        remembered: figure(&|(_, remembered, _)| remembered.map(|is| f64::from(u8::from(is)))),
-        chars: figure(&|(_, _, length)| Some(*length as f64)),
+        remembered: figure(&|o| o.remembered.map(one)),
+        chars: figure(&|o| Some(o.length as f64)),
     }
+}
+
+/// What holds of one text.
+struct Outcome {
+    judged: Judged,
+    /// Its characters, up to its end.
+    length: usize,
+    /// Whether the training text has a part of it; none where that is not there.
+    remembered: Option<bool>,
 }

@@ -117,12 +117,12 @@ pub fn train(spec: &DyckSpec) -> Result<(Stepper, f64)> {
 fn batch(spec: &DyckSpec, source: &Words, step: u64) -> Result<CharBatch> {
     let mut random = Stream::new(spec.seed, Purpose::Dyck, step as u32).reader();
     let (length, b) = (source.length(&mut random), spec.batch);
-    let boundary = u32::from(spec.trained.boundary());
+    let boundary = spec.trained.boundary();
     let mut ids = vec![boundary; (length + 2) * b];
     for row in 0..b {
         let word = source.word(length, &mut random);
         for (t, id) in word.into_iter().enumerate() {
-            ids[(t + 1) * b + row] = u32::from(id);
+            ids[(t + 1) * b + row] = id;
         }
     }
     let shape = [length + 1, b];
