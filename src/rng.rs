@@ -72,6 +72,10 @@ pub enum Purpose {
     TeacherForcing = 6,
     /// Which windows of a text validate.
     Division = 7,
+    /// Resampled files and drawn positions of a study; the step says of what.
+    Study = 8,
+    /// Words of brackets; the step is the training step, or 0 for those that are scored.
+    Dyck = 9,
 }
 
 /// A random sequence that is addressed by index.

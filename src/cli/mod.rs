@@ -18,6 +18,7 @@ mod process;
 pub mod report;
 mod scratch;
 pub mod selftest;
+pub mod study;
 pub mod train;
 pub mod translate;
 
@@ -62,6 +63,8 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Write a page that runs a character language model in the browser, unit by unit
     Explore(explore::ExploreArgs),
+    /// Measure how far character language models remember: brackets, indentation, strings, names
+    Study(study::StudyArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
     /// Make corpora, or describe one
@@ -125,6 +128,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Translate(args)) => translate::run(args),
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Explore(args)) => explore::run(args),
+        Some(Command::Study(args)) => study::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
         Some(Command::Data(DataCommand::Fetch(args))) => data_fetch::run(args),

@@ -59,6 +59,14 @@ pub fn parses(code: &str) -> bool {
     parse(&unix_lines(code)).is_some_and(|parsed| parsed.has_valid_syntax())
 }
 
+/// Where in a text, in bytes, the parser finds the first error. None in a module without one, and where
+/// the parser is not asked: brackets do not match, or the tree would be too deep.
+pub fn first_error(code: &str) -> Option<usize> {
+    let parsed = parse(&unix_lines(code))?;
+    let places = parsed.errors().iter().map(|error| error.location.start());
+    places.min().map(usize::from)
+}
+
 /// Whether a text is Python and does something, be it a call. A word, a number or a date may happen
 /// to parse, too.
 pub fn is_code(text: &str) -> bool {

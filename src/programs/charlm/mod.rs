@@ -10,6 +10,7 @@ pub mod feed;
 pub mod generate;
 pub mod model;
 pub mod page;
+pub mod study;
 pub mod train;
 
 use std::path::Path;

@@ -52,6 +52,21 @@ pub struct Generator {
     reversed: bool,
 }
 
+/// What every stream has read, as the state of each layer: see [`Generator::state`].
+#[derive(Clone, Debug)]
+pub struct State {
+    layers: Vec<LayerState>,
+}
+
+/// Of one layer h and c (nothing where the cell has none), `[streams, width]`, and the products that
+/// the next step reads, `[streams, rows]`.
+#[derive(Clone, Debug)]
+struct LayerState {
+    h: Vec<f32>,
+    c: Vec<f32>,
+    product: Vec<f32>,
+}
+
 impl Generator {
     /// Packs the weights for [`Level::current`]; every state starts at zero.
     ///
@@ -116,6 +131,35 @@ impl Generator {
             layer.h.fill(0.0);
             if let Cell::Lstm { c } = &mut layer.cell {
                 c.fill(0.0);
+            }
+        }
+    }
+
+    /// A copy of the state of every stream, to go back to with [`Generator::set_state`].
+    pub fn state(&self) -> State {
+        let copy = |layer: &Layer| LayerState {
+            h: layer.h.to_vec(),
+            c: match &layer.cell {
+                Cell::Lstm { c } => c.to_vec(),
+                _ => Vec::new(),
+            },
+            product: layer.product.to_vec(),
+        };
+        State {
+            layers: self.layers.iter().map(copy).collect(),
+        }
+    }
+
+    /// Goes back to a state of this generator.
+    ///
+    /// # Panics
+    /// If the state is of a generator of other sizes.
+    pub fn set_state(&mut self, state: &State) {
+        for (layer, held) in self.layers.iter_mut().zip(&state.layers) {
+            layer.h.copy_from_slice(&held.h);
+            layer.product.copy_from_slice(&held.product);
+            if let Cell::Lstm { c } = &mut layer.cell {
+                c.copy_from_slice(&held.c);
             }
         }
     }

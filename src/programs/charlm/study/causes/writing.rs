@@ -1,0 +1,293 @@
+//! What the model writes by itself: functions, and whether they hold together.
+//!
+//! After `def ` it goes on until something follows at the left margin: that much is one function. A text
+//! that has not come to its end after [`LONGEST`] characters is no function.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::repeats::Trained;
+use crate::Result;
+use crate::data::chars::CharVocab;
+use crate::data::python;
+use crate::programs::charlm::generate::generator::Generator;
+use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
+use crate::programs::charlm::generate::weights::CharLmWeights;
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
+use crate::programs::charlm::study::lexer::lex;
+use crate::programs::charlm::study::source::{Class, Mark, SourceFile};
+use crate::programs::charlm::study::syntax::{BracketKind, Syntax};
+
+/// What every text begins with.
+pub const PROMPT: &str = "def ";
+/// The most characters of a text.
+pub const LONGEST: usize = 1536;
+/// Texts that are written side by side.
+const STREAMS: usize = 50;
+/// Characters between looks at whether all texts have come to their end.
+const LOOK: usize = 128;
+
+/// What is written.
+#[derive(Clone, Debug)]
+pub struct WritingSpec {
+    /// Texts of each temperature.
+    pub samples: usize,
+    /// Temperatures.
+    pub temperatures: Vec<f64>,
+    /// Draws characters.
+    pub seed: u64,
+}
+
+/// Texts of one origin. Shares are of all its texts; intervals are over texts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    /// The temperature; none for functions of the held-out files, which stand beside.
+    pub temperature: Option<f64>,
+    /// Texts.
+    pub n: u64,
+    /// Share that comes to an end.
+    pub complete: Option<Estimate>,
+    /// Share that comes to an end and parses.
+    pub parses: Option<Estimate>,
+    /// Share that comes to an end with every bracket closed, by one of its type.
+    pub balanced: Option<Estimate>,
+    /// Share with three quotes that open a string and none that close it.
+    pub open_triple_quotes: Option<Estimate>,
+    /// Of those that end and do not parse: characters before the first error.
+    pub first_error: Option<Estimate>,
+    /// Share with 50 characters or more in a row that stand in the training text.
+    pub remembered: Option<Estimate>,
+    /// Characters, the mean.
+    pub chars: Option<Estimate>,
+}
+
+/// One text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Text {
+    /// Its ids.
+    pub ids: Vec<u32>,
+    /// Its characters.
+    pub chars: Vec<char>,
+}
+
+/// What holds of one text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Characters up to the first that follows the function at the left margin; none where nothing
+    /// does.
+    pub end: Option<usize>,
+    /// Whether it parses.
+    pub parses: bool,
+    /// Whether its brackets match.
+    pub balanced: bool,
+    /// Whether a string of three quotes is open at its end.
+    pub open_triple_quotes: bool,
+    /// The place of its first error.
+    pub first_error: Option<usize>,
+}
+
+/// Writes texts at each temperature, and judges them and the functions of `files`. What is remembered
+/// stays blank without the training text.
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) where generation cannot take the weights, or the vocabulary
+/// lacks a character of the prompt.
+pub fn writing(
+    weights: &CharLmWeights,
+    vocab: &CharVocab,
+    files: &[&SourceFile],
+    trained: Option<&Trained>,
+    spec: &WritingSpec,
+) -> Result<Vec<Written>> {
+    let mut rows = Vec::new();
+    for &temperature in &spec.temperatures {
+        let batches: Vec<usize> = (0..spec.samples).step_by(STREAMS).collect();
+        let texts: Vec<Vec<Text>> = batches
+            .par_iter()
+            .map(|&first| {
+                let streams = STREAMS.min(spec.samples - first);
+                write(
+                    weights,
+                    vocab,
+                    temperature,
+                    first as u32..(first + streams) as u32,
+                    spec.seed,
+                )
+            })
+            .collect::<Result<_>>()?;
+        rows.push(judge(Some(temperature), &texts.concat(), trained));
+    }
+    let functions: Vec<Text> = files.iter().flat_map(|file| functions(file)).collect();
+    rows.push(judge(None, &functions, trained));
+    Ok(rows)
+}
+
+/// The texts of some streams, each up to where its function ends.
+fn write(
+    weights: &CharLmWeights,
+    vocab: &CharVocab,
+    temperature: f64,
+    streams: std::ops::Range<u32>,
+    seed: u64,
+) -> Result<Vec<Text>> {
+    let options = SamplingOptions {
+        temperature,
+        top_k: None,
+        top_p: None,
+    };
+    let prompt = vocab.encode(PROMPT)?;
+    let mut generator = Generator::new(weights, streams.len())?;
+    let samplers = streams.clone().map(|stream| {
+        let sampler = Sampler::new(options, vocab.len(), seed, stream)?;
+        Ok(sampler.never(vocab.unknown().map(usize::from)))
+    });
+    let mut samplers = samplers.collect::<Result<Vec<Sampler>>>()?;
+    let mut texts = vec![prompt.clone(); streams.len()];
+    generator.step(&vec![vocab.start(); streams.len()]);
+    for id in &prompt[..prompt.len() - 1] {
+        generator.step(&vec![*id; streams.len()]);
+    }
+    let mut last = vec![prompt[prompt.len() - 1]; streams.len()];
+    while texts[0].len() < LONGEST {
+        let logits = generator.step(&last);
+        let drawn = samplers.iter_mut().zip(logits.chunks_exact(vocab.len()));
+        for ((last, text), (sampler, logits)) in last.iter_mut().zip(&mut texts).zip(drawn) {
+            *last = sampler.sample(logits) as u16;
+            text.push(*last);
+        }
+        let has_ended = |text: &Vec<u16>| end(&lex(&characters(vocab, text)).1).is_some();
+        if texts[0].len() % LOOK == 0 && texts.iter().all(has_ended) {
+            break;
+        }
+    }
+    let texts = texts.into_iter().map(|mut ids| {
+        let mut chars = characters(vocab, &ids);
+        if let Some(end) = end(&lex(&chars).1) {
+            // What follows the function stays as its first character alone: it shows the end.
+            ids.truncate(end + 1);
+            chars.truncate(end + 1);
+        }
+        Text {
+            ids: ids.into_iter().map(u32::from).collect(),
+            chars,
+        }
+    });
+    Ok(texts.collect())
+}
+
+/// The characters of ids, one for each; of bytes U+0000 to U+00FF.
+fn characters(vocab: &CharVocab, ids: &[u16]) -> Vec<char> {
+    use crate::data::chars::Token;
+    let tokens: Vec<Token> = vocab.tokens().collect();
+    let chars = ids.iter().map(|&id| match tokens[usize::from(id)] {
+        Token::Char(c) => c,
+        Token::Unknown => char::REPLACEMENT_CHARACTER,
+    });
+    chars.collect()
+}
+
+/// Where the first function ends: the next logical line at the left margin.
+fn end(syntax: &Syntax) -> Option<usize> {
+    let mut lines = syntax.lines.iter().skip(1).filter(|line| line.width == 0);
+    lines.next().map(|line| line.start)
+}
+
+/// The functions at the left margin of a file, as [`write`] has its own.
+fn functions(file: &SourceFile) -> Vec<Text> {
+    let lines = &file.syntax.lines;
+    let prompt: Vec<char> = PROMPT.chars().collect();
+    let starts = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.width == 0 && file.chars[line.start..].starts_with(&prompt));
+    let texts = starts.filter_map(|(n, line)| {
+        let next = lines[n + 1..].iter().find(|line| line.width == 0)?;
+        let range = line.start..next.start + 1;
+        (range.len() <= LONGEST).then(|| Text {
+            ids: file.ids[range.clone()].to_vec(),
+            chars: file.chars[range].to_vec(),
+        })
+    });
+    texts.collect()
+}
+
+/// Judges a text that begins with a function.
+pub fn judged(chars: &[char]) -> Judged {
+    let (marks, syntax) = lex(chars);
+    let end = end(&syntax);
+    let length = end.unwrap_or(chars.len());
+    let code: String = chars[..length].iter().collect();
+    let bracket = first_wrong_bracket(&chars[..length], &marks);
+    let parses = end.is_some() && python::parses(&code);
+    let first_error = || {
+        bracket.or_else(|| {
+            let byte = python::first_error(&code)?;
+            Some(code.char_indices().take_while(|&(at, _)| at < byte).count())
+        })
+    };
+    let open = |s: &&crate::programs::charlm::study::syntax::StringToken| {
+        s.delimiter.triple && !s.is_closed
+    };
+    Judged {
+        end,
+        parses,
+        balanced: bracket.is_none(),
+        open_triple_quotes: syntax.strings.iter().any(|s| open(&s)),
+        first_error: if parses { None } else { first_error() },
+    }
+}
+
+/// The first closer that does not close the innermost open bracket; without one, the innermost bracket
+/// that stays open.
+fn first_wrong_bracket(chars: &[char], marks: &[Mark]) -> Option<usize> {
+    let mut open: Vec<(usize, BracketKind)> = Vec::new();
+    for (at, (&c, mark)) in chars.iter().zip(marks).enumerate() {
+        match mark.class {
+            Class::Opener => open.extend(BracketKind::of_opener(c).map(|kind| (at, kind))),
+            Class::Closer if open.pop().map(|(_, kind)| kind) != BracketKind::of_closer(c) => {
+                return Some(at);
+            }
+            _ => {}
+        }
+    }
+    open.pop().map(|(at, _)| at)
+}
+
+fn judge(temperature: Option<f64>, texts: &[Text], trained: Option<&Trained>) -> Written {
+    let judged: Vec<(Judged, Option<bool>, usize)> = texts
+        .par_iter()
+        .map(|text| {
+            let judged = judged(&text.chars);
+            let length = judged.end.unwrap_or(text.chars.len());
+            let remembered = trained.map(|t| t.holds_part_of(&text.ids[..length]));
+            (judged, remembered, length)
+        })
+        .collect();
+    let bootstrap = Bootstrap::new(texts.len());
+    let figure = |value: &dyn Fn(&(Judged, Option<bool>, usize)) -> Option<f64>| {
+        let mut tally = Tally::default();
+        for (text, one) in judged.iter().enumerate() {
+            if let Some(value) = value(one) {
+                tally.add(text, value);
+            }
+        }
+        bootstrap.estimate(&tally)
+    };
+    let share = |holds: fn(&Judged) -> bool| {
+        figure(&|(judged, ..)| Some(f64::from(u8::from(holds(judged)))))
+    };
+    Written {
+        temperature,
+        n: texts.len() as u64,
+        complete: share(|j| j.end.is_some()),
+        parses: share(|j| j.parses),
+        balanced: share(|j| j.end.is_some() && j.balanced),
+        open_triple_quotes: share(|j| j.open_triple_quotes),
+        first_error: figure(&|(judged, ..)| {
+            let place = judged.first_error.filter(|_| judged.end.is_some());
+            place.map(|place| place as f64)
+        }),
+        remembered: figure(&|(_, remembered, _)| remembered.map(|is| f64::from(u8::from(is)))),
+        chars: figure(&|(_, _, length)| Some(*length as f64)),
+    }
+}

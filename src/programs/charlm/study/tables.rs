@@ -1,0 +1,203 @@
+//! A study as tables of text, the models side by side.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+
+use super::causes;
+use super::format::{Found, Study};
+use super::grid::{BLANK, Models, cell, each, grid, table};
+use super::measures::classes::Classes;
+use super::measures::closure::{Closure, Fall};
+use super::measures::context::{Context, ContextRow};
+use super::measures::delimiters::Delimiters;
+use super::measures::identifiers::Identifiers;
+use super::measures::indentation::Indentation;
+use super::measures::snippets::Snippets;
+use super::rows::Row;
+use crate::Result;
+use crate::log::thousands;
+
+/// The tables of a study.
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) for a measure that is not what its name says.
+pub fn render(study: &Study) -> Result<String> {
+    let text = &study.text;
+    let mut out = format!(
+        "{} characters of {} files ({})\nintervals: the middle 95 % over resampled files; {BLANK}: \
+         fewer than 50 events\n",
+        thousands(text.characters as u64),
+        text.files.len(),
+        text.source
+    );
+    out += &section(study, "classes", "Bits a character", |models| {
+        let rows = |c: &Classes| after(&c.all, &c.by_class);
+        table("", &each(models, rows))
+    })?;
+    out += &section(study, "closure", "Closing brackets", closure)?;
+    out += &section(
+        study,
+        "snippets",
+        "Whole snippets: all closers right",
+        |models| {
+            let lines = |s: &Snippets| after(&s.lines, &s.lines_by_closers);
+            let statements = |s: &Snippets| after(&s.statements, &s.statements_by_closers);
+            table("logical lines", &each(models, lines))
+                + &table("statements of modules", &each(models, statements))
+        },
+    )?;
+    out += &section(
+        study,
+        "indentation",
+        "Indentation at the start of lines",
+        |models| {
+            let steps = |i: &Indentation| [&i.all[..], &i.by_step].concat();
+            table("by step", &each(models, steps))
+                + &table("by level", &each(models, |i| i.by_level.clone()))
+                + &table(
+                    "by step and characters since the line that opened the level",
+                    &each(models, |i| i.by_step_and_distance.clone()),
+                )
+        },
+    )?;
+    out += &section(study, "delimiters", "Closing strings", |models| {
+        table("by kind", &each(models, |d: &Delimiters| d.by_kind.clone()))
+            + &table(
+                "by kind and length",
+                &each(models, |d| d.by_kind_and_length.clone()),
+            )
+    })?;
+    out += &section(
+        study,
+        "identifiers",
+        "Names that are rare in the training text",
+        |models| {
+            let first = |i: &Identifiers| vec![i.first.clone()];
+            let later = |i: &Identifiers| after(&i.later, &i.later_by_distance);
+            table("first time in the file", &each(models, first))
+                + &table(
+                    "later, by characters since the last time",
+                    &each(models, later),
+                )
+        },
+    )?;
+    out += &section(
+        study,
+        "context",
+        "Bits a character after the last k characters only",
+        context,
+    )?;
+    let of_causes = causes::tables::swaps;
+    out += &section(study, "swaps", "Openers swapped, nats", of_causes)?;
+    let of_causes = causes::tables::contexts;
+    out += &section(
+        study,
+        "far-context",
+        "Far context changed, nats a character",
+        of_causes,
+    )?;
+    out += &section(study, "units", "Single units", causes::tables::units)?;
+    out += &section(
+        study,
+        "writing",
+        "Functions written",
+        causes::tables::writing,
+    )?;
+    let of_causes = causes::tables::language;
+    out += &section(
+        study,
+        "dyck",
+        "A language of brackets, learnt from scratch",
+        of_causes,
+    )?;
+    Ok(out)
+}
+
+/// The row of everything, and those of the bins behind it.
+fn after<R: Clone>(all: &R, bins: &[R]) -> Vec<R> {
+    [all].into_iter().chain(bins).cloned().collect()
+}
+
+/// A measure's tables over the models that have figures, and why others have none.
+fn section<T: for<'de> Deserialize<'de>>(
+    study: &Study,
+    name: &str,
+    title: &str,
+    tables: impl Fn(&Models<T>) -> String,
+) -> Result<String> {
+    let (mut models, mut out) = (Vec::new(), format!("\n== {title} ==\n"));
+    for model in &study.models {
+        match model.measure::<T>(name)? {
+            Some(Found::Figures(figures)) => models.push((&*model.name, figures)),
+            Some(Found::Blank(reason)) => {
+                let _ = writeln!(out, "{}: blank: {reason}", model.name);
+            }
+            None => {}
+        }
+    }
+    if !models.is_empty() {
+        out += &tables(&models);
+    }
+    Ok(out)
+}
+
+fn closure(models: &Models<Closure>) -> String {
+    let mut out = table(
+        "by distance in characters",
+        &each(models, |c| [&c.all[..], &c.by_distance].concat()),
+    );
+    out += &table("by depth", &each(models, |c| c.by_depth.clone()));
+    let head = ["falls below", "figure"].map(str::to_owned);
+    let names = models.iter().map(|(name, _)| (*name).to_owned());
+    let falls = models.first().map_or(0, |(_, c)| c.falls.len());
+    let rows = (0..falls).map(|i| {
+        let falls = models.iter().filter_map(|(_, c)| c.falls.get(i));
+        let first = falls.clone().next();
+        let left = first.map_or([String::new(), String::new()], |fall| {
+            [format!("{:.0} %", 100.0 * fall.below), fall.figure.clone()]
+        });
+        left.into_iter().chain(falls.map(fallen)).collect()
+    });
+    out += &grid(
+        "distance from which on a figure is lower",
+        head.into_iter().chain(names).collect(),
+        rows.collect(),
+    );
+    for (name, found) in models {
+        let mass = cell(found.closers_at_depth_0);
+        let _ = writeln!(
+            out,
+            "{name}: probability of closers where nothing is open: {mass}"
+        );
+    }
+    out
+}
+
+fn fallen(fall: &Fall) -> String {
+    let place = |at: Option<u64>| at.map_or("never".into(), |at| at.to_string());
+    let [at, low, high] = [fall.distance, fall.low, fall.high].map(place);
+    format!("{at} [{low}, {high}]")
+}
+
+/// One table for each model: its columns are contexts.
+fn context(models: &Models<Context>) -> String {
+    let mut out = String::new();
+    for (name, found) in models {
+        let mut head = vec![(*name).to_owned(), "n".into()];
+        head.extend(ContextRow::FIGURES.iter().map(|f| (*f).to_owned()));
+        let rows = [&found.all].into_iter().chain(&found.by_class);
+        let rows = rows.map(|row| {
+            let means = row.figures().into_iter().skip(1);
+            let means = means.map(|e| e.map_or(BLANK.into(), |e| format!("{:.3}", e.mean)));
+            let effective = row.effective.map_or(BLANK.into(), |e| {
+                let end = |x: Option<f64>| x.map_or(BLANK.into(), |x| format!("{x:.0}"));
+                format!("{:.0} [{}, {}]", e.mean, end(e.low), end(e.high))
+            });
+            let left = [row.label(), thousands(row.n), effective];
+            left.into_iter().chain(means).collect()
+        });
+        out += &grid("", head, rows.collect());
+    }
+    out
+}
