@@ -38,8 +38,9 @@ impl Browser {
     pub fn start() -> Option<Self> {
         let Some(program) = find() else {
             // Not eprintln, which a test that passes is not heard with.
-            let word = "skipped: no browser here; install chromium, or name one with RNNX_BROWSER";
-            writeln!(io::stderr(), "{word}").unwrap();
+            let word =
+                "skipped: no browser here; install chromium, or name one with RNNX_BROWSER\n";
+            io::stderr().write_all(word.as_bytes()).unwrap();
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
