@@ -17,7 +17,6 @@ use crate::programs::charlm::explore::found::{self, HeldOut};
 use crate::programs::charlm::explore::{Explored, SAMPLE_LENGTH, most_characters, render, sizes};
 use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::weights::CharLmWeights;
-use crate::programs::charlm::study::format::FILE as STUDY;
 use crate::report::read_metrics;
 use crate::{Error, Result};
 
@@ -97,7 +96,7 @@ fn held_out(
     weights: &CharLmWeights,
     quiet: bool,
 ) -> Result<Option<HeldOut>> {
-    let path = folder.path().join(STUDY);
+    let path = folder.study_path();
     if !path.exists() {
         return Ok(None);
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RUN/ config.toml  vocab.json  metrics.jsonl  report.html  samples/  samples/test.jsonl  .lock
+//!      study.json  study-parts/
 //!      checkpoints/step-N/ model.safetensors  optimizer.safetensors  state.json
 //!      best -> checkpoints/step-N   last -> checkpoints/step-N
 //! ```
@@ -23,6 +24,9 @@ pub const MODEL: &str = "model.safetensors";
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// The training state in a checkpoint's folder.
 pub const STATE: &str = "state.json";
+
+/// What a study found, in a run's folder or in one of its own.
+pub const STUDY: &str = "study.json";
 
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const VOCAB: &str = "vocab.json";
@@ -177,6 +181,11 @@ impl RunFolder {
     /// `explore.html`, the page that runs the model in the browser, where it has been made.
     pub fn explorer_path(&self) -> PathBuf {
         self.path.join(EXPLORER)
+    }
+
+    /// `study.json`: what a study of the run found; it may not exist.
+    pub fn study_path(&self) -> PathBuf {
+        self.path.join(STUDY)
     }
 
     /// Writes `config.toml` with its checksum. It makes the folder a run, so it is the first file to

@@ -16,4 +16,4 @@ pub mod text;
 
 pub use attention::attention_svg;
 pub use read::{Metrics, read_metrics, read_pairs};
-pub use run::{PairSample, RunData};
+pub use run::{Measured, MeasuredColumn, MeasuredLine, PairSample, RunData};

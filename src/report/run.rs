@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
+use super::text::Unit;
 use crate::files::{EpochEvent, StepEvent, TestEvent};
 
 /// What the page shows of one run.
@@ -23,8 +24,50 @@ pub struct RunData {
     pub samples: Vec<(String, String)>,
     /// Test pairs and what the model made of them.
     pub pairs: Vec<PairSample>,
+    /// What was measured of the trained model.
+    pub measured: Measured,
     /// Tokens in the source and in the target vocabulary, where there are two.
     pub vocabulary: Option<(usize, usize)>,
+}
+
+/// What was measured of trained models, as lines of figures and columns of tables. Those of several
+/// runs that have the same title share a figure or a table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measured {
+    /// Lines.
+    pub lines: Vec<MeasuredLine>,
+    /// Columns.
+    pub columns: Vec<MeasuredColumn>,
+}
+
+/// A line of a figure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredLine {
+    /// The figure's title.
+    pub title: &'static str,
+    /// Below the x axis.
+    pub x_label: &'static str,
+    /// Beside the y axis.
+    pub y_label: &'static str,
+    /// How values of y are written.
+    pub unit: Unit,
+    /// What was measured.
+    pub name: String,
+    /// (x, y) by rising x.
+    pub points: Vec<(f64, f64)>,
+    /// The lower and the upper ends of the intervals of y, likewise.
+    pub bounds: [Vec<(f64, f64)>; 2],
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredColumn {
+    /// The table's title.
+    pub title: &'static str,
+    /// What was measured.
+    pub name: String,
+    /// The head of each row, and what stands there.
+    pub cells: Vec<(String, String)>,
 }
 
 impl RunData {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use half::f16;
-use rnnx::device::Level;
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::weights::CharLmWeights;
 use rnnx::rng::{Purpose, Stream};
@@ -66,10 +65,4 @@ pub fn load(tensors: &Tensors) -> Result<CharLmWeights> {
 
 pub fn weights(cell: CellKind, sizes: Sizes, seed: u64) -> CharLmWeights {
     load(&tensors(cell, sizes, seed)).expect("well-formed tensors")
-}
-
-/// The vector levels of this machine.
-pub fn levels() -> impl Iterator<Item = Level> {
-    let all = [Level::Portable, Level::Avx2, Level::Avx512];
-    all.into_iter().filter(|&level| level <= Level::current())
 }

@@ -27,6 +27,7 @@ use crate::train::job::Job;
 use crate::train::settings::{Config, Settings};
 use crate::{Result, log};
 use generate::sample;
+use study::format::Study;
 
 /// Characters of the text that is printed after training.
 const SAMPLE_LENGTH: usize = 500;
@@ -83,6 +84,14 @@ impl Program for CharLmProgram {
             }
         }
         Ok(shown)
+    }
+
+    fn read(&self, folder: &RunFolder, run: &mut RunData) -> Result<()> {
+        let path = folder.study_path();
+        if path.is_file() {
+            run.measured = study::page::measured(&Study::read(&path)?)?;
+        }
+        Ok(())
     }
 
     fn page(&self, runs: &[RunData]) -> String {

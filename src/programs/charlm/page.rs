@@ -3,6 +3,7 @@
 use std::f64::consts::LN_2;
 use std::fmt::Write;
 
+use super::study;
 use crate::files::EpochEvent;
 use crate::log::thousands;
 use crate::report::RunData;
@@ -45,6 +46,7 @@ pub fn render(runs: &[RunData]) -> String {
         "</section>\n<section><h2>Optimiser and speed</h2>".into(),
         optimiser(runs, "characters a second"),
         "</section>\n".into(),
+        study::page::section(runs),
         samples(runs),
         epochs(
             runs,

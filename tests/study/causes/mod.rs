@@ -5,6 +5,7 @@ mod brackets;
 mod context;
 mod dyck;
 mod follow;
+mod measures;
 mod memory;
 mod models;
 mod repeats;

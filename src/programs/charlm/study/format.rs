@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use super::source::{Half, SourceFile};
 use crate::files::atomic::write_atomic;
+use crate::files::run::STUDY;
 use crate::{Error, Result};
 
-/// The file's name.
-pub const FILE: &str = "study.json";
 /// What its `kind` says.
 pub const KIND: &str = "rnnx-study";
 /// The version of the format; parts of another one are measured again.
@@ -141,7 +140,7 @@ impl ModelFound {
         }
         let found = T::deserialize(value).map_err(|e| {
             let model = &self.name;
-            Error::Data(format!("{FILE}: {name} of {model}: {e}: study it again"))
+            Error::Data(format!("{STUDY}: {name} of {model}: {e}: study it again"))
         })?;
         Ok(Some(Found::Figures(found)))
     }
@@ -188,7 +187,7 @@ impl Study {
     /// [`Error::Data`] for a figure that JSON cannot hold.
     pub fn to_json(&self) -> Result<String> {
         let text = serde_json::to_string_pretty(self);
-        let text = text.map_err(|e| Error::Data(format!("{FILE}: {e}")))?;
+        let text = text.map_err(|e| Error::Data(format!("{STUDY}: {e}")))?;
         Ok(format!("{text}\n"))
     }
 }

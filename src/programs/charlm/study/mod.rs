@@ -14,6 +14,7 @@ pub mod held_out;
 pub mod lexer;
 pub mod measures;
 pub mod models;
+pub mod page;
 pub mod parts;
 pub mod predictor;
 pub mod rows;

@@ -60,17 +60,39 @@ impl Parts {
         Ok(part)
     }
 
-    /// Keeps a part.
+    /// Keeps a part and returns it as it will be read again: with twelve digits of each number.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn put(&self, key: &str, found: &Value) -> Result<()> {
+    pub fn put(&self, key: &str, found: &Value) -> Result<Value> {
+        let found = rounded(found);
         let sha256 = sha256(found.to_string().as_bytes());
         let part = json!({"key": key, "sha256": sha256, "found": found});
-        write_atomic(&self.path(key), |w| writeln!(w, "{part}"))
+        write_atomic(&self.path(key), |w| writeln!(w, "{part}"))?;
+        Ok(found)
     }
 
     fn path(&self, key: &str) -> PathBuf {
         self.folder.join(format!("{}.json", &key[..32]))
+    }
+}
+
+/// Twelve digits of every number that is not whole, and 0 for those below 1e-11: so many, times a
+/// power of ten that a double holds exactly, are read as they were written.
+fn rounded(value: &Value) -> Value {
+    match value {
+        Value::Number(n) if n.is_f64() => {
+            let x = n.as_f64().unwrap_or(f64::NAN);
+            let digits = format!("{x:.11e}").parse().unwrap_or(x);
+            json!(if x.abs() < 1e-11 { 0.0 } else { digits })
+        }
+        Value::Array(items) => items.iter().map(rounded).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            fields
+                .map(|(name, field)| (name.clone(), rounded(field)))
+                .collect()
+        }
+        other => other.clone(),
     }
 }

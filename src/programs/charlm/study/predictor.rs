@@ -50,11 +50,6 @@ impl Recurrent {
             held: None,
         }
     }
-
-    /// The generator, whose state is that after the last character.
-    pub fn generator(&self) -> &Generator {
-        &self.generator
-    }
 }
 
 impl Predictor for Recurrent {

@@ -1,15 +1,18 @@
 //! A study from its order to `study.json`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use super::dump::INTERRUPTED;
-use super::format::{FILE, FORMAT, FileInfo, KIND, ModelFound, Study, StudySettings, TextInfo};
+use super::format::{FORMAT, FileInfo, KIND, ModelFound, Study, StudySettings, TextInfo};
 use super::held_out::{StudyText, TextOrder};
 use super::models::StudyModel;
 use super::parts::Parts;
 use super::subject::{ALL, Material, Subject};
 use crate::data::vocab::Vocab;
-use crate::files::run::{RunFolder, STATE};
+use crate::files::run::{RunFolder, STATE, STUDY};
 use crate::files::state::TrainState;
 use crate::programs::charlm::config::CharLmConfig;
 use crate::train::config_file::trained;
@@ -58,7 +61,7 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
         (None, [only]) => only.folder.path().to_path_buf(),
         (None, _) => PathBuf::from("study"),
     };
-    let file = out.join(FILE);
+    let file = out.join(STUDY);
     if file.exists() {
         check_own(&file)?;
     }
@@ -105,9 +108,9 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
 }
 
 /// A file of that name that is no study is not rnnx's to replace.
-fn check_own(file: &std::path::Path) -> Result<()> {
-    let text = std::fs::read(file).map_err(Error::io("read", file))?;
-    let value: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+fn check_own(file: &Path) -> Result<()> {
+    let text = fs::read(file).map_err(Error::io("read", file))?;
+    let value: Option<Value> = serde_json::from_slice(&text).ok();
     let kind = value.as_ref().and_then(|v| v.get("kind")?.as_str());
     match kind {
         Some(KIND) => Ok(()),
@@ -118,7 +121,7 @@ fn check_own(file: &std::path::Path) -> Result<()> {
     }
 }
 
-fn open(name: &str, path: &std::path::Path) -> Result<Opened> {
+fn open(name: &str, path: &Path) -> Result<Opened> {
     let (folder, checkpoint) = RunFolder::find(path)?;
     let path = checkpoint.join(STATE);
     let state = TrainState::load(&path)?;
@@ -213,9 +216,7 @@ fn measure(
                     return Err(Error::Interrupted(INTERRUPTED.into()));
                 }
                 progress.line(&format!("{}: {}", model.name, measure.about));
-                let value = (measure.take)(subject)?;
-                parts.put(&key, &value)?;
-                value
+                parts.put(&key, &(measure.take)(subject)?)?
             }
         };
         found.measures.insert(measure.name.into(), value);

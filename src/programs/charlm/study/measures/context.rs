@@ -18,6 +18,8 @@ use crate::{Error, Result, interrupt};
 /// The contexts, in characters.
 pub const LENGTHS: [usize; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 const LONGEST: usize = LENGTHS[LENGTHS.len() - 1];
+/// Places that one thread reads one after the other.
+const TASK: usize = 16;
 /// What the loss of the effective context may be above that of the longest one.
 const WITHIN: f64 = 1.01;
 
@@ -64,22 +66,24 @@ pub fn measure<'a>(
     make: impl Fn(&'a SourceFile) -> Result<Box<dyn Predictor + 'a>> + Sync,
 ) -> Result<Option<Context>> {
     let drawn = draw(files, places);
-    let read = |(file, places): (&'a SourceFile, &Vec<usize>)| {
-        let mut predictor = (!places.is_empty()).then(|| make(file)).transpose()?;
-        let losses = places.iter().flat_map(|&at| {
-            let predictor = predictor.as_deref_mut();
-            predictor.map(|predictor| losses(predictor, file, at))
-        });
+    let tasks: Vec<(usize, &[usize])> = drawn
+        .iter()
+        .enumerate()
+        .flat_map(|(file, places)| places.chunks(TASK).map(move |places| (file, places)))
+        .collect();
+    let read = |&(file, places): &(usize, &[usize])| {
+        let file = &files[file];
+        let mut predictor = make(file)?;
+        let losses = places.iter().map(|&at| losses(&mut *predictor, file, at));
         losses.collect::<Result<Vec<_>>>()
     };
-    let each = files.par_iter().zip(&drawn).map(read);
-    let each: Vec<_> = each.collect::<Result<_>>()?;
+    let each: Vec<_> = tasks.par_iter().map(read).collect::<Result<_>>()?;
     let mut all = Places::default();
     let mut classes: [Places; Class::ALL.len()] = Default::default();
-    for (i, ((file, places), losses)) in files.iter().zip(&drawn).zip(each).enumerate() {
+    for ((file, places), losses) in tasks.into_iter().zip(each) {
         for (&at, losses) in places.iter().zip(losses) {
-            all.add(i, &losses);
-            classes[file.marks[at].class as usize].add(i, &losses);
+            all.add(file, &losses);
+            classes[files[file].marks[at].class as usize].add(file, &losses);
         }
     }
     let by_class = Class::ALL.into_iter().zip(&classes);
