@@ -11,6 +11,7 @@ use crate::data::vocab::Vocab;
 use crate::files::atomic::write_atomic;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
+use crate::files::text::sha256;
 use crate::log::{self, thousands};
 use crate::programs::charlm::explore::found::{self, HeldOut};
 use crate::programs::charlm::explore::{Explored, SAMPLE_LENGTH, most_characters, render, sizes};
@@ -18,9 +19,6 @@ use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::report::read_metrics;
 use crate::{Error, Result};
-
-/// What a study of a run is called in its folder.
-const STUDY: &str = "study.json";
 
 /// Arguments of `rnnx explore`.
 #[derive(Args, Clone, Debug)]
@@ -46,14 +44,15 @@ pub struct ExploreArgs {
 pub fn run(args: &ExploreArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
     let vocab = Vocab::read_chars(&folder)?;
-    let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+    let model = checkpoint.join(MODEL);
+    let weights = sample::weights(&TensorFile::load(&model)?)?;
     weights.check_vocab(vocab.len())?;
     let (step, valid_loss) = figures(&folder, &checkpoint)?;
     let text = match &args.text {
         Some(path) => read_text(path, most_text(&weights, &vocab), args.quiet)?,
         None => sample::text(&weights, &vocab, SAMPLE_LENGTH, 1)?,
     };
-    let found = step.and_then(|step| held_out(&folder, step, &weights, args.quiet));
+    let found = held_out(&folder, &model, &weights, args.quiet)?;
     let page = render(&Explored {
         name: name(&folder),
         weights: &weights,
@@ -89,21 +88,26 @@ fn figures(folder: &RunFolder, checkpoint: &Path) -> Result<(Option<u64>, Option
     Ok((Some(state.step), loss.filter(|loss| loss.is_finite())))
 }
 
-/// What the run's study found in the weights of a step. The page is worth having without it, so a
-/// study that cannot be read is told and left out.
+/// What the run's study, where there is one, found in these weights. The page is worth having without
+/// it, so one that cannot be read is told and left out.
 fn held_out(
     folder: &RunFolder,
-    step: u64,
+    model: &Path,
     weights: &CharLmWeights,
     quiet: bool,
-) -> Option<HeldOut> {
-    let read = found::read(&folder.path().join(STUDY), step, sizes(weights));
-    read.unwrap_or_else(|e| {
+) -> Result<Option<HeldOut>> {
+    let path = folder.study_path();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(model).map_err(Error::io("read", model))?;
+    let found = found::read(&path, &sha256(&bytes), sizes(weights));
+    Ok(found.unwrap_or_else(|e| {
         if !quiet {
             log::line(&format!("note: {e}; the page has no scores of the study"));
         }
         None
-    })
+    }))
 }
 
 /// The run's name: that of its folder.

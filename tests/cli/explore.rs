@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use rnnx::files::text::sha256;
+use serde_json::{Value, json};
+
 use super::support::{Place, age};
 
 #[test]
@@ -34,7 +37,7 @@ fn the_page_is_whole() {
         .lines()
         .find(|line| line.contains("\"epoch\","))
         .unwrap();
-    let epoch: serde_json::Value = serde_json::from_str(epoch).unwrap();
+    let epoch: Value = serde_json::from_str(epoch).unwrap();
     let loss = format!(
         "validation loss {:.4} nats",
         epoch["valid_loss"].as_f64().unwrap()
@@ -53,10 +56,10 @@ fn the_page_is_whole() {
     place.run("explore a --quiet -o b.html").ok();
     assert_eq!(fs::read_to_string(place.path("b.html")).unwrap(), page);
     let quiet = place.run("explore a/last --quiet").ok();
-    assert_eq!(
-        (quiet.stdout.as_str(), quiet.stderr.as_str()),
-        ("a/explore.html\n", "")
-    );
+    // A checkpoint's run is found from its folder, which is told whole.
+    let place_of_page = fs::canonicalize(place.path("a/explore.html")).unwrap();
+    assert_eq!(quiet.stdout, format!("{}\n", place_of_page.display()));
+    assert_eq!(quiet.stderr, "");
     assert_eq!(
         fs::read_to_string(place.path("a/explore.html")).unwrap(),
         page
@@ -126,7 +129,7 @@ fn what_cannot_be_explored() {
 #[test]
 fn a_damaged_checkpoint_makes_no_page() {
     let place = Place::with_run("a", "--max-steps 0 --quiet");
-    let path = place.path("a/best/model.safetensors");
+    let path = place.path("a/last/model.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     place.run("explore a").fails(3, &["model.safetensors"]);
@@ -148,46 +151,85 @@ fn a_long_text_is_cut_and_said_so() {
     assert!(page.contains(&format!("\"{}\"", "a".repeat(100_000))));
 }
 
+/// What `rnnx study` writes of a model with these weights, as far as the page reads it.
+fn study(sha256: &str, unit: usize) -> Value {
+    let followed = |label: &str, score: &str, unit: Value, reported: f64| {
+        let best = json!([{"unit": unit, "falls": true, "chosen": 0.9, "reported": reported}]);
+        json!({"label": label, "score": score, "places": 9, "best": best, "by_layer": [],
+            "reported": null, "balanced_accuracy": null, "control": null, "median": 0.1})
+    };
+    let followed = [
+        followed(
+            "depth",
+            "correlation",
+            json!({"layer": 1, "part": "c", "unit": unit}),
+            0.81,
+        ),
+        followed(
+            "in-string",
+            "auc",
+            json!({"layer": 0, "part": "h", "unit": 3}),
+            0.75,
+        ),
+        followed(
+            "square",
+            "auc",
+            json!({"layer": 0, "part": "h", "unit": 4}),
+            0.75,
+        ),
+    ];
+    let units = json!({"followed": followed, "depth": null, "gates": null, "effects": []});
+    let model = |name: &str, sha256: &str, measures: Value| {
+        json!({"name": name, "kind": "run", "checkpoint": "", "step": 8, "sha256": sha256,
+            "measures": measures})
+    };
+    let blank = json!({"units": {"blank": "it is no recurrent network"}});
+    json!({"kind": "rnnx-study", "format": 1, "notes": [],
+        "text": {"source": "", "sha256": "", "characters": 0, "left_out": 0, "files": []},
+        "settings": {"quick": true, "max_chars": 1, "context_places": 1},
+        "models": [model("other", "00", blank), model("a", sha256, json!({"units": units}))]})
+}
+
 #[test]
 fn what_a_study_found_is_shown() {
     let place = Place::with_run("a", "--epochs 1 --quiet");
-    let study = |unit: usize, step: u64| {
-        format!(
-            "{{\"kind\":\"rnnx-study\",\"models\":[{{\"name\":\"baseline\",\"step\":null,\"measures\":{{}}}},\
-             {{\"name\":\"a\",\"step\":{step},\"measures\":{{\"classes\":{{\"blank\":\"none\"}},\"causes\":{{\
-             \"followed\":[{{\"label\":\"depth\",\"score\":\"correlation\",\"best\":[{{\"unit\":{{\"layer\":1,\
-             \"part\":\"c\",\"unit\":{unit}}},\"falls\":true,\"chosen\":0.9,\"reported\":0.81}}]}},\
-             {{\"label\":\"in-string\",\"score\":\"auc\",\"best\":[{{\"unit\":{{\"layer\":0,\"part\":\"h\",\
-             \"unit\":3}},\"falls\":true,\"chosen\":0.9,\"reported\":0.75}}]}},\
-             {{\"label\":\"square\",\"score\":\"auc\",\"best\":[]}}]}}}}}}]}}"
-        )
-    };
-    let page = |place: &Place| {
+    let page = || {
         let done = place.run("explore a").ok();
-        (
-            fs::read_to_string(place.path("a/explore.html")).unwrap(),
-            done.stderr,
-        )
+        let page = fs::read_to_string(place.path("a/explore.html")).unwrap();
+        (page, done.stderr)
     };
-    assert!(page(&place).0.contains("\"found\":null"));
-    place.write("a/study.json", study(7, 8));
+    assert!(page().0.contains("\"found\":null"));
+    let weights = fs::read(place.path("a/best/model.safetensors")).unwrap();
+    let sha256 = sha256(&weights);
+    place.write("a/study.json", study(&sha256, 7).to_string());
     let depth = "\"found\":{\"depth\":{\"layer\":1,\"name\":\"c\",\"unit\":7,\"score\":-0.81},\
                  \"string\":{\"layer\":0,\"name\":\"h\",\"unit\":3,\"score\":0.25}}";
-    let (shown, notes) = page(&place);
+    let (shown, notes) = page();
     assert!(shown.contains(depth) && !notes.contains("note:"), "{notes}");
-    // Of other weights; of a model of other sizes; no study.
-    place.write("a/study.json", study(7, 4));
-    assert!(page(&place).0.contains("\"found\":null"));
+    // Of other weights, or of none.
+    for sha256 in ["11", "00"] {
+        place.write("a/study.json", study(sha256, 7).to_string());
+        let (shown, notes) = page();
+        assert!(
+            shown.contains("\"found\":null") && !notes.contains("note:"),
+            "{notes}"
+        );
+    }
+    // Of a model of other sizes; no study.
     for (text, words) in [
-        (study(16, 8), "unit 16 of c in layer 1 is not in this model"),
-        ("{}".into(), "missing field `models`"),
+        (
+            study(&sha256, 16).to_string(),
+            "unit 16 of layer 1 is not in this model",
+        ),
+        ("{}".into(), "is no study that this rnnx can read"),
     ] {
         place.write("a/study.json", text);
-        let (shown, notes) = page(&place);
+        let (shown, notes) = page();
         assert!(shown.contains("\"found\":null"));
         assert!(
             notes.contains("a/study.json") && notes.contains(words),
             "{notes}"
         );
+        assert_eq!(place.run("explore a --quiet").ok().stderr, "");
     }
 }

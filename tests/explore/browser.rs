@@ -1,7 +1,7 @@
 //! A headless Chromium that does what a test says: the DevTools protocol over a pipe.
 
 use std::env;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -37,7 +37,10 @@ impl Browser {
     /// A browser, or a word that there is none here.
     pub fn start() -> Option<Self> {
         let Some(program) = find() else {
-            eprintln!("skipped: no browser here; install chromium, or name one with RNNX_BROWSER");
+            // Not eprintln, which a test that passes is not heard with.
+            let word =
+                "skipped: no browser here; install chromium, or name one with RNNX_BROWSER\n";
+            io::stderr().write_all(word.as_bytes()).unwrap();
             return None;
         };
         let folder = tempfile::tempdir().unwrap();

@@ -1,25 +1,19 @@
-//! Units that `rnnx study` found, with their scores on held-out text, from the `study.json` of a run.
-//!
-//! Of that file only this is read: the model with the checkpoint's step, and in its measures the list
-//! `followed`, each with a label and its best units.
+//! Units that a study found, with their scores on held-out text, for the page.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::{fs, io};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::programs::charlm::model::CharLmSizes;
+use crate::programs::charlm::study::causes::follow::{Label, Score};
+use crate::programs::charlm::study::causes::measures::Units;
+use crate::programs::charlm::study::causes::network::Part;
+use crate::programs::charlm::study::format::{Found, Study};
 use crate::{Error, Result};
 
-/// What the page calls the labels of the study.
-const LABELS: [(&str, &str); 4] = [
-    ("depth", "depth"),
-    ("in-string", "string"),
-    ("indent", "indent"),
-    ("column", "column"),
-];
+/// The measure of a study that searches units.
+const MEASURE: &str = "units";
 
 /// The best unit for each property, by the page's name of it.
 pub type HeldOut = BTreeMap<&'static str, FoundUnit>;
@@ -29,8 +23,8 @@ pub type HeldOut = BTreeMap<&'static str, FoundUnit>;
 pub struct FoundUnit {
     /// The layer, from 0.
     pub layer: usize,
-    /// `h` or `c`.
-    pub name: String,
+    /// h or c.
+    pub name: Part,
     /// Its number in the layer.
     pub unit: usize,
     /// Pearson's r, below zero where it falls as the property rises; of a string the area under the
@@ -38,92 +32,59 @@ pub struct FoundUnit {
     pub score: f64,
 }
 
-#[derive(Deserialize)]
-struct Study {
-    models: Vec<Model>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    step: Option<u64>,
-    measures: BTreeMap<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct Followed {
-    label: String,
-    score: String,
-    best: Vec<Best>,
-}
-
-#[derive(Deserialize)]
-struct Best {
-    unit: Unit,
-    falls: bool,
-    /// Null where it could not be told.
-    reported: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct Unit {
-    layer: usize,
-    part: String,
-    unit: usize,
-}
-
-/// What a study found in the weights of a step; none where there is no study of them.
+/// What the study at `path` found in the weights with this SHA-256; none where it is of others.
 ///
 /// # Errors
-/// [`Error::Data`] for a file that is no study, or of a model of other sizes; [`Error::Io`].
-pub fn read(path: &Path, step: u64, sizes: CharLmSizes) -> Result<Option<HeldOut>> {
-    let text = match fs::read(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(Error::io("read", path))?,
-    };
-    let fail = |what: String| Error::Data(format!("{}: {what}", path.display()));
-    let study: Study = serde_json::from_slice(&text).map_err(|e| fail(e.to_string()))?;
-    let mut models = study.models.iter();
-    let Some(model) = models.find(|model| model.step == Some(step)) else {
+/// As [`Study::read`]; [`Error::Data`] where a unit is not in a model of these sizes.
+pub fn read(path: &Path, weights: &str, sizes: CharLmSizes) -> Result<Option<HeldOut>> {
+    let study = Study::read(path)?;
+    let Some(model) = study.models.iter().find(|model| model.sha256 == weights) else {
         return Ok(None);
     };
-    let Some(list) = model
-        .measures
-        .values()
-        .find_map(|found| found.get("followed"))
-    else {
+    let Some(Found::Figures(units)) = model.measure::<Units>(MEASURE)? else {
         return Ok(None);
     };
-    let list = Vec::<Followed>::deserialize(list).map_err(|e| fail(e.to_string()))?;
     let mut found = HeldOut::new();
-    for one in list {
-        let key = LABELS.iter().find(|(label, _)| *label == one.label);
-        let best = one.best.into_iter().next();
-        let (Some((_, key)), Some(best)) = (key, best) else {
+    for followed in &units.followed {
+        let best = followed.best.first().and_then(|b| Some((b, b.reported?)));
+        let (Some(name), Some((best, reported))) = (name(followed.label), best) else {
             continue;
         };
-        let (Unit { layer, part, unit }, Some(reported)) = (best.unit, best.reported) else {
-            continue;
-        };
-        let has_part = part == "h" || (part == "c" && sizes.cell.has_c());
-        if layer >= sizes.layers || unit >= sizes.hidden || !has_part {
-            return Err(fail(format!(
-                "unit {unit} of {part} in layer {layer} is not in this model"
+        let unit = best.unit;
+        let has_part = unit.part == Part::H || sizes.cell.has_c();
+        if unit.layer >= sizes.layers || unit.unit >= sizes.hidden || !has_part {
+            return Err(Error::Data(format!(
+                "{}: unit {} of layer {} is not in this model: study the run again",
+                path.display(),
+                unit.unit,
+                unit.layer
             )));
         }
-        let score = match (best.falls, one.score.as_str()) {
+        let score = match (best.falls, followed.score) {
             (false, _) => reported,
-            (true, "auc") => 1.0 - reported,
-            (true, _) => -reported,
+            (true, Score::Auc) => 1.0 - reported,
+            (true, Score::Correlation) => -reported,
         };
         found.insert(
-            key,
+            name,
             FoundUnit {
-                layer,
-                name: part,
-                unit,
+                layer: unit.layer,
+                name: unit.part,
+                unit: unit.unit,
                 score,
             },
         );
     }
     Ok((!found.is_empty()).then_some(found))
+}
+
+/// What the page calls a label; none for one that it has not.
+fn name(label: Label) -> Option<&'static str> {
+    match label {
+        Label::Depth => Some("depth"),
+        Label::InString => Some("string"),
+        Label::Indent => Some("indent"),
+        Label::Column => Some("column"),
+        Label::Square => None,
+    }
 }
