@@ -40,6 +40,7 @@ fn text(files: Vec<SourceFile>, vocab: CharVocab) -> StudyText {
         training: None,
         vocab,
         left_out: 0,
+        duplicates: Vec::new(),
         notes: Vec::new(),
     }
 }
