@@ -31,6 +31,7 @@ sources!(
     "elementwise.cu",
     "embedding.cu",
     "gru.cu",
+    "likeliest.cu",
     "lstm.cu",
     "reduce.cu",
     "rnn.cu",

@@ -14,6 +14,7 @@ mod elementwise;
 mod embedding;
 mod gather;
 mod gru;
+mod likeliest;
 mod lstm;
 mod matmul;
 mod recurrent;

@@ -52,7 +52,14 @@ fn products_are_those_of_the_emulated_device() {
         // Stored rows and columns, and a leading dimension with room to spare.
         let matrix = |rows: usize, columns: usize, dtype| {
             let (ptr, ld) = (DevicePtr::NULL, rows + 2);
-            (Matrix { ptr, dtype, ld }, ld * columns)
+            let stride = ld * columns + 1;
+            let matrix = Matrix {
+                ptr,
+                dtype,
+                ld,
+                stride,
+            };
+            (matrix, 3 * stride)
         };
         let (a, size_a) = if trans_a {
             matrix(k, m, dtype)
@@ -67,6 +74,7 @@ fn products_are_those_of_the_emulated_device() {
         let (c, size_c) = matrix(m, n, c_dtype);
         let beta = if bit(4) { 0.5 } else { 0.0 };
         let g = Gemm {
+            batch: 1,
             trans_a,
             trans_b,
             m,
@@ -80,6 +88,8 @@ fn products_are_those_of_the_emulated_device() {
         same_product(g, [size_a, size_b, size_c]);
         same_product(Gemm { k: 0, ..g }, [size_a, size_b, size_c]);
         same_product(Gemm { m: 0, ..g }, [size_a, size_b, size_c]);
+        same_product(Gemm { batch: 3, ..g }, [size_a, size_b, size_c]);
+        same_product(Gemm { batch: 0, ..g }, [size_a, size_b, size_c]);
     }
 }
 
@@ -90,10 +100,12 @@ fn products_that_cannot_be_are_refused() {
         ptr: DevicePtr::NULL,
         dtype,
         ld: 2,
+        stride: 4,
     };
     let [a, b, c] = [DType::F16; 3].map(matrix);
     let (trans_a, trans_b) = (false, false);
     let g = Gemm {
+        batch: 1,
         trans_a,
         trans_b,
         m: 2,
@@ -157,5 +169,10 @@ fn products_that_cannot_be_are_refused() {
     refused(
         g,
         "m 2, n 2, k 2: cublasGemmEx: CUBLAS_STATUS_NOT_SUPPORTED",
+    );
+    world(|w| w.fail.insert("cublasGemmStridedBatched", 15));
+    refused(
+        Gemm { batch: 2, ..g },
+        "m 2, n 2, k 2: cublasGemmStridedBatchedEx: CUBLAS_STATUS_NOT_SUPPORTED",
     );
 }
