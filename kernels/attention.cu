@@ -29,8 +29,8 @@ DEVICE float block_max(float x, ptr<float> scratch) {
 
 // Element a of W_a s_{i-1} + b.
 template <class T>
-DEVICE float query(ptr<const float> q, ptr<const T> bias, u64 row, u32 a, u32 units) {
-    return q[row * units + a] + to_f32(bias[a]);
+DEVICE float query(ptr<const float> q, ptr<const T> bias, u64 row, u32 a, u32 pitch) {
+    return q[row * pitch + a] + to_f32(bias[a]);
 }
 
 // ---- forward -------------------------------------------------------------------------------
@@ -38,14 +38,14 @@ DEVICE float query(ptr<const float> q, ptr<const T> bias, u64 row, u32 a, u32 un
 // Warp w takes positions w, w + warps, ...; its lanes go over the A units of one position.
 template <class T>
 DEVICE void energies(ptr<const float> q, ptr<const T> bias, ptr<const T> keys, ptr<const T> v,
-                     ptr<float> e, u64 start, u32 length, u32 units) {
+                     ptr<float> e, u64 start, u32 length, u32 units, u32 pitch) {
     u64 row = block_x();
     for (u32 j = thread_x() / 32; j < length; j += threads() / 32) {
         u64 at = (start + j) * units;
         float sum = 0.0f;
         for (u32 a = thread_x() % 32; a < units; a += 32)
             sum += to_f32(v[a]) *
-                   tanh_exact(query(q, bias, row, a, units) + to_f32(keys[at + a]));
+                   tanh_exact(query(q, bias, row, a, pitch) + to_f32(keys[at + a]));
         sum = warp_sum(sum);
         if (thread_x() % 32 == 0) e[j] = sum;
     }
@@ -67,12 +67,13 @@ DEVICE void softmax(ptr<float> e, ptr<float> scratch, u32 length) {
 template <class T>
 DEVICE void attention_fwd(ptr<const float> q, ptr<const T> bias, ptr<const T> keys,
                           ptr<const T> values, ptr<const T> v, ptr<const u32> offsets,
-                          ptr<float> alpha, ptr<T> context, u32 positions, u32 units, u32 depth) {
+                          ptr<float> alpha, ptr<T> context, u32 positions, u32 units, u32 depth,
+                          u32 pitch) {
     SHARED(float, scratch, 32);
     ptr<float> e = dynamic_shared<float>();
     u64 row = block_x(), start = offsets[row];
     u32 length = offsets[row + 1] - u32(start);
-    energies(q, bias, keys, v, e, start, length, units);
+    energies(q, bias, keys, v, e, start, length, units, pitch);
     block_sync();
     softmax(e, scratch, length);
     block_sync();
@@ -143,10 +144,10 @@ DEVICE void softmax_bwd(ptr<const float> alpha, ptr<float> d, ptr<float> scratch
 template <class T>
 DEVICE void energies_bwd(ptr<const float> q, ptr<const T> bias, ptr<const T> keys, ptr<const T> v,
                          ptr<const float> de, ptr<T> dq, ptr<float> dkeys, ptr<float> dv, u64 start,
-                         u32 length, u32 units) {
+                         u32 length, u32 units, u32 pitch) {
     u64 row = block_x();
     for (u32 a = thread_x(); a < units; a += threads()) {
-        float x = query(q, bias, row, a, units), v_a = to_f32(v[a]), dq_a = 0.0f, dv_a = 0.0f;
+        float x = query(q, bias, row, a, pitch), v_a = to_f32(v[a]), dq_a = 0.0f, dv_a = 0.0f;
         u64 at = start * units + a;
         for (u32 first = 0; first < length; first += TILE) {
             float k[TILE], dk[TILE];
@@ -166,7 +167,7 @@ DEVICE void energies_bwd(ptr<const float> q, ptr<const T> bias, ptr<const T> key
                     dkeys[at + u64(first + i) * units] = dk[i] + du;
                 }
         }
-        dq[row * units + a] = from_f32<T>(dq_a);
+        dq[row * pitch + a] = from_f32<T>(dq_a);
         dv[row * units + a] += dv_a;
     }
 }
@@ -176,7 +177,7 @@ DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const 
                           ptr<const T> bias, ptr<const T> keys, ptr<const T> values,
                           ptr<const T> v, ptr<const u32> offsets, ptr<const float> alpha,
                           ptr<T> dq, ptr<float> dkeys, ptr<float> dvalues, ptr<float> dv,
-                          u32 positions, u32 units, u32 depth) {
+                          u32 positions, u32 units, u32 depth, u32 pitch) {
     SHARED(float, scratch, 32);
     ptr<float> d = dynamic_shared<float>();
     u64 start = offsets[block_x()];
@@ -185,14 +186,15 @@ DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const 
     block_sync();
     softmax_bwd(alpha, d, scratch, length, positions);
     block_sync();
-    energies_bwd<T>(q, bias, keys, v, d, dq, dkeys, dv, start, length, units);
+    energies_bwd<T>(q, bias, keys, v, d, dq, dkeys, dv, start, length, units, pitch);
 }
 
 // ---- kernels -------------------------------------------------------------------------------
 
 // positions = S, the most of a row; units = A, depth = D. One step's tensors, and what all steps
 // share, where M is the number of positions of all rows:
-//   q [n, A] f32: W_a s_{i-1}; bias [A]; keys [M, A]: U_a h_j; values [M, D]: h_j; v [A]: v_a;
+//   q [n, A] f32: W_a s_{i-1}, and dq, are the first columns of rows of `pitch` elements;
+//   bias [A]; keys [M, A]: U_a h_j; values [M, D]: h_j; v [A]: v_a;
 //   offsets [B + 1]; alpha [n, S] f32, exactly 0 past the row's positions; context [n, D]: c_i.
 // Backward, with the alpha of the same step; tanh is computed again:
 //   dy [n, D] and dcontext [n, D] f32, whose sum is dc_i: of the output layer over all steps at
@@ -203,15 +205,16 @@ DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const 
 #define ATTENTION(T, suffix)                                                                       \
     KERNEL(attention_fwd_##suffix, ptr<const float> q, ptr<const T> bias, ptr<const T> keys,       \
            ptr<const T> values, ptr<const T> v, ptr<const u32> offsets, ptr<float> alpha,          \
-           ptr<T> context, u32 positions, u32 units, u32 depth) {                                  \
-        attention_fwd(q, bias, keys, values, v, offsets, alpha, context, positions, units, depth); \
+           ptr<T> context, u32 positions, u32 units, u32 depth, u32 pitch) {                       \
+        attention_fwd(q, bias, keys, values, v, offsets, alpha, context, positions, units, depth,  \
+                      pitch);                                                                      \
     }                                                                                              \
     KERNEL(attention_bwd_##suffix, ptr<const T> dy, ptr<const float> dcontext, ptr<const float> q, \
            ptr<const T> bias, ptr<const T> keys, ptr<const T> values, ptr<const T> v,              \
            ptr<const u32> offsets, ptr<const float> alpha, ptr<T> dq, ptr<float> dkeys,            \
-           ptr<float> dvalues, ptr<float> dv, u32 positions, u32 units, u32 depth) {               \
+           ptr<float> dvalues, ptr<float> dv, u32 positions, u32 units, u32 depth, u32 pitch) {    \
         attention_bwd(dy, dcontext, q, bias, keys, values, v, offsets, alpha, dq, dkeys, dvalues,  \
-                      dv, positions, units, depth);                                                \
+                      dv, positions, units, depth, pitch);                                         \
     }
 
 ATTENTION(float, f32)

@@ -13,16 +13,17 @@
 template <class T>
 DEVICE void gates_fwd(ptr<const float> product, ptr<const T> x, ptr<const u32> ids,
                       ptr<const T> b_ih, ptr<const T> b_hh, ptr<const T> h_prev, ptr<T> gates,
-                      ptr<T> h, ptr<T> h_n, u32 rows, u32 hidden, u32 next) {
+                      ptr<T> h, ptr<T> h_n, u32 rows, u32 hidden, u32 next, u32 ways) {
     u32 at = block_x() * threads() + thread_x();
     if (at >= rows * hidden) return;
     u32 row = at / hidden, unit = at % hidden;
     u64 from = u64(ids ? ids[row] : row) * 3 * hidden + unit;
+    u32 biases = row % ways * 3 * hidden + unit;
     float a[3], s[3];
     for (u32 k = 0; k < 3; k++) {
         a[k] = to_f32(x[from + k * hidden]);
-        if (b_ih) a[k] += to_f32(b_ih[k * hidden + unit]);
-        s[k] = to_f32(b_hh[k * hidden + unit]);
+        if (b_ih) a[k] += to_f32(b_ih[biases + k * hidden]);
+        s[k] = to_f32(b_hh[biases + k * hidden]);
         if (product) s[k] += product[u64(row) * 3 * hidden + k * hidden + unit];
     }
     float r = sigmoid(a[0] + s[0]), z = sigmoid(a[1] + s[1]), q = s[2];
@@ -76,8 +77,9 @@ DEVICE void gates_bwd(ptr<const T> dy, ptr<float> dh, ptr<const T> gates, ptr<co
 
 // All matrices are those of the n sequences that are longer than t, the first n of the batch.
 // product [n, 3H] f32: h_{t-1} W_hh^T; x [n, 3H], or with ids [n] the gate table [V, 3H] whose rows
-// they name; b_ih, b_hh [3H]; h_prev, h [n, H]; gates [n, 4H]: r, z, n and q; h_n [B, H]: the
-// sequences from `next` to n end with this step, and theirs are written.
+// they name; b_ih, b_hh [ways, 3H]: row r's are number r mod ways, where several layers of one shape
+// take turns in the rows; h_prev, h [n, H]; gates [n, 4H]: r, z, n and q; h_n [B, H]: the sequences
+// from `next` to n end with this step, and theirs are written.
 // dy [n, H]; dh [n, H] f32: from the next step, or from h_n, and then dh z; dx, ds [n, 3H]: gradients
 // of x and s; h_before [n, H]: a copy of h_prev, to stand beside those of the other steps.
 // product, ids, b_ih, dy and h_prev may be null: no product, dy or h_prev counts as zero. gates and
@@ -85,8 +87,8 @@ DEVICE void gates_bwd(ptr<const T> dy, ptr<float> dh, ptr<const T> gates, ptr<co
 #define GRU(T, suffix)                                                                             \
     KERNEL(gru_gates_fwd_##suffix, ptr<const float> product, ptr<const T> x, ptr<const u32> ids,   \
            ptr<const T> b_ih, ptr<const T> b_hh, ptr<const T> h_prev, ptr<T> gates, ptr<T> h,      \
-           ptr<T> h_n, u32 rows, u32 hidden, u32 next) {                                           \
-        gates_fwd(product, x, ids, b_ih, b_hh, h_prev, gates, h, h_n, rows, hidden, next);         \
+           ptr<T> h_n, u32 rows, u32 hidden, u32 next, u32 ways) {                                 \
+        gates_fwd(product, x, ids, b_ih, b_hh, h_prev, gates, h, h_n, rows, hidden, next, ways);   \
     }                                                                                              \
     KERNEL(gru_gates_bwd_##suffix, ptr<const T> dy, ptr<float> dh, ptr<const T> gates,             \
            ptr<const T> h_prev, ptr<T> dx, ptr<T> ds, ptr<T> h_before, u32 rows, u32 hidden) {     \

@@ -10,6 +10,7 @@ pub use super::bench_args::BenchArgs;
 use super::data_pairs::PairStatsArgs;
 use super::flags::{self, between, real_in, size, words};
 use crate::programs::charlm::config::CharLmConfig;
+use crate::programs::charlm::generate::GPU_STREAMS;
 use crate::programs::charlm::generate::generator::MAX_STREAMS;
 use crate::selftest::startup;
 use crate::train::device::{self, Chosen, DeviceChoice, Precision};
@@ -33,6 +34,7 @@ pub struct DeviceArgs {
 
 /// Arguments of `rnnx generate`.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("device", |device| device.help(generate_device())))]
 pub struct GenerateArgs {
     /// The run's folder (its best checkpoint), or one checkpoint's folder
     pub run: PathBuf,
@@ -68,6 +70,14 @@ pub struct GenerateArgs {
     pub quiet: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// The help of `rnnx generate --device`.
+fn generate_device() -> String {
+    format!(
+        "auto, cpu, cuda, cuda:N or emulated; auto is the CPU, which one stream keeps within a core's \
+         cache, but a GPU where there is one from {GPU_STREAMS} streams on [default: auto]"
+    )
 }
 
 /// What happens to a character of the prompt that is outside the vocabulary.
@@ -187,6 +197,23 @@ impl FromArgMatches for TextFlags {
 }
 
 impl DeviceArgs {
+    /// As [`DeviceArgs::settle`], where `auto`, and what is given no device, is the CPU; `why` says why.
+    ///
+    /// # Errors
+    /// As [`DeviceArgs::settle`].
+    pub fn settle_on_cpu(&self, why: &str) -> crate::Result<Chosen> {
+        if self.device.is_some_and(|d| d != DeviceChoice::Auto) {
+            return self.settle(DeviceChoice::Cpu);
+        }
+        let cpu = DeviceArgs {
+            device: Some(DeviceChoice::Cpu),
+            ..self.clone()
+        };
+        let mut chosen = cpu.settle(DeviceChoice::Cpu)?;
+        chosen.why = format!(" (auto: {why})");
+        Ok(chosen)
+    }
+
     /// Device and precision, once the number of threads is set. `usual` is the device where none
     /// is given.
     ///

@@ -13,11 +13,11 @@ use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
-use crate::programs::charlm::generate::generator::Generator;
 use crate::programs::charlm::generate::sample;
-use crate::programs::charlm::generate::sampling::Sampler;
+use crate::programs::charlm::generate::sampling::{Sampler, sample_all};
 use crate::programs::charlm::generate::weights::CharLmWeights;
-use crate::train::device::DeviceChoice;
+use crate::programs::charlm::generate::{Engine, GPU_STREAMS};
+use crate::train::device::{Chosen, DeviceChoice};
 use crate::train::timing;
 use crate::{Error, Result, terminal};
 use request::Prompt;
@@ -36,12 +36,14 @@ const MAX_KEPT: usize = 1 << 30;
 /// # Errors
 /// As [`run`], and for a run or checkpoint that cannot be read.
 pub fn command(args: &GenerateArgs) -> Result<()> {
-    let mut device = args.device.clone();
-    device.device = device.device.filter(|d| *d != DeviceChoice::Auto);
-    if device.settle(DeviceChoice::Cpu)?.gpu.is_some() {
-        return Err(Error::Usage(
-            "generation runs on the CPU: leave --device out".into(),
-        ));
+    let chosen = match (args.streams as usize) < GPU_STREAMS {
+        true => args.device.settle_on_cpu(&format!(
+            "from {GPU_STREAMS} streams on a GPU is taken; not measured"
+        ))?,
+        false => args.device.settle(DeviceChoice::Auto)?,
+    };
+    if !args.quiet && (args.device.device.is_some() || chosen.gpu.is_some()) {
+        log::line(&chosen.line());
     }
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
     let vocab = Vocab::read_chars(&folder)?;
@@ -58,7 +60,7 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
         json: args.json,
         quiet: args.quiet,
     };
-    run(&weights, &vocab, request, &mut *terminal::stdout())
+    run(&weights, &vocab, request, &chosen, &mut *terminal::stdout())
 }
 
 /// Characters generated unless `--length` says otherwise.
@@ -71,11 +73,12 @@ const LENGTH: u64 = 1000;
 ///
 /// # Errors
 /// [`Error::Usage`] for values that cannot be used, [`Error::Data`] for a prompt or a vocabulary
-/// that does not fit the model, [`Error::Io`] if `out` cannot be written.
+/// that does not fit the model, [`Error::Io`] if `out` cannot be written, or if the device fails.
 pub fn run(
     weights: &CharLmWeights,
     vocab: &CharVocab,
     mut request: GenerateRequest,
+    chosen: &Chosen,
     out: &mut dyn Write,
 ) -> Result<()> {
     request.sampling().validate()?;
@@ -108,11 +111,11 @@ pub fn run(
             log::line(line);
         }
     }
-    let mut session = Session::new(weights, vocab, &request, &start)?;
+    let mut session = Session::new((weights, chosen), vocab, &request, &start)?;
     let written = if request.streams_text() {
-        session.stream_text(&start.text, request.length, out)
+        session.stream_text(&start.text, request.length, out)?
     } else {
-        let texts = session.complete(request.length);
+        let texts = session.complete(request.length)?;
         let format = Format {
             json: request.json,
             bytes: vocab.is_of_bytes(),
@@ -183,7 +186,7 @@ impl Start {
 /// The model, its samplers, and the characters fed next.
 struct Session<'a> {
     vocab: &'a CharVocab,
-    generator: Generator,
+    engine: Engine,
     samplers: Vec<Sampler>,
     next: Vec<u16>, // [streams]: drawn, not yet fed
     generated: usize,
@@ -192,12 +195,12 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(
-        weights: &CharLmWeights,
+        (weights, chosen): (&CharLmWeights, &Chosen),
         vocab: &'a CharVocab,
         request: &GenerateRequest,
         start: &Start,
     ) -> Result<Session<'a>> {
-        let mut generator = Generator::new(weights, request.streams)?;
+        let mut engine = Engine::new(weights, request.streams, chosen)?;
         let (size, never) = (vocab.len(), vocab.unknown().map(usize::from));
         let samplers = (0..request.streams)
             .map(|s| {
@@ -210,13 +213,13 @@ impl<'a> Session<'a> {
         if request.length > 0 {
             for &id in before {
                 next.fill(id);
-                generator.step(&next);
+                engine.step(&next)?;
             }
         }
         next.fill(*last);
         Ok(Session {
             vocab,
-            generator,
+            engine,
             samplers,
             next,
             generated: 0,
@@ -225,47 +228,51 @@ impl<'a> Session<'a> {
     }
 
     /// Feeds the last characters and draws the next one of every stream.
-    fn advance(&mut self) {
-        let logits = self.generator.step(&self.next);
-        let logits = logits.chunks_exact(self.vocab.len());
-        for ((next, sampler), logits) in self.next.iter_mut().zip(&mut self.samplers).zip(logits) {
-            // Below the vocabulary's size, which fits in 16 bits.
-            *next = sampler.sample(logits) as u16;
-        }
+    fn advance(&mut self) -> Result<()> {
+        let logits = self.engine.step(&self.next)?;
+        sample_all(&mut self.samplers, logits, &mut self.next);
         self.generated += self.next.len();
+        Ok(())
     }
 
-    /// One stream, shown as it comes, in constant memory.
-    fn stream_text(&mut self, prompt: &[u8], length: usize, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(prompt)?;
-        out.flush()?;
+    /// One stream, shown as it comes, in constant memory. The inner error is one of writing.
+    fn stream_text(
+        &mut self,
+        prompt: &[u8],
+        length: usize,
+        out: &mut dyn Write,
+    ) -> Result<io::Result<()>> {
+        let mut show = |bytes: &[u8]| out.write_all(bytes).and_then(|()| out.flush());
+        if let Err(error) = show(prompt) {
+            return Ok(Err(error));
+        }
         let mut pending = Vec::with_capacity(FLUSH_BYTES + 4);
         let mut flushed: Option<Instant> = None; // None: the first character is not held back
         for _ in 0..length {
-            self.advance();
+            self.advance()?;
             self.vocab.decode_into(self.next[0], &mut pending);
             let due = flushed.is_none_or(|at| at.elapsed() >= FLUSH_EVERY);
             if due || pending.len() >= FLUSH_BYTES {
-                out.write_all(&pending)?;
-                out.flush()?;
+                if let Err(error) = show(&pending) {
+                    return Ok(Err(error));
+                }
                 pending.clear();
                 flushed = Some(Instant::now());
             }
         }
-        out.write_all(&pending)?;
-        out.flush()
+        Ok(show(&pending))
     }
 
     /// The whole text of every stream.
-    fn complete(&mut self, length: usize) -> Vec<Vec<u8>> {
+    fn complete(&mut self, length: usize) -> Result<Vec<Vec<u8>>> {
         let mut texts = vec![Vec::new(); self.next.len()];
         for _ in 0..length {
-            self.advance();
+            self.advance()?;
             for (text, &id) in texts.iter_mut().zip(&self.next) {
                 self.vocab.decode_into(id, text);
             }
         }
-        texts
+        Ok(texts)
     }
 
     /// The rate, on standard error.
@@ -277,10 +284,10 @@ impl<'a> Session<'a> {
             let rate = timing::rate(self.generated as f64, took);
             let rate = rate.map_or(String::new(), |rate| format!(": {rate:.0} characters/s"));
             log::line(&format!(
-                "{gap}{} characters in {:.3} s{rate} ({} kernel, {} stream(s))",
+                "{gap}{} characters in {:.3} s{rate} ({}, {} stream(s))",
                 self.generated,
                 took.as_secs_f64(),
-                self.generator.level().name(),
+                self.engine.name(),
                 self.next.len(),
             ));
         }

@@ -18,7 +18,6 @@ use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::score::rounded;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
-use crate::train::device::DeviceChoice;
 use crate::{Error, Result, terminal};
 
 /// The widest beam.
@@ -54,8 +53,12 @@ pub struct TranslateArgs {
     pub device: DeviceArgs,
 }
 
+const DEVICE_HELP: &str = "auto, cpu, cuda, cuda:N or emulated; auto is the CPU, as sources come one \
+                           at a time [default: auto]";
+
 /// One source takes a CPU some milliseconds, a GPU a second to be set up.
-const DEVICE_HELP: &str = "auto, cpu, cuda, cuda:N or emulated [default: cpu]";
+const ON_THE_CPU: &str =
+    "one source at a time takes a CPU some milliseconds; on a GPU not measured";
 
 /// Translates.
 ///
@@ -64,7 +67,7 @@ const DEVICE_HELP: &str = "auto, cpu, cuda, cuda:N or emulated [default: cpu]";
 /// input that is no text; [`Error::Checkpoint`] for a run that cannot be read or writes nothing but
 /// NaN.
 pub fn run(args: &TranslateArgs) -> Result<()> {
-    let chosen = args.device.settle(DeviceChoice::Cpu)?;
+    let chosen = args.device.settle_on_cpu(ON_THE_CPU)?;
     let mut trained = Trained::open(&args.run)?;
     let kind = trained.model.kind();
     if args.attention.is_some() && kind != ModelKind::Attention {

@@ -63,6 +63,14 @@ impl Packing {
         })
     }
 
+    /// The packing where each sequence stands `n` times, its copies one below the other.
+    #[must_use]
+    pub fn times(&self, n: usize) -> Self {
+        Packing {
+            offsets: self.offsets.iter().map(|offset| n * offset).collect(),
+        }
+    }
+
     /// T, the length of the longest sequence.
     pub fn steps(&self) -> usize {
         self.offsets.len() - 1
@@ -132,6 +140,8 @@ mod tests {
             Packing::uniform(4, 2).unwrap()
         );
         assert!(Packing::uniform(4, 2).unwrap().is_uniform());
+        assert_eq!(p.times(1), p);
+        assert_eq!(p.times(2), Packing::new(&[3, 3, 2, 2, 2, 2]).unwrap());
         for bad in [&[][..], &[2, 3], &[2, 0]] {
             assert!(Packing::new(bad).is_err());
         }

@@ -113,14 +113,21 @@ pub struct Matrix {
     pub dtype: DType,
     /// Leading dimension: elements from one column to the next.
     pub ld: usize,
+    /// Elements from one matrix of a batch to the next.
+    pub stride: usize,
 }
 
 /// C = alpha op(A) op(B) + beta C in the conventions of cuBLAS: column-major, op(A) is `m x k`,
 /// op(B) is `k x n`, C is `m x n`, sums in f32. With beta = 0 C is not read.
 ///
 /// A row-major `[r, c]` tensor is a column-major `c x r` matrix with `ld = c`.
+///
+/// A batch is several products of one shape, each of the matrices that lie a stride behind those of
+/// the one before. Their matrices may lie in one another's gaps; no C has an element of another one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gemm {
+    /// Products; 1 for one.
+    pub batch: usize,
     /// A is stored transposed: `k x m`.
     pub trans_a: bool,
     /// B is stored transposed: `n x k`.

@@ -32,6 +32,7 @@ sources!(
     "elementwise.cu",
     "embedding.cu",
     "gru.cu",
+    "likeliest.cu",
     "lstm.cu",
     "reduce.cu",
     "rnn.cu",

@@ -53,13 +53,26 @@ impl Call {
 
     /// Row-major, as the ops see it: cuBLAS's m are its columns.
     pub(super) fn gemm(gemm: &Gemm) -> Self {
-        let Gemm { m, n, k, a, c, .. } = *gemm;
+        let Gemm {
+            batch,
+            m,
+            n,
+            k,
+            a,
+            c,
+            ..
+        } = *gemm;
         let passes = if gemm.beta == 0.0 { 1 } else { 2 };
         let bytes = (m * k + k * n) * a.dtype.size() + passes * m * n * c.dtype.size();
+        let times = match batch {
+            1 => String::new(),
+            n => format!("{n} x "),
+        };
+        let batch = batch as f64;
         Call {
-            what: format!("gemm {n}x{m}x{k} {}", a.dtype),
-            flop: 2.0 * m as f64 * n as f64 * k as f64,
-            bytes: bytes as f64,
+            what: format!("gemm {times}{n}x{m}x{k} {}", a.dtype),
+            flop: 2.0 * batch * m as f64 * n as f64 * k as f64,
+            bytes: batch * bytes as f64,
         }
     }
 }

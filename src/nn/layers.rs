@@ -262,6 +262,22 @@ impl Recurrent {
         ops::recurrent_packed(tape, self.kind, input, hidden, state, packing)
     }
 
+    /// Runs layers of one shape side by side, each over packed sequences x `[N, I]` of its own, from a
+    /// zero state: y is `[N, ways H]`, the states are `[B, ways H]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn side_by_side(
+        tape: &mut Tape,
+        params: &Bound,
+        layers: [(&Recurrent, &Var); 2],
+        packing: &Packing,
+    ) -> Result<Output> {
+        let kind = layers[0].0.kind;
+        let parts = layers.map(|(layer, x)| (layer.dense(params, x), layer.hidden(params)));
+        ops::recurrent_side_by_side(tape, kind, &parts, packing)
+    }
+
     /// Runs over x `[T, B, I]` from a state, zero if absent.
     ///
     /// # Errors
@@ -297,14 +313,36 @@ impl Recurrent {
             let x = embedding.forward(tape, params, ids)?;
             return self.forward(tape, params, &x, state);
         }
-        // The table is small: it is computed in full precision.
+        let table = self.table(tape, params, embedding)?;
+        self.forward_table(tape, params, &table, ids, state)
+    }
+
+    /// The gate table E W_ih^T + b `[V, G H]`: the input side of each id.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn table(&self, tape: &mut Tape, params: &Bound, embedding: &Embedding) -> Result<Var> {
+        // It is small: it is computed in full precision.
         let e = params.master(embedding.weight);
         let product = ops::matmul(tape, e, params.master(self.w_ih), false, true)?;
         let table = ops::add_bias(tape, product, params.master(self.b_ih))?;
-        let hidden = self.hidden(params);
-        let table = ops::cast(tape, &table, hidden.w_hh.value().dtype())?;
-        let input = Input::Table { table: &table, ids };
-        ops::recurrent(tape, self.kind, input, hidden, state)
+        ops::cast(tape, &table, params.var(self.w_hh).value().dtype())
+    }
+
+    /// Runs over ids `[T, B]`, whose input side is in a [`Recurrent::table`].
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary or the shapes do not fit.
+    pub fn forward_table(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        table: &Var,
+        ids: &Tensor,
+        state: Option<&State>,
+    ) -> Result<Output> {
+        let input = Input::Table { table, ids };
+        ops::recurrent(tape, self.kind, input, self.hidden(params), state)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the GPU sections of several ops share.
 
-use crate::autograd::{GpuTarget, Grads, Slot};
+use crate::autograd::{GpuTarget, Grads, Slot, Var};
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Gemm, Launch, Matrix};
 use crate::dtype::DType;
@@ -66,6 +66,18 @@ pub struct Columns {
     width: usize,
 }
 
+impl Columns {
+    /// Their transpose.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        let mat = GpuMat {
+            transposed: !self.mat.transposed,
+            ..self.mat
+        };
+        Columns { mat, ..self }
+    }
+}
+
 impl From<GpuMat> for Columns {
     fn from(mat: GpuMat) -> Self {
         mat.columns(0, mat.stored.1)
@@ -119,7 +131,36 @@ pub fn gemm_times(
     c_dtype: DType,
     accumulate: bool,
 ) -> Result<()> {
-    let (a, b) = (a.into(), b.into());
+    let (a, b, c) = ((a.into(), 0), (b.into(), 0), (c.0, c.1, 0));
+    products(gpu, (1, alpha), a, b, c, c_dtype, accumulate)
+}
+
+/// As [`gemm_columns()`], for a batch of products: a, b and c each end with the elements from a
+/// product's first element to the next one's.
+///
+/// # Errors
+/// As [`gemm()`].
+pub fn gemm_batch(
+    gpu: &Gpu,
+    batch: usize,
+    a: (Columns, usize),
+    b: (Columns, usize),
+    c: (DevicePtr, usize, usize),
+    c_dtype: DType,
+    accumulate: bool,
+) -> Result<()> {
+    products(gpu, (batch, None), a, b, c, c_dtype, accumulate)
+}
+
+fn products(
+    gpu: &Gpu,
+    (batch, alpha): (usize, Option<DevicePtr>),
+    (a, a_stride): (Columns, usize),
+    (b, b_stride): (Columns, usize),
+    c: (DevicePtr, usize, usize),
+    c_dtype: DType,
+    accumulate: bool,
+) -> Result<()> {
     let ((m, k), (k2, n)) = (a.mat.extents(), b.mat.extents());
     if k != k2 {
         return Err(Error::op(
@@ -127,19 +168,45 @@ pub fn gemm_times(
             format!("cannot multiply [{m}, {k}] by [{k2}, {n}]"),
         ));
     }
-    let matrix = |ptr, dtype, ld| Matrix { ptr, dtype, ld };
+    let matrix = |(ptr, ld, stride), dtype| Matrix {
+        ptr,
+        dtype,
+        ld,
+        stride,
+    };
     gpu.gemm(&Gemm {
+        batch,
         trans_a: b.mat.transposed,
         trans_b: a.mat.transposed,
         m: n,
         n: m,
         k,
         alpha,
-        a: matrix(b.mat.ptr, b.mat.dtype, b.width),
-        b: matrix(a.mat.ptr, a.mat.dtype, a.width),
+        a: matrix((b.mat.ptr, b.width, b_stride), b.mat.dtype),
+        b: matrix((a.mat.ptr, a.width, a_stride), a.mat.dtype),
         beta: f32::from(u8::from(accumulate)),
-        c: matrix(c.0, c_dtype, c.1),
+        c: matrix(c, c_dtype),
     })
+}
+
+/// The rows of matrices of one width and data type, one below the other; of a single one itself.
+///
+/// # Errors
+/// If the device fails.
+pub fn stacked(gpu: &Arc<Gpu>, parts: &[&Tensor]) -> Result<Tensor> {
+    if let [part] = parts {
+        return Ok((*part).clone());
+    }
+    let (dtype, width) = (parts[0].dtype(), parts[0].shape().last());
+    let rows: usize = parts.iter().map(|part| part.numel() / width).sum();
+    let all = Tensor::on_gpu(gpu, dtype, [rows, width])?;
+    let mut to = all.ptr()?;
+    for part in parts {
+        let bytes = part.numel() * dtype.size();
+        gpu.driver().copy(to, part.ptr()?, bytes)?;
+        to = to.offset(bytes);
+    }
+    Ok(all)
 }
 
 /// Runs a kernel named by the data type over `n` elements.
@@ -207,6 +274,30 @@ pub fn column_sum(
     grads.write_gpu(slot, gpu, DType::F32, shape, |to| {
         sum_rows(gpu, x, rows, shape.numel(), to)
     })
+}
+
+/// Adds the sums over the rows of x `[rows, ..]` to the f32 gradients of biases whose columns stand
+/// side by side in it.
+///
+/// # Errors
+/// If the device fails.
+pub fn column_sums(grads: &mut Grads, gpu: &Arc<Gpu>, x: &Tensor, biases: &[&Var]) -> Result<()> {
+    if let [bias] = biases {
+        return column_sum(grads, bias.slot(), gpu, x, bias.value().shape());
+    }
+    let columns: usize = biases.iter().map(|bias| bias.value().numel()).sum();
+    if biases.iter().all(|bias| bias.slot().is_none()) {
+        return Ok(());
+    }
+    let sums = Tensor::on_gpu(gpu, DType::F32, [columns])?;
+    sum_rows(gpu, x, x.numel() / columns, columns, GpuTarget::of(&sums)?)?;
+    let mut at = 0;
+    for bias in biases {
+        let shape = bias.value().shape();
+        grads.add(bias.slot(), sums.slice(at, shape.clone())?)?;
+        at += shape.numel();
+    }
+    Ok(())
 }
 
 /// The sum over the rows of x `[rows, columns]`.

@@ -92,6 +92,15 @@ impl Draws {
         }
     }
 
+    /// The same, where a GPU has the step in memory as well, a `[1]` u32: it need not be given it.
+    #[must_use]
+    pub fn counted_in(self, counter: Tensor) -> Self {
+        Draws {
+            counter: Some(counter),
+            ..self
+        }
+    }
+
     /// The random words for one purpose.
     pub fn stream(&self, purpose: Purpose) -> Stream {
         Stream::new(self.seed, purpose, self.step)

@@ -1,7 +1,7 @@
 //! The figures of steps on a GPU. They wait in device memory until several are read at once, so that
 //! the host issues the next step while the last one still runs.
 
-use super::model::Model;
+use super::model::{Draws, Model};
 use super::scores::Scores;
 use super::step::{Issued, Step};
 use crate::device::Gpu;
@@ -55,6 +55,11 @@ impl Ring {
         let counter = [step_in_epoch as u32, step as u32];
         let driver = self.gpu.driver();
         driver.upload(self.counter.ptr()?, bytemuck::cast_slice(&counter))
+    }
+
+    /// The random numbers of step number `step`, at which the counter stands.
+    pub fn draws(&self, seed: u64, step: u64) -> Draws {
+        Draws::new(seed, step).counted_in(self.counter.part(1, [1]))
     }
 
     /// Issues the record of the figures of what `step` issued, and counts it.

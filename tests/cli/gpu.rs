@@ -191,3 +191,60 @@ fn a_seq2seq_step_needs_no_answer() {
         assert!(bytes("each") == bytes("third"), "{file}");
     }
 }
+
+/// Many streams of a text on the device: as many characters as asked for, the same for the same seed; in
+/// fp32 the likeliest ones are the CPU's.
+#[test]
+fn streams_of_text_on_the_device() {
+    let place = Place::new();
+    place.train("run", "--max-steps 3 --quiet").ok();
+    let generate = |flags: &str| {
+        let words = "generate run --prompt def --length 6 --streams 3 --temperature 0";
+        place.run(&format!("{words} {flags}")).ok()
+    };
+    let cpu = generate("");
+    assert!(!cpu.stderr.contains("device:"), "{}", cpu.stderr);
+    let device = generate("--device emulated --precision fp32");
+    assert_eq!(device.stdout, cpu.stdout);
+    assert!(
+        device
+            .stderr
+            .contains("device: emulated device, schedule 0, fp32")
+    );
+    assert!(device.stderr.contains("18 characters"), "{}", device.stderr);
+    let auto = generate("--device auto");
+    assert_eq!(auto.stdout, cpu.stdout);
+    let why = "(auto: from 64 streams on a GPU is taken; not measured)";
+    assert!(
+        auto.stderr.contains("device: cpu") && auto.stderr.contains(why),
+        "{}",
+        auto.stderr
+    );
+    let help = place.run("generate --help").ok().stdout;
+    assert!(help.contains("64 streams"), "{help}");
+}
+
+/// The figures of text that is written on a device.
+#[test]
+fn writing_is_timed_on_the_device() {
+    let place = Place::new();
+    let small = "--hidden-size 8 --embedding-dim 4 --seconds 0.01 --device emulated --json";
+    let done = place.run(&format!("bench generate {small}")).ok();
+    let json: Value = serde_json::from_str(&done.stdout).unwrap();
+    let found = &json["generate"];
+    assert_eq!(found["device"], "cpu");
+    assert!(found["chars_per_s"].as_f64() > Some(0.0));
+    assert_eq!(found["streams"]["streams"], 4);
+    assert!(found["streams"]["chars_per_s"].as_f64() > Some(0.0));
+
+    let place = seq2seq::place();
+    let pairs = "--train train.jsonl --valid valid.jsonl --test test.jsonl --batch-size 3";
+    for model in ["lstm", "attention"] {
+        let words = format!("bench translate --model {model} {pairs} {small}");
+        let json: Value = serde_json::from_str(&place.run(&words).ok().stdout).unwrap();
+        let found = &json["translate"];
+        assert_eq!(found["batch_size"], 3);
+        assert!(found["device"].as_str().unwrap().contains("emulated"));
+        assert!(found["models"][model]["tokens_per_s"].as_f64() > Some(0.0));
+    }
+}

@@ -153,7 +153,9 @@ struct Gradients {
 }
 
 /// Buffers that all steps share, in the order of [`buffers`]; then come a step's own.
-const SHARED: usize = 11;
+const SHARED: usize = 12;
+/// Elements behind the queries of a row, and behind their gradients.
+const BEHIND: usize = 2;
 const A_STEP: usize = 6;
 
 fn buffers<T: Storage>(case: &Case, with_dy: bool, start: &[Vec<f32>; 3]) -> Vec<Buf> {
@@ -172,13 +174,14 @@ fn buffers<T: Storage>(case: &Case, with_dy: bool, start: &[Vec<f32>; 3]) -> Vec
         give(&start[0]),
         give(&start[1]),
         give(&start[2]),
+        number((s.units + BEHIND) as u32),
     ];
     for t in 0..case.packing.steps() {
         let rows = case.packing.active(t);
         let own = case.packing.offset(t)..case.packing.offset(t) + rows;
         let part = |x: &[f64], width: usize| single(&x[own.start * width..own.end * width]);
         bufs.extend([
-            give(&part(&case.q, s.units)),
+            give(&with_behind(&part(&case.q, s.units), s.units)),
             match with_dy {
                 true => store::<T>(&part(&case.dy, s.depth)),
                 false => Buf::Null,
@@ -186,10 +189,27 @@ fn buffers<T: Storage>(case: &Case, with_dy: bool, start: &[Vec<f32>; 3]) -> Vec
             give(&part(&case.dcontext, s.depth)),
             fresh::<f32>(rows * s.positions),
             fresh::<T>(rows * s.depth),
-            fresh::<T>(rows * s.units),
+            store::<T>(&vec![7.0; rows * (s.units + BEHIND)]),
         ]);
     }
     bufs
+}
+
+/// Rows of `width` elements, with others behind each.
+fn with_behind(x: &[f32], width: usize) -> Vec<f32> {
+    let rows = x.chunks(width);
+    rows.flat_map(|row| [row, &[9.0; BEHIND]].concat())
+        .collect()
+}
+
+/// Rows of `width` elements without those behind each, which must be as they were.
+fn without_behind(x: &[f32], width: usize) -> Vec<f32> {
+    let rows = x.chunks(width + BEHIND).map(|row| row.split_at(width));
+    rows.flat_map(|(own, behind)| {
+        assert_eq!(behind, [7.0; BEHIND]);
+        own.to_vec()
+    })
+    .collect()
 }
 
 /// All steps forward and then backward, last step first, under every schedule.
@@ -203,13 +223,13 @@ fn run_steps<T: Storage>(
     let mut places: Vec<(&str, usize, Vec<usize>)> = Vec::new();
     for t in 0..case.packing.steps() {
         let own = SHARED + t * A_STEP;
-        let forward = vec![own, 0, 1, 2, 3, 4, own + 3, own + 4, 5, 6, 7];
+        let forward = vec![own, 0, 1, 2, 3, 4, own + 3, own + 4, 5, 6, 7, 11];
         places.push((&names[0], t, forward));
     }
     for t in (0..case.packing.steps()).rev() {
         let own = SHARED + t * A_STEP;
         let mut backward = vec![own + 1, own + 2, own];
-        backward.extend([0, 1, 2, 3, 4, own + 3, own + 5, 8, 9, 10, 5, 6, 7]);
+        backward.extend([0, 1, 2, 3, 4, own + 3, own + 5, 8, 9, 10, 5, 6, 7, 11]);
         places.push((&names[1], t, backward));
     }
     let launches: Vec<(Launch, &[usize])> = places
@@ -240,7 +260,7 @@ fn check<T: Storage>(sizes: Sizes, shift: usize, with_dy: bool, threads: u32) {
         let own = SHARED + t * A_STEP;
         got_alpha.extend(get::<f32>(&out[own + 3]));
         got_context.extend(load::<T>(&out[own + 4]));
-        dq.extend(load::<T>(&out[own + 5]));
+        dq.extend(without_behind(&load::<T>(&out[own + 5]), s.units));
     }
     for (weights, (_, _, positions)) in got_alpha.chunks(s.positions).zip(case.packed()) {
         let sum: f64 = weights.iter().map(|&x| f64::from(x)).sum();
@@ -354,8 +374,10 @@ fn nan_stays_in_its_row() {
     case.keys[5 * sizes.units] = f64::NAN; // row 1, position 2
     let zeros = [48, 60, 16].map(|n| vec![0.0f32; n]);
     let out = run_steps::<f32>(&case, true, 32, &zeros);
-    for (place, width) in [(3, 3), (4, 5), (5, 4)] {
-        for (row, x) in get::<f32>(&out[SHARED + place]).chunks(width).enumerate() {
+    let dq = without_behind(&get::<f32>(&out[SHARED + 5]), sizes.units);
+    let [alpha, context] = [3, 4].map(|place| get::<f32>(&out[SHARED + place]));
+    for (x, width) in [(alpha, 3), (context, 5), (dq, 4)] {
+        for (row, x) in x.chunks(width).enumerate() {
             assert!(x.iter().all(|x| x.is_nan() == (row == 1)), "{row}: {x:?}");
         }
     }

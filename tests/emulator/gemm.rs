@@ -35,9 +35,15 @@ fn against_loops<T: Storage, C: Storage>(beta: f32, alpha: Option<f32>) {
         if beta == 0.0 {
             c.fill(f32::NAN); // must not be read
         }
-        let matrix = |ptr, dtype, ld| Matrix { ptr, dtype, ld };
+        let matrix = |ptr, dtype, ld| Matrix {
+            ptr,
+            dtype,
+            ld,
+            stride: 0,
+        };
         let to = upload::<C>(&device, &c);
         let g = Gemm {
+            batch: 1,
             trans_a,
             trans_b,
             m,
@@ -107,8 +113,10 @@ fn products_that_cannot_be() {
         ptr,
         dtype: DType::F32,
         ld: 8,
+        stride: 0,
     };
     let good = Gemm {
+        batch: 1,
         trans_a: false,
         trans_b: false,
         m: 8,
@@ -148,5 +156,67 @@ fn products_that_cannot_be() {
         let error = device.gemm(&bad);
         let message = error.expect_err(&format!("{bad:?}")).to_string();
         assert!(message.starts_with("gemm: "), "{message}");
+    }
+}
+
+/// Each product of a batch has the bits that it has alone: matrices one behind the other, and, as two
+/// directions of a layer lie, in one another's gaps.
+#[test]
+fn a_batch_is_its_products_one_by_one() {
+    let (m, n, k, batch) = (3, 4, 5, 3);
+    let device = Emulated::new(0);
+    let [a, b] = [1, 2].map(|seed| upload::<f16>(&device, &values::<f16>(256, seed, 1.0)));
+    let run = |products: &[Gemm]| {
+        let c = upload::<f32>(&device, &values::<f32>(256, 3, 1.0));
+        for g in products {
+            let to = Matrix {
+                ptr: c.offset(g.c.ptr.address() as usize),
+                ..g.c
+            };
+            device.gemm(&Gemm { c: to, ..*g }).unwrap();
+        }
+        let mut bytes = vec![0; 4 * 256];
+        device.download(&mut bytes, c).unwrap();
+        bytes
+    };
+    for in_gaps in [false, true] {
+        let matrix = |ptr, dtype, rows: usize, columns: usize| Matrix {
+            ptr,
+            dtype,
+            ld: if in_gaps { batch * rows } else { rows },
+            stride: if in_gaps { rows } else { rows * columns },
+        };
+        let whole = Gemm {
+            batch,
+            trans_a: true,
+            trans_b: false,
+            m,
+            n,
+            k,
+            a: matrix(a, DType::F16, k, m),
+            b: matrix(b, DType::F16, k, n),
+            beta: 1.0,
+            c: matrix(DevicePtr::NULL, DType::F32, m, n),
+        };
+        let moved = |x: Matrix, size: usize, i: usize| Matrix {
+            ptr: x.ptr.offset(i * x.stride * size),
+            ..x
+        };
+        let single = |i| Gemm {
+            batch: 1,
+            a: moved(whole.a, 2, i),
+            b: moved(whole.b, 2, i),
+            c: moved(whole.c, 4, i),
+            ..whole
+        };
+        let singles: Vec<Gemm> = (0..batch).map(single).collect();
+        assert!(run(&[whole]) == run(&singles), "in gaps: {in_gaps}");
+        assert!(run(&[whole]) != run(&singles[..2]), "the last one counts");
+        // One element less from C to C, and they share some.
+        let mut shared = whole;
+        shared.c.stride -= 1;
+        shared.c.ptr = upload::<f32>(&device, &[0.0; 256]);
+        let message = device.gemm(&shared).unwrap_err().to_string();
+        assert!(message.contains("C overlaps itself"), "{message}");
     }
 }

@@ -12,8 +12,10 @@ fn forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
     let ids: Vec<u32> = (0..rows as u32)
         .map(|r| (r * r + 1) % vocab as u32)
         .collect();
-    let b_ih = values::<T>(3 * hidden, 3, 1.0);
-    let b_hh = values::<T>(3 * hidden, 4, 1.0);
+    // Two layers that take turns in the rows have biases each.
+    let ways = 2;
+    let b_ih = values::<T>(ways * 3 * hidden, 3, 1.0);
+    let b_hh = values::<T>(ways * 3 * hidden, 4, 1.0);
     let h_prev = values::<T>(n, 5, 1.0);
     // Some sequences end with this step: all, the last two thirds, or none of them.
     let next = [0, rows.div_ceil(3), rows][usize::from(table) + usize::from(first)];
@@ -36,6 +38,7 @@ fn forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
         number(rows as u32),
         number(hidden as u32),
         number(next as u32),
+        number(ways as u32),
     ];
     let out = run(Launch::new(&name, gate_blocks(n), 128), &bufs);
     let (mut gates, mut h) = (vec![0.0; 4 * n], vec![0.0; n]);
@@ -44,13 +47,14 @@ fn forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
             let from = if table { ids[r] as usize } else { r };
             let side = [0, 1, 2].map(|k| {
                 let at = k * hidden + u;
-                let b = if table { 0.0 } else { f64::from(b_ih[at]) };
+                let of_way = r % ways * 3 * hidden + at;
+                let b = if table { 0.0 } else { f64::from(b_ih[of_way]) };
                 let x = f64::from(x[3 * from * hidden + at]) + b;
                 let s = match first {
                     true => 0.0,
                     false => f64::from(product[3 * r * hidden + at]),
                 };
-                (x, s + f64::from(b_hh[at]))
+                (x, s + f64::from(b_hh[of_way]))
             });
             let [reset, z] = [0, 1].map(|k| sigmoid(side[k].0 + side[k].1));
             let (x, q) = side[2];

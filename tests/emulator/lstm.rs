@@ -12,7 +12,9 @@ fn forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
     let ids: Vec<u32> = (0..rows as u32)
         .map(|r| (r * r + 1) % vocab as u32)
         .collect();
-    let bias = values::<T>(4 * hidden, 3, 1.0);
+    // Two layers that take turns in the rows have a bias each.
+    let ways = 2;
+    let bias = values::<T>(ways * 4 * hidden, 3, 1.0);
     let c_prev = values::<f32>(n, 4, 1.0);
     // Some sequences end with this step: all, the last two thirds, or none of them.
     let next = [0, rows.div_ceil(3), rows][usize::from(table) + usize::from(first)];
@@ -32,6 +34,7 @@ fn forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
         number(rows as u32),
         number(hidden as u32),
         number(next as u32),
+        number(ways as u32),
     ];
     let out = run(Launch::new(&name, gate_blocks(n), 128), &bufs);
     let (mut gates, mut c, mut h) = (vec![0.0; 4 * n], vec![0.0; n], vec![0.0; n]);
@@ -45,7 +48,11 @@ fn forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
                 } else {
                     f64::from(z[4 * r * hidden + at])
                 };
-                let b = if table { 0.0 } else { f64::from(bias[at]) };
+                let b = if table {
+                    0.0
+                } else {
+                    f64::from(bias[r % ways * 4 * hidden + at])
+                };
                 z + f64::from(x[4 * from * hidden + at]) + b
             });
             let act = [sigmoid(a[0]), sigmoid(a[1]), a[2].tanh(), sigmoid(a[3])];
@@ -75,6 +82,30 @@ fn forward<T: Storage>(rows: usize, hidden: usize, table: bool, first: bool) {
     bufs[5] = Buf::Null;
     let again = run(Launch::new(&name, gate_blocks(n), 128), &bufs);
     assert!(again[6] == out[6] && again[7] == out[7]);
+
+    // z in the last columns of wider rows, of one layer: the same as in rows of its own.
+    let [own, wider] = [0, 3].map(|before| {
+        let pitch = before + 4 * hidden;
+        bufs[0] = match first {
+            true => Buf::Null,
+            false => give(&wide(&z, 4 * hidden, before)[before..]),
+        };
+        bufs[5] = fresh::<T>(4 * n);
+        bufs[13] = number(pitch as u32);
+        let name = format!("lstm_beside_fwd_{}", T::SUFFIX);
+        run(Launch::new(&name, gate_blocks(n), 128), &bufs)
+    });
+    assert!((5..10).all(|k| own[k] == wider[k]));
+    if rows == 1 || table {
+        assert!((5..10).all(|k| own[k] == out[k]));
+    }
+}
+
+/// Rows of `width` elements behind `before` zeros each.
+fn wide(x: &[f32], width: usize, before: usize) -> Vec<f32> {
+    let rows = x.chunks(width);
+    rows.flat_map(|row| [&vec![0.0; before], row].concat())
+        .collect()
 }
 
 /// The backward pass, with or without an earlier step, and copying its state or not.
@@ -136,6 +167,19 @@ fn backward<T: Storage>(rows: usize, hidden: usize, copied: bool, first: bool) {
         let want = if first { vec![0.0; n] } else { h_prev };
         assert_eq!(load::<T>(&out[9]), want);
     }
+
+    // dz in the first columns of wider rows; the others are left alone.
+    let (own, pitch) = (4 * hidden, 4 * hidden + 3);
+    let mut bufs = Vec::from(bufs);
+    bufs[7] = store::<T>(&vec![7.0; rows * pitch]);
+    bufs.push(number(pitch as u32));
+    let name = format!("lstm_beside_bwd_{}", T::SUFFIX);
+    let beside = run(Launch::new(&name, gate_blocks(n), 128), &bufs);
+    let (dz, beside_dz) = (load::<T>(&out[7]), load::<T>(&beside[7]));
+    for (row, dz) in beside_dz.chunks(pitch).zip(dz.chunks(own)) {
+        assert_eq!((&row[..own], &row[own..]), (dz, &[7.0; 3][..]));
+    }
+    assert!(beside[8] == out[8] && beside[9] == out[9]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod embedding;
 mod faults;
 mod gemm;
 mod gru;
+mod likeliest;
 mod lstm;
 mod primitives;
 mod recurrent;

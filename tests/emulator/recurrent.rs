@@ -4,11 +4,13 @@
 use crate::support::{SCHEDULES, Storage, values};
 use half::f16;
 use rnnx::Result;
-use rnnx::autograd::{Backward, Grads, Slot, Tape};
+use rnnx::autograd::{Backward, Grads, Slot, Tape, Var};
 use rnnx::data::packing::Packing;
 use rnnx::device::Gpu;
 use rnnx::device::emulated::Emulated;
-use rnnx::ops::recurrent::{CellKind, Hidden, Input, State, recurrent_packed};
+use rnnx::ops::recurrent::{
+    CellKind, Hidden, Input, Output, State, recurrent_packed, recurrent_side_by_side,
+};
 use rnnx::tensor::{Stored, Tensor};
 use std::sync::Arc;
 
@@ -172,5 +174,124 @@ fn a_packed_sequence_has_the_bits_that_it_has_alone() {
             as_alone::<f32>(kind, recording);
             as_alone::<f16>(kind, recording);
         }
+    }
+}
+
+// ---- side by side --------------------------------------------------------------------------
+
+/// Two layers over inputs of their own, alone and side by side: y, h_n, c_n, and the gradients of x, W_ih
+/// and W_hh of each, for the same gradients of the outputs.
+fn two_layers<T: Storage + Stored>(kind: CellKind, together: bool) -> Vec<Vec<f32>> {
+    let which: Vec<usize> = (0..LENGTHS.len()).collect();
+    let batch = Batch {
+        gpu: Gpu::new(Emulated::new(0)),
+        which: &which,
+        packing: Packing::new(&LENGTHS).unwrap(),
+    };
+    let mut tape = Tape::new();
+    let rows = kind.gates() * HIDDEN;
+    // x, W_ih, b, W_hh, b_hh of each layer.
+    let layers = [0, 20].map(|of: u32| {
+        [
+            batch.elements::<T>(of + 4, INPUTS),
+            batch.weights::<T>(of + 2, &[rows, INPUTS]),
+            batch.weights::<T>(of + 3, &[rows]),
+            batch.weights::<T>(of + 1, &[rows, HIDDEN]),
+            batch.weights::<T>(of + 10, &[rows]),
+        ]
+        .map(|t| tape.leaf(t))
+    });
+    let parts = layers.each_ref().map(|[x, w_ih, bias, w_hh, b_hh]| {
+        let b_hh = kind.has_b_hh().then_some(b_hh);
+        (Input::Dense { x, w_ih, bias }, Hidden { w_hh, b_hh })
+    });
+    let outputs: Vec<Output> = match together {
+        true => {
+            let out = recurrent_side_by_side(&mut tape, kind, &parts, &batch.packing);
+            vec![out.unwrap()]
+        }
+        false => parts
+            .iter()
+            .map(|(input, hidden)| {
+                let packing = &batch.packing;
+                recurrent_packed(&mut tape, kind, *input, *hidden, None, packing).unwrap()
+            })
+            .collect(),
+    };
+    // Each layer's seeds, and, for one output of both, side by side.
+    let seeds = |t: fn(&Batch, u32) -> Tensor| {
+        let of = [7, 27].map(|seed| t(&batch, seed));
+        match together {
+            true => vec![beside(&of, &batch)],
+            false => of.to_vec(),
+        }
+    };
+    let end = tape.output(Tensor::scalar(0.0f32), outputs.iter().map(|o| o.y.slot()));
+    let mut given = Vec::new();
+    for (out, seed) in outputs.iter().zip(seeds(|b, k| b.elements::<T>(k, HIDDEN))) {
+        given.push((out.y.slot(), seed));
+    }
+    for (out, seed) in outputs.iter().zip(seeds(|b, k| b.states::<T>(k + 1))) {
+        given.push((out.state.h.slot(), seed));
+    }
+    for (out, seed) in outputs.iter().zip(seeds(|b, k| b.states::<f32>(k + 2))) {
+        given.extend(out.state.c.iter().map(|c| (c.slot(), seed.clone())));
+    }
+    tape.push(Seeds(given));
+    let mut found = Vec::new();
+    for of in 0..2 {
+        let (out, way) = if together {
+            (&outputs[0], Some(of))
+        } else {
+            (&outputs[of], None)
+        };
+        let columns = |v: &Var, all: Vec<f32>| match way {
+            Some(way) => {
+                let width = v.value().shape().last();
+                let rows = all.chunks(width);
+                rows.flat_map(|row| row[way * HIDDEN..][..HIDDEN].to_vec())
+                    .collect()
+            }
+            None => all,
+        };
+        found.push(columns(&out.y, numbers::<T>(out.y.value())));
+        found.push(columns(&out.state.h, numbers::<T>(out.state.h.value())));
+        let c = out.state.c.as_ref();
+        found.extend(c.map(|c| columns(c, numbers::<f32>(c.value()))));
+    }
+    let mut grads = tape.backward(&end, Tensor::scalar(0.0f32)).unwrap();
+    for [x, w_ih, _, w_hh, _] in &layers {
+        found.push(numbers::<T>(&grads.take(x.slot()).unwrap()));
+        found.push(numbers::<f32>(&grads.take(w_ih.slot()).unwrap()));
+        found.push(numbers::<f32>(&grads.take(w_hh.slot()).unwrap()));
+    }
+    found
+}
+
+/// Two matrices `[rows, H]` as one `[rows, 2H]`.
+fn beside(parts: &[Tensor; 2], batch: &Batch) -> Tensor {
+    let mut tape = Tape::inference();
+    let vars = parts.each_ref().map(|t| Var::constant(t.clone()));
+    let joined = rnnx::ops::concat(&mut tape, &vars.each_ref()).unwrap();
+    assert!(
+        joined
+            .value()
+            .gpu()
+            .is_some_and(|gpu| Arc::ptr_eq(gpu, &batch.gpu))
+    );
+    joined.into_value()
+}
+
+#[test]
+fn layers_side_by_side_have_the_bits_that_they_have_alone() {
+    for kind in CellKind::ALL {
+        assert_eq!(
+            two_layers::<f32>(kind, true),
+            two_layers::<f32>(kind, false)
+        );
+        assert_eq!(
+            two_layers::<f16>(kind, true),
+            two_layers::<f16>(kind, false)
+        );
     }
 }

@@ -9,7 +9,9 @@ use rnnx::device::driver::Launch;
 fn forward<T: Storage>(rows: usize, hidden: usize, next: usize) {
     let (n, vocab) = (rows * hidden, 6);
     let z = values::<f32>(n, 1, 1.5);
-    let (x, bias) = (values::<T>(n, 2, 1.5), values::<T>(hidden, 3, 1.0));
+    // Two layers that take turns in the rows have a bias each.
+    let ways = 2;
+    let (x, bias) = (values::<T>(n, 2, 1.5), values::<T>(ways * hidden, 3, 1.0));
     let table = values::<T>(vocab * hidden, 4, 1.5);
     let ids: Vec<u32> = (0..rows as u32)
         .map(|r| (r * r + 1) % vocab as u32)
@@ -27,13 +29,14 @@ fn forward<T: Storage>(rows: usize, hidden: usize, next: usize) {
             number(rows as u32),
             number(hidden as u32),
             number(next as u32),
+            number(ways as u32),
         ];
         let sum = |i: usize| {
             let x = match of_table {
                 true => table[ids[i / hidden] as usize * hidden + i % hidden],
                 false => x[i],
             };
-            let rest = f64::from(z[i]) + f64::from(bias[i % hidden]);
+            let rest = f64::from(z[i]) + f64::from(bias[i % (ways * hidden)]);
             f64::from(x) + if all { rest } else { 0.0 }
         };
         let want: Vec<f64> = (0..n).map(|i| sum(i).tanh()).collect();

@@ -7,6 +7,7 @@ use rnnx::cli::generate::{GenerateRequest, ask, run};
 use rnnx::data::chars::{CharVocab, Token};
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::weights::CharLmWeights;
+use rnnx::train::device::{Chosen, DeviceChoice, Precision, choose};
 
 use super::support::{Sizes, weights};
 
@@ -45,9 +46,14 @@ fn request(prompt: &str, length: usize) -> GenerateRequest {
     }
 }
 
+fn cpu() -> Chosen {
+    let precision = Precision::Auto;
+    choose(DeviceChoice::Cpu, precision, |_| Ok(())).expect("a CPU")
+}
+
 fn text(request: GenerateRequest) -> String {
     let mut out = Vec::new();
-    run(&model(), &vocab(), request, &mut out).expect("runs");
+    run(&model(), &vocab(), request, &cpu(), &mut out).expect("runs");
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -132,7 +138,8 @@ fn json_is_one_object_a_stream() {
 #[test]
 fn unknown_characters_are_named_or_skipped() {
     let mut out = Vec::new();
-    let error = run(&model(), &vocab(), request("ab\té", 5), &mut out).expect_err("unknown");
+    let error =
+        run(&model(), &vocab(), request("ab\té", 5), &cpu(), &mut out).expect_err("unknown");
     assert_eq!(error.exit_code(), 3);
     let message = error.to_string();
     for part in ["'\\t'", "position 3", "--oov skip"] {
@@ -163,7 +170,8 @@ fn unknown_characters_may_be_read_as_the_unknown_token_which_is_never_written() 
             oov,
             ..request(prompt, 500)
         };
-        run(&model(), vocab, asked, &mut out).map(|()| String::from_utf8(out).expect("UTF-8"))
+        run(&model(), vocab, asked, &cpu(), &mut out)
+            .map(|()| String::from_utf8(out).expect("UTF-8"))
     };
     let vocab = with_unknown(false);
     let read = text(&vocab, "a\u{3b1}b", Oov::Unk).expect("runs");
@@ -199,7 +207,7 @@ fn a_model_of_bytes_reads_and_writes_bytes() {
     let vocab = CharVocab::new(tokens, true).expect("a vocabulary");
     let written = |asked| {
         let mut out = Vec::new();
-        run(&model(), &vocab, asked, &mut out).expect("runs");
+        run(&model(), &vocab, asked, &cpu(), &mut out).expect("runs");
         out
     };
     // U+03B1 is two bytes, each of them known.
@@ -215,7 +223,7 @@ fn a_model_of_bytes_reads_and_writes_bytes() {
     assert_eq!(object["prompt"], "a\u{3b1}");
     assert_eq!(object["bytes"], serde_json::json!(&out[3..]));
     let asked = request("a\u{3b2}", 5);
-    let error = run(&model(), &vocab, asked, &mut Vec::new()).expect_err("unknown");
+    let error = run(&model(), &vocab, asked, &cpu(), &mut Vec::new()).expect_err("unknown");
     assert!(
         error.to_string().contains("byte 0xB2 at position 3"),
         "{error}"
@@ -252,7 +260,7 @@ fn requests_that_cannot_be_met_are_refused() {
         ),
         (huge, "--length"),
     ] {
-        let error = run(&model(), &vocab(), request, &mut Vec::new()).expect_err(flag);
+        let error = run(&model(), &vocab(), request, &cpu(), &mut Vec::new()).expect_err(flag);
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(flag), "{error}");
     }
@@ -260,6 +268,7 @@ fn requests_that_cannot_be_met_are_refused() {
         &model(),
         &CharVocab::from_tokens(['a']).expect("a vocabulary"),
         request("a", 1),
+        &cpu(),
         &mut Vec::new(),
     )
     .expect_err("vocabulary");
@@ -294,6 +303,7 @@ fn a_closed_pipe_ends_an_endless_text_and_a_full_disk_is_an_error() {
         &model(),
         &vocab(),
         endless.clone(),
+        &cpu(),
         &mut Failing { room: 5000, kind },
     )
     .expect("quiet end");
@@ -302,6 +312,7 @@ fn a_closed_pipe_ends_an_endless_text_and_a_full_disk_is_an_error() {
         &model(),
         &vocab(),
         endless,
+        &cpu(),
         &mut Failing { room: 5000, kind },
     );
     let error = error.expect_err("full");

@@ -2,5 +2,6 @@
 
 mod command;
 mod engine;
+mod on_gpu;
 mod sampling;
 mod support;

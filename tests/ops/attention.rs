@@ -83,6 +83,7 @@ impl Sizes {
             keys,
             values,
             spans: &self.spans,
+            offsets: None,
         };
         let query = Query { w_q, b_q, v };
         attention_lstm(tape, x, weights, (h0, c0), query, memory, &self.packing)

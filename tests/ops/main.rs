@@ -14,6 +14,7 @@ mod elementwise;
 mod embedding;
 mod gather;
 mod gru;
+mod likeliest;
 mod linear_xent;
 mod lstm;
 mod matmul;

@@ -49,7 +49,8 @@ fn score(model: &Seq2Seq, source: &[u32], tokens: &[u32], ended: bool) -> f64 {
     let mut from = model.encode(&mut tape, &params, &source, None).unwrap();
     let (mut last, mut sum, mut steps) = (SOS, 0.0, 0.0);
     for &token in tokens.iter().chain(ended.then_some(&EOS)) {
-        let out = model.step(&mut tape, &params, &from, &[last]).unwrap();
+        let last_token = model.tokens(&[last]).unwrap();
+        let out = model.step(&mut tape, &params, &from, &last_token).unwrap();
         from = out.state;
         let logits = out.logits.value().data::<f32>().unwrap();
         let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();

@@ -8,7 +8,8 @@ use rnnx::files::tensors::TensorFile;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
-use rnnx::train::model::Model;
+use rnnx::train::model::{Draws, Model};
+use rnnx::train::ring::Ring;
 use rnnx::train::scores::Scores;
 use rnnx::train::step::Step;
 use std::sync::Arc;
@@ -126,4 +127,29 @@ fn decoding_gives_the_same_outputs() {
             }
         }
     });
+}
+
+/// Steps whose numbers a GPU counts itself drop what those drop that are given them.
+#[test]
+fn steps_that_the_device_counts() {
+    let pairs = random_pairs(SIZES, 5, 6);
+    let weights = |counted: bool| {
+        let gpu = gpu();
+        let mut step = step(ModelKind::Attention, 0.5).to_gpu(&gpu, None).unwrap();
+        let ring = Ring::new(&gpu).unwrap();
+        ring.begin(0, 3).unwrap();
+        for n in 3..5 {
+            let inputs = step.model().inputs(&batch(&pairs)).unwrap();
+            let draws = match counted {
+                true => ring.draws(2, n),
+                false => Draws::new(2, n),
+            };
+            let issued = step.issue(&inputs, &draws).unwrap();
+            ring.record(&step, &issued).unwrap();
+        }
+        let weights = step.model().export().unwrap();
+        let all = weights.tensors.into_values().map(|tensor| tensor.data);
+        all.collect::<Vec<_>>()
+    };
+    assert!(weights(true) == weights(false));
 }

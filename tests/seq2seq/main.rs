@@ -6,6 +6,7 @@ mod differences;
 mod golden;
 mod gpu;
 mod learn;
+mod trace;
 
 use rnnx::autograd::Tape;
 use rnnx::programs::seq2seq::data::SeqBatch;

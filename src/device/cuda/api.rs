@@ -10,7 +10,7 @@ use crate::device::libraries::Found;
 use crate::error::Result;
 use cudarc::cublas::sys as cublas;
 use cudarc::driver::sys as cuda;
-use std::ffi::{c_char, c_int, c_uchar, c_uint, c_ulonglong, c_void};
+use std::ffi::{c_char, c_int, c_longlong, c_uchar, c_uint, c_ulonglong, c_void};
 
 /// `CUresult` or `cublasStatus_t`; 0 is success.
 pub type Status = u32;
@@ -131,6 +131,31 @@ table! {
             *const c_void,
             *mut c_void,
             cublas::cudaDataType,
+            c_int,
+            cublas::cublasComputeType_t,
+            cublas::cublasGemmAlgo_t,
+        );
+        cublasGemmStridedBatchedEx(
+            cublas::cublasHandle_t,
+            cublas::cublasOperation_t,
+            cublas::cublasOperation_t,
+            c_int,
+            c_int,
+            c_int,
+            *const c_void,
+            *const c_void,
+            cublas::cudaDataType,
+            c_int,
+            c_longlong,
+            *const c_void,
+            cublas::cudaDataType,
+            c_int,
+            c_longlong,
+            *const c_void,
+            *mut c_void,
+            cublas::cudaDataType,
+            c_int,
+            c_longlong,
             c_int,
             cublas::cublasComputeType_t,
             cublas::cublasGemmAlgo_t,

@@ -92,7 +92,7 @@ impl Blas {
         Ok(blas)
     }
 
-    /// Queues a product.
+    /// Queues the products of a batch.
     ///
     /// # Errors
     /// [`Error::Op`] for shapes and data types that cuBLAS does not take.
@@ -123,14 +123,22 @@ impl Blas {
         // read before the call returns, or on the device, as the mode says; the matrices are the
         // caller's affair, as a kernel's memory is.
         let result = unsafe {
-            blas!(f, cublasSetPointerMode_v2(handle, mode)).and_then(|()| {
-                blas!(
+            blas!(f, cublasSetPointerMode_v2(handle, mode)).and_then(|()| match c.batch {
+                1 => blas!(
                     f,
                     cublasGemmEx(
                         handle, c.op_a, c.op_b, c.m, c.n, c.k, alpha, a, c.a.kind, c.a.ld, b,
                         c.b.kind, c.b.ld, beta, out, c.c.kind, c.c.ld, compute, algorithm,
                     )
-                )
+                ),
+                n => blas!(
+                    f,
+                    cublasGemmStridedBatchedEx(
+                        handle, c.op_a, c.op_b, c.m, c.n, c.k, alpha, a, c.a.kind, c.a.ld,
+                        c.a.stride, b, c.b.kind, c.b.ld, c.b.stride, beta, out, c.c.kind, c.c.ld,
+                        c.c.stride, n, compute, algorithm,
+                    )
+                ),
             })
         };
         result.map_err(|e| match e {
@@ -163,6 +171,7 @@ impl Drop for Blas {
 /// The numbers of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Call {
+    batch: i32,
     op_a: Operation,
     op_b: Operation,
     m: i32,
@@ -178,6 +187,7 @@ struct Call {
 struct Operand {
     kind: Type,
     ld: i32,
+    stride: i64,
 }
 
 impl Call {
@@ -193,6 +203,7 @@ impl Call {
         };
         let stored = |trans, rows, columns| if trans { columns } else { rows };
         let call = Call {
+            batch: int("batch", g.batch)?,
             op_a: op(g.trans_a),
             op_b: op(g.trans_b),
             m: int("m", g.m)?,
@@ -202,7 +213,7 @@ impl Call {
             b: Operand::new("B", &g.b, stored(g.trans_b, g.k, g.n))?,
             c: Operand::new("C", &g.c, g.m)?,
         };
-        Ok((g.m > 0 && g.n > 0).then_some(call))
+        Ok((g.m > 0 && g.n > 0 && g.batch > 0).then_some(call))
     }
 }
 
@@ -224,6 +235,7 @@ impl Operand {
         Ok(Operand {
             kind,
             ld: int("leading dimension", matrix.ld)?,
+            stride: i64::from(int("stride", matrix.stride)?),
         })
     }
 }

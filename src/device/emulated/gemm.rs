@@ -6,19 +6,35 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use half::f16;
 
-/// Runs a product. Sums are in f32, in the order of k.
+/// Runs the products of a batch. Sums are in f32, in the order of k.
 pub fn gemm(memory: &mut Buffers, g: &Gemm) -> Result<()> {
-    let [a, b] = [
-        Operand::new("A", g.a, g.trans_a, g.m, g.k)?,
-        Operand::new("B", g.b, g.trans_b, g.k, g.n)?,
-    ];
-    let c = Operand::new("C", g.c, false, g.m, g.n)?;
     if g.a.dtype != g.b.dtype || (g.c.dtype != DType::F32 && g.c.dtype != g.a.dtype) {
         let types = [g.a.dtype, g.b.dtype, g.c.dtype];
         return Err(fail(format!("data types {types:?}")));
     }
-    c.check_apart(&a)?;
-    c.check_apart(&b)?;
+    let product = |i| {
+        Ok([
+            Operand::new("A", g.a, g.trans_a, g.m, g.k)?.of_batch(i),
+            Operand::new("B", g.b, g.trans_b, g.k, g.n)?.of_batch(i),
+            Operand::new("C", g.c, false, g.m, g.n)?.of_batch(i),
+        ])
+    };
+    let products = (0..g.batch).map(product).collect::<Result<Vec<_>>>()?;
+    for (i, [.., c]) in products.iter().enumerate() {
+        for (j, [a, b, _]) in products.iter().enumerate() {
+            c.check_apart(a)?;
+            c.check_apart(b)?;
+            if j > 0 && i == 0 {
+                c.check_distinct(j)?;
+            }
+        }
+    }
+    products
+        .iter()
+        .try_for_each(|operands| one(memory, g, operands))
+}
+
+fn one(memory: &mut Buffers, g: &Gemm, [a, b, c]: &[Operand; 3]) -> Result<()> {
     let alpha = alpha(memory, g)?;
     // op(A) by rows and op(B) by columns: a sum runs along both.
     let rows = a.read(memory, true)?;
@@ -102,13 +118,37 @@ impl Operand {
         })
     }
 
+    /// That of product i of a batch.
+    fn of_batch(mut self, i: usize) -> Self {
+        let bytes = i * self.matrix.stride * self.size;
+        self.matrix.ptr = self.matrix.ptr.offset(bytes);
+        self
+    }
+
+    /// Rows and columns as stored.
+    fn stored(&self) -> (usize, usize) {
+        match self.trans {
+            true => (self.columns, self.rows),
+            false => (self.rows, self.columns),
+        }
+    }
+
+    /// That no element is one of the matrix `strides` strides on, which may lie between its columns.
+    fn check_distinct(&self, strides: usize) -> Result<()> {
+        let (height, width) = self.stored();
+        let shift = strides * self.matrix.stride;
+        let (columns, rows) = (shift / self.matrix.ld, shift % self.matrix.ld);
+        let shared = (columns < width && rows < height)
+            || (columns + 1 < width && self.matrix.ld - rows < height);
+        match shared && height * width > 0 {
+            true => Err(fail(format!("{} overlaps itself in a batch", self.name))),
+            false => Ok(()),
+        }
+    }
+
     /// Elements from the first to the last.
     fn elements(&self) -> usize {
-        let (height, width) = if self.trans {
-            (self.columns, self.rows)
-        } else {
-            (self.rows, self.columns)
-        };
+        let (height, width) = self.stored();
         if height == 0 || width == 0 {
             return 0;
         }

@@ -1,6 +1,7 @@
-//! The attention decoder on a GPU. A step is a product for the queries of its active rows, a kernel
-//! for their attention, two products and the LSTM's gate kernel. The input side, dx and
-//! the weight gradients are large products over all packed rows.
+//! The attention decoder on a GPU. A step is a product of the state with [W_q; W_hh], a kernel for the
+//! attention, a product for the context and the LSTM's gate kernel, and the same backward: queries and
+//! gates stand side by side in rows of A + 4H. The input side, dx and the weight gradients are large
+//! products over all packed rows.
 
 use super::{AttentionOutput, Operands};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
@@ -35,8 +36,10 @@ struct Made {
     context: Tensor,
     /// Attention weights `[N, S]`, f32.
     alpha: Tensor,
-    /// Queries without their bias `[N, A]` or `[B, A]`, f32.
-    q: Tensor,
+    /// W_q and W_hh, one below the other `[A + 4H, H]`. A single step is not worth the copies.
+    stack: Option<Tensor>,
+    /// Queries without their bias and the gates' sums `[N, A + 4H]` or `[B, A + 4H]`, f32.
+    sums: Tensor,
     /// Cell states `[N, H]` or `[B, H]`, f32.
     cells: Tensor,
     /// Activated gates `[N, 4H]`.
@@ -48,13 +51,18 @@ impl Made {
         let (rows, batch, hidden) = (o.packing.rows(), o.packing.batch(), o.hidden());
         let dtype = o.x.value().dtype();
         let kept = if saved { rows } else { batch };
+        let stack = (o.packing.steps() > 1).then(|| o.stack(gpu));
         let new = |dtype, rows, columns| Tensor::on_gpu(gpu, dtype, [rows, columns]);
         Ok(Made {
-            offsets: Tensor::from_slice(o.spans.offsets(), [batch + 1])?.to_gpu(gpu)?,
+            offsets: match &o.offsets {
+                Some(offsets) => offsets.clone(),
+                None => Tensor::from_slice(o.spans.offsets(), [batch + 1])?.to_gpu(gpu)?,
+            },
+            stack: stack.transpose()?,
             y: new(dtype, rows, hidden)?,
             context: new(dtype, rows, o.columns())?,
             alpha: new(DType::F32, rows, o.spans.longest())?,
-            q: new(DType::F32, kept, o.width())?,
+            sums: new(DType::F32, kept, o.pitch())?,
             cells: new(DType::F32, kept, hidden)?,
             gates: match saved {
                 true => Some(new(dtype, rows, 4 * hidden)?),
@@ -63,7 +71,7 @@ impl Made {
         })
     }
 
-    /// The address of packed row `row` of the queries or cell states.
+    /// The address of packed row `row` of the sums or cell states.
     fn kept_at(&self, t: &Tensor, o: &Operands, row: usize) -> Result<DevicePtr> {
         match self.gates {
             Some(_) => row_at(t, &o.packing, row),
@@ -94,11 +102,23 @@ fn launch_rows(
 ) -> Result<()> {
     let positions = o.spans.longest();
     let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
-    args.extend([positions, o.width(), o.columns()].map(|n| Arg::from(n as u32)));
+    args.extend([positions, o.width(), o.columns(), o.pitch()].map(|n| Arg::from(n as u32)));
     let kernel = format!("attention_{way}_{}", o.x.value().dtype());
     let mut launch = Launch::new(&kernel, rows as u32, 256);
     launch.shared_bytes = (positions * DType::F32.size()) as u32;
     gpu.launch(&launch, &args)
+}
+
+impl Operands {
+    /// A + 4H.
+    fn pitch(&self) -> usize {
+        self.width() + 4 * self.hidden()
+    }
+
+    /// W_q and W_hh, one below the other.
+    fn stack(&self, gpu: &Arc<Gpu>) -> Result<Tensor> {
+        gpu::stacked(gpu, &[self.w_q.value(), self.w_hh.value()])
+    }
 }
 
 /// The columns of W_ih that multiply x, and those that multiply the context.
@@ -117,11 +137,10 @@ pub(super) fn run(gpu: &Arc<Gpu>, tape: &mut Tape, o: Operands) -> Result<Attent
     let [w_x, _] = w_ih(&o, true)?;
     let x = GpuMat::of(o.x.value(), false)?;
     gpu::gemm_columns(gpu, x, w_x, (side.ptr()?, 4 * hidden), dtype, false)?;
-    let z = Tensor::on_gpu(gpu, DType::F32, [batch, 4 * hidden])?;
     let h_n = Tensor::on_gpu(gpu, dtype, [batch, hidden])?;
     let c_n = Tensor::on_gpu(gpu, DType::F32, [batch, hidden])?;
     for t in 0..o.packing.steps() {
-        step(gpu, &o, &made, t, [&side, &z, &h_n, &c_n])?;
+        step(gpu, &o, &made, t, [&side, &h_n, &c_n])?;
     }
     let outputs = [made.y.clone(), made.context.clone(), h_n, c_n];
     let out = o.outputs(tape, outputs, made.alpha.clone());
@@ -143,16 +162,23 @@ fn step(
     o: &Operands,
     made: &Made,
     t: usize,
-    [side, z, h_n, c_n]: [&Tensor; 4],
+    [side, h_n, c_n]: [&Tensor; 3],
 ) -> Result<()> {
     let (first, rows, hidden) = (o.packing.offset(t), o.packing.active(t), o.hidden());
     let dtype = o.x.value().dtype();
     let at = |t: &Tensor| row_at(t, &o.packing, first);
     let [h_prev, c_prev] = made.states_before(o, t)?;
     let h = matrix(h_prev, dtype, rows, hidden);
-    let q = made.kept_at(&made.q, o, first)?;
-    let w_q = GpuMat::of(o.w_q.value(), true)?;
-    gpu::gemm(gpu, h, w_q, q, DType::F32, false)?;
+    let q = made.kept_at(&made.sums, o, first)?;
+    let z = q.offset(o.width() * DType::F32.size());
+    let products = match &made.stack {
+        Some(stack) => vec![(stack, q)],
+        None => vec![(o.w_q.value(), q), (o.w_hh.value(), z)],
+    };
+    for (w, to) in products {
+        let w = GpuMat::of(w, true)?;
+        gpu::gemm_columns(gpu, h, w, (to, o.pitch()), DType::F32, false)?;
+    }
     let (alpha, context) = (at(&made.alpha)?, at(&made.context)?);
     let [bias, keys, values, v] = memory(o)?;
     let pointers = [
@@ -167,17 +193,15 @@ fn step(
     ];
     launch_rows(gpu, "fwd", o, rows, &pointers)?;
 
-    let (w_hh, [_, w_c]) = (GpuMat::of(o.w_hh.value(), true)?, w_ih(o, true)?);
-    gpu::gemm(gpu, h, w_hh, z.ptr()?, DType::F32, false)?;
+    let [_, w_c] = w_ih(o, true)?;
     let context = matrix(context, dtype, rows, o.columns());
-    let to = (z.ptr()?, 4 * hidden);
-    gpu::gemm_columns(gpu, context, w_c, to, DType::F32, true)?;
+    gpu::gemm_columns(gpu, context, w_c, (z, o.pitch()), DType::F32, true)?;
     let gates = match &made.gates {
         Some(gates) => at(gates)?,
         None => DevicePtr::NULL,
     };
     let pointers = [
-        z.ptr()?,
+        z,
         at(side)?,
         DevicePtr::NULL, // no ids: x is not a table
         o.bias.value().ptr()?,
@@ -188,8 +212,8 @@ fn step(
         c_n.ptr()?,
         h_n.ptr()?,
     ];
-    let sizes = [rows, hidden, o.packing.active(t + 1)];
-    launch_units(gpu, &format!("lstm_gates_fwd_{dtype}"), &pointers, &sizes)
+    let sizes = [rows, hidden, o.packing.active(t + 1), o.pitch()];
+    launch_units(gpu, &format!("lstm_beside_fwd_{dtype}"), &pointers, &sizes)
 }
 
 /// The addresses of b_q, the keys, the values and v.
@@ -206,10 +230,10 @@ fn memory(o: &Operands) -> Result<[DevicePtr; 4]> {
 
 /// What the steps of the backward pass write.
 struct Deltas {
-    /// Gradients of the gates' arguments `[N, 4H]`.
-    dz: Tensor,
-    /// Gradients of the queries `[N, A]`.
-    dq: Tensor,
+    /// W_q and W_hh, one below the other `[A + 4H, H]`.
+    stack: Tensor,
+    /// Gradients of the queries and of the gates' arguments `[N, A + 4H]`.
+    sums: Tensor,
     /// h_{t-1} of each packed row `[N, H]`, gathered on the way for the products over all of them.
     before: Tensor,
     /// Gradients of a step's contexts through its gates `[B, D]`, f32.
@@ -263,8 +287,11 @@ impl Node {
             Ok(t)
         };
         Ok(Deltas {
-            dz: new(dtype, rows, 4 * hidden)?,
-            dq: new(dtype, rows, o.width())?,
+            stack: match &self.made.stack {
+                Some(stack) => stack.clone(),
+                None => o.stack(gpu)?,
+            },
+            sums: new(dtype, rows, o.pitch())?,
             before: new(dtype, rows, hidden)?,
             dcontext: new(DType::F32, batch, o.columns())?,
             dkeys: zeros(o.spans.total(), o.width())?,
@@ -288,43 +315,55 @@ impl Node {
         let at = |t: &Tensor| row_at(t, &o.packing, first);
         let or_null = |t: Option<&Tensor>| t.map_or(Ok(DevicePtr::NULL), at);
         let [h_prev, c_prev] = made.states_before(o, t)?;
-        let (dh, dc, dz) = (d.dh.ptr()?, d.dc.ptr()?, at(&d.dz)?);
+        let (dh, dc, dq) = (d.dh.ptr()?, d.dc.ptr()?, at(&d.sums)?);
+        let dz = dq.offset(o.width() * dtype.size());
         let (gates, c) = (or_null(made.gates.as_ref())?, at(&made.cells)?);
         let before = at(&d.before)?;
         let dy = or_null(dy)?;
         let pointers = [dy, dh, dc, gates, c, c_prev, h_prev, dz, dc, before];
-        let kernel = format!("lstm_gates_bwd_{dtype}");
-        launch_units(gpu, &kernel, &pointers, &[rows, hidden])?;
+        let kernel = format!("lstm_beside_bwd_{dtype}");
+        launch_units(gpu, &kernel, &pointers, &[rows, hidden, o.pitch()])?;
 
-        let (dz, [_, w_c]) = (matrix(dz, dtype, rows, 4 * hidden), w_ih(o, false)?);
-        let (through_gates, dq) = (d.dcontext.ptr()?, at(&d.dq)?);
+        let sums = matrix(dq, dtype, rows, o.pitch());
+        let (dz, [_, w_c]) = (sums.columns(o.width(), 4 * hidden), w_ih(o, false)?);
+        let through_gates = d.dcontext.ptr()?;
         let to = (through_gates, o.columns());
         gpu::gemm_columns(gpu, dz, w_c, to, DType::F32, false)?;
         let [bias, keys, values, v] = memory(o)?;
-        let sums = [d.dkeys.ptr()?, d.dvalues.ptr()?, d.dv.ptr()?];
-        let inputs = [or_null(dcontext)?, through_gates, at(&made.q)?, bias, keys];
+        let added = [d.dkeys.ptr()?, d.dvalues.ptr()?, d.dv.ptr()?];
+        let inputs = [
+            or_null(dcontext)?,
+            through_gates,
+            at(&made.sums)?,
+            bias,
+            keys,
+        ];
         let saved = [values, v, made.offsets.ptr()?, at(&made.alpha)?, dq];
-        let pointers = [&inputs[..], &saved, &sums].concat();
+        let pointers = [&inputs[..], &saved, &added].concat();
         launch_rows(gpu, "bwd", o, rows, &pointers)?;
-
-        let w_hh = GpuMat::of(o.w_hh.value(), false)?;
-        gpu::gemm(gpu, dz, w_hh, dh, DType::F32, false)?;
-        let (dq, w_q) = (
-            matrix(dq, dtype, rows, o.width()),
-            GpuMat::of(o.w_q.value(), false)?,
-        );
-        gpu::gemm(gpu, dq, w_q, dh, DType::F32, true)
+        gpu::gemm(
+            gpu,
+            sums,
+            GpuMat::of(&d.stack, false)?,
+            dh,
+            DType::F32,
+            false,
+        )
     }
 
     fn give(&self, grads: &mut Grads, gpu: &Arc<Gpu>, d: Deltas) -> Result<()> {
         let o = &self.operands;
         let dtype = o.x.value().dtype();
-        let (dz, [w_x, _]) = (GpuMat::of(&d.dz, false)?, w_ih(o, false)?);
+        let (sums, [w_x, _]) = (GpuMat::of(&d.sums, false)?, w_ih(o, false)?);
+        let (dq, dz) = (
+            sums.columns(0, o.width()),
+            sums.columns(o.width(), 4 * o.hidden()),
+        );
         grads.write_gpu(o.x.slot(), gpu, dtype, o.x.value().shape(), |to| {
             let target = (to.ptr, o.inputs());
             gpu::gemm_columns(gpu, dz, w_x, target, to.dtype, to.accumulate)
         })?;
-        let (dz_t, dq_t) = (GpuMat::of(&d.dz, true)?, GpuMat::of(&d.dq, true)?);
+        let (dz_t, dq_t) = (dz.transposed(), dq.transposed());
         let width = o.inputs() + o.columns();
         grads.write_gpu(
             o.w_ih.slot(),
@@ -343,12 +382,12 @@ impl Node {
         for (w, delta) in [(&o.w_hh, dz_t), (&o.w_q, dq_t)] {
             grads.write_gpu(w.slot(), gpu, DType::F32, w.value().shape(), |to| {
                 let before = GpuMat::of(&d.before, false)?;
-                gpu::gemm(gpu, delta, before, to.ptr, to.dtype, to.accumulate)
+                let target = (to.ptr, o.hidden());
+                gpu::gemm_columns(gpu, delta, before, target, to.dtype, to.accumulate)
             })?;
         }
-        for (bias, delta) in [(&o.bias, &d.dz), (&o.b_q, &d.dq), (&o.v, &d.dv)] {
-            gpu::column_sum(grads, bias.slot(), gpu, delta, bias.value().shape())?;
-        }
+        gpu::column_sums(grads, gpu, &d.sums, &[&o.b_q, &o.bias])?;
+        gpu::column_sums(grads, gpu, &d.dv, &[&o.v])?;
         let mut add = |var: &Var, sum: &Tensor| grads.add(var.slot(), convert(sum, dtype)?);
         add(&o.keys, &d.dkeys)?;
         add(&o.values, &d.dvalues)?;

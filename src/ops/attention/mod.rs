@@ -16,7 +16,7 @@
 //! **cpu** (`cpu.rs`, `forward.rs`, `backward.rs`): the LSTM's slabs, with the attention between two
 //! of its steps. A slab owns its rows' positions, so their gradients are never shared.
 //!
-//! **gpu** (`gpu.rs`): three products and two kernels a step, and large products over all steps.
+//! **gpu** (`gpu.rs`): two products and two kernels a step, and large products over all steps.
 
 mod backward;
 mod cpu;
@@ -39,6 +39,9 @@ pub struct Memory<'a> {
     pub values: &'a Var,
     /// The positions of each row.
     pub spans: &'a Spans,
+    /// The spans' offsets `[B + 1]` on the GPU that holds keys and values; without them the op puts them
+    /// there.
+    pub offsets: Option<&'a Tensor>,
 }
 
 /// The parameters of the energies.
@@ -104,6 +107,7 @@ pub fn attention_lstm(
         keys: memory.keys.clone(),
         values: memory.values.clone(),
         spans: memory.spans.clone(),
+        offsets: memory.offsets.cloned(),
         packing: packing.clone(),
     };
     operands.check()?;
@@ -134,6 +138,7 @@ struct Operands {
     keys: Var,
     values: Var,
     spans: Spans,
+    offsets: Option<Tensor>,
     packing: Packing,
 }
 
@@ -183,6 +188,10 @@ impl Operands {
         if self.spans.rows() != batch {
             let spans = self.spans.rows();
             return fail(format!("{spans} spans of positions for {batch} rows"));
+        }
+        if let Some(offsets) = self.offsets.as_ref().filter(|o| o.dims() != [batch + 1]) {
+            let shape = offsets.shape();
+            return fail(format!("offsets {shape} of {batch} spans"));
         }
         let positions = self.spans.total();
         let shapes: [(&str, &Var, &[usize]); 11] = [

@@ -4,7 +4,7 @@
 use super::backward::{Backward, Partial};
 use super::cell::Cell;
 use super::forward::{Forward, Start};
-use super::layer::{Layer, LayerInput, Output};
+use super::layer::{Layer, LayerInput, Output, outputs};
 use super::pack::{self, Blocks};
 use super::slab::Slab;
 use crate::autograd::{self, Grads, Slot, Tape, Var};
@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
 use std::marker::PhantomData;
+use std::slice::from_ref;
 
 /// What the forward pass leaves for the backward pass.
 struct Node<T: Stored + Dispatch, C> {
@@ -157,7 +158,7 @@ pub(super) fn run<T: Stored + Dispatch, C: Cell>(tape: &mut Tape, layer: Layer) 
     });
 
     let h_n = last_rows::<T>(packing, &y)?;
-    let out = layer.outputs(tape, y.clone(), h_n, c_n);
+    let out = outputs(from_ref(&layer), tape, y.clone(), h_n, c_n);
     if let Some(saved) = saved.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
             cell: PhantomData::<C>,

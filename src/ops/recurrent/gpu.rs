@@ -1,17 +1,22 @@
 //! A recurrent layer on a GPU: a product and a fused gate kernel for each step over its active rows,
 //! and one large product each for the input side, dx and the weight gradients over all packed rows.
+//!
+//! Several layers of one shape run side by side as one of a batch that is as many times as large: row
+//! b of layer w is its row `b * ways + w`. So y is `[N, ways H]`, a step's products are one batch of
+//! them, and the gate kernels see only more rows.
 
 use super::cell::{BackwardStep, Cell, ForwardStep};
-use super::layer::{Layer, LayerInput, Output};
+use super::layer::{Layer, LayerInput, Output, State, outputs};
 use super::packed::{launch_units, matrix, row_at, state_gradient};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
+use crate::data::packing::Packing;
 use crate::device::Gpu;
 use crate::device::driver::DevicePtr;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::cast::convert;
 use crate::ops::embedding::segment_sum;
-use crate::ops::gpu::{self, GpuMat};
+use crate::ops::gpu::{self, Columns, GpuMat};
 use crate::tensor::Tensor;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,12 +24,118 @@ use std::sync::Arc;
 /// What the forward pass leaves for the backward pass.
 struct Node<C> {
     cell: PhantomData<C>,
-    layer: Layer,
+    layers: Layers,
     made: Made,
     slots: [Option<Slot>; 3],
 }
 
-/// What the forward pass writes besides the final states.
+/// The layers of a node. Only a single one has an initial state or reads a table.
+struct Layers {
+    all: Vec<Layer>,
+    /// The rows of all of them.
+    packing: Packing,
+    /// W_hh of all of them `[ways, G H, H]`.
+    w_hh: Tensor,
+}
+
+impl Layers {
+    fn new(gpu: &Arc<Gpu>, all: Vec<Layer>) -> Result<Self> {
+        let w_hh: Vec<&Tensor> = all.iter().map(|layer| layer.w_hh.value()).collect();
+        Ok(Layers {
+            packing: all[0].packing.times(all.len()),
+            w_hh: gpu::stacked(gpu, &w_hh)?,
+            all,
+        })
+    }
+
+    fn hidden(&self) -> usize {
+        self.all[0].hidden()
+    }
+
+    /// The initial state.
+    fn state(&self) -> Option<&State> {
+        self.all[0].state.as_ref()
+    }
+
+    /// The biases that `of` picks `[ways, G H]`; none if the layers have none.
+    fn biases(&self, gpu: &Arc<Gpu>, of: fn(&Layer) -> Option<&Var>) -> Result<Option<Tensor>> {
+        let biases: Vec<&Tensor> = self.all.iter().filter_map(of).map(Var::value).collect();
+        match biases.is_empty() {
+            true => Ok(None),
+            false => gpu::stacked(gpu, &biases).map(Some),
+        }
+    }
+
+    /// The columns of layer `way` in `rows` rows, which have `columns` elements.
+    fn columns(&self, way: usize, ptr: DevicePtr, rows: usize, columns: usize) -> Columns {
+        let ways = self.all.len();
+        let whole = matrix(ptr, self.w_hh.dtype(), rows / ways, ways * columns);
+        whole.columns(way * columns, columns)
+    }
+
+    /// to = x W_hh^T of rows of H elements, or x W_hh of rows of G H elements.
+    fn times_w_hh(
+        &self,
+        gpu: &Gpu,
+        (x, rows): (DevicePtr, usize),
+        transposed: bool,
+        to: DevicePtr,
+        accumulate: bool,
+    ) -> Result<()> {
+        let (ways, hidden) = (self.all.len(), self.hidden());
+        let gates = self.all[0].w_hh.value().shape().rows();
+        let (depth, width) = match transposed {
+            true => (hidden, gates),
+            false => (gates, hidden),
+        };
+        let w = GpuMat {
+            transposed,
+            ..matrix(self.w_hh.ptr()?, self.w_hh.dtype(), gates, hidden)
+        };
+        let x = (self.columns(0, x, rows, depth), depth);
+        let (w, to) = ((w.into(), gates * hidden), (to, ways * width, width));
+        gpu::gemm_batch(gpu, ways, x, w, to, DType::F32, accumulate)
+    }
+
+    /// x_t W_ih^T for all t at once, with the bias that is to be added; or the table whose rows the
+    /// ids name.
+    fn side(&self, gpu: &Arc<Gpu>, gates: usize) -> Result<Side> {
+        if let LayerInput::Table { table, ids } = &self.all[0].input {
+            return Ok(Side {
+                sums: table.value().clone(),
+                ids: Some(ids.clone()),
+                bias: None,
+            });
+        }
+        let (ways, dtype) = (self.all.len(), self.w_hh.dtype());
+        let sums = Tensor::on_gpu(gpu, dtype, [self.packing.rows(), gates])?;
+        for (way, layer) in self.all.iter().enumerate() {
+            if let LayerInput::Dense { x, w_ih, .. } = &layer.input {
+                let x = GpuMat::of(x.value(), false)?;
+                let w = GpuMat::of(w_ih.value(), true)?;
+                let to = sums.ptr()?.offset(way * gates * dtype.size());
+                gpu::gemm_columns(gpu, x, w, (to, ways * gates), dtype, false)?;
+            }
+        }
+        Ok(Side {
+            sums,
+            ids: None,
+            bias: self.biases(gpu, Layer::bias)?,
+        })
+    }
+}
+
+/// Where the gates' input side comes from.
+struct Side {
+    /// `[N, G H]`, or a table `[V, G H]`.
+    sums: Tensor,
+    /// Rows of the table `[N]`.
+    ids: Option<Tensor>,
+    /// `[ways, G H]`
+    bias: Option<Tensor>,
+}
+
+/// What the forward pass writes besides the final states; N and B count the rows of all layers.
 struct Made {
     /// Hidden states `[N, H]`.
     y: Tensor,
@@ -36,44 +147,45 @@ struct Made {
 }
 
 /// The address of packed row `row` of a tensor; null without one.
-fn row_or_null(t: Option<&Tensor>, layer: &Layer, row: usize) -> Result<DevicePtr> {
-    t.map_or(Ok(DevicePtr::NULL), |t| row_at(t, &layer.packing, row))
+fn row_or_null(t: Option<&Tensor>, packing: &Packing, row: usize) -> Result<DevicePtr> {
+    t.map_or(Ok(DevicePtr::NULL), |t| row_at(t, packing, row))
 }
 
-/// The address of a value; null without one.
-fn or_null(var: Option<&Var>) -> Result<DevicePtr> {
-    var.map_or(Ok(DevicePtr::NULL), |var| var.value().ptr())
+/// The address of a tensor; null without one.
+fn or_null(t: Option<&Tensor>) -> Result<DevicePtr> {
+    t.map_or(Ok(DevicePtr::NULL), Tensor::ptr)
 }
 
 impl Made {
     /// The cell states of the step that begins at a packed row.
-    fn cells_at(&self, layer: &Layer, row: usize) -> Result<DevicePtr> {
-        let kept = |c: &&Tensor| c.shape().rows() == layer.packing.rows();
+    fn cells_at(&self, packing: &Packing, row: usize) -> Result<DevicePtr> {
+        let kept = |c: &&Tensor| c.shape().rows() == packing.rows();
         let row = if self.cells.as_ref().filter(kept).is_some() {
             row
         } else {
             0
         };
-        row_or_null(self.cells.as_ref(), layer, row)
+        row_or_null(self.cells.as_ref(), packing, row)
     }
 
     /// Where h and c before step t lie; nowhere before step 0 of a zero state.
-    fn states_before(&self, layer: &Layer, t: usize) -> Result<[DevicePtr; 2]> {
+    fn states_before(&self, layers: &Layers, t: usize) -> Result<[DevicePtr; 2]> {
         if t == 0 {
-            let h0 = layer.state.as_ref().map(|state| &state.h);
-            return Ok([or_null(h0)?, or_null(layer.c0())?]);
+            let (h0, c0) = (layers.state().map(|state| &state.h), layers.all[0].c0());
+            return Ok([or_null(h0.map(Var::value))?, or_null(c0.map(Var::value))?]);
         }
-        let row = layer.packing.offset(t - 1);
-        let h = row_at(&self.y, &layer.packing, row)?;
-        Ok([h, self.cells_at(layer, row)?])
+        let row = layers.packing.offset(t - 1);
+        let h = row_at(&self.y, &layers.packing, row)?;
+        Ok([h, self.cells_at(&layers.packing, row)?])
     }
 }
 
-/// The states are of the layer's data type for h and f32 for c, at both ends.
-pub(super) fn run<C: Cell>(gpu: &Arc<Gpu>, tape: &mut Tape, layer: Layer) -> Result<Output> {
-    let (packing, hidden) = (&layer.packing, layer.hidden());
+/// The states are of the layers' data type for h and f32 for c, at both ends.
+pub(super) fn run<C: Cell>(gpu: &Arc<Gpu>, tape: &mut Tape, all: Vec<Layer>) -> Result<Output> {
+    let layers = Layers::new(gpu, all)?;
+    let (packing, hidden, ways) = (&layers.packing, layers.hidden(), layers.all.len());
     let (rows, batch) = (packing.rows(), packing.batch());
-    let (dtype, gates) = (layer.w_hh.value().dtype(), C::GATES.count() * hidden);
+    let (dtype, gates) = (layers.w_hh.dtype(), C::GATES.count() * hidden);
     let recording = tape.is_recording();
     let new = |wanted: bool, dtype, rows, columns| {
         let tensor = wanted.then(|| Tensor::on_gpu(gpu, dtype, [rows, columns]));
@@ -88,54 +200,45 @@ pub(super) fn run<C: Cell>(gpu: &Arc<Gpu>, tape: &mut Tape, layer: Layer) -> Res
     };
     let h_n = Tensor::on_gpu(gpu, dtype, [batch, hidden])?;
     let c_n = new(C::HAS_C, DType::F32, batch, hidden)?;
-    // x_t W_ih^T for all t at once; or the table whose rows the ids name.
-    let (side, ids, bias) = match &layer.input {
-        LayerInput::Dense { x, w_ih, bias } => {
-            let x = GpuMat::of(x.value(), false)?;
-            let w = GpuMat::of(w_ih.value(), true)?;
-            let side = Tensor::on_gpu(gpu, dtype, [rows, gates])?;
-            gpu::gemm(gpu, x, w, side.ptr()?, dtype, false)?;
-            (side, None, bias.value().ptr()?)
-        }
-        LayerInput::Table { table, ids } => (table.value().clone(), Some(ids), DevicePtr::NULL),
-    };
+    let side = layers.side(gpu, gates)?;
+    let b_hh = layers.biases(gpu, |layer| layer.b_hh.as_ref())?;
     let product = Tensor::on_gpu(gpu, DType::F32, [batch, gates])?;
     let kernel = format!("{}_gates_fwd_{dtype}", C::NAME);
     for t in 0..packing.steps() {
         let (first, active) = (packing.offset(t), packing.active(t));
-        let [h_prev, c_prev] = made.states_before(&layer, t)?;
+        let [h_prev, c_prev] = made.states_before(&layers, t)?;
         let mut z = DevicePtr::NULL;
         if h_prev != DevicePtr::NULL {
-            let h = matrix(h_prev, dtype, active, hidden);
-            let w = GpuMat::of(layer.w_hh.value(), true)?;
             z = product.ptr()?;
-            gpu::gemm(gpu, h, w, z, DType::F32, false)?;
+            layers.times_w_hh(gpu, (h_prev, active), true, z, false)?;
         }
         let step = ForwardStep {
             z,
-            x: match ids {
-                Some(_) => side.ptr()?,
-                None => row_at(&side, packing, first)?,
+            x: match side.ids {
+                Some(_) => side.sums.ptr()?,
+                None => row_at(&side.sums, packing, first)?,
             },
-            ids: row_or_null(ids, &layer, first)?,
-            bias,
-            b_hh: or_null(layer.b_hh.as_ref())?,
+            ids: row_or_null(side.ids.as_ref(), packing, first)?,
+            bias: or_null(side.bias.as_ref())?,
+            b_hh: or_null(b_hh.as_ref())?,
             h_prev,
             c_prev,
-            saved: row_or_null(made.saved.as_ref(), &layer, first)?,
+            saved: row_or_null(made.saved.as_ref(), packing, first)?,
             h: row_at(&made.y, packing, first)?,
-            c: made.cells_at(&layer, first)?,
+            c: made.cells_at(packing, first)?,
             h_n: h_n.ptr()?,
-            c_n: row_or_null(c_n.as_ref(), &layer, 0)?,
+            c_n: or_null(c_n.as_ref())?,
         };
-        let sizes = [active, hidden, packing.active(t + 1)];
+        let sizes = [active, hidden, packing.active(t + 1), ways];
         launch_units(gpu, &kernel, &C::forward_pointers(&step), &sizes)?;
     }
-    let out = layer.outputs(tape, made.y.clone(), h_n, c_n);
+    let beside = |t: Tensor| t.reshape([t.shape().rows() / ways, ways * hidden]);
+    let (y, c_n) = (beside(made.y.clone())?, c_n.map(beside).transpose()?);
+    let out = outputs(&layers.all, tape, y, beside(h_n)?, c_n);
     if out.y.slot().is_some() {
         tape.push(Node {
             cell: PhantomData::<C>,
-            layer,
+            layers,
             made,
             slots: out.slots(),
         });
@@ -169,8 +272,8 @@ impl<C: Cell> Backward for Node<C> {
         let Some(gpu) = self.made.y.gpu().filter(|_| arrived) else {
             return Ok(());
         };
-        let (layer, dtype) = (&self.layer, self.made.y.dtype());
-        let (packing, hidden) = (&layer.packing, layer.hidden());
+        let (layers, dtype) = (&self.layers, self.made.y.dtype());
+        let (packing, hidden) = (&layers.packing, layers.hidden());
         let (rows, state) = (packing.rows(), [packing.batch(), hidden]);
         let new = |columns| Tensor::on_gpu(gpu, dtype, [rows, columns]);
         let dz_input = new(C::GATES.count() * hidden)?;
@@ -200,22 +303,22 @@ impl<C: Cell> Backward for Node<C> {
 
 impl<C: Cell> Node<C> {
     fn step(&self, gpu: &Gpu, t: usize, dy: Option<&Tensor>, d: &Deltas) -> Result<()> {
-        let (layer, made) = (&self.layer, &self.made);
-        let (packing, hidden, dtype) = (&layer.packing, layer.hidden(), made.y.dtype());
+        let (layers, made) = (&self.layers, &self.made);
+        let (packing, hidden, dtype) = (&layers.packing, layers.hidden(), made.y.dtype());
         let (first, active) = (packing.offset(t), packing.active(t));
-        let [h_prev, c_prev] = made.states_before(layer, t)?;
+        let [h_prev, c_prev] = made.states_before(layers, t)?;
         let step = BackwardStep {
-            dy: row_or_null(dy, layer, first)?,
+            dy: row_or_null(dy, packing, first)?,
             dh: d.dh.ptr()?,
-            dc: row_or_null(d.dc.as_ref(), layer, 0)?,
-            saved: row_or_null(made.saved.as_ref(), layer, first)?,
+            dc: or_null(d.dc.as_ref())?,
+            saved: row_or_null(made.saved.as_ref(), packing, first)?,
             h: row_at(&made.y, packing, first)?,
-            c: made.cells_at(layer, first)?,
+            c: made.cells_at(packing, first)?,
             h_prev,
             c_prev,
             dz_input: row_at(&d.dz_input, packing, first)?,
             dz_hidden: row_at(&d.dz_hidden, packing, first)?,
-            before: row_or_null(d.before.as_ref(), layer, first)?,
+            before: row_or_null(d.before.as_ref(), packing, first)?,
         };
         let kernel = format!("{}_gates_bwd_{dtype}", C::NAME);
         launch_units(
@@ -224,47 +327,47 @@ impl<C: Cell> Node<C> {
             &C::backward_pointers(&step),
             &[active, hidden],
         )?;
-        if t == 0 && layer.state.is_none() {
+        if t == 0 && layers.state().is_none() {
             return Ok(());
         }
-        let dz = matrix(step.dz_hidden, dtype, active, C::GATES.count() * hidden);
-        let w = GpuMat::of(layer.w_hh.value(), false)?;
-        gpu::gemm(gpu, dz, w, step.dh, DType::F32, C::READS_H)
+        let dz = (step.dz_hidden, active);
+        layers.times_w_hh(gpu, dz, false, step.dh, C::READS_H)
     }
 
     fn give(&self, grads: &mut Grads, gpu: &Arc<Gpu>, d: Deltas) -> Result<()> {
-        let (layer, dtype) = (&self.layer, self.made.y.dtype());
-        match &layer.input {
-            LayerInput::Dense { x, w_ih, bias } => {
-                let (dz, w) = (
-                    GpuMat::of(&d.dz_input, false)?,
-                    GpuMat::of(w_ih.value(), false)?,
-                );
-                grads.write_gpu(x.slot(), gpu, dtype, x.value().shape(), |to| {
-                    gpu::gemm(gpu, dz, w, to.ptr, to.dtype, to.accumulate)
-                })?;
-                let (dz_t, x) = (
-                    GpuMat::of(&d.dz_input, true)?,
-                    GpuMat::of(x.value(), false)?,
-                );
-                grads.write_gpu(w_ih.slot(), gpu, DType::F32, w_ih.value().shape(), |to| {
-                    gpu::gemm(gpu, dz_t, x, to.ptr, to.dtype, to.accumulate)
-                })?;
-                gpu::column_sum(grads, bias.slot(), gpu, &d.dz_input, bias.value().shape())?;
+        let (layers, dtype) = (&self.layers, self.made.y.dtype());
+        let gates = C::GATES.count() * layers.hidden();
+        let mut biases: [Vec<&Var>; 2] = Default::default();
+        for (way, layer) in layers.all.iter().enumerate() {
+            match &layer.input {
+                LayerInput::Dense { x, w_ih, bias } => {
+                    let dz = layers.columns(way, d.dz_input.ptr()?, layers.packing.rows(), gates);
+                    let w = GpuMat::of(w_ih.value(), false)?;
+                    grads.write_gpu(x.slot(), gpu, dtype, x.value().shape(), |to| {
+                        let target = (to.ptr, layer.inputs());
+                        gpu::gemm_columns(gpu, dz, w, target, to.dtype, to.accumulate)
+                    })?;
+                    let x = GpuMat::of(x.value(), false)?;
+                    grads.write_gpu(w_ih.slot(), gpu, DType::F32, w_ih.value().shape(), |to| {
+                        let target = (to.ptr, layer.inputs());
+                        gpu::gemm_columns(gpu, dz.transposed(), x, target, to.dtype, to.accumulate)
+                    })?;
+                    biases[0].push(bias);
+                }
+                LayerInput::Table { table, ids } => {
+                    let shape = table.value().shape();
+                    segment_sum(grads, table.slot(), gpu, &d.dz_input, ids, shape)?;
+                }
             }
-            LayerInput::Table { table, ids } => {
-                let shape = table.value().shape();
-                segment_sum(grads, table.slot(), gpu, &d.dz_input, ids, shape)?;
-            }
+            biases[1].extend(&layer.b_hh);
+            self.give_w_hh(grads, gpu, &d, way)?;
         }
-        if let Some(b_hh) = &layer.b_hh {
-            gpu::column_sum(grads, b_hh.slot(), gpu, &d.dz_hidden, b_hh.value().shape())?;
-        }
-        self.give_w_hh(grads, gpu, &d)?;
-        if let Some(state) = &layer.state {
+        gpu::column_sums(grads, gpu, &d.dz_input, &biases[0])?;
+        gpu::column_sums(grads, gpu, &d.dz_hidden, &biases[1])?;
+        if let Some(state) = layers.state() {
             grads.add(state.h.slot(), convert(&d.dh, dtype)?)?;
         }
-        if let (Some(c0), Some(dc)) = (layer.c0(), d.dc) {
+        if let (Some(c0), Some(dc)) = (layers.all[0].c0(), d.dc) {
             grads.add(c0.slot(), dc)?;
         }
         Ok(())
@@ -273,21 +376,21 @@ impl<C: Cell> Node<C> {
     /// dW_hh = sum over t of dz_t^T h_{t-1}: one product over all packed rows where the h_{t-1} were
     /// gathered. Sequences of one length need no gathering: one product over steps 1..T, and one
     /// for step 0 where there is an initial state.
-    fn give_w_hh(&self, grads: &mut Grads, gpu: &Arc<Gpu>, d: &Deltas) -> Result<()> {
-        let (packing, hidden) = (&self.layer.packing, self.layer.hidden());
-        let (rows, batch, dtype) = (packing.rows(), packing.batch(), self.made.y.dtype());
+    fn give_w_hh(&self, grads: &mut Grads, gpu: &Arc<Gpu>, d: &Deltas, way: usize) -> Result<()> {
+        let (layers, packing) = (&self.layers, &self.layers.packing);
+        let (rows, batch) = (packing.rows(), packing.batch());
         let mut parts = Vec::new();
         if let Some(before) = &d.before {
             parts.push((0, rows, before.ptr()?));
         } else {
-            if let Some(state) = &self.layer.state {
+            if let Some(state) = layers.state() {
                 parts.push((0, batch, state.h.value().ptr()?));
             }
             if rows > batch {
                 parts.push((batch, rows - batch, self.made.y.ptr()?));
             }
         }
-        let w_hh = &self.layer.w_hh;
+        let w_hh = &layers.all[way].w_hh;
         let shape = w_hh.value().shape();
         grads.write_gpu(w_hh.slot(), gpu, DType::F32, shape, |to| {
             if parts.is_empty() && !to.accumulate {
@@ -297,12 +400,10 @@ impl<C: Cell> Node<C> {
             }
             for (k, (first, rows, h)) in parts.into_iter().enumerate() {
                 let dz = row_at(&d.dz_hidden, packing, first)?;
-                let dz = GpuMat {
-                    transposed: true,
-                    ..matrix(dz, dtype, rows, shape.rows())
-                };
-                let h = matrix(h, dtype, rows, hidden);
-                gpu::gemm(gpu, dz, h, to.ptr, to.dtype, to.accumulate || k > 0)?;
+                let dz = layers.columns(way, dz, rows, shape.rows()).transposed();
+                let h = layers.columns(way, h, rows, layers.hidden());
+                let target = (to.ptr, layers.hidden());
+                gpu::gemm_columns(gpu, dz, h, target, to.dtype, to.accumulate || k > 0)?;
             }
             Ok(())
         })

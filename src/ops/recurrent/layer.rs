@@ -127,6 +127,14 @@ impl Layer {
         }
     }
 
+    /// The input side's bias; none of a table, which has it in its rows.
+    pub(super) fn bias(&self) -> Option<&Var> {
+        match &self.input {
+            LayerInput::Dense { bias, .. } => Some(bias),
+            LayerInput::Table { .. } => None,
+        }
+    }
+
     /// The initial cell state.
     pub(super) fn c0(&self) -> Option<&Var> {
         self.state.as_ref().and_then(|state| state.c.as_ref())
@@ -214,29 +222,27 @@ impl Layer {
         }
         Ok(())
     }
+}
 
-    /// Puts y and the final states on the tape.
-    pub(super) fn outputs(
-        &self,
-        tape: &mut Tape,
-        y: Tensor,
-        h_n: Tensor,
-        c_n: Option<Tensor>,
-    ) -> Output {
-        let inputs: Vec<Option<Slot>> = self
-            .vars()
-            .into_iter()
-            .chain(self.c0())
-            .map(Var::slot)
-            .collect();
-        let mut output = |t: Tensor| tape.output(t, inputs.iter().copied());
-        Output {
-            y: output(y),
-            state: State {
-                h: output(h_n),
-                c: c_n.map(output),
-            },
-        }
+/// Puts y and the final states of some layers on the tape.
+pub(super) fn outputs(
+    layers: &[Layer],
+    tape: &mut Tape,
+    y: Tensor,
+    h_n: Tensor,
+    c_n: Option<Tensor>,
+) -> Output {
+    let vars = layers
+        .iter()
+        .flat_map(|layer| layer.vars().into_iter().chain(layer.c0()));
+    let inputs: Vec<Option<Slot>> = vars.map(Var::slot).collect();
+    let mut output = |t: Tensor| tape.output(t, inputs.iter().copied());
+    Output {
+        y: output(y),
+        state: State {
+            h: output(h_n),
+            c: c_n.map(output),
+        },
     }
 }
 

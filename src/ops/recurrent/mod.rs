@@ -27,9 +27,10 @@ mod weights;
 pub use kind::CellKind;
 pub use layer::{Hidden, Input, Output, State};
 
-use crate::autograd::Tape;
+use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::error::Result;
+use crate::ops::concat;
 use crate::shape::Shape;
 use crate::tensor::for_float;
 use kind::for_cell;
@@ -100,10 +101,72 @@ pub fn recurrent_packed(
     run(tape, kind, layer, y.into())
 }
 
+/// Runs layers of one shape side by side over packed inputs `[N, I]` of their own, from a zero state: y
+/// is `[N, ways H]` and the states `[B, ways H]`, each layer's columns behind those of the one before.
+/// On a GPU a step is one product and one kernel for all of them.
+///
+/// # Errors
+/// As [`recurrent_packed`]; or for no layers, weights of different shapes, or a table.
+pub fn recurrent_side_by_side(
+    tape: &mut Tape,
+    kind: CellKind,
+    layers: &[(Input, Hidden)],
+    packing: &Packing,
+) -> Result<Output> {
+    let mut all = Vec::new();
+    for (input, hidden) in layers {
+        let shape = hidden.w_hh.value().shape();
+        match input {
+            Input::Dense { x, .. } if x.value().shape().rows() == packing.rows() => {}
+            _ => {
+                let rows = packing.rows();
+                let message = format!("layers side by side read x [N, I], with N = {rows} rows");
+                return fail(kind.name(), message);
+            }
+        }
+        let layer = Layer::new(*input, *hidden, None, packing.clone());
+        layer.check(kind)?;
+        if let Some(first) = layers.first().map(|(_, first)| first.w_hh.value())
+            && (first.shape() != shape || first.dtype() != hidden.w_hh.value().dtype())
+        {
+            let message = format!("W_hh {} and {shape} side by side", first.shape());
+            return fail(kind.name(), message);
+        }
+        all.push(layer);
+    }
+    let Some((_, first)) = layers.first() else {
+        return fail(kind.name(), "no layers".into());
+    };
+    if let Some(gpu) = first.w_hh.value().gpu().cloned() {
+        return for_cell!(kind, C => gpu::run::<C>(&gpu, tape, all));
+    }
+    let mut outputs = Vec::new();
+    for layer in all {
+        let y = [packing.rows(), layer.hidden()];
+        outputs.push(run(tape, kind, layer, y.into())?);
+    }
+    let mut beside = |of: fn(&Output) -> Option<&Var>| -> Result<Option<Var>> {
+        let parts: Vec<&Var> = outputs.iter().filter_map(of).collect();
+        match parts.is_empty() {
+            true => Ok(None),
+            false => concat(tape, &parts).map(Some),
+        }
+    };
+    let (y, h) = (beside(|o| Some(&o.y))?, beside(|o| Some(&o.state.h))?);
+    let c = beside(|o| o.state.c.as_ref())?;
+    match (y, h) {
+        (Some(y), Some(h)) => Ok(Output {
+            y,
+            state: State { h, c },
+        }),
+        _ => fail(kind.name(), "no layers".into()),
+    }
+}
+
 fn run(tape: &mut Tape, kind: CellKind, layer: Layer, y: Shape) -> Result<Output> {
     layer.check(kind)?;
     let mut output = match layer.w_hh.value().gpu().cloned() {
-        Some(gpu) => for_cell!(kind, C => gpu::run::<C>(&gpu, tape, layer)),
+        Some(gpu) => for_cell!(kind, C => gpu::run::<C>(&gpu, tape, vec![layer])),
         None => for_float!(kind.name(), layer.w_hh.value().dtype(), T => {
             for_cell!(kind, C => cpu::run::<T, C>(tape, layer))
         }),

@@ -4,8 +4,9 @@ use super::config::CharLmConfig;
 use super::data::CharBatch;
 use super::feed::TextFeed;
 use super::generate::generator::Generator;
-use super::generate::sample;
-use super::generate::sampling::{Sampler, SamplingOptions};
+use super::generate::sampling::{self, Sampler, SamplingOptions};
+use super::generate::weights::CharLmWeights;
+use super::generate::{Engine, sample};
 use super::model::CharLm;
 use super::train::CharLmJob;
 use crate::device::Gpu;
@@ -22,7 +23,7 @@ use crate::train::memory;
 use crate::train::model::Model;
 use crate::train::step::Step;
 use crate::train::timing::{Times, on_device, peak_rss_mb};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -171,10 +172,15 @@ fn on_gpu(
     })
 }
 
-/// Characters a second of one stream with sampling, on the CPU.
+/// Streams that are given at once, and to the emulated device.
+const STREAMS: [usize; 2] = [1024, 4];
+/// Steps of many streams between two looks at the clock.
+const STEPS: usize = 20;
+
+/// Characters a second with sampling: of one stream, on the CPU, and of many on the device.
 ///
 /// # Errors
-/// For a configuration that makes no model.
+/// For a configuration that makes no model; or if the device fails.
 pub fn generate(order: &BenchOrder) -> Result<BenchResult> {
     let config: CharLmConfig = order.config()?;
     let model = CharLm::new::<f32>(config.sizes(VOCAB), config.seed);
@@ -195,13 +201,46 @@ pub fn generate(order: &BenchOrder) -> Result<BenchResult> {
         Ok(())
     })?;
     let rate = CHARS as f64 / times.median;
+    let streams = STREAMS[usize::from(order.emulated)];
+    let of_many = many_streams(order, &weights, options, streams)?;
+    let many = figures([
+        ("streams", json!(streams)),
+        ("chars_per_s", json!(of_many)),
+        ("device", json!(order.chosen.name)),
+    ]);
     Ok(BenchResult::Rate {
         line: format!(
-            "1 stream, {} units, {} layers, on the CPU: {rate:.0} {}",
+            "1 stream, {} units, {} layers, on the CPU: {rate:.0} {speed}; {streams} streams, {}: \
+             {of_many:.0} {speed}",
             config.hidden_size,
             config.num_layers,
-            CharLmJob::SPEED
+            order.chosen.name,
+            speed = CharLmJob::SPEED
         ),
-        figures: figures([("chars_per_s", json!(rate)), ("device", json!("cpu"))]),
+        figures: figures([
+            ("chars_per_s", json!(rate)),
+            ("device", json!("cpu")),
+            ("streams", Value::Object(many)),
+        ]),
     })
+}
+
+/// Characters a second of all streams together, with sampling on the host.
+fn many_streams(
+    order: &BenchOrder,
+    weights: &CharLmWeights,
+    options: SamplingOptions,
+    streams: usize,
+) -> Result<f64> {
+    let mut engine = Engine::new(weights, streams, order.chosen)?;
+    let samplers = (0..streams).map(|s| Sampler::new(options, VOCAB, 1, s as u32));
+    let mut samplers = samplers.collect::<Result<Vec<_>>>()?;
+    let mut ids = vec![0u16; streams];
+    let times = Times::measure(order.seconds, || {
+        for _ in 0..STEPS {
+            sampling::sample_all(&mut samplers, engine.step(&ids)?, &mut ids);
+        }
+        Ok(())
+    })?;
+    Ok((STEPS * streams) as f64 / times.median)
 }

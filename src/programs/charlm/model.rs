@@ -130,7 +130,33 @@ impl CharLm {
         state: Option<&State>,
         draws: Option<&Draws>,
     ) -> Result<(Var, State)> {
-        let (top, state) = self.top(tape, params, ids, state, draws)?;
+        let (top, state) = self.top(tape, params, (ids, None), state, draws)?;
+        Ok((self.out.forward(tape, params, &top)?, state))
+    }
+
+    /// The first layer's gate table `[V, G H]`; see [`Recurrent::table`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn table(&self, tape: &mut Tape, params: &Bound) -> Result<Var> {
+        let first = self.layers.first().ok_or_else(no_layers)?;
+        first.table(tape, params, &self.embedding)
+    }
+
+    /// As [`CharLm::forward`] without draws, with a table that was made before: for steps of one
+    /// character, where a table each would cost more than the step.
+    ///
+    /// # Errors
+    /// As [`CharLm::forward`].
+    pub fn forward_table(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        table: &Var,
+        ids: &Tensor,
+        state: Option<&State>,
+    ) -> Result<(Var, State)> {
+        let (top, state) = self.top(tape, params, (ids, Some(table)), state, None)?;
         Ok((self.out.forward(tape, params, &top)?, state))
     }
 
@@ -139,7 +165,7 @@ impl CharLm {
         &self,
         tape: &mut Tape,
         params: &Bound,
-        ids: &Tensor,
+        (ids, table): (&Tensor, Option<&Var>),
         state: Option<&State>,
         draws: Option<&Draws>,
     ) -> Result<(Var, State)> {
@@ -147,9 +173,10 @@ impl CharLm {
         let mut x: Option<Var> = None;
         for (k, layer) in self.layers.iter().enumerate() {
             let state = state.and_then(|s| s.get(k));
-            let output = match &x {
-                None => layer.forward_ids(tape, params, &self.embedding, ids, state)?,
-                Some(x) => layer.forward(tape, params, x, state)?,
+            let output = match (&x, table) {
+                (Some(x), _) => layer.forward(tape, params, x, state)?,
+                (None, Some(table)) => layer.forward_table(tape, params, table, ids, state)?,
+                (None, None) => layer.forward_ids(tape, params, &self.embedding, ids, state)?,
             };
             new_state.push(output.state);
             x = Some(match draws.filter(|_| self.dropout > 0.0) {
@@ -160,9 +187,12 @@ impl CharLm {
                 None => output.y,
             });
         }
-        let top = x.ok_or_else(|| Error::op("char_lm", "a model without recurrent layers"))?;
-        Ok((top, new_state))
+        Ok((x.ok_or_else(no_layers)?, new_state))
     }
+}
+
+fn no_layers() -> Error {
+    Error::op("char_lm", "a model without recurrent layers")
 }
 
 /// Adds the parameters of a model: embedding, layers and output projection.
@@ -203,7 +233,7 @@ impl Model for CharLm {
         batch: &CharBatch,
         draws: Option<&Draws>,
     ) -> Result<Loss> {
-        let (top, _) = self.top(tape, params, &batch.ids, None, draws)?;
+        let (top, _) = self.top(tape, params, (&batch.ids, None), None, draws)?;
         let scored = self.out.loss(tape, params, &top, &batch.targets)?;
         Ok(Loss {
             ce: scored.loss,

@@ -1,4 +1,4 @@
-//! What `rnnx bench` times of the seq2seq models: the training step on real pairs.
+//! What `rnnx bench` times of the seq2seq models: the training step on real pairs, and writing.
 //!
 //! Each step has a batch that was not there before, as in training: its lengths and its number of
 //! tokens are its own. Batches are made before the clock runs; placing them on the device counts.
@@ -6,6 +6,7 @@
 use super::config::Seq2SeqConfig;
 use super::cost::{self, Work};
 use super::data::{SeqBatch, SeqData};
+use super::decode::{DecodeOptions, Search, decode};
 use super::model::ModelKind;
 use super::train::Seq2SeqJob;
 use crate::data::split::Split;
@@ -15,8 +16,9 @@ use crate::log::thousands;
 use crate::programs::orders::{BenchOrder, BenchResult, Timed, figures};
 use crate::train::job::{self, Job, Weights};
 use crate::train::model::{Draws, Model};
+use crate::train::ring::Ring;
 use crate::train::timing::{Times, peak_rss_mb};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,10 +41,7 @@ pub fn steps(order: &BenchOrder) -> Result<BenchResult> {
     let data = Seq2SeqJob::data(&config, &splits, None)?;
     // With fewer pairs than a batch has, the batch is all of them.
     config.batch_size = config.batch_size.min(splits.train.len()).max(1);
-    let kinds = match order.settings.contains_key("model") {
-        true => vec![config.model],
-        false => ModelKind::ALL[..ModelKind::PUBLISHED].to_vec(),
-    };
+    let kinds = kinds(order, &config);
     // Of several models in one process, only the first one's peak would be its own. On a GPU the
     // host's memory says nothing.
     let peak = order.alone && kinds.len() == 1 && order.chosen.gpu.is_none();
@@ -70,6 +69,70 @@ pub fn steps(order: &BenchOrder) -> Result<BenchResult> {
         ]),
         models,
     })
+}
+
+/// Times greedy writing of one model, or of all: a batch of test sources, with initial weights, which
+/// write up to max-target tokens each.
+///
+/// # Errors
+/// As [`steps`].
+pub fn writing(order: &BenchOrder) -> Result<BenchResult> {
+    let mut config: Seq2SeqConfig = order.config()?;
+    let splits = Arc::new(config.splits()?);
+    let data = Seq2SeqJob::data(&config, &splits, None)?;
+    let pairs = data.examples(Split::Test);
+    config.batch_size = config.batch_size.min(pairs.len()).max(1);
+    let pairs = pairs.iter().take(config.batch_size);
+    let sources: Vec<&[u32]> = pairs.map(|e| &e.source_ids[..]).collect();
+    let options = DecodeOptions {
+        search: Search::Greedy,
+        max_length: config.max_target,
+        no_unk: false,
+    };
+    let (mut lines, mut models) = (Vec::new(), Map::new());
+    for kind in kinds(order, &config) {
+        config.model = kind;
+        let mut model = Seq2SeqJob::model(&config, &data);
+        if let Some(gpu) = &order.chosen.gpu {
+            model.params_mut().to_gpu(gpu, order.chosen.mixed)?;
+        }
+        let mut tokens = 0;
+        let times = Times::measure(order.seconds, || {
+            let outputs = decode(&model, &sources, options)?;
+            tokens = outputs.iter().map(|output| output.tokens.len()).sum();
+            Ok(())
+        })?;
+        let rate = tokens as f64 / times.median;
+        lines.push(format!("{kind} {rate:.0}"));
+        let found = figures([
+            ("tokens_per_s", json!(rate)),
+            ("tokens", json!(tokens)),
+            ("ms_per_batch", json!(times.median * 1e3)),
+        ]);
+        models.insert(kind.to_string(), Value::Object(found));
+    }
+    let line = format!(
+        "target tokens/s, {} sources at a time, E {} H {}, greedily: {}",
+        sources.len(),
+        config.embedding_dim,
+        config.hidden_size,
+        lines.join(", ")
+    );
+    let figures = figures([
+        ("batch_size", json!(sources.len())),
+        ("max_target", json!(config.max_target)),
+        ("device", json!(order.chosen.name)),
+        ("models", Value::Object(models)),
+    ]);
+    Ok(BenchResult::Rate { line, figures })
+}
+
+/// The model that was asked for, or the published ones.
+fn kinds(order: &BenchOrder, config: &Seq2SeqConfig) -> Vec<ModelKind> {
+    match order.settings.contains_key("model") {
+        true => vec![config.model],
+        false => ModelKind::ALL[..ModelKind::PUBLISHED].to_vec(),
+    }
 }
 
 /// The batches of epoch after epoch, shuffled as in training, without the smaller last ones.
@@ -117,6 +180,9 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
         Some(_) if !order.emulated => BURST,
         _ => 1,
     };
+    // The device counts the steps and records their figures, as in training.
+    let ring = chosen.gpu.as_ref().map(Ring::new).transpose()?;
+    ring.as_ref().map_or(Ok(()), |ring| ring.begin(0, 0))?;
     let (mut timed, mut number, mut began) = (Vec::new(), 0, Instant::now());
     let (mut source, mut target, mut flop) = (0, 0, 0.0);
     while timed.len() < STEPS || began.elapsed().as_secs_f64() < order.seconds {
@@ -126,7 +192,15 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
         let start = Instant::now();
         for batch in &batches {
             let inputs = step.model().inputs(batch)?;
-            step.issue(&inputs, &Draws::new(config.seed, number))?;
+            match &ring {
+                Some(ring) => {
+                    let issued = step.issue(&inputs, &ring.draws(config.seed, number))?;
+                    ring.record(&step, &issued)?;
+                }
+                None => {
+                    step.issue(&inputs, &Draws::new(config.seed, number))?;
+                }
+            }
             number += 1;
         }
         if let Some(gpu) = &chosen.gpu {

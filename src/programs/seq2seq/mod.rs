@@ -131,10 +131,16 @@ impl Program for Seq2SeqProgram {
     }
 
     fn benches(&self) -> &'static [Bench] {
-        &[Bench {
-            name: "seq2seq",
-            run: bench::steps,
-        }]
+        &[
+            Bench {
+                name: "seq2seq",
+                run: bench::steps,
+            },
+            Bench {
+                name: "translate",
+                run: bench::writing,
+            },
+        ]
     }
 
     fn eval(&self, order: &EvalOrder) -> Result<Evaluated> {

@@ -17,7 +17,6 @@ use crate::log;
 use crate::nn::Layout;
 use crate::optim::{AdamConfig, Clip};
 use crate::train::job::{Job, Plan, Sample};
-use crate::train::model::Draws;
 use crate::train::ring::{Ring, SLOTS};
 use crate::train::scores::{Means, Scores};
 use crate::train::step::Step;
@@ -35,6 +34,8 @@ pub struct Seq2SeqJob {
     pub(super) step: Step<Seq2Seq>,
     /// The figures of the last steps, on a GPU.
     ring: Option<Ring>,
+    /// The step that the ring's counter stands at, once it was set.
+    counted: Option<u64>,
     /// The batches of the epoch, as numbers of pairs.
     batches: Vec<Vec<u32>>,
 }
@@ -145,6 +146,7 @@ impl Job for Seq2SeqJob {
             data,
             step,
             ring,
+            counted: None,
             batches: Vec::new(),
         })
     }
@@ -203,18 +205,22 @@ impl Job for Seq2SeqJob {
             let scores = inputs.map(|inputs| self.step.train(&inputs, state.step));
             return scores.into_iter().collect();
         };
-        ring.begin(state.step_in_epoch, state.step)?;
+        if self.counted.take() != Some(state.step) {
+            ring.begin(state.step_in_epoch, state.step)?;
+        }
         let mut tokens = Vec::new();
         for step in (state.step..).take((steps as usize).min(SLOTS)) {
             let Some(inputs) = next(self.step.model())? else {
                 break;
             };
-            let draws = Draws::new(self.config.seed, step);
+            let draws = ring.draws(self.config.seed, step);
             let issued = self.step.issue(&inputs, &draws)?;
             ring.record(&self.step, &issued)?;
             tokens.push(issued.loss.tokens);
         }
-        ring.read(state.step, &tokens, self.step.is_mixed())
+        let scores = ring.read(state.step, &tokens, self.step.is_mixed())?;
+        self.counted = Some(state.step + tokens.len() as u64);
+        Ok(scores)
     }
 
     /// Mean over all real tokens of the validation pairs, teacher forced.

@@ -125,6 +125,7 @@ impl Plan {
             keys: &v[9],
             values: &v[10],
             spans: &Spans::new(self.sources)?,
+            offsets: None,
         };
         let (state, packing) = ((&v[4], &v[5]), Packing::new(self.targets)?);
         attention_lstm(tape, &v[0], weights, state, query, memory, &packing)

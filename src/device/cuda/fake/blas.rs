@@ -4,7 +4,7 @@ use super::world::{functions, outside, submit, world};
 use crate::device::cuda::api::Status;
 use cudarc::cublas::sys as cublas;
 use half::f16;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_longlong, c_void};
 
 functions! {
     cublasCreate_v2(handle: *mut cublas::cublasHandle_t) {
@@ -48,6 +48,29 @@ struct View {
 }
 
 impl View {
+    fn new(
+        first: *const c_void,
+        kind: cublas::cudaDataType,
+        ld: c_int,
+        op: Option<cublas::cublasOperation_t>,
+    ) -> Self {
+        View {
+            first: first.cast_mut(),
+            kind,
+            ld,
+            trans: op.is_some_and(|op| op as u32 == 1),
+        }
+    }
+
+    /// The view so many elements on.
+    fn moved(self, elements: isize) -> Self {
+        let bytes = if self.kind as u32 == 2 { 2 } else { 4 };
+        View {
+            first: self.first.wrapping_byte_offset(elements * bytes),
+            ..self
+        }
+    }
+
     fn at(self, i: c_int, j: c_int) -> isize {
         let (i, j) = if self.trans { (j, i) } else { (i, j) };
         i as isize + j as isize * self.ld as isize
@@ -101,35 +124,75 @@ pub unsafe extern "C" fn cublasGemmEx(
     algorithm: cublas::cublasGemmAlgo_t,
 ) -> Status {
     assert_eq!((compute as u32, algorithm as i32), (68, -1)); // 32F, default
-    let view = |first: *const c_void, kind, ld, op: Option<cublas::cublasOperation_t>| {
-        let (first, trans) = (first.cast_mut(), op.is_some_and(|op| op as u32 == 1));
-        View {
-            first,
-            kind,
-            ld,
-            trans,
-        }
-    };
-    let a = view(a, a_kind, lda, Some(op_a));
-    let b = view(b, b_kind, ldb, Some(op_b));
-    let c = view(c, c_kind, ldc, None);
-    // Factors on the host are read now, those on the device when the product runs. The fake device's
-    // memory is the host's.
-    let read = move |p: usize| {
-        // SAFETY: an f32 of the caller's.
-        unsafe { *(p as *const f32) }
-    };
-    let factors = [alpha, beta].map(|p| p as usize);
-    let early = (!world(|w| w.factors_on_device)).then(|| factors.map(read));
+    let a = View::new(a, a_kind, lda, Some(op_a));
+    let b = View::new(b, b_kind, ldb, Some(op_b));
+    let c = View::new(c, c_kind, ldc, None);
+    let factors = factors(alpha, beta);
     submit("cublasGemm", move || {
-        let [alpha, beta] = early.unwrap_or_else(|| factors.map(read));
-        for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
-            // SAFETY: as above.
-            unsafe {
-                let sum = (0..k).fold(0.0, |s, l| s + a.get(i, l) * b.get(l, j));
-                let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
-                c.set(i, j, alpha * sum + old);
-            }
+        // SAFETY: the caller's matrices.
+        unsafe { product([m, n, k], factors(), [a, b, c]) };
+    })
+}
+
+/// Alpha and beta: read now where they are on the host, when the product runs where they are on the
+/// device, whose memory is the host's here.
+fn factors(alpha: *const c_void, beta: *const c_void) -> impl Fn() -> (f32, f32) {
+    let (alpha, beta) = (alpha as usize, beta as usize);
+    // SAFETY: two f32 of the caller's.
+    let read = move || unsafe { (*(alpha as *const f32), *(beta as *const f32)) };
+    let early = (!world(|w| w.factors_on_device)).then(read);
+    move || early.unwrap_or_else(read)
+}
+
+/// C = alpha A B + beta C
+unsafe fn product([m, n, k]: [c_int; 3], (alpha, beta): (f32, f32), [a, b, c]: [View; 3]) {
+    for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+        // SAFETY: the caller's matrices.
+        unsafe {
+            let sum = (0..k).fold(0.0, |s, l| s + a.get(i, l) * b.get(l, j));
+            let old = if beta == 0.0 { 0.0 } else { beta * c.get(i, j) };
+            c.set(i, j, alpha * sum + old);
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // NVIDIA's signature
+pub unsafe extern "C" fn cublasGemmStridedBatchedEx(
+    _handle: cublas::cublasHandle_t,
+    op_a: cublas::cublasOperation_t,
+    op_b: cublas::cublasOperation_t,
+    m: c_int,
+    n: c_int,
+    k: c_int,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cublas::cudaDataType,
+    lda: c_int,
+    stride_a: c_longlong,
+    b: *const c_void,
+    b_kind: cublas::cudaDataType,
+    ldb: c_int,
+    stride_b: c_longlong,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cublas::cudaDataType,
+    ldc: c_int,
+    stride_c: c_longlong,
+    batch: c_int,
+    compute: cublas::cublasComputeType_t,
+    algorithm: cublas::cublasGemmAlgo_t,
+) -> Status {
+    assert_eq!((compute as u32, algorithm as i32), (68, -1)); // 32F, default
+    let a = View::new(a, a_kind, lda, Some(op_a));
+    let b = View::new(b, b_kind, ldb, Some(op_b));
+    let c = View::new(c, c_kind, ldc, None);
+    let factors = factors(alpha, beta);
+    submit("cublasGemmStridedBatched", move || {
+        for nth in 0..batch as isize {
+            let [a, b, c] = [(a, stride_a), (b, stride_b), (c, stride_c)]
+                .map(|(view, stride)| view.moved(nth * stride as isize));
+            // SAFETY: the caller's matrices.
+            unsafe { product([m, n, k], factors(), [a, b, c]) };
         }
     })
 }

@@ -58,7 +58,14 @@ fn products_are_those_of_the_emulated_device() {
         // Stored rows and columns, and a leading dimension with room to spare.
         let matrix = |rows: usize, columns: usize, dtype| {
             let (ptr, ld) = (DevicePtr::NULL, rows + 2);
-            (Matrix { ptr, dtype, ld }, ld * columns)
+            let stride = ld * columns + 1;
+            let matrix = Matrix {
+                ptr,
+                dtype,
+                ld,
+                stride,
+            };
+            (matrix, 3 * stride)
         };
         let (a, size_a) = if trans_a {
             matrix(k, m, dtype)
@@ -73,6 +80,7 @@ fn products_are_those_of_the_emulated_device() {
         let (c, size_c) = matrix(m, n, c_dtype);
         let beta = if bit(4) { 0.5 } else { 0.0 };
         let g = Gemm {
+            batch: 1,
             trans_a,
             trans_b,
             m,
@@ -87,6 +95,9 @@ fn products_are_those_of_the_emulated_device() {
         same_product(g, None, [size_a, size_b, size_c]);
         same_product(Gemm { k: 0, ..g }, None, [size_a, size_b, size_c]);
         same_product(Gemm { m: 0, ..g }, None, [size_a, size_b, size_c]);
+        for batch in [0, 3] {
+            same_product(Gemm { batch, ..g }, None, [size_a, size_b, size_c]);
+        }
         for beta in [0.0, 1.0] {
             same_product(Gemm { beta, ..g }, Some(0.375), [size_a, size_b, size_c]);
         }
@@ -100,10 +111,12 @@ fn products_that_cannot_be_are_refused() {
         ptr: DevicePtr::NULL,
         dtype,
         ld: 2,
+        stride: 4,
     };
     let [a, b, c] = [DType::F16; 3].map(matrix);
     let (trans_a, trans_b) = (false, false);
     let g = Gemm {
+        batch: 1,
         trans_a,
         trans_b,
         m: 2,
@@ -176,5 +189,10 @@ fn products_that_cannot_be_are_refused() {
     refused(
         g,
         "m 2, n 2, k 2: cublasGemmEx: CUBLAS_STATUS_NOT_SUPPORTED",
+    );
+    world(|w| w.fail.insert("cublasGemmStridedBatched", 15));
+    refused(
+        Gemm { batch: 2, ..g },
+        "m 2, n 2, k 2: cublasGemmStridedBatchedEx: CUBLAS_STATUS_NOT_SUPPORTED",
     );
 }

@@ -82,19 +82,8 @@ impl Generator {
     /// # Errors
     /// As [`Generator::new`].
     pub fn with_level(weights: &CharLmWeights, streams: usize, level: Level) -> Result<Generator> {
-        if streams == 0 || streams > MAX_STREAMS {
-            return Err(Error::Usage(format!(
-                "streams {streams}: give a number from 1 to {MAX_STREAMS}"
-            )));
-        }
+        check(weights, streams, true)?;
         let (vocab, hidden) = (weights.vocab(), weights.hidden());
-        if vocab > MAX_TOKENS {
-            return Err(Error::Data(format!(
-                "tensor embedding.weight has {vocab} rows; generation takes at most {MAX_TOKENS} \
-                 characters"
-            )));
-        }
-        check_range(weights)?;
         let level = level.min(Level::current());
         let order = Order {
             gates: weights.cell().gates(),
@@ -325,6 +314,26 @@ fn input_table(weights: &CharLmWeights, layer: &LayerWeights, order: Order) -> B
         order.pack(packed, |row| sums[row * vocab + v]);
     }
     table
+}
+
+/// Refuses what cannot be generated, and with `half` weights that do not fit in f16.
+pub(super) fn check(weights: &CharLmWeights, streams: usize, half: bool) -> Result<()> {
+    if streams == 0 || streams > MAX_STREAMS {
+        return Err(Error::Usage(format!(
+            "streams {streams}: give a number from 1 to {MAX_STREAMS}"
+        )));
+    }
+    let vocab = weights.vocab();
+    if vocab > MAX_TOKENS {
+        return Err(Error::Data(format!(
+            "tensor embedding.weight has {vocab} rows; generation takes at most {MAX_TOKENS} \
+             characters"
+        )));
+    }
+    match half {
+        true => check_range(weights),
+        false => Ok(()),
+    }
 }
 
 /// Every weight that is kept in f16 must fit there.

@@ -2,6 +2,7 @@
 
 use crate::rng::{Purpose, Reader, Stream};
 use crate::{Error, Result};
+use rayon::prelude::*;
 
 /// How a token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -131,6 +132,26 @@ impl Sampler {
             }
         }
         (kept, total)
+    }
+}
+
+/// The next token of each stream `ids` for logits `[streams, V]`: as [`Sampler::sample`] of each, on all
+/// threads where there are several.
+///
+/// # Panics
+/// If there are not as many samplers and rows of logits as ids, or V is above 2^16.
+pub fn sample_all(samplers: &mut [Sampler], logits: &[f32], ids: &mut [u16]) {
+    assert_eq!(samplers.len(), ids.len(), "a sampler for each stream");
+    let vocab = logits.len() / ids.len();
+    assert!(vocab <= 1 << 16, "tokens of 16 bits");
+    match (ids, samplers) {
+        ([id], [sampler]) => *id = sampler.sample(logits) as u16,
+        (ids, samplers) => {
+            let streams = ids.par_iter_mut().zip(samplers);
+            streams
+                .zip(logits.par_chunks_exact(vocab))
+                .for_each(|((id, sampler), logits)| *id = sampler.sample(logits) as u16);
+        }
     }
 }
 

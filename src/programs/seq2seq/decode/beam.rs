@@ -6,9 +6,10 @@
 //! source ends with `beam` ended hypotheses of which one is better than all that go on, or at the
 //! largest length.
 
-use super::run::{Hypothesis, Partial, Run, log_sum, row_of, weights};
+use super::run::{Hypothesis, Partial, Run, row_of, weights};
 use crate::data::words::EOS;
 use crate::error::Result;
+use crate::ops::likeliest::log_sum;
 use crate::programs::seq2seq::model::{allowed, in_f32};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -57,7 +58,7 @@ impl Run<'_> {
                     .map_or(EOS, Partial::last)
             };
             let tokens: Vec<u32> = (0..sources * width).map(last).collect();
-            let out = self.step(&tokens)?;
+            let out = self.step(&self.model.tokens(&tokens)?)?;
             let (logits, alpha) = (in_f32(out.logits.value())?, weights(&out)?);
             let mut parents: Vec<u32> = (0..(sources * width) as u32).collect();
             for (source, beam) in beams.iter_mut().enumerate() {

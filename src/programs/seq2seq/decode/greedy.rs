@@ -1,46 +1,62 @@
 //! Greedy search: the likeliest token at each step.
+//!
+//! What a step chooses is what the next one reads, without the host: on a GPU the steps are issued one
+//! behind the other, and the host only looks from time to time whether all rows have ended. What rows
+//! that have ended choose is left out.
 
-use super::run::{Hypothesis, Partial, Run, log_sum, weights};
-use crate::data::words::EOS;
+use super::run::{Hypothesis, Partial, Run};
+use crate::data::words::{EOS, SOS};
+use crate::dtype::DType;
 use crate::error::Result;
-use crate::programs::seq2seq::model::{best_tokens, in_f32};
+use crate::ops;
+use crate::ops::cast::convert;
+use crate::ops::likeliest::Likeliest;
+use crate::programs::seq2seq::model::{in_f32, never};
 use crate::tensor::Tensor;
-use rayon::prelude::*;
+
+/// Steps between two looks, on a GPU. Not measured: more of them are steps in vain behind the longest
+/// output, fewer are waits.
+const LOOK: usize = 8;
+
+/// What a step chose, and its attention weights.
+type Chosen = (Likeliest, Option<Tensor>);
 
 impl Run<'_> {
     pub(super) fn greedy(&mut self, rows: usize) -> Result<Vec<Hypothesis>> {
         let mut outputs = vec![Partial::start(); rows];
-        let longest = self.options.max_length;
-        let open = |o: &Partial| o.last() != EOS && o.len() < longest;
-        for _ in 0..longest {
-            if !outputs.iter().any(open) {
-                break;
-            }
-            let last: Vec<u32> = outputs.iter().map(Partial::last).collect();
+        let look = if self.model.gpu().is_some() { LOOK } else { 1 };
+        let mut last = self.model.tokens(&vec![SOS; rows])?;
+        let mut steps: Vec<Chosen> = Vec::new();
+        for step in 1..=self.options.max_length {
             let out = self.step(&last)?;
-            let alpha = weights(&out)?;
-            let scores = in_f32(out.logits.value())?;
-            let chosen = best_tokens(&scores, self.options.no_unk)?;
-            let gains = gains(&scores, &chosen)?;
-            for (row, output) in outputs.iter_mut().enumerate() {
-                if !open(output) {
-                    continue;
+            let chosen = ops::likeliest(out.logits.value(), never(self.options.no_unk))?;
+            last = chosen.columns.clone();
+            steps.push((chosen, out.alpha));
+            if step % look == 0 || step == self.options.max_length {
+                for chosen in steps.drain(..) {
+                    self.extend(&mut outputs, &chosen)?;
                 }
-                let (token, gain) = (chosen[row], gains[row]);
-                let weights = alpha
-                    .as_ref()
-                    .map(|a| self.weights_of(a, row))
-                    .transpose()?;
-                *output = output.extended(token, gain, weights);
+                if outputs.iter().all(|output| output.last() == EOS) {
+                    break;
+                }
             }
         }
         Ok(outputs.into_iter().map(Partial::finish).collect())
     }
-}
 
-/// The log-probability of one token of each row.
-fn gains(logits: &Tensor, tokens: &[u32]) -> Result<Vec<f64>> {
-    let rows = logits.data::<f32>()?.par_chunks(logits.shape().last());
-    let gain = |(row, &token): (&[f32], &u32)| f64::from(row[token as usize]) - log_sum(row);
-    Ok(rows.zip(tokens).map(gain).collect())
+    /// Adds what a step chose to the outputs that go on.
+    fn extend(&self, outputs: &mut [Partial], (chosen, alpha): &Chosen) -> Result<()> {
+        let (columns, gains) = (chosen.columns.to_cpu()?, chosen.gains.to_cpu()?);
+        let gains = convert(&gains, DType::F64)?;
+        let (columns, gains) = (columns.data::<u32>()?, gains.data::<f64>()?);
+        let alpha = alpha.as_ref().map(in_f32).transpose()?;
+        for (row, output) in outputs.iter_mut().enumerate() {
+            if output.last() != EOS {
+                let weights = alpha.as_ref().map(|alpha| self.weights_of(alpha, row));
+                let weights = weights.transpose()?;
+                *output = output.extended(columns[row], gains[row], weights);
+            }
+        }
+        Ok(())
+    }
 }

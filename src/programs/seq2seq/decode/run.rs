@@ -120,7 +120,7 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     /// One step of every row.
-    pub(super) fn step(&mut self, tokens: &[u32]) -> Result<Decoded> {
+    pub(super) fn step(&mut self, tokens: &Tensor) -> Result<Decoded> {
         let mut tape = Tape::inference();
         let out = self
             .model
@@ -155,11 +155,4 @@ pub(super) fn weights(out: &Decoded) -> Result<Option<Tensor>> {
 pub(super) fn row_of(t: &Tensor, row: usize) -> Result<&[f32]> {
     let width = t.shape().last();
     Ok(&t.data::<f32>()?[row * width..][..width])
-}
-
-/// log of the sum of the exponentials, in f64.
-pub(super) fn log_sum(row: &[f32]) -> f64 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|&x| f64::from(x - max).exp()).sum();
-    f64::from(max) + sum.ln()
 }

@@ -1,17 +1,14 @@
 //! The decoders: previous tokens and the encoder's states to logits of the next token.
 
-use super::inputs::place;
 use super::kind::Seq2SeqSizes;
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
-use crate::device::Gpu;
 use crate::error::Result;
 use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
 use crate::ops;
 use crate::ops::attention;
 use crate::tensor::Tensor;
-use std::sync::Arc;
 
 /// Where a decoder stands between two steps: its recurrent layers, their state, and what they read
 /// at each step besides the previous token. Rows are the decoder's.
@@ -56,6 +53,8 @@ pub struct Annotations {
     pub values: Var,
     /// The positions of each row.
     pub spans: Spans,
+    /// The spans' offsets `[B + 1]`, where keys and values are on a GPU.
+    pub offsets: Option<Tensor>,
 }
 
 /// What a decoder gives for some steps.
@@ -82,13 +81,13 @@ impl Attending {
 
 impl DecoderState {
     /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
-    /// that each belongs to. Gives what the logits are computed from, the state after each row's
+    /// that each belongs to, where there are several steps. Gives what the logits are computed from, the state after each row's
     /// last step, and attention weights.
     pub(super) fn run(
         &self,
         tape: &mut Tape,
         params: &Bound,
-        (x, rows): (&Var, &Tensor),
+        (x, rows): (&Var, Option<&Tensor>),
         packing: &Packing,
     ) -> Result<(Var, Self, Option<Tensor>)> {
         match self.clone() {
@@ -98,10 +97,13 @@ impl DecoderState {
                 context,
             } => {
                 let input = match &context {
-                    Some(context) => {
-                        let context = ops::gather(tape, context, rows)?;
-                        ops::concat(tape, &[x, &context])?
-                    }
+                    Some(context) => match rows {
+                        Some(rows) => {
+                            let context = ops::gather(tape, context, rows)?;
+                            ops::concat(tape, &[x, &context])?
+                        }
+                        None => ops::concat(tape, &[x, context])?,
+                    },
                     None => x.clone(),
                 };
                 let out = layer.forward_packed(tape, params, &input, Some(&state), packing)?;
@@ -127,6 +129,7 @@ impl DecoderState {
                     keys: &annotations.keys,
                     values: &annotations.values,
                     spans: &annotations.spans,
+                    offsets: annotations.offsets.as_ref(),
                 };
                 let weights = layers.lstm.weights(params);
                 let out = ops::attention_lstm(tape, x, weights, (&h, &c), query, memory, packing)?;
@@ -193,6 +196,8 @@ impl DecoderState {
             } => {
                 let lengths: Vec<usize> = (0..rows).map(|b| all.spans.len(b)).collect();
                 let spans = Spans::new(&lengths)?;
+                let offsets = all.offsets.as_ref();
+                let offsets = offsets.map(|all| all.slice(0, [rows + 1])).transpose()?;
                 Self::Attention {
                     layers: *layers,
                     h: first(h, rows)?,
@@ -201,6 +206,7 @@ impl DecoderState {
                         keys: first(&all.keys, spans.total())?,
                         values: first(&all.values, spans.total())?,
                         spans,
+                        offsets,
                     },
                 }
             }
@@ -220,16 +226,9 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// Vectors of tokens `[N]`, giving `[N, E]`.
-    pub(super) fn embed(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        tokens: &[u32],
-        gpu: Option<&Arc<Gpu>>,
-    ) -> Result<Var> {
-        let tokens = place(tokens, self.vocab, gpu)?;
-        self.embedding.forward(tape, params, &tokens)
+    /// Vectors of tokens `[N]`, which are below V, giving `[N, E]`.
+    pub(super) fn embed(&self, tape: &mut Tape, params: &Bound, tokens: &Tensor) -> Result<Var> {
+        self.embedding.forward(tape, params, tokens)
     }
 
     /// Runs from a state; see [`DecoderState::run`].
@@ -238,7 +237,7 @@ impl Decoder {
         tape: &mut Tape,
         params: &Bound,
         from: &DecoderState,
-        input: (&Var, &Tensor),
+        input: (&Var, Option<&Tensor>),
         packing: &Packing,
     ) -> Result<Decoded> {
         let (features, state, alpha) = from.run(tape, params, input, packing)?;
@@ -258,9 +257,7 @@ impl Decoder {
         x: &Var,
     ) -> Result<Decoded> {
         let batch = x.value().shape().rows();
-        let rows: Vec<u32> = (0..batch as u32).collect();
-        let rows = place(&rows, batch, x.value().gpu())?;
         let packing = Packing::uniform(1, batch)?;
-        self.run(tape, params, from, (x, &rows), &packing)
+        self.run(tape, params, from, (x, None), &packing)
     }
 }

@@ -93,7 +93,7 @@ impl Encoder {
     ) -> Result<DecoderState> {
         let x = self.embedding.forward(tape, params, &source.ids)?;
         let x = match dropout {
-            Some(d) => ops::dropout(tape, &x, d.p, d.stream.lane(Dropout::SOURCE))?,
+            Some(d) => d.apply(tape, &x, Dropout::SOURCE)?,
             None => x,
         };
         let packing = &source.packing;
@@ -153,32 +153,27 @@ impl BothWays {
     ) -> Result<(Var, Var, Annotations)> {
         let packing = &source.packing;
         let reversed = ops::gather(tape, x, &source.reversed)?;
-        let ahead = self
-            .forward
-            .forward_packed(tape, params, x, None, packing)?;
-        let back = self
-            .backward
-            .forward_packed(tape, params, &reversed, None, packing)?;
-        let ys = [
-            &ops::gather(tape, &ahead.y, &source.positions)?,
-            &ops::gather(tape, &back.y, &source.reversed_positions)?,
-        ];
-        let values = ops::concat(tape, &ys)?;
+        let ways = [(&self.forward, x), (&self.backward, &reversed)];
+        let both = Recurrent::side_by_side(tape, params, ways, packing)?;
+        // [N, 2H] as [2N, H]: each position's two states are rows of it.
+        let (rows, width) = (packing.rows(), both.y.value().shape().last());
+        let states = both.y.reshape([2 * rows, width / 2])?;
+        let values = ops::gather(tape, &states, &source.positions)?;
+        let values = values.reshape([source.spans.total(), width])?;
         let keys = self.key.forward(tape, params, &values)?;
-        let (h_ahead, c_ahead) = ahead.state.of_lstm()?;
-        let (h_back, c_back) = back.state.of_lstm()?;
-        let h = bridge(tape, params, &self.hidden, [&h_ahead, &h_back], source)?;
-        let c = bridge(tape, params, &self.cell, [&c_ahead, &c_back], source)?;
+        let (h, c) = both.state.of_lstm()?;
+        let h = bridge(tape, params, &self.hidden, &h, source)?;
+        let c = bridge(tape, params, &self.cell, &c, source)?;
         // The cell state is f32 on a GPU, whatever the layer's data type.
         let c = match c.value().gpu() {
             Some(_) => ops::cast(tape, &c, DType::F32)?,
             None => c,
         };
-        let spans = source.spans.clone();
         let annotations = Annotations {
             keys,
             values,
-            spans,
+            spans: source.spans.clone(),
+            offsets: source.offsets.clone(),
         };
         Ok((h, c, annotations))
     }
@@ -189,15 +184,11 @@ fn bridge(
     tape: &mut Tape,
     params: &Bound,
     linear: &Linear,
-    [ahead, back]: [&Var; 2],
+    both: &Var,
     source: &Source,
 ) -> Result<Var> {
     let dtype = linear.weight(params).value().dtype();
-    let both = [
-        &ops::cast(tape, ahead, dtype)?,
-        &ops::cast(tape, back, dtype)?,
-    ];
-    let both = ops::concat(tape, &both)?;
+    let both = ops::cast(tape, both, dtype)?;
     let both = ops::gather(tape, &both, &source.rows)?;
     let z = linear.forward(tape, params, &both)?;
     ops::tanh(tape, &z)

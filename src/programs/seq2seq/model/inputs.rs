@@ -16,8 +16,11 @@ pub struct Source {
     pub(super) reversed: Tensor,
     pub(super) rows: Tensor,
     pub(super) spans: Spans,
+    /// The spans' offsets, where the batch is on a GPU.
+    pub(super) offsets: Option<Tensor>,
+    /// `[M, 2]`: of each position its packed row in the run from the start, and in that from the end, as
+    /// rows of the two side by side.
     pub(super) positions: Tensor,
-    pub(super) reversed_positions: Tensor,
 }
 
 /// A batch; see [`SeqBatch`].
@@ -27,23 +30,41 @@ pub struct Inputs {
     pub(super) packing: Packing,
     /// The decoder's inputs, in host memory.
     pub(super) tokens: Vec<u32>,
+    /// The same where the model is.
+    pub(super) inputs: Tensor,
     pub(super) targets: Tensor,
     pub(super) rows: Tensor,
     gpu: Option<Arc<Gpu>>,
 }
 
-/// Ids below `limit`, placed. They are checked here, as kernels do not.
-pub(super) fn place(ids: &[u32], limit: usize, gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
-    if let Some(id) = ids.iter().find(|&&id| id as usize >= limit) {
-        let message = format!("id {id} for {limit} rows");
-        return Err(Error::op("seq2seq", message));
+/// Lists of indices, each below its limit, where the model is: views of one tensor, so that a GPU is
+/// given them in one copy. They are checked here, as kernels do not.
+pub(super) fn place<const N: usize>(
+    lists: [(&[u32], usize); N],
+    gpu: Option<&Arc<Gpu>>,
+) -> Result<[Tensor; N]> {
+    let mut all = Vec::new();
+    for (ids, limit) in lists {
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= limit) {
+            let message = format!("id {id} for {limit} rows");
+            return Err(Error::op("seq2seq", message));
+        }
+        all.extend_from_slice(ids);
     }
-    let tensor = Tensor::from_slice(ids, [ids.len()])?;
-    match gpu {
-        Some(gpu) => tensor.to_gpu(gpu),
-        None => Ok(tensor),
-    }
+    let all = Tensor::from_slice(&all, [all.len()])?;
+    let all = match gpu {
+        Some(gpu) => all.to_gpu(gpu)?,
+        None => all,
+    };
+    let mut at = 0;
+    Ok(lists.map(|(ids, _)| {
+        at += ids.len();
+        all.part(at - ids.len(), [ids.len()])
+    }))
 }
+
+/// The indices that a [`Source`] is made of.
+const SOURCE: usize = 5;
 
 impl Source {
     /// Places a batch's sources, whose ids are below `vocab`.
@@ -51,15 +72,45 @@ impl Source {
     /// # Errors
     /// For an id outside the vocabulary, or if the device fails.
     pub fn new(batch: &SourceBatch, vocab: usize, gpu: Option<&Arc<Gpu>>) -> Result<Self> {
+        let both = Self::both(batch);
+        Self::of(batch, place(Self::lists(batch, &both, vocab), gpu)?)
+    }
+
+    /// Of each position its rows in the two runs, which lie side by side: `[M, 2]`.
+    fn both(batch: &SourceBatch) -> Vec<u32> {
+        let pairs = batch.positions.iter().zip(&batch.reversed_positions);
+        pairs
+            .flat_map(|(ahead, back)| [2 * ahead, 2 * back + 1])
+            .collect()
+    }
+
+    fn lists<'a>(
+        batch: &'a SourceBatch,
+        both: &'a [u32],
+        vocab: usize,
+    ) -> [(&'a [u32], usize); SOURCE] {
         let (rows, packed) = (batch.packing.batch(), batch.packing.rows());
+        [
+            (&batch.ids, vocab),
+            (&batch.reversed, packed),
+            (&batch.rows, rows),
+            (batch.spans.offsets(), batch.spans.total() + 1),
+            (both, 2 * packed),
+        ]
+    }
+
+    fn of(
+        batch: &SourceBatch,
+        [ids, reversed, rows, offsets, both]: [Tensor; SOURCE],
+    ) -> Result<Self> {
         Ok(Source {
             packing: batch.packing.clone(),
-            ids: place(&batch.ids, vocab, gpu)?,
-            reversed: place(&batch.reversed, packed, gpu)?,
-            rows: place(&batch.rows, rows, gpu)?,
+            positions: both.reshape([batch.spans.total(), 2])?,
+            offsets: offsets.gpu().is_some().then_some(offsets),
             spans: batch.spans.clone(),
-            positions: place(&batch.positions, packed, gpu)?,
-            reversed_positions: place(&batch.reversed_positions, packed, gpu)?,
+            ids,
+            reversed,
+            rows,
         })
     }
 
@@ -75,12 +126,19 @@ impl Inputs {
     /// # Errors
     /// For an id outside its vocabulary, or if the device fails.
     pub fn new(batch: &SeqBatch, vocab: (usize, usize), gpu: Option<&Arc<Gpu>>) -> Result<Self> {
+        let both = Source::both(&batch.source);
+        let [a, b, c, d, e] = Source::lists(&batch.source, &both, vocab.0);
+        let (inputs, targets) = ((&batch.inputs[..], vocab.1), (&batch.targets[..], vocab.1));
+        let rows = (&batch.rows[..], batch.packing.batch());
+        let lists = [a, b, c, d, e, inputs, targets, rows];
+        let [a, b, c, d, e, inputs, targets, rows] = place(lists, gpu)?;
         Ok(Inputs {
-            source: Source::new(&batch.source, vocab.0, gpu)?,
+            source: Source::of(&batch.source, [a, b, c, d, e])?,
             packing: batch.packing.clone(),
             tokens: batch.inputs.clone(),
-            targets: place(&batch.targets, vocab.1, gpu)?,
-            rows: place(&batch.rows, batch.packing.batch(), gpu)?,
+            inputs,
+            targets,
+            rows,
             gpu: gpu.cloned(),
         })
     }

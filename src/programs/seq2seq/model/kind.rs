@@ -1,7 +1,11 @@
 //! Which model, of what sizes, and what a training pass does besides.
 
+use crate::autograd::{Tape, Var};
+use crate::error::Result;
 use crate::nn::CellKind;
+use crate::ops;
 use crate::rng::Stream;
+use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -53,7 +57,7 @@ impl fmt::Display for ModelKind {
 
 impl FromStr for ModelKind {
     type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
+    fn from_str(s: &str) -> std::result::Result<Self, String> {
         let named = ModelKind::ALL
             .into_iter()
             .find(|kind| kind.to_string() == s);
@@ -75,12 +79,14 @@ pub struct Seq2SeqSizes {
 }
 
 /// Dropout in a training step, on the embeddings of both sides.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Dropout {
     /// Probability of dropping, in [0, 1).
     pub p: f64,
     /// Random words of this step.
     pub stream: Stream,
+    /// The step in a GPU's memory, `[1]` u32, where it is there.
+    pub counter: Option<Tensor>,
 }
 
 impl Dropout {
@@ -88,6 +94,12 @@ impl Dropout {
     pub(super) const SOURCE: u32 = 0;
     /// The stream's lane of the target.
     pub(super) const TARGET: u32 = 1;
+
+    /// x without what is dropped in a lane.
+    pub(super) fn apply(&self, tape: &mut Tape, x: &Var, lane: u32) -> Result<Var> {
+        let stream = self.stream.lane(lane);
+        ops::dropout_at(tape, x, self.p, stream, self.counter.as_ref())
+    }
 }
 
 /// How often the decoder reads the true previous token in training.

@@ -1,36 +1,19 @@
-//! The likeliest tokens. `<PAD>` and `<SOS>` are never chosen; ties go to the lowest token.
+//! Which tokens may be chosen: never `<PAD>` and `<SOS>`.
 
-use crate::data::words::{EOS, PAD, SOS, UNK};
+use crate::data::words::{PAD, SOS, UNK};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::cast::convert;
 use crate::tensor::Tensor;
-use rayon::prelude::*;
 
-/// The likeliest token of each row of logits `[B, V]` that may be chosen.
-///
-/// # Errors
-/// If the device fails.
-pub fn best_tokens(logits: &Tensor, no_unk: bool) -> Result<Vec<u32>> {
-    let logits = in_f32(logits)?;
-    let best = |row: &[f32]| {
-        let mut best = EOS as usize;
-        for (token, &x) in row.iter().enumerate() {
-            let better = x > row[best] || (x == row[best] && token < best);
-            if better && allowed(token, no_unk) {
-                best = token;
-            }
-        }
-        best as u32
-    };
-    let rows = logits.data::<f32>()?.par_chunks(logits.shape().last());
-    Ok(rows.map(best).collect())
+/// The tokens that are not chosen, as [`ops::likeliest`](crate::ops::likeliest()) takes them.
+pub fn never(no_unk: bool) -> u32 {
+    1 << PAD | 1 << SOS | u32::from(no_unk) << UNK
 }
 
 /// Whether a token may be chosen.
 pub fn allowed(token: usize, no_unk: bool) -> bool {
-    let token = token as u32;
-    token != PAD && token != SOS && !(no_unk && token == UNK)
+    token >= 32 || never(no_unk) >> token & 1 == 0
 }
 
 /// A tensor as f32 in host memory.

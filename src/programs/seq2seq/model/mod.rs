@@ -19,7 +19,7 @@ mod schedule;
 pub use decoder::{Annotations, Attending, Decoded, DecoderState};
 pub use inputs::{Inputs, Source};
 pub use kind::{Dropout, ModelKind, Seq2SeqSizes, TeacherForcing};
-pub(crate) use likeliest::{allowed, best_tokens, in_f32};
+pub(crate) use likeliest::{allowed, in_f32, never};
 
 use crate::autograd::{Tape, Var};
 use crate::device::Gpu;
@@ -29,10 +29,11 @@ use crate::nn::{Bound, Layout, Params};
 use crate::ops;
 use crate::programs::seq2seq::data::SeqBatch;
 use crate::rng::Purpose;
-use crate::tensor::Stored;
+use crate::tensor::{Stored, Tensor};
 use crate::train::model::{Draws, Loss, Model};
 use decoder::Decoder;
 use encoder::Encoder;
+use inputs::place;
 use std::sync::Arc;
 
 /// A model and its parameters.
@@ -125,18 +126,27 @@ impl Seq2Seq {
         self.encoder.encode(tape, params, source, dropout)
     }
 
-    /// One step of the decoder: the previous tokens `[B]`, one a row.
+    /// Previous tokens `[B]` where the model is.
     ///
     /// # Errors
     /// For a token outside the vocabulary, or if the device fails.
+    pub fn tokens(&self, tokens: &[u32]) -> Result<Tensor> {
+        let [tokens] = place([(tokens, self.decoder.vocab)], self.gpu())?;
+        Ok(tokens)
+    }
+
+    /// One step of the decoder: the previous tokens `[B]`, one a row.
+    ///
+    /// # Errors
+    /// If the tokens are not where the model is, or the device fails.
     pub fn step(
         &self,
         tape: &mut Tape,
         params: &Bound,
         from: &DecoderState,
-        tokens: &[u32],
+        tokens: &Tensor,
     ) -> Result<Decoded> {
-        let x = self.decoder.embed(tape, params, tokens, self.gpu())?;
+        let x = self.decoder.embed(tape, params, tokens)?;
         self.decoder.step(tape, params, from, &x)
     }
 
@@ -153,7 +163,7 @@ impl Seq2Seq {
         teacher: Option<&TeacherForcing>,
     ) -> Result<Decoded> {
         let (encoded, x) = self.start(tape, params, batch, dropout, teacher)?;
-        let input = (&x, &batch.rows);
+        let input = (&x, Some(&batch.rows));
         self.decoder
             .run(tape, params, &encoded, input, &batch.packing)
     }
@@ -169,19 +179,17 @@ impl Seq2Seq {
     ) -> Result<(DecoderState, Var)> {
         let encoded = self.encode(tape, params, &batch.source, dropout)?;
         let tokens = match teacher {
-            Some(teacher) if teacher.ratio < 1.0 => schedule::inputs(
-                &self.decoder,
-                &self.params,
-                &encoded,
-                batch,
-                dropout,
-                teacher,
-            )?,
-            _ => batch.tokens.clone(),
+            Some(teacher) if teacher.ratio < 1.0 => {
+                let (decoder, own) = (&self.decoder, &self.params);
+                let tokens = schedule::inputs(decoder, own, &encoded, batch, dropout, teacher)?;
+                let [tokens] = place([(&tokens, self.decoder.vocab)], batch.gpu())?;
+                tokens
+            }
+            _ => batch.inputs.clone(),
         };
-        let x = self.decoder.embed(tape, params, &tokens, batch.gpu())?;
+        let x = self.decoder.embed(tape, params, &tokens)?;
         let x = match dropout {
-            Some(d) => ops::dropout(tape, &x, d.p, d.stream.lane(Dropout::TARGET))?,
+            Some(d) => d.apply(tape, &x, Dropout::TARGET)?,
             None => x,
         };
         Ok((encoded, x))
@@ -210,13 +218,14 @@ impl Model for Seq2Seq {
         let dropout = draws.filter(|_| self.dropout > 0.0).map(|draws| Dropout {
             p: self.dropout,
             stream: draws.stream(Purpose::Dropout),
+            counter: draws.counter().cloned(),
         });
         let teacher = draws.map(|draws| TeacherForcing {
             ratio: self.teacher_forcing,
             stream: draws.stream(Purpose::TeacherForcing),
         });
         let (encoded, x) = self.start(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
-        let input = (&x, &batch.rows);
+        let input = (&x, Some(&batch.rows));
         let (features, ..) = encoded.run(tape, params, input, &batch.packing)?;
         let scored = self
             .decoder

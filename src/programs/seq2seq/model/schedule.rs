@@ -6,9 +6,9 @@
 //! Both passes drop the same elements, so the predictions are those of the training pass.
 
 use super::decoder::{Decoder, DecoderState};
-use super::inputs::Inputs;
+use super::inputs::{Inputs, place};
 use super::kind::{Dropout, TeacherForcing};
-use super::likeliest::best_tokens;
+use super::likeliest::never;
 use crate::autograd::{Tape, Var};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -38,16 +38,19 @@ pub(super) fn inputs(
         // The rows that still have steps are the first ones.
         from = from.first_rows(active)?;
         let ids = &tokens[at..at + active];
-        let mut x = decoder.embed(&mut tape, &params, ids, batch.gpu())?;
+        let [ids] = place([(ids, decoder.vocab)], batch.gpu())?;
+        let mut x = decoder.embed(&mut tape, &params, &ids)?;
         if let Some(mask) = &mask {
             let mask = mask.slice(at * width, [active, width])?;
             x = ops::mul(&mut tape, &x, &Var::constant(mask))?;
         }
         let out = decoder.step(&mut tape, &params, &from, &x)?;
         from = out.state;
-        let predicted = best_tokens(out.logits.value(), false)?;
+        let predicted = ops::likeliest(out.logits.value(), never(false))?;
+        let predicted = predicted.columns.to_cpu()?;
+        let predicted = &predicted.data::<u32>()?[..packing.active(t + 1)];
         let next = packing.offset(t + 1);
-        for (row, &token) in predicted[..packing.active(t + 1)].iter().enumerate() {
+        for (row, &token) in predicted.iter().enumerate() {
             let draw = f64::from(teacher.stream.word((next + row) as u64)) / 4_294_967_296.0;
             if draw >= teacher.ratio {
                 tokens[next + row] = token;
@@ -69,6 +72,6 @@ fn mask(dropout: &Dropout, params: &Params, batch: &Inputs, width: usize) -> Res
         .half()
         .map_or(params.values().dtype(), |_| DType::F16);
     let ones = Var::constant(convert(&ones, dtype)?);
-    let stream = dropout.stream.lane(Dropout::TARGET);
-    Ok(ops::dropout(&mut Tape::inference(), &ones, dropout.p, stream)?.into_value())
+    let mask = dropout.apply(&mut Tape::inference(), &ones, Dropout::TARGET)?;
+    Ok(mask.into_value())
 }

@@ -1,0 +1,187 @@
+//! What a training step asks of a device: launches, products, copies and waits, counted at the
+//! default sizes. The device does nothing but count, so that the full size costs no time.
+
+use super::{Pairs, batch, for_each_kind};
+use rnnx::device::Gpu;
+use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
+use rnnx::error::{Error, Result};
+use rnnx::files::state::LossScaler;
+use rnnx::optim::{Adam, AdamConfig, Clip};
+use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
+use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
+use rnnx::train::model::Model;
+use rnnx::train::ring::Ring;
+use rnnx::train::step::Step;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    launches: usize,
+    products: usize,
+    copies: usize,
+    fills: usize,
+    uploads: usize,
+    /// Downloads, and waits for all work.
+    waits: usize,
+}
+
+/// A device that counts and computes nothing.
+#[derive(Clone, Debug, Default)]
+struct Counting {
+    counts: Arc<Mutex<Counts>>,
+    allocated: Arc<AtomicU64>,
+}
+
+impl Counting {
+    fn count(&self, of: impl FnOnce(&mut Counts) -> &mut usize) -> Result<()> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *of(&mut counts) += 1;
+        Ok(())
+    }
+
+    /// What was counted since the last call.
+    fn take(&self) -> Counts {
+        std::mem::take(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn absent<T>(op: &'static str) -> Result<T> {
+    Err(Error::op(op, "a device that only counts has none"))
+}
+
+impl Driver for Counting {
+    fn description(&self) -> String {
+        "a device that counts".into()
+    }
+    fn alloc(&self, bytes: usize) -> Result<DevicePtr> {
+        let bytes = (bytes as u64).next_multiple_of(256);
+        let end = self.allocated.fetch_add(bytes, Ordering::Relaxed);
+        Ok(DevicePtr::new(1 << 32 | end))
+    }
+    fn free(&self, _: DevicePtr) -> Result<()> {
+        Ok(())
+    }
+    fn upload(&self, _: DevicePtr, _: &[u8]) -> Result<()> {
+        self.count(|c| &mut c.uploads)
+    }
+    fn download(&self, to: &mut [u8], _: DevicePtr) -> Result<()> {
+        to.fill(0);
+        self.count(|c| &mut c.waits)
+    }
+    fn copy(&self, _: DevicePtr, _: DevicePtr, _: usize) -> Result<()> {
+        self.count(|c| &mut c.copies)
+    }
+    fn fill(&self, _: DevicePtr, _: u8, _: usize) -> Result<()> {
+        self.count(|c| &mut c.fills)
+    }
+    fn launch(&self, _: &Launch, _: &[Arg]) -> Result<()> {
+        self.count(|c| &mut c.launches)
+    }
+    fn gemm(&self, _: &Gemm) -> Result<()> {
+        self.count(|c| &mut c.products)
+    }
+    fn synchronize(&self) -> Result<()> {
+        self.count(|c| &mut c.waits)
+    }
+    fn record(&self) -> Result<Event> {
+        absent("record")
+    }
+    fn elapsed_ms(&self, _: &Event, _: &Event) -> Result<f32> {
+        absent("elapsed_ms")
+    }
+    fn capture(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {
+        absent("capture")
+    }
+    fn replay(&self, _: &Graph) -> Result<()> {
+        absent("replay")
+    }
+}
+
+const SIZES: Seq2SeqSizes = Seq2SeqSizes {
+    source_vocab: 4000,
+    target_vocab: 7000,
+    embedding: 256,
+    hidden: 256,
+};
+
+/// Sources of 1 to 30 tokens and targets of 1 to 50, the longest among them.
+fn pairs() -> Pairs {
+    let side = |n: usize, longest: usize| vec![5u32; 1 + n * 37 % longest];
+    (0..128).map(|n| (side(n, 30), side(n, 50))).collect()
+}
+
+/// What the third of three training steps of a kind of model asks for: 128 pairs of at most 30 and
+/// 50 tokens, 256 units, mixed precision.
+fn of_a_step(kind: ModelKind) -> Counts {
+    let device = Counting::default();
+    let gpu = Gpu::new(device.clone());
+    let model = Seq2Seq::new::<f32>(kind, SIZES, 1).with_dropout(0.3);
+    let adam = Adam::new::<f32>(AdamConfig::torch(1e-3), model.params().layout());
+    let clip = Clip::Global {
+        max: 5.0,
+        epsilon: 1e-6,
+    };
+    let step = Step::new(model, adam, clip, 1);
+    let mut step = step.to_gpu(&gpu, Some(LossScaler::FIRST)).unwrap();
+    let ring = Ring::new(&gpu).unwrap();
+    let batch = batch(&pairs());
+    ring.begin(0, 0).unwrap();
+    let mut counts = Counts::default();
+    for n in 0..3 {
+        device.take();
+        let inputs = step.model().inputs(&batch).unwrap();
+        let issued = step.issue(&inputs, &ring.draws(1, n)).unwrap();
+        ring.record(&step, &issued).unwrap();
+        counts = device.take();
+    }
+    counts
+}
+
+/// The host gives a step all its indices in one copy, and waits for nothing.
+#[test]
+fn a_step_is_one_upload_and_no_wait() {
+    for_each_kind(|kind| {
+        let counts = of_a_step(kind);
+        assert_eq!((counts.uploads, counts.waits), (1, 0), "{kind}: {counts:?}");
+    });
+}
+
+/// The numbers that docs/gpu.md tells. In its chain are 30 steps of the encoder, whose two directions run
+/// side by side, and 51 of the decoder: 2 (2 * 30 - 1) + 2 * 4 * 51 = 526 of them, forward and backward.
+#[test]
+fn what_a_step_with_attention_asks_for() {
+    let expected = Counts {
+        launches: 320,
+        products: 288,
+        copies: 10,
+        fills: 5,
+        uploads: 1,
+        waits: 0,
+    };
+    assert_eq!(of_a_step(ModelKind::Attention), expected);
+}
+
+/// A batch is decoded greedily from what was given at its start: the sources, and the first tokens. The
+/// device that counts never writes `<EOS>`, so that all 50 steps run.
+#[test]
+fn greedy_decoding_gives_the_device_nothing_between_its_steps() {
+    for_each_kind(|kind| {
+        let device = Counting::default();
+        let gpu = Gpu::new(device.clone());
+        let mut model = Seq2Seq::new::<f32>(kind, SIZES, 1);
+        model.params_mut().to_gpu(&gpu, true).unwrap();
+        let pairs = pairs();
+        let sources: Vec<&[u32]> = pairs.iter().map(|pair| &pair.0[..]).collect();
+        let options = DecodeOptions {
+            search: Search::Greedy,
+            max_length: 50,
+            no_unk: false,
+        };
+        device.take();
+        let outputs = decode(&model, &sources, options).unwrap();
+        assert!(outputs.iter().all(|output| output.tokens.len() == 50));
+        assert_eq!(device.take().uploads, 2, "{kind}");
+    });
+}
