@@ -1,5 +1,6 @@
 //! The study of a character LM: its lexer, its measures and its command.
 
+mod closers;
 mod estimate;
 mod lexer;
 mod measures;
