@@ -3,6 +3,7 @@
 mod baselines;
 mod cache;
 mod causes;
+mod closers;
 mod duplicates;
 mod estimate;
 mod kneser_ney;

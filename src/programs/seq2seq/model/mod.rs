@@ -26,7 +26,6 @@ use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
 use crate::nn::{Bound, Layout, Params};
-use crate::ops;
 use crate::programs::seq2seq::data::SeqBatch;
 use crate::rng::Purpose;
 use crate::tensor::{Stored, Tensor};
