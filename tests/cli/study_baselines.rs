@@ -10,17 +10,17 @@ use super::support::{Place, python};
 fn with_run() -> Place {
     let place = Place::new();
     for i in 0..8 {
-        place.write(&format!("code/part{i}.py"), python(80 + i % 3));
+        place.write(&format!("code/part{i}.py"), python(24 + i % 3));
     }
     let flags = "--corpus code --valid-split files --valid-fraction 0.3 --max-steps 2";
     place.train("a", flags).ok();
     place
 }
 
-/// A file that shares nothing with those.
+/// A file that shares nothing with those. Like them it is short, so that no context is cut.
 fn other() -> String {
     let line = |i| format!("def other_{i}(y, z):\n    return [y, {i}] if z else other_{i}(z, y)\n");
-    (100..160).map(line).collect()
+    (100..116).map(line).collect()
 }
 
 fn study(place: &Place, line: &str) -> (Value, String) {
@@ -57,8 +57,8 @@ fn runs_are_compared_with_n_grams_and_a_cache() {
         "{found}"
     );
     // Whoever trained on another text has baselines of its own.
-    place.write("more/x.py", python(30));
-    place.write("more/y.py", python(40));
+    place.write("more/x.py", python(40));
+    place.write("more/y.py", python(44));
     place
         .train(
             "b",
@@ -81,18 +81,21 @@ fn runs_are_compared_with_n_grams_and_a_cache() {
 fn files_that_are_almost_as_trained_ones_are_left_out() {
     let place = with_run();
     place.write("texts/other.py", other());
-    place.write("texts/near.py", python(80).replace("load_0", "renamed"));
+    place.write("texts/near.py", python(24).replace("load_0", "renamed"));
     let (found, notes) = study(&place, "study a --quick --json --text texts");
     let names = |files: &Value| -> Vec<Value> {
         let files = files.as_array().unwrap().iter();
-        files.map(|file| file["name"].clone()).collect()
+        let path = |file: &Value| file["name"].as_str().unwrap().to_owned();
+        files
+            .map(|file| path(file).replace("texts/", "").into())
+            .collect()
     };
     assert_eq!(names(&found["text"]["files"]), [json!("other.py")]);
     assert_eq!(names(&found["text"]["duplicates"]), [json!("near.py")]);
     assert!(notes.contains("near.py (as part"), "{notes}");
     // For a run beside it, too, which has trained on no such file.
-    place.write("more/x.py", python(30));
-    place.write("more/y.py", python(40));
+    place.write("more/x.py", python(40));
+    place.write("more/y.py", python(44));
     place
         .train(
             "b",
