@@ -1,6 +1,7 @@
 //! The study of a character LM: its lexer, its measures and its command.
 
 mod causes;
+mod closers;
 mod estimate;
 mod lexer;
 mod measures;

@@ -232,5 +232,5 @@ fn side_by_side(title: &str, columns: &[&(String, &MeasuredColumn)]) -> String {
         (escape(label), columns.iter().map(cell).collect())
     });
     let table = table("numbers", &head, rows);
-    format!("<h3>{title}</h3><div class=\"card scroll\">{table}</div>\n")
+    figure(title, "", &format!("<div class=\"scroll\">{table}</div>"))
 }
