@@ -3,7 +3,7 @@
 use super::models::{file, random_weights, vocab};
 use rnnx::programs::charlm::study::causes::repeats::Trained;
 use rnnx::programs::charlm::study::causes::writing::{
-    Judged, LONGEST, WritingSpec, judged, writing,
+    Judged, LONGEST, WritingSpec, judged, shown, writing,
 };
 use rnnx::programs::charlm::study::held_out::TrainingPart;
 
@@ -54,6 +54,21 @@ fn functions_end_left_of_their_body() {
         }
     );
     assert_eq!(of("def f(a): return a\nx").end, Some(19));
+    // As much as is shown of what follows shows the same.
+    for text in [
+        "def f(self):\n        a\n    def g(b):",
+        "def f(a):\n    b\nxyz",
+        "def f(a):\n  b\n  c",
+    ] {
+        let chars: Vec<char> = text.chars().collect();
+        let cut = &chars[..shown(&chars)];
+        assert_eq!(judged(cut).end, judged(&chars).end, "{text}");
+        assert_eq!(
+            cut.len() < chars.len(),
+            judged(&chars).end.is_some(),
+            "{text}"
+        );
+    }
     // Without an end it is no function, though it might be one.
     let unfinished = of("def f(a):\n    return a\n");
     assert_eq!((unfinished.end, unfinished.parses), (None, false));

@@ -16,7 +16,7 @@ use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
 use crate::programs::charlm::study::lexer::lex;
 use crate::programs::charlm::study::source::{Class, Mark, SourceFile};
-use crate::programs::charlm::study::syntax::{BracketKind, Syntax};
+use crate::programs::charlm::study::syntax::{BracketKind, LogicalLine, Syntax};
 
 /// What every text begins with.
 pub const PROMPT: &str = "def ";
@@ -162,11 +162,9 @@ fn write(
     }
     let texts = texts.into_iter().map(|mut ids| {
         let mut chars = characters(vocab, &ids);
-        if let Some(end) = end(&lex(&chars).1) {
-            // What follows the function stays as its first character alone: it shows the end.
-            ids.truncate(end + 1);
-            chars.truncate(end + 1);
-        }
+        let shown = shown(&chars);
+        ids.truncate(shown);
+        chars.truncate(shown);
         Text {
             ids: ids.into_iter().map(u32::from).collect(),
             chars,
@@ -188,11 +186,16 @@ fn characters(vocab: &CharVocab, ids: &[u16]) -> Vec<char> {
 
 /// Where the first function ends: at the next logical line that stands left of its body, as most do in
 /// a text that goes on as the methods of a class.
-fn end(syntax: &Syntax) -> Option<usize> {
+fn end(syntax: &Syntax) -> Option<&LogicalLine> {
     let lines = syntax.lines.get(1..).unwrap_or_default();
     let body = lines.first()?.width;
-    let next = lines.iter().find(|line| line.width < body.max(1));
-    next.map(|line| line.start)
+    lines.iter().find(|line| line.width < body.max(1))
+}
+
+/// Characters up to where a text shows the end of its function: up to and with the first of the next
+/// line that is no white space; all where nothing ends it.
+pub fn shown(chars: &[char]) -> usize {
+    end(&lex(chars).1).map_or(chars.len(), |next| next.text + 1)
 }
 
 /// The functions at the left margin of a file, as [`write`] has its own.
@@ -217,7 +220,7 @@ fn functions(file: &SourceFile) -> Vec<Text> {
 /// Judges a text that begins with a function.
 pub fn judged(chars: &[char]) -> Judged {
     let (marks, syntax) = lex(chars);
-    let end = end(&syntax);
+    let end = end(&syntax).map(|next| next.start);
     let length = end.unwrap_or(chars.len());
     let code: String = chars[..length].iter().collect();
     let bracket = first_wrong_bracket(&chars[..length], &marks);
