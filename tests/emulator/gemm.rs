@@ -193,6 +193,7 @@ fn a_batch_is_its_products_one_by_one() {
             m,
             n,
             k,
+            alpha: None,
             a: matrix(a, DType::F16, k, m),
             b: matrix(b, DType::F16, k, n),
             beta: 1.0,
