@@ -154,6 +154,7 @@ fn read_run(folder: &Path) -> Result<RunData> {
     run.samples = read_samples(&files.samples_path())?;
     run.steps = metrics.steps;
     run.epochs = metrics.epochs;
+    run.changes = metrics.changes;
     (run.test, run.overtaken) = (metrics.test, metrics.overtaken);
     program.read(&files, &mut run)?;
     Ok(run)

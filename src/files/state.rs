@@ -53,6 +53,9 @@ pub struct TrainState {
     /// SHA-256 of the run's `vocab.json`; none in older files.
     #[serde(default)]
     pub vocab_sha256: Option<String>,
+    /// How often the plateau schedule has halved the learning rate.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rate_cuts: u32,
     /// The settings that change the computation, as `config.toml` has their values; none in older
     /// files.
     #[serde(default)]
@@ -153,6 +156,7 @@ impl TrainState {
             elapsed_seconds: 0.0,
             streams: BTreeMap::new(),
             vocab_sha256: None,
+            rate_cuts: 0,
             settings: BTreeMap::new(),
         }
     }
@@ -222,6 +226,11 @@ impl TrainState {
         );
         Err(Error::checkpoint(path, message))
     }
+}
+
+/// A count that has not begun stands in no file: versions that do not know it read the file, too.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The text without its checksum, which must match.

@@ -92,8 +92,29 @@ pub fn curves(runs: &[RunData], curve: &Curve) -> Chart {
         unit: curve.unit,
         right: curve.right,
         series,
+        changes: changes(runs, by_epoch),
         size: (1050.0, 370.0),
     }
+}
+
+/// Where runs went on with other settings.
+fn changes(runs: &[RunData], by_epoch: bool) -> Vec<(f64, String)> {
+    let of_run = |run: &RunData| {
+        let place = |step: u64| match by_epoch {
+            true => Some(step as f64 / run.steps_per_epoch()?),
+            false => Some(step as f64),
+        };
+        let changes = run.changes.iter().filter_map(|change| {
+            let of = match runs.len() {
+                1 => String::new(),
+                _ => format!("{}, ", run.label()),
+            };
+            let text = format!("{of}after step {}: {change}", change.step);
+            Some((place(change.step)?, text))
+        });
+        changes.collect::<Vec<_>>()
+    };
+    runs.iter().flat_map(of_run).collect()
 }
 
 /// Whether a run recorded no step, and epochs that do not say theirs: it cannot be placed among
@@ -151,6 +172,7 @@ pub fn small_charts(runs: &[RunData], speed: &'static str) -> Vec<Chart> {
                     label: None,
                 })
                 .collect(),
+            changes: changes(runs, false),
             size: (350.0, 210.0),
         });
     // In fp32 the loss scale is 1 throughout: nothing to see.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::files::{EpochEvent, StepEvent, TestEvent};
+use crate::files::{ChangeEvent, EpochEvent, StepEvent, TestEvent};
 
 /// What the page shows of one run.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct RunData {
     pub steps: Vec<StepEvent>,
     /// Epoch records, by rising epoch.
     pub epochs: Vec<EpochEvent>,
+    /// Where it went on with other settings.
+    pub changes: Vec<ChangeEvent>,
     /// The last test record, once there is one.
     pub test: Option<TestEvent>,
     /// Whether records of training follow the test.
@@ -40,6 +42,13 @@ impl RunData {
             Some(model) if !self.name.contains(model) => format!("{} ({model})", self.name),
             _ => self.name.clone(),
         }
+    }
+
+    /// Steps of an epoch, if its epochs say at which step they ended.
+    pub fn steps_per_epoch(&self) -> Option<f64> {
+        let last = self.epochs.last()?;
+        let steps = last.step? as f64 / last.epoch as f64;
+        (steps.is_finite() && steps > 0.0).then_some(steps)
     }
 
     /// Seconds that the recorded epochs took together; NaN where there is none.

@@ -17,8 +17,23 @@ pub struct Key {
     pub about: &'static str,
     /// What it may hold.
     pub allowed: Allowed,
-    /// Whether it changes the computation, so that a resumed run must have the same.
-    pub fixed: bool,
+    /// What of it a resumed run may change.
+    pub resume: Resume,
+}
+
+/// Whether a run that goes on may have another value than it began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// It may: what is computed is the same.
+    Free,
+    /// It may where that is said in so many words, and is recorded: what follows is another
+    /// computation.
+    Changeable,
+    /// As [`Resume::Free`], unless the learning rate follows from where training ends; then as
+    /// [`Resume::Changeable`].
+    End,
+    /// It may not.
+    Fixed,
 }
 
 impl Key {
@@ -65,6 +80,7 @@ pub const ALL: &str = "all";
 /// sizes overflows 64 bits.
 pub mod ranges {
     use super::Allowed::{self, Above, Below, OneOf, Real, Whole};
+    use crate::optim::ScheduleKind;
 
     /// Passes over the data.
     pub const EPOCHS: Allowed = Whole(1, 1_000_000);
@@ -76,8 +92,12 @@ pub mod ranges {
     pub const UNITS: Allowed = Whole(1, 16_384);
     /// Share of values dropped.
     pub const DROPOUT: Allowed = Below(0.0, 1.0);
-    /// Adam's step size.
+    /// The optimizer's step size.
     pub const LEARNING_RATE: Allowed = Above(0.0, 10.0);
+    /// The least that a schedule makes of it.
+    pub const MIN_LR: Allowed = Real(0.0, 10.0);
+    /// How it goes after the warm-up.
+    pub const SCHEDULE: Allowed = OneOf(&ScheduleKind::NAMES);
     /// Largest gradient norm.
     pub const CLIP_NORM: Allowed = Real(0.0, 1e9);
     /// Seed of random streams.

@@ -15,6 +15,8 @@ use crate::files::metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
 use crate::files::run::RunFolder;
 use crate::files::state::{Best, Direction, EpochSums, TrainState};
 use crate::interrupt;
+use crate::optim::ScheduleKind;
+use crate::optim::adam_gpu::RATES;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -163,13 +165,24 @@ impl<J: Job> Session<J> {
     /// Trains one step or more, at most as many as there are to the next record or checkpoint.
     fn train_steps(&mut self, limit: u64) -> Result<()> {
         let began = Instant::now();
-        let scores = self.job.train(&self.state, self.steps_to_record(limit))?;
+        let rates = self.rates(self.steps_to_record(limit));
+        let scores = self.job.train(&self.state, &rates)?;
         if let Some(news) = self.job.news() {
             self.progress.line(&news);
         }
         let tokens: f64 = scores.iter().map(|s| s.tokens).sum();
         let rate = timing::rate(tokens, began.elapsed());
-        scores.iter().try_for_each(|s| self.account(s, rate))
+        let steps = scores.iter().zip(rates);
+        steps
+            .into_iter()
+            .try_for_each(|(s, lr)| self.account(s, lr, rate))
+    }
+
+    /// The learning rates of the next `n` steps, as far as they are given at once.
+    fn rates(&self, n: u64) -> Vec<f64> {
+        let (plan, first) = (&self.plan, self.state.step);
+        let rate = |step| plan.schedule.rate(step, plan.steps(), self.state.rate_cuts);
+        (first..first + n.min(RATES as u64)).map(rate).collect()
     }
 
     /// Steps until something has to be written.
@@ -182,8 +195,8 @@ impl<J: Job> Session<J> {
     }
 
     /// Counts and records a step that has been trained.
-    fn account(&mut self, scores: &Scores, rate: Option<f64>) -> Result<()> {
-        self.check_finite(scores)?;
+    fn account(&mut self, scores: &Scores, lr: f64, rate: Option<f64>) -> Result<()> {
+        self.check_finite(scores, lr)?;
         let (tokens, weight) = (scores.tokens, scores.tokens / self.plan.unit);
         self.tokens += tokens;
         let sums = &mut self.state.epoch_sums;
@@ -203,7 +216,7 @@ impl<J: Job> Session<J> {
                 ce: scores.ce,
                 accuracy: scores.correct as f64 / tokens,
                 grad_norm: scores.grad_norm,
-                lr: self.plan.learning_rate,
+                lr,
                 loss_scale: scores.scaler.map(|s| s.scale),
                 tokens_per_s: rate.unwrap_or(f64::NAN),
             }))?;
@@ -214,7 +227,7 @@ impl<J: Job> Session<J> {
 
     /// A loss or gradient that is not a number ends the run. Such a gradient updated nothing, and what
     /// is saved is from before.
-    fn check_finite(&self, scores: &Scores) -> Result<()> {
+    fn check_finite(&self, scores: &Scores, lr: f64) -> Result<()> {
         // In mixed precision an overflow is met by a lower loss scale, down to 1.
         let used = self.state.loss_scaler;
         let can_lower = scores.skipped && used.is_some_and(|s| s.scale > 1.0);
@@ -232,9 +245,8 @@ impl<J: Job> Session<J> {
         };
         Err(Error::Diverged(format!(
             "training diverged: the {what} of step {} is not a finite number; {kept}. Start again \
-             with a lower learning-rate (now {}) or a lower clip-norm (now {})",
+             with a lower learning-rate (now {lr}) or a lower clip-norm (now {})",
             self.state.step + 1,
-            self.plan.learning_rate,
             self.plan.clip_norm
         )))
     }
@@ -264,6 +276,9 @@ impl<J: Job> Session<J> {
         self.show_epoch(&event);
         let best = self.state.best.as_ref().map_or(f64::INFINITY, |b| b.score);
         let improved = valid.is_some_and(|v| v.loss < best);
+        if valid.is_some() && !improved && self.plan.schedule.kind == ScheduleKind::Plateau {
+            self.state.rate_cuts += 1;
+        }
         if let (true, Some(v)) = (improved, valid) {
             self.state.best = Some(Best {
                 score: v.loss,
@@ -322,9 +337,7 @@ impl<J: Job> Session<J> {
 
     fn shown(&self) -> Shown {
         let (loss, accuracy) = self.means();
-        let all = self.plan.steps_per_epoch * self.plan.epochs;
-        let last = self.plan.max_steps.map_or(all, |n| all.min(n));
-        let left = last.saturating_sub(self.state.step) as f64;
+        let left = self.plan.steps().saturating_sub(self.state.step) as f64;
         let a_step = self.started.elapsed().as_secs_f64() / self.trained() as f64;
         Shown {
             epoch: self.state.epoch + 1,

@@ -24,6 +24,7 @@ mod others;
 mod places;
 mod report;
 mod resume;
+mod schedule;
 mod selftest;
 mod seq2seq;
 mod seq2seq_bad_input;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rnnx::optim::Clip;
+use rnnx::optim::{Clip, ScheduleKind};
 use rnnx::programs::charlm::config::CharLmConfig;
 use rnnx::programs::seq2seq::config::{Seq2SeqConfig, TargetLanguage};
 use rnnx::programs::seq2seq::model::ModelKind;
@@ -20,7 +20,7 @@ fn flags(words: &str) -> Table {
 }
 
 fn config(flags: &Table, saved: Option<&Table>) -> rnnx::Result<Seq2SeqConfig> {
-    Seq2SeqConfig::from_table(resolve(Seq2SeqConfig::settings(), saved, [flags])?)
+    Seq2SeqConfig::from_table(resolve(Seq2SeqConfig::settings(), saved, false, [flags])?)
 }
 
 /// A configuration in which every key but the number of layers differs from its default.
@@ -45,6 +45,9 @@ fn unusual() -> Seq2SeqConfig {
         max_steps: Some(0),
         batch_size: 5,
         learning_rate: 1.7e-5,
+        schedule: ScheduleKind::Linear,
+        warmup_steps: 4,
+        min_lr: 1e-6,
         clip_norm: 0.25,
         teacher_forcing: 0.5,
         beam: 3,
@@ -113,8 +116,8 @@ fn the_table_of_keys_is_complete() {
     for key in settings.keys.iter().filter(|k| k.name != "num-layers") {
         if let Some(other) = CharLmConfig::settings().find(key.name) {
             assert_eq!(
-                (key.allowed, key.fixed),
-                (other.allowed, other.fixed),
+                (key.allowed, key.resume),
+                (other.allowed, other.resume),
                 "{}",
                 key.name
             );

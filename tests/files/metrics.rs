@@ -6,8 +6,10 @@ use std::path::Path;
 use rnnx::Error;
 use rnnx::eval::bleu::NgramCounts;
 use rnnx::eval::scores::{LengthScore, TextFigures};
-use rnnx::files::metrics::{read, read_test, truncate_after};
-use rnnx::files::{EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};
+use rnnx::files::metrics::{holds, read, read_test, truncate_after};
+use rnnx::files::{ChangeEvent, EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};
+
+use serde_json::json;
 
 use crate::names;
 
@@ -34,6 +36,19 @@ fn epoch(epoch: u64, step: u64) -> Event {
         valid_loss: Some(1.75),
         valid_accuracy: None,
         seconds: 3.0,
+    })
+}
+
+fn change(step: u64) -> Event {
+    let changes = [
+        ("learning-rate", [json!(1.8e-4), json!(0.1)]),
+        ("max-steps", [json!(null), json!(7)]),
+        ("schedule", [json!("constant"), json!("cosine")]),
+    ];
+    let changes = changes.map(|(name, values)| (name.to_owned(), values));
+    Event::Change(ChangeEvent {
+        step,
+        changes: changes.into(),
     })
 }
 
@@ -229,6 +244,7 @@ fn a_resumed_file_equals_one_never_stopped() {
         step(1),
         step(2),
         epoch(1, 2),
+        change(2),
         step(3),
         step(4),
         epoch(2, 4),
@@ -240,11 +256,10 @@ fn a_resumed_file_equals_one_never_stopped() {
     for (at, epochs, kept) in [
         (0, 0, 0),
         (1, 0, 1),
-        (2, 0, 2),
-        (2, 1, 3),
-        (3, 1, 4),
-        (4, 1, 5),
-        (4, 2, 6),
+        (2, 1, 4),
+        (3, 1, 5),
+        (4, 1, 6),
+        (4, 2, 7),
     ] {
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         truncate_after(&path, at, epochs).unwrap();
@@ -261,6 +276,27 @@ fn a_resumed_file_equals_one_never_stopped() {
     }
     assert_eq!(names(dir.path()), ["metrics.jsonl"]);
     truncate_after(&dir.path().join("missing"), 1, 0).unwrap();
+}
+
+#[test]
+fn a_change_is_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    assert!(!holds(&path, &change(2)).unwrap());
+    write(&path, &[step(1), change(2), step(2)]);
+    let line = fs::read_to_string(&path).unwrap();
+    let line = line.lines().nth(1).unwrap();
+    let start = "{\"event\":\"change\",\"step\":2,\"changes\":{\"learning-rate\":[0.00018,0.1],\
+                 \"max-steps\":[null,7],\"schedule\":[\"constant\",\"cosine\"]},\"crc32\":\"";
+    assert!(line.starts_with(start), "{line}");
+    let Event::Change(found) = &read(&path).unwrap()[1] else {
+        panic!("{line}")
+    };
+    let text = "learning-rate 0.00018 → 0.1, max-steps not set → 7, schedule constant → cosine";
+    assert_eq!(found.to_string(), text);
+    for (at, held) in [(2, true), (3, false)] {
+        assert_eq!(holds(&path, &change(at)).unwrap(), held);
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn full() -> TrainState {
     full.streams.insert("dropout".into(), u64::MAX - 1);
     full.vocab_sha256 = Some("cd".repeat(32));
     full.settings.insert("hidden-size".into(), "16".into());
+    full.rate_cuts = 2;
     full
 }
 
@@ -41,7 +42,7 @@ fn old(path: &Path) -> Value {
     full().save(path).unwrap();
     let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     let fields = value.as_object_mut().unwrap();
-    for newer in ["sha256", "vocab_sha256", "settings"] {
+    for newer in ["sha256", "vocab_sha256", "settings", "rate_cuts"] {
         fields.remove(newer).unwrap();
     }
     fields["format_version"] = json!(1);
@@ -92,6 +93,18 @@ fn the_fields_stand_under_their_names() {
         json!({"score": "0.3333333333333333", "metric": "valid_loss", "direction": "min", "step": 6})
     );
     assert_eq!(value["streams"]["dropout"], u64::MAX - 1);
+}
+
+/// Versions that do not know this field read the files of runs that do without.
+#[test]
+fn what_a_run_does_not_use_stands_in_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    for (state, stands) in [(state(0), false), (full(), true)] {
+        state.save(&path).unwrap();
+        let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(value.get("rate_cuts").is_some(), stands);
+    }
 }
 
 #[test]
@@ -147,6 +160,7 @@ fn a_sum_that_only_older_files_have_is_passed_over() {
     let expected = TrainState {
         vocab_sha256: None,
         settings: BTreeMap::new(),
+        rate_cuts: 0,
         ..full()
     };
     assert_eq!(TrainState::load(&path).unwrap(), expected);

@@ -170,7 +170,7 @@ impl Job for Seq2SeqJob {
             log_every: c.log_every as u64,
             checkpoint_every: c.checkpoint_every.map(|n| n as u64),
             keep: c.keep,
-            learning_rate: c.learning_rate,
+            schedule: c.schedule(),
             clip_norm: c.clip_norm,
             seed: c.seed,
             step_streams: &["dropout", "teacher-forcing"],
@@ -190,7 +190,8 @@ impl Job for Seq2SeqJob {
     }
 
     /// On the CPU one step; on a GPU several, none of which the host waits for before the last.
-    fn train(&mut self, state: &TrainState, steps: u64) -> Result<Vec<Scores>> {
+    fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>> {
+        self.step.set_rates(rates)?;
         let mut batches = self.batches[state.step_in_epoch as usize..].iter();
         let mut next = |model: &Seq2Seq| match batches.next() {
             Some(pairs) => model
@@ -205,7 +206,7 @@ impl Job for Seq2SeqJob {
         };
         ring.begin(state.step_in_epoch, state.step)?;
         let mut tokens = Vec::new();
-        for step in (state.step..).take((steps as usize).min(SLOTS)) {
+        for step in (state.step..).take(rates.len().min(SLOTS)) {
             let Some(inputs) = next(self.step.model())? else {
                 break;
             };
