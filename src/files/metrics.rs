@@ -28,6 +28,8 @@ pub enum Event {
     Step(StepEvent),
     /// After an epoch and its validation.
     Epoch(EpochEvent),
+    /// After a validation inside of an epoch.
+    Valid(ValidEvent),
     /// Where a run went on with other settings.
     Change(ChangeEvent),
     /// After training.
@@ -90,6 +92,24 @@ pub struct EpochEvent {
     /// Time of the epoch.
     #[serde(default = "nan", deserialize_with = "number")]
     pub seconds: f64,
+}
+
+/// The figures of a validation inside of an epoch, as in [`StepEvent`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ValidEvent {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The epoch it belongs to, from 1.
+    pub epoch: u64,
+    /// Validation loss in nats a token.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub valid_loss: f64,
+    /// Validation accuracy, 0 to 1.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub valid_accuracy: f64,
+    /// Whether it is there because the run ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closing: bool,
 }
 
 /// What settings were and what they became, by name; null where one is not set.
@@ -166,6 +186,7 @@ impl Event {
         match kind.as_str() {
             "step" => fields(&kind, record).map(Event::Step),
             "epoch" => fields(&kind, record).map(Event::Epoch),
+            "valid" => fields(&kind, record).map(Event::Valid),
             "change" => fields(&kind, record).map(Event::Change),
             "test" => fields(&kind, record).map(Event::Test),
             _ => Ok(Event::Other {
@@ -188,6 +209,7 @@ impl Event {
             Event::Step(event) => event.step <= step,
             Event::Epoch(event) => event.epoch <= epochs_done,
             Event::Change(event) => event.step <= step,
+            Event::Valid(event) => !event.closing && event.step <= step,
             // A test, or an event without a step, closes a run: a resumed run writes it anew.
             Event::Test(_) => false,
             Event::Other { step: at } => at.is_some_and(|at| at <= step),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::files::{ChangeEvent, EpochEvent, StepEvent, TestEvent};
+use crate::files::{ChangeEvent, EpochEvent, StepEvent, TestEvent, ValidEvent};
 
 /// What the page shows of one run.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct RunData {
     pub steps: Vec<StepEvent>,
     /// Epoch records, by rising epoch.
     pub epochs: Vec<EpochEvent>,
+    /// Validations inside of epochs, by rising step.
+    pub valids: Vec<ValidEvent>,
     /// Where it went on with other settings.
     pub changes: Vec<ChangeEvent>,
     /// The last test record, once there is one.

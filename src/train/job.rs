@@ -7,6 +7,7 @@ use super::places::Origin;
 use super::progress::Progress;
 use super::scores::{Means, Scores};
 use super::settings::Config;
+use super::span::Span;
 use super::step::Step;
 use crate::data::vocab::Vocab;
 use crate::error::Result;
@@ -96,6 +97,12 @@ pub struct Plan {
     pub checkpoint_every: Option<u64>,
     /// Most recent checkpoints that are kept.
     pub keep: usize,
+    /// Steps between two validations within an epoch.
+    pub eval_every: Option<u64>,
+    /// Validations that are no better than the best, one after the other, that end the run.
+    pub patience: Option<u64>,
+    /// Time after which this process ends the run.
+    pub max_time: Option<Span>,
     /// The learning rate of each step.
     pub schedule: Schedule,
     /// Largest gradient norm that is not scaled down.

@@ -5,6 +5,7 @@ use std::fmt;
 use toml::Value;
 
 use super::device::DeviceChoice;
+use super::span::Span;
 
 /// One setting: a row of a program's table, see [`settings!`](crate::settings).
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,9 @@ pub enum Resume {
     /// As [`Resume::Free`], unless the learning rate follows from where training ends; then as
     /// [`Resume::Changeable`].
     End,
+    /// As [`Resume::Free`], unless the learning rate follows from the validations; then as
+    /// [`Resume::Changeable`].
+    Validation,
     /// It may not.
     Fixed,
 }
@@ -67,6 +71,8 @@ pub enum Allowed {
     EachOf(&'static [&'static str], usize),
     /// The name of a device.
     Device,
+    /// A length of time.
+    Time,
     /// A path.
     Path,
     /// A list of paths.
@@ -129,6 +135,7 @@ impl Allowed {
                 words.contains(&s.as_str())
             }
             (Allowed::Device, Value::String(s)) => s.parse::<DeviceChoice>().is_ok(),
+            (Allowed::Time, Value::String(s)) => s.parse::<Span>().is_ok(),
             (Allowed::Path, Value::String(s)) => !s.is_empty(),
             (Allowed::Paths, Value::Array(a)) => a.iter().all(|v| v.as_str().is_some()),
             _ => false,
@@ -166,6 +173,7 @@ impl fmt::Display for Allowed {
             Allowed::Switch => f.write_str("true or false"),
             Allowed::OneOf(words) | Allowed::EachOf(words, _) => f.write_str(&words.join(" or ")),
             Allowed::Device => f.write_str("auto, cpu, cuda, cuda:N or emulated"),
+            Allowed::Time => f.write_str("a time, as 90s, 30m or 2h"),
             Allowed::Path => f.write_str("a path"),
             Allowed::Paths => f.write_str("a list of paths, as [\"a.py\", \"folder\"]"),
         }

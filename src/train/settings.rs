@@ -111,14 +111,16 @@ impl Settings {
 
     /// What of a setting a run may change that goes on, in the settings of `tables`.
     fn resumes(&self, key: &Key, tables: [&Table; 2]) -> Resume {
-        let needs_end = |table: &Table| {
-            let word = table.get("schedule").and_then(Value::as_str);
-            word.and_then(ScheduleKind::of)
-                .is_some_and(ScheduleKind::needs_end)
+        let any = |is: fn(ScheduleKind) -> bool| {
+            let words = tables
+                .into_iter()
+                .filter_map(|table| table.get("schedule")?.as_str());
+            words.filter_map(ScheduleKind::of).any(is)
         };
         match key.resume {
-            Resume::End if tables.into_iter().any(needs_end) => Resume::Changeable,
-            Resume::End => Resume::Free,
+            Resume::End if any(ScheduleKind::needs_end) => Resume::Changeable,
+            Resume::Validation if any(|kind| kind == ScheduleKind::Plateau) => Resume::Changeable,
+            Resume::End | Resume::Validation => Resume::Free,
             other => other,
         }
     }
@@ -210,7 +212,7 @@ pub const fn kebab<const N: usize>(field: &str) -> [u8; N] {
 }
 
 /// Declares the settings of a program, each once: a row is
-/// `field: type = default, allowed, fixed | changeable | end | free, "meaning";` in the braces of its
+/// `field: type = default, allowed, fixed | changeable | end | valid | free, "meaning";` in the braces of its
 /// group. A setting that is `fixed` changes the computation, so that a resumed run must have the same;
 /// the others are as in [`Resume`](crate::train::keys::Resume). What is allowed is an [`Allowed`](crate::train::keys::Allowed) or one of the
 /// [`ranges`](crate::train::keys::ranges).
@@ -246,6 +248,12 @@ macro_rules! settings {
                     "steps between two checkpoints, besides the one at each epoch's end";
                 keep: usize = 2, INTERVAL, free,
                     "most recent checkpoints that are kept, besides the best one";
+                eval_every: Option<usize> = None, INTERVAL, valid,
+                    "steps between two validations, besides the one at each epoch's end";
+                patience: Option<usize> = None, INTERVAL, free,
+                    "validations without a better one after which training ends";
+                max_time: Option<$crate::train::span::Span> = None, Time, free,
+                    "time after which training ends, counted anew when a run goes on";
             }
             "Device" {
                 device: $crate::train::device::DeviceChoice =
@@ -333,6 +341,7 @@ macro_rules! settings {
     (@resume fixed) => { Resume::Fixed };
     (@resume changeable) => { Resume::Changeable };
     (@resume end) => { Resume::End };
+    (@resume valid) => { Resume::Validation };
     (@resume free) => { Resume::Free };
     (@name $field:ident) => {{
         const NAME: [u8; stringify!($field).len()] =

@@ -30,6 +30,7 @@ mod seq2seq;
 mod seq2seq_bad_input;
 mod seq2seq_resume;
 mod seq2seq_words;
+mod stopping;
 mod support;
 #[cfg(unix)]
 mod terminal;

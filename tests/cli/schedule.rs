@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::support::{EPOCH, Place, assert_same_run, state_number};
 
 /// The events of a run.
-fn events(run: &Path) -> Vec<Value> {
+pub fn events(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
     events.collect()
 }
 
-fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().filter(|e| e["event"] == kind).collect()
 }
 
@@ -26,7 +26,7 @@ fn rates(run: &Path) -> Vec<f64> {
 }
 
 /// Makes the checkpoint of `step` the last one, as if the run had died right after it.
-fn die_after(run: &Path, step: u64) {
+pub fn die_after(run: &Path, step: u64) {
     let checkpoint = format!("checkpoints/step-{step}");
     assert!(run.join(&checkpoint).is_dir());
     fs::remove_file(run.join("last")).unwrap();

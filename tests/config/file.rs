@@ -44,6 +44,8 @@ fn a_wrong_value_names_line_key_and_what_is_expected() {
         "device = \"gpu\"",
         "shuffle = 1",
         "corpus = \"a.py\"",
+        "max-time = 90",
+        "max-time = \"soon\"",
         "corpus = [1]",
     ] {
         let key = text.split(' ').next().unwrap();
@@ -235,6 +237,16 @@ fn the_end_of_a_falling_schedule_moves_only_with_change() {
             let changes = CharLmConfig::settings().changes(&now, &was).unwrap();
             assert_eq!(changes.is_empty(), moves, "{changes:?}");
         }
+    }
+    // With a plateau the rate follows from the validations.
+    for (schedule, free) in [(ScheduleKind::Cosine, true), (ScheduleKind::Plateau, false)] {
+        let saved = CharLmConfig {
+            schedule,
+            ..CharLmConfig::default()
+        };
+        let result = resumed("--eval-every 9", &saved);
+        assert_eq!(result.is_ok(), free, "{schedule:?}");
+        resumed("--patience 2 --max-time 5m", &saved).unwrap();
     }
     let message = usage(resumed("--max-steps 5", &unusual()));
     assert!(message.contains("max-steps = 5 contradicts"), "{message}");

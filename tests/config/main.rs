@@ -144,6 +144,9 @@ fn unusual() -> CharLmConfig {
         log_every: 1,
         checkpoint_every: Some(20),
         keep: 5,
+        eval_every: Some(30),
+        patience: Some(3),
+        max_time: Some("90m".parse().unwrap()),
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
         threads: Some(2),
@@ -322,6 +325,8 @@ fn values_out_of_range_are_refused() {
         ("--log-every 0", |c| c.log_every = 0),
         ("--checkpoint-every 0", |c| c.checkpoint_every = Some(0)),
         ("--keep 0", |c| c.keep = 0),
+        ("--eval-every 0", |c| c.eval_every = Some(0)),
+        ("--patience 0", |c| c.patience = Some(0)),
         ("--threads 0", |c| c.threads = Some(0)),
         ("--threads 1025", |c| c.threads = Some(1_025)),
     ];

@@ -7,7 +7,9 @@ use rnnx::Error;
 use rnnx::eval::bleu::NgramCounts;
 use rnnx::eval::scores::{LengthScore, TextFigures};
 use rnnx::files::metrics::{holds, read, read_test, truncate_after};
-use rnnx::files::{ChangeEvent, EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};
+use rnnx::files::{
+    ChangeEvent, EpochEvent, Event, MetricsWriter, StepEvent, TestEvent, ValidEvent,
+};
 
 use serde_json::json;
 
@@ -36,6 +38,16 @@ fn epoch(epoch: u64, step: u64) -> Event {
         valid_loss: Some(1.75),
         valid_accuracy: None,
         seconds: 3.0,
+    })
+}
+
+fn valid(step: u64, closing: bool) -> Event {
+    Event::Valid(ValidEvent {
+        step,
+        epoch: 2,
+        valid_loss: 1.5,
+        valid_accuracy: 0.5,
+        closing,
     })
 }
 
@@ -246,6 +258,7 @@ fn a_resumed_file_equals_one_never_stopped() {
         epoch(1, 2),
         change(2),
         step(3),
+        valid(3, false),
         step(4),
         epoch(2, 4),
         test_event(),
@@ -257,9 +270,9 @@ fn a_resumed_file_equals_one_never_stopped() {
         (0, 0, 0),
         (1, 0, 1),
         (2, 1, 4),
-        (3, 1, 5),
-        (4, 1, 6),
-        (4, 2, 7),
+        (3, 1, 6),
+        (4, 1, 7),
+        (4, 2, 8),
     ] {
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         truncate_after(&path, at, epochs).unwrap();
@@ -276,6 +289,21 @@ fn a_resumed_file_equals_one_never_stopped() {
     }
     assert_eq!(names(dir.path()), ["metrics.jsonl"]);
     truncate_after(&dir.path().join("missing"), 1, 0).unwrap();
+}
+
+#[test]
+fn a_validation_at_the_end_of_a_run_goes_when_the_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    write(&path, &[step(1), valid(1, false), step(2), valid(2, true)]);
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let start = "{\"event\":\"valid\",\"step\":1,\"epoch\":2,\"valid_loss\":1.5,\
+                 \"valid_accuracy\":0.5,\"crc32\":\"";
+    assert!(lines[1].starts_with(start), "{}", lines[1]);
+    assert!(lines[3].contains(",\"closing\":true,"), "{}", lines[3]);
+    truncate_after(&path, 2, 0).unwrap();
+    assert_eq!(read(&path).unwrap(), [step(1), valid(1, false), step(2)]);
 }
 
 #[test]
