@@ -1,7 +1,8 @@
 // Adam over a flat buffer of parameters with named segments, in two launches.
 //
 //   adam_prepare  g = grad * mean / scale + decay * w; norms of g; loss scale; clip factors
-//   adam_update   m, v, w of Kingma & Ba 2015, Algorithm 1, and the half copy of w
+//   adam_update   m, v, w of Kingma & Ba 2015, Algorithm 1, or w of plain gradient descent; weight
+//                 decay (Loshchilov & Hutter 2019); and the half copy of w
 //
 // A block owns one span of one segment, at most a few thousand elements, listed in `spans`: how the
 // sums are cut depends on the parameters alone.
@@ -113,11 +114,11 @@ KERNEL(adam_prepare, ptr<const float> grads, ptr<const float> params, ptr<const 
 // grads, params, m, v [n] f32; halves [n] or null: a half copy of params; decay, spans, factor, state
 // and rates as above. log_beta1 and log_beta2 are the logarithms of the betas, in double precision
 // rounded once: 1 - beta^t = -expm1(t log beta) keeps its digits for small t. For t = 1 that is also
-// the factor of g: 1 - 0.999f would be 1e-5 off 0.001.
+// the factor of g: 1 - 0.999f would be 1e-5 off 0.001. plain: gradient descent, without moments.
 KERNEL(adam_update, ptr<const float> grads, ptr<float> params, ptr<float> m, ptr<float> v,
        ptr<half> halves, ptr<const float> decay, ptr<const u32> spans, ptr<const float> factor,
        ptr<const u32> state, ptr<const u32> rates, float beta1, float beta2, float log_beta1,
-       float log_beta2, float epsilon) {
+       float log_beta2, float epsilon, float weight_decay, u32 plain) {
     if (state[FOUND]) return;
     float rate = learning_rate(rates);
     Span span = span_of(spans);
@@ -130,6 +131,13 @@ KERNEL(adam_update, ptr<const float> grads, ptr<float> params, ptr<float> m, ptr
         float g = grads[i] * unscale;
         if (l2 != 0.0f) g += l2 * w;
         g *= clip;
+        if (weight_decay != 0.0f) w -= rate * weight_decay * w;
+        if (plain) {
+            w -= rate * g;
+            params[i] = w;
+            if (halves) halves[i] = to_half(w);
+            continue;
+        }
         float m_t = beta1 * m[i] + rest1 * g;
         float v_t = beta2 * v[i] + rest2 * g * g;
         w -= rate * (m_t / correction1) / (square_root(v_t / correction2) + epsilon);

@@ -1,7 +1,7 @@
 //! Adam on a GPU: the two kernels of `kernels/adam.cu` over the flat parameters, with the loss scale
 //! of mixed precision (Micikevicius et al. 2018). The host waits for nothing.
 
-use super::adam::{Adam, AdamConfig};
+use super::adam::{Adam, AdamConfig, OptimizerKind};
 use super::clip::Clip;
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Launch};
@@ -213,8 +213,12 @@ impl GpuAdam {
             &self.rates,
         ])?);
         let c = self.config;
-        let numbers = [c.beta1, c.beta2, c.beta1.ln(), c.beta2.ln(), c.epsilon];
+        // The logarithm of a beta of 0 is infinite; e to this is 0, too.
+        let log = |beta: f64| beta.ln().max(-200.0);
+        let (log1, log2) = (log(c.beta1), log(c.beta2));
+        let numbers = [c.beta1, c.beta2, log1, log2, c.epsilon, c.weight_decay];
         args.extend(numbers.map(|x| Arg::from(x as f32)));
+        args.push(u32::from(c.kind == OptimizerKind::Sgd).into());
         gpu.launch(&Launch::new("adam_update", self.blocks, 256), &args)
     }
 

@@ -19,7 +19,7 @@ fn flags_that_are_no_numbers_are_refused() {
         "--preset slow",
         "--max-time 5",
         "--max-time 0s",
-        "--max-time -3m",
+        "--max-time 1.5h",
     ] {
         let error = try_flags(words).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{words}");

@@ -154,6 +154,9 @@ fn resume_refuses_contradictions() {
         ("--batch-size 64", "batch-size = 64", "512"),
         ("--seq-length 64", "seq-length = 64", "256"),
         ("--learning-rate 0.5", "learning-rate = 0.5", "0.00018"),
+        ("--optimizer sgd", "optimizer = \"sgd\"", "\"adam\""),
+        ("--beta1 0.5", "beta1 = 0.5", "0.9"),
+        ("--weight-decay 0.5", "weight-decay = 0.5", "0.0"),
         ("--clip-norm 0.5", "clip-norm = 0.5", "1.0"),
         (
             "--clip-mode global",

@@ -14,7 +14,7 @@ use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
 use rnnx::cli::{flags as cli_flags, train};
 use rnnx::data::charset::CharsetChoice;
 use rnnx::nn::CellKind;
-use rnnx::optim::{Clip, ScheduleKind};
+use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::{CharLmConfig, ClipMode};
 use rnnx::programs::charlm::division::ValidSplit;
 use rnnx::train::config_file::{parse, read_table, resolve, to_toml};
@@ -137,6 +137,11 @@ fn unusual() -> CharLmConfig {
         schedule: ScheduleKind::Cosine,
         warmup_steps: 4,
         min_lr: 1e-6,
+        optimizer: OptimizerKind::Sgd,
+        beta1: 0.8,
+        beta2: 0.99,
+        epsilon: 1e-4,
+        weight_decay: 0.1,
         clip_norm: 0.0,
         clip_mode: ClipMode::Global,
         l2: 1e-9,
@@ -193,6 +198,7 @@ fn defaults_are_the_published_configuration() {
         (config.dropout, config.valid_fraction, config.max_chars),
         (0.1, 0.05, 6_000_000)
     );
+    assert_eq!(config.optimizer(), AdamConfig::keras(1.8e-4));
     assert_eq!(
         (config.seed, config.log_every, config.shuffle),
         (1, 50, true)
@@ -316,6 +322,10 @@ fn values_out_of_range_are_refused() {
             c.warmup_steps = i64::MAX as usize
         }),
         ("--min-lr -0.1", |c| c.min_lr = -0.1),
+        ("--beta1 1.0", |c| c.beta1 = 1.0),
+        ("--beta2 -0.1", |c| c.beta2 = -0.1),
+        ("--epsilon 0.0", |c| c.epsilon = 0.0),
+        ("--weight-decay -0.1", |c| c.weight_decay = -0.1),
         ("--min-lr nan", |c| c.min_lr = f64::NAN),
         ("--clip-norm -1.0", |c| c.clip_norm = -1.0),
         ("--clip-norm inf", |c| c.clip_norm = f64::INFINITY),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rnnx::optim::{Clip, ScheduleKind};
+use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::CharLmConfig;
 use rnnx::programs::seq2seq::config::{Seq2SeqConfig, TargetLanguage};
 use rnnx::programs::seq2seq::model::ModelKind;
@@ -48,6 +48,11 @@ fn unusual() -> Seq2SeqConfig {
         schedule: ScheduleKind::Linear,
         warmup_steps: 4,
         min_lr: 1e-6,
+        optimizer: OptimizerKind::Sgd,
+        beta1: 0.8,
+        beta2: 0.99,
+        epsilon: 1e-4,
+        weight_decay: 0.1,
         clip_norm: 0.25,
         teacher_forcing: 0.5,
         beam: 3,
@@ -83,6 +88,7 @@ fn defaults_are_those_of_the_contract() {
         (0.3, 1e-3, 1.0)
     );
     assert_eq!((config.batch_size, config.epochs), (128, 20));
+    assert_eq!(config.optimizer(), AdamConfig::torch(1e-3));
     assert_eq!((config.bucket_batches, config.beam), (1, 1));
     assert!(config.shuffle && config.seed == 1);
     let clip = Clip::Global {

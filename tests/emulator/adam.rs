@@ -21,6 +21,7 @@ const LR: f32 = 1e-2;
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f32 = 1e-7;
+const WEIGHT_DECAY: f32 = 0.25;
 /// 1 / number of rows.
 const MEAN: f32 = 1.0 / 48.0;
 const DECAY: [f32; 4] = [0.0, 0.0, 2e-2, 0.0];
@@ -96,6 +97,8 @@ impl Model {
             number(BETA1.ln() as f32),
             number(BETA2.ln() as f32),
             number(EPSILON),
+            number(WEIGHT_DECAY),
+            number(0u32),
         ];
         let launches: [(Launch, &[usize]); 2] = [
             (
@@ -104,7 +107,7 @@ impl Model {
             ),
             (
                 Launch::new("adam_update", blocks as u32, 64),
-                &[0, 1, 14, 15, 16, 2, 3, 6, 7, 17, 18, 19, 20, 21, 22],
+                &[0, 1, 14, 15, 16, 2, 3, 6, 7, 17, 18, 19, 20, 21, 22, 23, 24],
             ),
         ];
         let out = run_all(&launches, &bufs);
@@ -189,6 +192,7 @@ impl Reference {
             self.v[i] = BETA2 * self.v[i] + (1.0 - BETA2) * g * g;
             let m = self.m[i] / (1.0 - BETA1.powi(self.t));
             let v = self.v[i] / (1.0 - BETA2.powi(self.t));
+            self.w[i] *= 1.0 - self.rate * f64::from(WEIGHT_DECAY);
             self.w[i] -= self.rate * m / (v.sqrt() + f64::from(EPSILON));
         }
     }

@@ -119,7 +119,7 @@ impl Job for CharLmJob {
     }
 
     fn optimizer(config: &CharLmConfig) -> (AdamConfig, Clip) {
-        (AdamConfig::keras(config.learning_rate), config.clip())
+        (config.optimizer(), config.clip())
     }
 
     fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {

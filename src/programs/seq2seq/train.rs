@@ -111,7 +111,7 @@ impl Job for Seq2SeqJob {
     }
 
     fn optimizer(config: &Seq2SeqConfig) -> (AdamConfig, Clip) {
-        (AdamConfig::torch(config.learning_rate), config.clip())
+        (config.optimizer(), config.clip())
     }
 
     fn describe(config: &Seq2SeqConfig, data: &SeqData, parameters: usize) -> String {
