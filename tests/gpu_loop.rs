@@ -73,6 +73,15 @@ fn feed(gpu: &Arc<Gpu>) -> GpuLoop<TextFeed> {
 
 /// Three epochs of two steps, by the loop, in bursts of one or two steps.
 fn by_loop(gpu: Arc<Gpu>, burst: usize) -> (Vec<Scores>, Step<CharLm>, GpuLoop<TextFeed>) {
+    by_loop_with(gpu, burst, &[])
+}
+
+/// The same, where each step has a learning rate of its own if there are any.
+fn by_loop_with(
+    gpu: Arc<Gpu>,
+    burst: usize,
+    rates: &[f64],
+) -> (Vec<Scores>, Step<CharLm>, GpuLoop<TextFeed>) {
     let mut step = step_on(&gpu);
     let mut feed = feed(&gpu);
     let mut scores = Vec::new();
@@ -81,6 +90,9 @@ fn by_loop(gpu: Arc<Gpu>, burst: usize) -> (Vec<Scores>, Step<CharLm>, GpuLoop<T
         feed.begin(0, 2 * epoch as u64).unwrap();
         for _ in 0..2 / burst {
             let first = scores.len() as u64;
+            if let Some(rates) = rates.get(scores.len()..scores.len() + burst) {
+                step.set_rates(rates).unwrap();
+            }
             scores.extend(feed.run(&mut step, first, burst).unwrap());
             // Between bursts a validation uses the device's memory.
             score(step.model(), &batch(order, 0, &gpu)).unwrap();
@@ -132,6 +144,39 @@ fn the_captured_step_gives_the_same_bits_as_single_steps() {
         }
     }
     assert!(want[0].ce != want[2].ce, "other batches have other losses");
+}
+
+#[test]
+fn a_captured_step_takes_a_learning_rate_that_changes() {
+    let rates = [1e-2, 1e-2, 4e-3, 2e-2, 2e-2, 1e-3];
+    let gpu = Gpu::new(Emulated::new(0));
+    let mut single = step_on(&gpu);
+    let mut want = Vec::new();
+    for (n, rate) in rates.into_iter().enumerate() {
+        single.set_rates(&[rate]).unwrap();
+        let batch = batch(&ORDERS[n / 2], n % 2, &gpu);
+        want.push(single.train(&batch, n as u64).unwrap());
+    }
+    let weights = |step: &Step<CharLm>| step.model().export().unwrap();
+    for burst in [1, 2] {
+        let (got, step, feed) = by_loop_with(Gpu::new(Emulated::new(0)), burst, &rates);
+        assert_eq!(feed.captured(), Some(Ok(())));
+        assert_same(&want, &got);
+        for (name, tensor) in &weights(&single).tensors {
+            assert_eq!(tensor.data, weights(&step).tensors[name].data, "{name}");
+        }
+    }
+    // Where it stays, one rate for all gives what the optimizer's own does.
+    let (own, kept, _) = by_loop(Gpu::new(Emulated::new(0)), 2);
+    let (same, step, _) = by_loop_with(Gpu::new(Emulated::new(0)), 2, &[1e-2; 6]);
+    assert_same(&own, &same);
+    let differs = |a: &Step<CharLm>, b: &Step<CharLm>| {
+        let (a, b) = (weights(a), weights(b));
+        a.tensors
+            .iter()
+            .any(|(name, t)| t.data != b.tensors[name].data)
+    };
+    assert!(!differs(&kept, &step) && differs(&kept, &single));
 }
 
 #[test]

@@ -174,6 +174,7 @@ fn adam_matches(key: &str, clip: Clip) {
         beta1: golden["betas"][0].as_f64().unwrap(),
         beta2: golden["betas"][1].as_f64().unwrap(),
         epsilon: golden["epsilon"].as_f64().unwrap(),
+        ..AdamConfig::torch(0.0)
     };
     let mut adam = Adam::new::<f64>(config, model.params().layout());
     let l2 = golden["l2"].as_f64().unwrap();

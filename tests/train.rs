@@ -113,12 +113,7 @@ fn the_streaming_engine_gives_the_logits_of_the_model() -> Result<()> {
 
 fn trainer(sizes: CharLmSizes, learning_rate: f64, dropout: f64) -> Result<Step<CharLm>> {
     let model = CharLm::new::<f32>(sizes, 1);
-    let adam = AdamConfig {
-        learning_rate,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-7,
-    };
+    let adam = AdamConfig::keras(learning_rate);
     let adam = Adam::new::<f32>(adam, model.params().layout());
     let model = model.with_dropout(dropout).with_l2(1e-4);
     Ok(Step::new(model, adam, Clip::PerTensor { max: 1.0 }, 1))

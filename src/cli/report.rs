@@ -112,7 +112,8 @@ fn runs_in(folder: &Path, quiet: bool) -> Result<Vec<PathBuf>> {
 }
 
 fn is_started(metrics: &Metrics) -> bool {
-    !metrics.steps.is_empty() || !metrics.epochs.is_empty() || metrics.test.is_some()
+    let trained = [metrics.steps.is_empty(), metrics.epochs.is_empty()];
+    trained.contains(&false) || !metrics.valids.is_empty() || metrics.test.is_some()
 }
 
 /// Reads what the page shows of the run in `folder`.
@@ -154,6 +155,8 @@ fn read_run(folder: &Path) -> Result<RunData> {
     run.samples = read_samples(&files.samples_path())?;
     run.steps = metrics.steps;
     run.epochs = metrics.epochs;
+    run.valids = metrics.valids;
+    run.changes = metrics.changes;
     (run.test, run.overtaken) = (metrics.test, metrics.overtaken);
     program.read(&files, &mut run)?;
     Ok(run)

@@ -77,7 +77,29 @@ impl Train {
         let mut flags = self.flags.clone();
         origin.adopt(settings, &mut file)?;
         origin.adopt(settings, &mut flags)?;
-        config_file::resolve(settings, saved, [&self.preset, &file, &flags, only])
+        let layers = [&self.preset, &file, &flags, only];
+        config_file::resolve(settings, saved, self.run.change, layers)
+    }
+
+    /// Checks that what is to change does, in one of the runs that go on: their configurations and
+    /// folders.
+    fn check_change<'a>(
+        &self,
+        runs: impl IntoIterator<Item = (&'a Table, &'a Path)>,
+    ) -> Result<()> {
+        if !self.run.change {
+            return Ok(());
+        }
+        for (now, folder) in runs {
+            if !config_file::changes(self.program.settings(), now, folder)?.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(Error::Usage(
+            "--change: nothing changes: the saved run already has these values. Give another one \
+             (as --learning-rate), or leave --change out"
+                .into(),
+        ))
     }
 
     /// Where the relative paths of a run begin: a run that goes on, or takes over the configuration
@@ -106,6 +128,7 @@ impl Train {
             resume_out: resume_out.to_path_buf(),
             trained: 0,
             begin,
+            change: self.run.change,
             quiet: self.run.quiet,
             check: startup::check,
         }
@@ -164,6 +187,7 @@ impl Train {
         let resumed = args.resume.then_some(&*out);
         let origin = self.origin(&out, resumed)?;
         let config = self.resolve(&only, saved.as_ref(), &origin)?;
+        self.check_change([(&config, &*out)])?;
         let mut train = self.trainer(&config, resumed)?;
         let ended = train(self.request((config, origin), out.clone(), &out, begin))?;
         // A run that ended before its first record has nothing to draw.
@@ -279,7 +303,11 @@ impl Train {
             let begin = self.begin(&folder)?;
             Ok((word, self.request((config, origin), folder, out, begin)))
         };
-        folders.map(request).collect()
+        let requests: Vec<(&str, Request<Table>)> = folders.map(request).collect::<Result<_>>()?;
+        let going_on = requests.iter().map(|(_, request)| request);
+        let going_on = going_on.filter(|request| request.begin == Begin::Resume);
+        self.check_change(going_on.map(|request| (&request.config, &*request.out)))?;
+        Ok(requests)
     }
 
     /// How one of several runs begins: a resumed one that had saved nothing yet begins anew.

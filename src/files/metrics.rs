@@ -1,5 +1,7 @@
 //! `metrics.jsonl`: one event a line, appended while a run trains.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,10 @@ pub enum Event {
     Step(StepEvent),
     /// After an epoch and its validation.
     Epoch(EpochEvent),
+    /// After a validation inside of an epoch.
+    Valid(ValidEvent),
+    /// Where a run went on with other settings.
+    Change(ChangeEvent),
     /// After training.
     Test(Box<TestEvent>),
     /// An event of another kind, which only stays in its file.
@@ -88,6 +94,50 @@ pub struct EpochEvent {
     pub seconds: f64,
 }
 
+/// The figures of a validation inside of an epoch, as in [`StepEvent`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ValidEvent {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The epoch it belongs to, from 1.
+    pub epoch: u64,
+    /// Validation loss in nats a token.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub valid_loss: f64,
+    /// Validation accuracy, 0 to 1.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub valid_accuracy: f64,
+    /// Whether it is there because the run ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closing: bool,
+}
+
+/// What settings were and what they became, by name; null where one is not set.
+pub type Changes = BTreeMap<String, [Value; 2]>;
+
+/// Settings that a run has changed on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChangeEvent {
+    /// Optimizer steps done before.
+    pub step: u64,
+    /// What has changed.
+    pub changes: Changes,
+}
+
+impl fmt::Display for ChangeEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |value: &Value| match value {
+            Value::Null => "not set".to_owned(),
+            Value::String(word) => word.clone(),
+            other => other.to_string(),
+        };
+        let changes = self.changes.iter();
+        let changes =
+            changes.map(|(name, [from, to])| format!("{name} {} → {}", value(from), value(to)));
+        f.write_str(&changes.collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// The figures of a trained model on the test pairs. A value is none where the file does not say
 /// it, a loss also where there was no epoch or no pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,6 +186,8 @@ impl Event {
         match kind.as_str() {
             "step" => fields(&kind, record).map(Event::Step),
             "epoch" => fields(&kind, record).map(Event::Epoch),
+            "valid" => fields(&kind, record).map(Event::Valid),
+            "change" => fields(&kind, record).map(Event::Change),
             "test" => fields(&kind, record).map(Event::Test),
             _ => Ok(Event::Other {
                 step: record.get("step").and_then(Value::as_u64),
@@ -143,11 +195,21 @@ impl Event {
         }
     }
 
+    /// Its line in the file `path`. f64 values are printed with as many digits as give back the same
+    /// bits.
+    fn to_line(&self, path: &Path) -> Result<String> {
+        let line = serde_json::to_string(self).map_err(|e| Error::io("write", path)(e.into()))?;
+        let body = line.strip_suffix('}').unwrap_or(&line);
+        Ok(format!("{body}{MARK}{}\"}}", crc32(body)))
+    }
+
     /// Whether a run that stands at `step`, with `epochs_done` epochs behind it, has written it.
     fn is_before(&self, step: u64, epochs_done: u64) -> bool {
         match self {
             Event::Step(event) => event.step <= step,
             Event::Epoch(event) => event.epoch <= epochs_done,
+            Event::Change(event) => event.step <= step,
+            Event::Valid(event) => !event.closing && event.step <= step,
             // A test, or an event without a step, closes a run: a resumed run writes it anew.
             Event::Test(_) => false,
             Event::Other { step: at } => at.is_some_and(|at| at <= step),
@@ -224,11 +286,7 @@ impl MetricsWriter {
     /// # Errors
     /// [`Error::Io`] that names the file, which then still ends with a whole line.
     pub fn write(&mut self, event: &Event) -> Result<()> {
-        // f64 values are printed with as many digits as give back the same bits.
-        let line =
-            serde_json::to_string(event).map_err(|e| Error::io("write", &self.path)(e.into()))?;
-        let body = line.strip_suffix('}').unwrap_or(&line);
-        self.write_line(format!("{body}{MARK}{}\"}}", crc32(body)))
+        self.write_line(event.to_line(&self.path)?)
     }
 
     /// Writes an event as it stood in a line before, digit by digit.
@@ -287,6 +345,16 @@ pub fn read_test(path: &Path) -> Result<Option<(String, TestEvent)>> {
         _ => None,
     });
     Ok(tests.next())
+}
+
+/// Whether the file has this event, digit by digit. A missing file has none.
+///
+/// # Errors
+/// As [`read`].
+pub fn holds(path: &Path, event: &Event) -> Result<bool> {
+    let (bytes, wanted) = (read_if_any(path)?, event.to_line(path)?);
+    let lines = parse(path, &bytes)?;
+    Ok(lines.into_iter().any(|(line, _)| line == wanted.as_bytes()))
 }
 
 /// Cuts the file back to what a run had written when it stood at `step` with `epochs_done` epochs

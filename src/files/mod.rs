@@ -19,7 +19,9 @@ pub mod tensors;
 pub mod text;
 
 pub use header::{Dtype, Header, TensorInfo};
-pub use metrics::{EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};
+pub use metrics::{
+    ChangeEvent, EpochEvent, Event, MetricsWriter, StepEvent, TestEvent, ValidEvent,
+};
 pub use run::RunFolder;
 pub use state::{Best, Direction, EpochSums, LossScaler, TrainState};
 pub use tensors::{HostTensor, TensorFile};

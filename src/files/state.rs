@@ -53,6 +53,15 @@ pub struct TrainState {
     /// SHA-256 of the run's `vocab.json`; none in older files.
     #[serde(default)]
     pub vocab_sha256: Option<String>,
+    /// How often the plateau schedule has halved the learning rate.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rate_cuts: u32,
+    /// Validations since the best one, where training is to end after so many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stale: u64,
+    /// The step of the last validation inside of the unfinished epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_step: Option<u64>,
     /// The settings that change the computation, as `config.toml` has their values; none in older
     /// files.
     #[serde(default)]
@@ -153,6 +162,9 @@ impl TrainState {
             elapsed_seconds: 0.0,
             streams: BTreeMap::new(),
             vocab_sha256: None,
+            rate_cuts: 0,
+            stale: 0,
+            valid_step: None,
             settings: BTreeMap::new(),
         }
     }
@@ -222,6 +234,11 @@ impl TrainState {
         );
         Err(Error::checkpoint(path, message))
     }
+}
+
+/// A count that has not begun stands in no file: versions that do not know it read the file, too.
+fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
 }
 
 /// The text without its checksum, which must match.

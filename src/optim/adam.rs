@@ -1,4 +1,5 @@
-//! Adam (Kingma & Ba 2015, Algorithm 1) over flat parameters.
+//! Adam (Kingma & Ba 2015, Algorithm 1) and plain gradient descent over flat parameters, with decoupled
+//! weight decay (Loshchilov & Hutter 2019).
 
 use super::clip::{Clip, Clipping};
 use crate::device::cpu::simd::Dispatch;
@@ -6,10 +7,29 @@ use crate::error::Result;
 use crate::nn::{Layout, Params};
 use crate::tensor::{Stored, Tensor, for_float};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-/// Adam's constants.
+/// How a gradient becomes a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// Along the moments.
+    #[default]
+    Adam,
+    /// Along the gradient, without momentum; the moments stay zero.
+    Sgd,
+}
+
+impl OptimizerKind {
+    /// The words of the setting.
+    pub const NAMES: [&'static str; 2] = ["adam", "sgd"];
+}
+
+/// The optimizer's constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamConfig {
+    /// Which optimizer; Adam alone has the betas and epsilon.
+    pub kind: OptimizerKind,
     /// Step size alpha.
     pub learning_rate: f64,
     /// Decay of the first moment.
@@ -18,21 +38,25 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the root of the second moment after bias correction.
     pub epsilon: f64,
+    /// Share of every parameter, biases too, that each step takes away, times the learning rate.
+    pub weight_decay: f64,
 }
 
 impl AdamConfig {
     /// Keras's constants: beta 0.9 and 0.999, epsilon 1e-7.
-    pub fn keras(learning_rate: f64) -> Self {
+    pub const fn keras(learning_rate: f64) -> Self {
         AdamConfig {
+            kind: OptimizerKind::Adam,
             learning_rate,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-7,
+            weight_decay: 0.0,
         }
     }
 
     /// torch's constants: beta 0.9 and 0.999, epsilon 1e-8.
-    pub fn torch(learning_rate: f64) -> Self {
+    pub const fn torch(learning_rate: f64) -> Self {
         AdamConfig {
             epsilon: 1e-8,
             ..AdamConfig::keras(learning_rate)
@@ -68,11 +92,12 @@ impl Adam {
     ///
     /// ```text
     /// g   = factor * gradient
+    /// p  -= learning_rate * weight_decay * p
     /// m   = beta1 m + (1 - beta1) g            v   = beta2 v + (1 - beta2) g^2
     /// p  -= learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
     /// ```
     ///
-    /// A gradient whose norm is not finite changes nothing; the caller sees it in the result.
+    /// Plain gradient descent has no moments: `p -= learning_rate * g`. A gradient whose norm is not finite changes nothing; the caller sees it in the result.
     ///
     /// # Errors
     /// If the tensors' data types differ.
@@ -129,10 +154,20 @@ impl<T: Dispatch> Segment<'_, T> {
         // m_hat = m / c1 and v_hat = v / c2, folded into two factors.
         let rate = T::from_f64(config.learning_rate / (1.0 - config.beta1.powf(t)));
         let root = T::from_f64(1.0 / (1.0 - config.beta2.powf(t)).sqrt());
+        // Without weight decay this is 1, and times 1 changes no bit.
+        let keep = T::from_f64(1.0 - config.learning_rate * config.weight_decay);
+        let plain = T::from_f64(config.learning_rate);
         let chunks = self
             .p
             .par_chunks_mut(CHUNK)
             .zip(self.gradient.par_chunks(CHUNK));
+        if config.kind == OptimizerKind::Sgd {
+            return chunks.for_each(|(p, g)| {
+                for (p, &g) in p.iter_mut().zip(g) {
+                    *p = *p * keep - plain * (g * factor);
+                }
+            });
+        }
         let moments = self
             .m
             .par_chunks_mut(CHUNK)
@@ -142,7 +177,7 @@ impl<T: Dispatch> Segment<'_, T> {
                 let g = g * factor;
                 *m = beta1 * *m + one_beta1 * g;
                 *v = beta2 * *v + one_beta2 * g * g;
-                *p = *p - rate * *m / (v.sqrt() * root + epsilon);
+                *p = *p * keep - rate * *m / (v.sqrt() * root + epsilon);
             }
         });
     }

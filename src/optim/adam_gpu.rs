@@ -1,7 +1,7 @@
 //! Adam on a GPU: the two kernels of `kernels/adam.cu` over the flat parameters, with the loss scale
 //! of mixed precision (Micikevicius et al. 2018). The host waits for nothing.
 
-use super::adam::{Adam, AdamConfig};
+use super::adam::{Adam, AdamConfig, OptimizerKind};
 use super::clip::Clip;
 use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Launch};
@@ -28,6 +28,11 @@ const SKIPPED: usize = 3;
 const FOUND: usize = 4;
 const NORM: usize = 6;
 
+/// Learning rates that are given at once at most.
+pub const RATES: usize = 64;
+/// Words before the rates in device memory: how many are used, and how many there are.
+const RATES_HEAD: usize = 2;
+
 /// The optimizer's state on a GPU.
 #[derive(Debug)]
 pub struct GpuAdam {
@@ -47,6 +52,10 @@ pub struct GpuAdam {
     factors: Tensor,
     /// Words of 32 bits, kept as f32: the first is the loss scale.
     state: Tensor,
+    /// Words of 32 bits: see `kernels/adam.cu`.
+    rates: Tensor,
+    /// The rate that is there, if all that were given are the same.
+    constant: Option<f64>,
 }
 
 /// What a step left in the state.
@@ -110,6 +119,9 @@ impl GpuAdam {
         state[STEPS] = adam.step as u32;
         let (segments, blocks) = (decay.len(), spans.len() / 3);
         let words = |words: &[u32]| Tensor::from_slice(words, [words.len()])?.to_gpu(gpu);
+        let rate = adam.config.learning_rate;
+        let mut rates = [0; RATES_HEAD + RATES];
+        rates[..RATES_HEAD + 1].copy_from_slice(&[0, 1, (rate as f32).to_bits()]);
         Ok(GpuAdam {
             config: adam.config,
             mixed: scaler.is_some(),
@@ -123,7 +135,31 @@ impl GpuAdam {
             partial: Tensor::on_gpu(gpu, DType::F32, [blocks])?,
             factors: Tensor::on_gpu(gpu, DType::F32, [segments])?,
             state: Tensor::from_slice(&state.map(f32::from_bits), [STATE_WORDS])?.to_gpu(gpu)?,
+            rates: words(&rates)?,
+            constant: Some(rate),
         })
+    }
+
+    /// Sets the learning rates of the next steps, the last of which stays; of more than [`RATES`],
+    /// the first so many. A rate that does not change is sent once.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn set_rates(&mut self, gpu: &Gpu, rates: &[f64]) -> Result<()> {
+        let rates = &rates[..rates.len().min(RATES)];
+        let Some(&first) = rates.first() else {
+            return Ok(());
+        };
+        let constant = rates.iter().all(|r| *r == first).then_some(first);
+        if constant.is_some() && constant == self.constant {
+            return Ok(());
+        }
+        let words = rates.iter().map(|r| (*r as f32).to_bits());
+        let words: Vec<u32> = [0, rates.len() as u32].into_iter().chain(words).collect();
+        gpu.driver()
+            .upload(self.rates.ptr()?, bytemuck::cast_slice(&words))?;
+        self.constant = constant;
+        Ok(())
     }
 
     /// The loss scale, as the seed of a backward pass.
@@ -158,6 +194,7 @@ impl GpuAdam {
             &self.partial,
             &self.factors,
             &self.state,
+            &self.rates,
         ];
         let mut args = pointers(&tensors)?;
         args.push(self.segments.into());
@@ -173,17 +210,15 @@ impl GpuAdam {
             &self.spans,
             &self.factors,
             &self.state,
+            &self.rates,
         ])?);
         let c = self.config;
-        let numbers = [
-            c.learning_rate,
-            c.beta1,
-            c.beta2,
-            c.beta1.ln(),
-            c.beta2.ln(),
-            c.epsilon,
-        ];
+        // The logarithm of a beta of 0 is infinite; e to this is 0, too.
+        let log = |beta: f64| beta.ln().max(-200.0);
+        let (log1, log2) = (log(c.beta1), log(c.beta2));
+        let numbers = [c.beta1, c.beta2, log1, log2, c.epsilon, c.weight_decay];
         args.extend(numbers.map(|x| Arg::from(x as f32)));
+        args.push(u32::from(c.kind == OptimizerKind::Sgd).into());
         gpu.launch(&Launch::new("adam_update", self.blocks, 256), &args)
     }
 

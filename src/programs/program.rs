@@ -105,6 +105,7 @@ pub fn typed<C: Config>(request: Request<Table>) -> Result<Request<C>> {
         resume_out: request.resume_out,
         trained: request.trained,
         begin: request.begin,
+        change: request.change,
         quiet: request.quiet,
         check: request.check,
     })

@@ -4,7 +4,7 @@ use super::marks::{Mark, Series, Stroke};
 use super::run::RunData;
 use super::svg::Chart;
 use super::text::Unit;
-use crate::files::{EpochEvent, StepEvent};
+use crate::files::{EpochEvent, StepEvent, ValidEvent};
 
 /// A figure over the course of training, and where the records have it.
 pub struct Curve {
@@ -25,6 +25,8 @@ pub struct Curve {
     pub train: fn(&EpochEvent) -> f64,
     /// Of the validation after an epoch.
     pub valid: fn(&EpochEvent) -> Option<f64>,
+    /// Of a validation inside of an epoch.
+    pub between: fn(&ValidEvent) -> f64,
 }
 
 /// Cross-entropy of a step; its loss where the record lacks that.
@@ -61,10 +63,13 @@ pub fn curves(runs: &[RunData], curve: &Curve) -> Chart {
             let steps = steps.map(|s| (s.step as f64, (curve.step)(s))).collect();
             series.push(line("training step", i, Stroke::Thin, steps, None));
         }
-        let (train, valid) = (
-            place(&curve.train),
-            place(&|e| (curve.valid)(e).unwrap_or(f64::NAN)),
-        );
+        let train = place(&curve.train);
+        let mut valid = place(&|e| (curve.valid)(e).unwrap_or(f64::NAN));
+        let between = run.valids.iter();
+        let between =
+            between.filter_map(|v| Some((step_x(run, v.step, by_epoch)?, (curve.between)(v))));
+        valid.extend(between);
+        valid.sort_by(|a, b| a.0.total_cmp(&b.0));
         let (other, end) = match alone {
             true => (1, "validation".to_owned()),
             false => (i, run.label()),
@@ -92,7 +97,32 @@ pub fn curves(runs: &[RunData], curve: &Curve) -> Chart {
         unit: curve.unit,
         right: curve.right,
         series,
+        changes: changes(runs, by_epoch),
         size: (1050.0, 370.0),
+    }
+}
+
+/// Where runs went on with other settings.
+fn changes(runs: &[RunData], by_epoch: bool) -> Vec<(f64, String)> {
+    let of_run = |run: &RunData| {
+        let changes = run.changes.iter().filter_map(|change| {
+            let of = match runs.len() {
+                1 => String::new(),
+                _ => format!("{}, ", run.label()),
+            };
+            let text = format!("{of}after step {}: {change}", change.step);
+            Some((step_x(run, change.step, by_epoch)?, text))
+        });
+        changes.collect::<Vec<_>>()
+    };
+    runs.iter().flat_map(of_run).collect()
+}
+
+/// Where a step lies; none where a run does not say how many an epoch has.
+fn step_x(run: &RunData, step: u64, by_epoch: bool) -> Option<f64> {
+    match by_epoch {
+        true => Some(step as f64 / run.steps_per_epoch()?),
+        false => Some(step as f64),
     }
 }
 
@@ -151,6 +181,7 @@ pub fn small_charts(runs: &[RunData], speed: &'static str) -> Vec<Chart> {
                     label: None,
                 })
                 .collect(),
+            changes: changes(runs, false),
             size: (350.0, 210.0),
         });
     // In fp32 the loss scale is 1 throughout: nothing to see.

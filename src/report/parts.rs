@@ -198,5 +198,19 @@ pub fn configuration(runs: &[RunData]) -> String {
         }
         out += "</dl>";
     }
+    for run in runs {
+        for change in &run.changes {
+            let of = match runs {
+                [_] => String::new(),
+                _ => format!("{}: ", escape(&run.label())),
+            };
+            let _ = write!(
+                out,
+                "<p class=\"note\">{of}changed after step {}: {}</p>",
+                thousands(change.step),
+                escape(&change.to_string())
+            );
+        }
+    }
     out + "</section>\n"
 }

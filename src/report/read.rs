@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::run::PairSample;
-use crate::files::metrics::{self, EpochEvent, Event, StepEvent, TestEvent};
+use crate::files::metrics::{
+    self, ChangeEvent, EpochEvent, Event, StepEvent, TestEvent, ValidEvent,
+};
 use crate::{Error, Result};
 
 /// The records of a `metrics.jsonl`.
@@ -14,6 +16,10 @@ pub struct Metrics {
     pub steps: Vec<StepEvent>,
     /// Epoch records, by rising epoch.
     pub epochs: Vec<EpochEvent>,
+    /// Validations inside of epochs, by rising step.
+    pub valids: Vec<ValidEvent>,
+    /// Where the run went on with other settings, by rising step.
+    pub changes: Vec<ChangeEvent>,
     /// The last test record.
     pub test: Option<TestEvent>,
     /// Whether records of training follow the test.
@@ -42,6 +48,17 @@ pub fn read_metrics(path: &Path) -> Result<Metrics> {
                 read.epochs.truncate(kept.map_or(0, |i| i + 1));
                 read.epochs.push(event);
                 read.overtaken = true;
+            }
+            Event::Valid(event) => {
+                let kept = read.valids.iter().rposition(|v| v.step < event.step);
+                read.valids.truncate(kept.map_or(0, |i| i + 1));
+                read.valids.push(event);
+                read.overtaken = true;
+            }
+            Event::Change(event) => {
+                let kept = read.changes.iter().rposition(|c| c.step <= event.step);
+                read.changes.truncate(kept.map_or(0, |i| i + 1));
+                read.changes.push(event);
             }
             Event::Test(event) => {
                 read.test = Some(*event);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 
 use super::text::Unit;
-use crate::files::{EpochEvent, StepEvent, TestEvent};
+use crate::files::{ChangeEvent, EpochEvent, StepEvent, TestEvent, ValidEvent};
 
 /// What the page shows of one run.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,10 @@ pub struct RunData {
     pub steps: Vec<StepEvent>,
     /// Epoch records, by rising epoch.
     pub epochs: Vec<EpochEvent>,
+    /// Validations inside of epochs, by rising step.
+    pub valids: Vec<ValidEvent>,
+    /// Where it went on with other settings.
+    pub changes: Vec<ChangeEvent>,
     /// The last test record, once there is one.
     pub test: Option<TestEvent>,
     /// Whether records of training follow the test.
@@ -83,6 +87,13 @@ impl RunData {
             Some(model) if !self.name.contains(model) => format!("{} ({model})", self.name),
             _ => self.name.clone(),
         }
+    }
+
+    /// Steps of an epoch, if its epochs say at which step they ended.
+    pub fn steps_per_epoch(&self) -> Option<f64> {
+        let last = self.epochs.last()?;
+        let steps = last.step? as f64 / last.epoch as f64;
+        (steps.is_finite() && steps > 0.0).then_some(steps)
     }
 
     /// Seconds that the recorded epochs took together; NaN where there is none.

@@ -24,6 +24,8 @@ pub struct Chart {
     pub right: Option<(&'static str, f64)>,
     /// The lines, the first one lowest.
     pub series: Vec<Series>,
+    /// Places on the x axis where something changed, each with a text for the pointer.
+    pub changes: Vec<(f64, String)>,
     /// Width and height in pixels.
     pub size: (f64, f64),
 }
@@ -84,6 +86,7 @@ pub fn draw(chart: &Chart) -> String {
         escape(&chart.title)
     );
     axes(&mut out, chart, &frame, ticks.as_deref());
+    changes(&mut out, chart, &frame);
     let drawn: Vec<_> = chart.series.iter().map(|s| thin_out(s, &frame)).collect();
     lines(&mut out, chart, &frame, &drawn);
     markers(&mut out, chart, &frame);
@@ -168,6 +171,20 @@ fn axes(out: &mut String, chart: &Chart, f: &Frame, ticks_y: Option<&[f64]>) {
             "<path class=\"axis\" d=\"M{right} {}V{bottom}\"/><text class=\"name\" \
              transform=\"translate({x:.1} {cy:.1}) rotate(90)\">{label}</text>",
             f.top
+        );
+    }
+}
+
+/// An upright line at each change that the x axis reaches.
+fn changes(out: &mut String, chart: &Chart, f: &Frame) {
+    for (x, text) in chart.changes.iter().filter(|(x, _)| *x <= f.x_max) {
+        let _ = write!(
+            out,
+            "<path class=\"change\" d=\"M{:.1} {}V{}\"><title>{}</title></path>",
+            f.px(*x),
+            f.top,
+            f.top + f.height,
+            escape(text)
         );
     }
 }

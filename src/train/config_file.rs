@@ -6,7 +6,9 @@ use std::path::Path;
 
 use toml::{Spanned, Table, Value};
 
+use super::keys::Resume;
 use super::settings::{Config, Settings};
+use crate::files::metrics::Changes;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::{Error, Result};
@@ -21,13 +23,14 @@ const NOT_SETTINGS: [&str; 4] = ["kind", VERSION, STARTED_IN, RUN_FOLDER];
 const VERSION: &str = "rnnx-version";
 
 /// The settings of layers, the later ones over the earlier; below them are those of the run that goes
-/// on, or the defaults.
+/// on, some of which it may `change`, or the defaults.
 ///
 /// # Errors
 /// [`Error::Usage`] for a value out of range, or one that contradicts the saved run.
 pub fn resolve<const N: usize>(
     settings: &Settings,
     saved: Option<&Table>,
+    change: bool,
     layers: [&Table; N],
 ) -> Result<Table> {
     let mut table = saved.cloned().unwrap_or_default();
@@ -37,7 +40,7 @@ pub fn resolve<const N: usize>(
     let table = (settings.fill)(table)?;
     settings.check(&table)?;
     if let Some(saved) = saved {
-        settings.check_resume(&table, saved)?;
+        settings.check_resume(&table, saved, change)?;
     }
     Ok(table)
 }
@@ -76,19 +79,50 @@ fn of_run(settings: &Settings, run: &RunFolder) -> Result<Table> {
 pub fn trained<C: Config>(run: &RunFolder, checkpoint: &Path) -> Result<C> {
     let table = of_run(C::settings(), run)?;
     if let Some(state) = RunFolder::state_of(checkpoint)? {
-        check_trained(C::settings(), &table, &state, run)?;
+        check_trained(C::settings(), &table, &state, run, true)?;
     }
     C::from_table(table)
 }
 
-/// The settings that change the computation, as a checkpoint keeps them.
-pub fn fixed(settings: &Settings, table: &Table) -> BTreeMap<String, String> {
-    let keys = settings.keys.iter().filter(|key| key.fixed);
+/// The settings that decide what is computed, as a checkpoint keeps them.
+pub fn deciding(settings: &Settings, table: &Table) -> BTreeMap<String, String> {
+    let keys = settings.keys.iter();
+    let keys = keys.filter(|key| settings.decides(key, table));
     keys.filter_map(|key| Some((key.name.to_owned(), table.get(key.name)?.to_string())))
         .collect()
 }
 
-/// Checks that a run's settings are those that a checkpoint of it was trained with.
+/// The settings that a checkpoint was trained with: those that it keeps, over those of its run.
+///
+/// # Errors
+/// As [`saved`].
+pub fn behind(settings: &Settings, state: &TrainState, run: &RunFolder) -> Result<Table> {
+    let mut table = of_run(settings, run)?;
+    for (name, value) in &state.settings {
+        let kept = format!("{name} = {value}").parse::<Table>();
+        // One that this version does not know says nothing to it.
+        if let (Some(_), Ok(kept)) = (settings.find(name), kept) {
+            table.extend(kept);
+        }
+    }
+    Ok(table)
+}
+
+/// What `now` changes of what the run in `folder` was trained with, and may.
+///
+/// # Errors
+/// As [`saved`], and if there is no checkpoint or its state is damaged.
+pub fn changes(settings: &Settings, now: &Table, folder: &Path) -> Result<Changes> {
+    let run = RunFolder::open(folder)?;
+    let was = match RunFolder::state_of(&run.last()?)? {
+        Some(state) => behind(settings, &state, &run)?,
+        None => of_run(settings, &run)?,
+    };
+    settings.changes(now, &was)
+}
+
+/// Checks that a run's settings are those that a checkpoint of it was trained with; with `change`, but
+/// for those that can change on the way.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] with the setting and both values.
@@ -97,15 +131,26 @@ pub fn check_trained(
     table: &Table,
     state: &TrainState,
     run: &RunFolder,
+    change: bool,
 ) -> Result<()> {
-    let known = |(name, _): &(&String, &String)| settings.find(name).is_some();
+    let known = |(name, _): &(&String, &String)| {
+        let key = settings.find(name);
+        key.is_some_and(|key| key.resume == Resume::Fixed || !change)
+    };
     for (name, was) in state.settings.iter().filter(known) {
         let now = table.get(name).map_or("unset".into(), Value::to_string);
         let auto = Value::from("auto").to_string();
         if now != *was && now != auto && *was != auto {
+            let fixed = settings
+                .find(name)
+                .is_none_or(|key| key.resume == Resume::Fixed);
             let message = format!(
                 "has {name} = {now}, but its checkpoint was trained with {name} = {was}: the file was \
-                 edited or is of another run; restore it, or give {name} its value again"
+                 edited or is of another run; restore it, or give {name} its value again{}",
+                match fixed {
+                    true => "",
+                    false => "; if it is to change from here on, say --change",
+                }
             );
             return Err(Error::checkpoint(run.config_path(), message));
         }

@@ -7,13 +7,14 @@ use super::places::Origin;
 use super::progress::Progress;
 use super::scores::{Means, Scores};
 use super::settings::Config;
+use super::span::Span;
 use super::step::Step;
 use crate::data::vocab::Vocab;
 use crate::error::Result;
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
 use crate::nn::{Layout, torch_names};
-use crate::optim::{Adam, AdamConfig, Clip};
+use crate::optim::{Adam, AdamConfig, Clip, Schedule};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,8 @@ pub struct Request<C> {
     pub trained: usize,
     /// Where the weights come from.
     pub begin: Begin,
+    /// A run that goes on may do so with other settings, where they can change on the way.
+    pub change: bool,
     /// No progress on stderr.
     pub quiet: bool,
     /// What a GPU has to pass before it is used.
@@ -94,8 +97,14 @@ pub struct Plan {
     pub checkpoint_every: Option<u64>,
     /// Most recent checkpoints that are kept.
     pub keep: usize,
-    /// Adam's step size.
-    pub learning_rate: f64,
+    /// Steps between two validations within an epoch.
+    pub eval_every: Option<u64>,
+    /// Validations that are no better than the best, one after the other, that end the run.
+    pub patience: Option<u64>,
+    /// Time after which this process ends the run.
+    pub max_time: Option<Span>,
+    /// The learning rate of each step.
+    pub schedule: Schedule,
     /// Largest gradient norm that is not scaled down.
     pub clip_norm: f64,
     /// Seed of every random stream.
@@ -138,6 +147,12 @@ impl Weights {
 }
 
 impl Plan {
+    /// Steps of the whole run.
+    pub fn steps(&self) -> u64 {
+        let all = self.epochs.saturating_mul(self.steps_per_epoch);
+        self.max_steps.map_or(all, |n| all.min(n))
+    }
+
     /// The counter of every random stream of a run that stands at `state`.
     pub fn streams(&self, state: &TrainState) -> BTreeMap<String, u64> {
         let by_step = self.step_streams.iter().map(|&name| (name, state.step));
@@ -249,11 +264,12 @@ pub trait Job: Sized {
     /// If the device fails.
     fn begin_epoch(&mut self, state: &TrainState) -> Result<()>;
 
-    /// Trains the next steps of the epoch, at least one and at most `n`.
+    /// Trains the next steps of the epoch, at least one, with the learning rates of as many as there
+    /// may be.
     ///
     /// # Errors
     /// If the device fails.
-    fn train(&mut self, state: &TrainState, n: u64) -> Result<Vec<Scores>>;
+    fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>>;
 
     /// A line for the log, told once.
     fn news(&mut self) -> Option<String> {
@@ -387,6 +403,7 @@ mod tests {
                 resume_out: "runs".into(),
                 trained,
                 begin,
+                change: false,
                 quiet: false,
                 check: |_| Ok(()),
             };

@@ -5,6 +5,7 @@ use std::fmt;
 use toml::Value;
 
 use super::device::DeviceChoice;
+use super::span::Span;
 
 /// One setting: a row of a program's table, see [`settings!`](crate::settings).
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +18,26 @@ pub struct Key {
     pub about: &'static str,
     /// What it may hold.
     pub allowed: Allowed,
-    /// Whether it changes the computation, so that a resumed run must have the same.
-    pub fixed: bool,
+    /// What of it a resumed run may change.
+    pub resume: Resume,
+}
+
+/// Whether a run that goes on may have another value than it began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// It may: what is computed is the same.
+    Free,
+    /// It may where that is said in so many words, and is recorded: what follows is another
+    /// computation.
+    Changeable,
+    /// As [`Resume::Free`], unless the learning rate follows from where training ends; then as
+    /// [`Resume::Changeable`].
+    End,
+    /// As [`Resume::Free`], unless the learning rate follows from the validations; then as
+    /// [`Resume::Changeable`].
+    Validation,
+    /// It may not.
+    Fixed,
 }
 
 impl Key {
@@ -52,6 +71,8 @@ pub enum Allowed {
     EachOf(&'static [&'static str], usize),
     /// The name of a device.
     Device,
+    /// A length of time.
+    Time,
     /// A path.
     Path,
     /// A list of paths.
@@ -65,6 +86,7 @@ pub const ALL: &str = "all";
 /// sizes overflows 64 bits.
 pub mod ranges {
     use super::Allowed::{self, Above, Below, OneOf, Real, Whole};
+    use crate::optim::ScheduleKind;
 
     /// Passes over the data.
     pub const EPOCHS: Allowed = Whole(1, 1_000_000);
@@ -76,8 +98,12 @@ pub mod ranges {
     pub const UNITS: Allowed = Whole(1, 16_384);
     /// Share of values dropped.
     pub const DROPOUT: Allowed = Below(0.0, 1.0);
-    /// Adam's step size.
+    /// The optimizer's step size.
     pub const LEARNING_RATE: Allowed = Above(0.0, 10.0);
+    /// The least that a schedule makes of it.
+    pub const MIN_LR: Allowed = Real(0.0, 10.0);
+    /// How it goes after the warm-up.
+    pub const SCHEDULE: Allowed = OneOf(&ScheduleKind::NAMES);
     /// Largest gradient norm.
     pub const CLIP_NORM: Allowed = Real(0.0, 1e9);
     /// Seed of random streams.
@@ -109,6 +135,7 @@ impl Allowed {
                 words.contains(&s.as_str())
             }
             (Allowed::Device, Value::String(s)) => s.parse::<DeviceChoice>().is_ok(),
+            (Allowed::Time, Value::String(s)) => s.parse::<Span>().is_ok(),
             (Allowed::Path, Value::String(s)) => !s.is_empty(),
             (Allowed::Paths, Value::Array(a)) => a.iter().all(|v| v.as_str().is_some()),
             _ => false,
@@ -146,6 +173,7 @@ impl fmt::Display for Allowed {
             Allowed::Switch => f.write_str("true or false"),
             Allowed::OneOf(words) | Allowed::EachOf(words, _) => f.write_str(&words.join(" or ")),
             Allowed::Device => f.write_str("auto, cpu, cuda, cuda:N or emulated"),
+            Allowed::Time => f.write_str("a time, as 90s, 30m or 2h"),
             Allowed::Path => f.write_str("a path"),
             Allowed::Paths => f.write_str("a list of paths, as [\"a.py\", \"folder\"]"),
         }

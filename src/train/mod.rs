@@ -14,6 +14,7 @@ pub mod ring;
 pub mod scores;
 pub mod session;
 pub mod settings;
+pub mod span;
 pub mod start;
 pub mod step;
 pub mod timing;

@@ -9,12 +9,12 @@ use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::gpu::pointers;
-use crate::optim::adam_gpu::GpuAdamStep;
+use crate::optim::adam_gpu::{GpuAdamStep, RATES};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-/// Steps whose figures there is room for.
-pub const SLOTS: usize = 64;
+/// Steps whose figures there is room for: as many as have learning rates of their own.
+pub const SLOTS: usize = RATES;
 /// Words of a slot: see `kernels/batch.cu`.
 const SLOT_WORDS: usize = 16;
 /// First word of the optimizer's state in a slot.

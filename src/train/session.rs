@@ -2,19 +2,21 @@
 //! Ctrl-C, validation and the best checkpoint.
 
 mod saving;
+mod validation;
 
 use super::device;
 use super::job::{Begin, Job, Plan, Request};
-use super::progress::{Progress, Shown, clock};
+use super::progress::{Progress, Shown};
 use super::scores::Scores;
 use super::settings::{Config, Precision};
 use super::start::{self, Started};
 use super::timing;
 use crate::error::{Error, Result};
-use crate::files::metrics::{EpochEvent, Event, MetricsWriter, StepEvent};
+use crate::files::metrics::{Event, MetricsWriter, StepEvent};
 use crate::files::run::RunFolder;
-use crate::files::state::{Best, Direction, EpochSums, TrainState};
+use crate::files::state::TrainState;
 use crate::interrupt;
+use crate::optim::adam_gpu::RATES;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -88,6 +90,8 @@ struct Session<J> {
     tokens: f64,
     /// The text of `config.toml`.
     config_text: String,
+    /// The loss of a validation at the run's end inside of an epoch, if it was the best.
+    closing: Option<f64>,
 }
 
 impl<J: Job> Session<J> {
@@ -106,6 +110,7 @@ impl<J: Job> Session<J> {
             epochs_took: started.epochs_took,
             tokens: 0.0,
             config_text: started.config_text,
+            closing: None,
         }
     }
 
@@ -125,18 +130,25 @@ impl<J: Job> Session<J> {
         if self.state.epoch > 0 && self.state.step_in_epoch == 0 {
             self.write_sample(true)?;
         }
-        if !goes_on(&self.state) && self.folder.last().is_ok() {
+        let is_done = !goes_on(&self.state) || self.over().is_some();
+        if is_done && self.folder.last().is_ok() {
             self.progress.line(&self.nothing_left());
-            return Ok(());
+            return self.close();
         }
-        while goes_on(&self.state) {
+        self.restore_best()?;
+        self.validate_if_due()?;
+        while goes_on(&self.state) && self.over().is_none() {
             self.job.begin_epoch(&self.state)?;
-            while self.state.step_in_epoch < per_epoch && self.state.step < limit {
+            while self.state.step_in_epoch < per_epoch
+                && self.state.step < limit
+                && self.over().is_none()
+            {
                 self.train_steps(limit)?;
                 self.check_folder()?;
                 if interrupt::asked() {
                     return self.stop();
                 }
+                self.validate_if_due()?;
                 let due = |every: u64| self.state.step.is_multiple_of(every);
                 if self.state.step_in_epoch < per_epoch
                     && self.plan.checkpoint_every.is_some_and(due)
@@ -152,24 +164,39 @@ impl<J: Job> Session<J> {
                 }
             }
         }
-        // The last epoch's end has saved; a run cut short by --max-steps has not.
+        if let Some(why) = self.over().filter(|_| goes_on(&self.state)) {
+            self.progress
+                .line(&format!("stopped at step {}: {why}", self.state.step));
+        }
+        // The last epoch's end has saved; a run that ends before has not.
         if self.state.step_in_epoch > 0 || self.folder.last().is_err() {
             self.save()?;
             self.prune();
         }
-        Ok(())
+        self.close()
     }
 
     /// Trains one step or more, at most as many as there are to the next record or checkpoint.
     fn train_steps(&mut self, limit: u64) -> Result<()> {
         let began = Instant::now();
-        let scores = self.job.train(&self.state, self.steps_to_record(limit))?;
+        let rates = self.rates(self.steps_to_record(limit));
+        let scores = self.job.train(&self.state, &rates)?;
         if let Some(news) = self.job.news() {
             self.progress.line(&news);
         }
         let tokens: f64 = scores.iter().map(|s| s.tokens).sum();
         let rate = timing::rate(tokens, began.elapsed());
-        scores.iter().try_for_each(|s| self.account(s, rate))
+        let steps = scores.iter().zip(rates);
+        steps
+            .into_iter()
+            .try_for_each(|(s, lr)| self.account(s, lr, rate))
+    }
+
+    /// The learning rates of the next `n` steps, as far as they are given at once.
+    fn rates(&self, n: u64) -> Vec<f64> {
+        let (plan, first) = (&self.plan, self.state.step);
+        let rate = |step| plan.schedule.rate(step, plan.steps(), self.state.rate_cuts);
+        (first..first + n.min(RATES as u64)).map(rate).collect()
     }
 
     /// Steps until something has to be written.
@@ -178,12 +205,13 @@ impl<J: Job> Session<J> {
         let to = |every: u64| every - s.step % every;
         let in_epoch = self.plan.steps_per_epoch - s.step_in_epoch;
         let n = in_epoch.min(limit - s.step).min(to(self.plan.log_every));
-        n.min(self.plan.checkpoint_every.map_or(n, to))
+        let n = n.min(self.plan.checkpoint_every.map_or(n, to));
+        n.min(self.plan.eval_every.map_or(n, to))
     }
 
     /// Counts and records a step that has been trained.
-    fn account(&mut self, scores: &Scores, rate: Option<f64>) -> Result<()> {
-        self.check_finite(scores)?;
+    fn account(&mut self, scores: &Scores, lr: f64, rate: Option<f64>) -> Result<()> {
+        self.check_finite(scores, lr)?;
         let (tokens, weight) = (scores.tokens, scores.tokens / self.plan.unit);
         self.tokens += tokens;
         let sums = &mut self.state.epoch_sums;
@@ -203,7 +231,7 @@ impl<J: Job> Session<J> {
                 ce: scores.ce,
                 accuracy: scores.correct as f64 / tokens,
                 grad_norm: scores.grad_norm,
-                lr: self.plan.learning_rate,
+                lr,
                 loss_scale: scores.scaler.map(|s| s.scale),
                 tokens_per_s: rate.unwrap_or(f64::NAN),
             }))?;
@@ -214,7 +242,7 @@ impl<J: Job> Session<J> {
 
     /// A loss or gradient that is not a number ends the run. Such a gradient updated nothing, and what
     /// is saved is from before.
-    fn check_finite(&self, scores: &Scores) -> Result<()> {
+    fn check_finite(&self, scores: &Scores, lr: f64) -> Result<()> {
         // In mixed precision an overflow is met by a lower loss scale, down to 1.
         let used = self.state.loss_scaler;
         let can_lower = scores.skipped && used.is_some_and(|s| s.scale > 1.0);
@@ -232,53 +260,10 @@ impl<J: Job> Session<J> {
         };
         Err(Error::Diverged(format!(
             "training diverged: the {what} of step {} is not a finite number; {kept}. Start again \
-             with a lower learning-rate (now {}) or a lower clip-norm (now {})",
+             with a lower learning-rate (now {lr}) or a lower clip-norm (now {})",
             self.state.step + 1,
-            self.plan.learning_rate,
             self.plan.clip_norm
         )))
-    }
-
-    fn end_epoch(&mut self) -> Result<()> {
-        let valid = match self.job.validate() {
-            // Saved as it was before: a run that goes on from there validates the epoch.
-            Err(Error::Interrupted(_)) => return self.stop(),
-            valid => valid?,
-        };
-        let (train_loss, train_accuracy) = self.means();
-        self.state.epoch_sums = EpochSums::default();
-        self.state.epoch += 1;
-        self.state.step_in_epoch = 0;
-        let seconds = self.elapsed() - self.epochs_took;
-        self.epochs_took += seconds;
-        let event = EpochEvent {
-            epoch: self.state.epoch,
-            step: Some(self.state.step),
-            train_loss,
-            train_accuracy,
-            valid_loss: valid.map(|v| v.loss),
-            valid_accuracy: valid.map(|v| v.accuracy),
-            seconds,
-        };
-        self.metrics.write(&Event::Epoch(event))?;
-        self.show_epoch(&event);
-        let best = self.state.best.as_ref().map_or(f64::INFINITY, |b| b.score);
-        let improved = valid.is_some_and(|v| v.loss < best);
-        if let (true, Some(v)) = (improved, valid) {
-            self.state.best = Some(Best {
-                score: v.loss,
-                metric: "valid_loss".into(),
-                direction: Direction::Min,
-                step: self.state.step,
-            });
-        }
-        self.save()?;
-        if improved {
-            self.folder.mark_best(self.state.step)?;
-        }
-        self.write_sample(false)?;
-        self.prune();
-        Ok(())
     }
 
     // ---- ends and figures -------------------------------------------------------------------
@@ -293,6 +278,9 @@ impl<J: Job> Session<J> {
     }
 
     fn nothing_left(&self) -> String {
+        if let Some(why) = self.over() {
+            return format!("nothing is left to do: {why}");
+        }
         let end = match self.plan.max_steps {
             Some(n) if self.state.step >= n => format!("max-steps {n}"),
             _ => format!("epochs {}", self.plan.epochs),
@@ -322,9 +310,7 @@ impl<J: Job> Session<J> {
 
     fn shown(&self) -> Shown {
         let (loss, accuracy) = self.means();
-        let all = self.plan.steps_per_epoch * self.plan.epochs;
-        let last = self.plan.max_steps.map_or(all, |n| all.min(n));
-        let left = last.saturating_sub(self.state.step) as f64;
+        let left = self.plan.steps().saturating_sub(self.state.step) as f64;
         let a_step = self.started.elapsed().as_secs_f64() / self.trained() as f64;
         Shown {
             epoch: self.state.epoch + 1,
@@ -339,30 +325,12 @@ impl<J: Job> Session<J> {
         }
     }
 
-    fn show_epoch(&self, e: &EpochEvent) {
-        let valid = match (e.valid_loss, e.valid_accuracy) {
-            (Some(loss), Some(accuracy)) => format!(
-                "  valid loss {loss:.4} ({:.4} bits)  accuracy {accuracy:.4}",
-                loss / std::f64::consts::LN_2
-            ),
-            _ => String::new(),
-        };
-        self.progress.line(&format!(
-            "epoch {}/{}  train loss {:.4}  accuracy {:.4}{valid}  {}",
-            e.epoch,
-            self.plan.epochs,
-            e.train_loss,
-            e.train_accuracy,
-            clock(seconds(e.seconds))
-        ));
-    }
-
     fn summary(&self) -> Summary {
         Summary {
             step: self.state.step,
             trained: self.trained(),
             epoch: self.state.epoch,
-            best: self.state.best.as_ref().map(|b| b.score),
+            best: self.closing.or(self.state.best.as_ref().map(|b| b.score)),
             elapsed: seconds(self.elapsed()),
             rate: self.rate(),
             folder: self.folder.clone(),

@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 pub use super::device::{DeviceChoice, Precision};
-use super::keys::{Allowed, Key};
+use super::keys::{Allowed, Key, Resume};
+use crate::files::metrics::Changes;
+use crate::optim::ScheduleKind;
 use crate::{Error, Result};
 
 /// The settings of a program, whatever their types.
@@ -70,28 +72,83 @@ impl Settings {
     }
 
     /// Checks that `now` continues the run that `saved` started: every setting that changes the
-    /// computation is the same.
+    /// computation is the same, but, with `change`, those that can change on the way.
     ///
     /// `auto` precision contradicts nothing: what it chose is the checkpoint's.
     ///
     /// # Errors
     /// [`Error::Usage`] that names the setting, both values and the way out.
-    pub fn check_resume(&self, now: &Table, saved: &Table) -> Result<()> {
-        for Key { name, .. } in self.keys.iter().filter(|k| k.fixed) {
-            let (Some(a), Some(b)) = (now.get(*name), saved.get(*name)) else {
-                continue;
-            };
+    pub fn check_resume(&self, now: &Table, saved: &Table, change: bool) -> Result<()> {
+        for key in self.keys {
+            let (name, a, b) = (key.name, now.get(key.name), saved.get(key.name));
             let auto = Value::String("auto".into());
-            let is_open = *name == "precision" && (*a == auto || *b == auto);
-            if a != b && !is_open {
-                return Err(Error::Usage(format!(
-                    "--resume: {name} = {a} contradicts the saved run, which has {name} = {b}. Leave \
-                     it out to continue that run, or start a new one from its weights: --init-from FILE \
-                     with another --out"
-                )));
+            let is_open = name == "precision" && (a == Some(&auto) || b == Some(&auto));
+            if a == b || is_open {
+                continue;
             }
+            let other = "start a new one from its weights: --init-from FILE with another --out";
+            let way_out = match self.resumes(key, [now, saved]) {
+                Resume::Fixed => other.to_owned(),
+                Resume::Changeable if !change => format!(
+                    "say that the run is to change from here on: --change (metrics.jsonl records \
+                     it), or {other}"
+                ),
+                _ => continue,
+            };
+            let value = |value: Option<&Value>| match value {
+                Some(value) => format!("{name} = {value}"),
+                None => format!("no {name}"),
+            };
+            return Err(Error::Usage(format!(
+                "--resume: {} contradicts the saved run, which has {}. Leave it out to continue that \
+                 run, or {way_out}",
+                value(a),
+                value(b)
+            )));
         }
         Ok(())
+    }
+
+    /// What of a setting a run may change that goes on, in the settings of `tables`.
+    fn resumes(&self, key: &Key, tables: [&Table; 2]) -> Resume {
+        let any = |is: fn(ScheduleKind) -> bool| {
+            let words = tables
+                .into_iter()
+                .filter_map(|table| table.get("schedule")?.as_str());
+            words.filter_map(ScheduleKind::of).any(is)
+        };
+        match key.resume {
+            Resume::End if any(ScheduleKind::needs_end) => Resume::Changeable,
+            Resume::Validation if any(|kind| kind == ScheduleKind::Plateau) => Resume::Changeable,
+            Resume::End | Resume::Validation => Resume::Free,
+            other => other,
+        }
+    }
+
+    /// Whether a setting decides what a run of these settings computes.
+    pub fn decides(&self, key: &Key, table: &Table) -> bool {
+        self.resumes(key, [table, table]) != Resume::Free
+    }
+
+    /// The settings that can change on the way and have changed, by name: what they were, and what
+    /// they are.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a value that JSON has no word for; no setting can have one.
+    pub fn changes(&self, now: &Table, was: &Table) -> Result<Changes> {
+        let json = |table: &Table, name: &str| {
+            let value = serde_json::to_value(table.get(name));
+            value.map_err(|e| Error::Usage(format!("{name}: {e}")))
+        };
+        let changed = self.keys.iter().filter(|key| {
+            let changeable = self.resumes(key, [now, was]) == Resume::Changeable;
+            changeable && now.get(key.name) != was.get(key.name)
+        });
+        let changed = changed.map(|key| {
+            let values = [json(was, key.name)?, json(now, key.name)?];
+            Ok((key.name.to_owned(), values))
+        });
+        changed.collect()
     }
 }
 
@@ -155,9 +212,9 @@ pub const fn kebab<const N: usize>(field: &str) -> [u8; N] {
 }
 
 /// Declares the settings of a program, each once: a row is
-/// `field: type = default, allowed, fixed | free, "meaning";` in the braces of its group. A setting
-/// that is `fixed` changes the computation, so that a resumed run must have the same. What is
-/// allowed is an [`Allowed`](crate::train::keys::Allowed) or one of the
+/// `field: type = default, allowed, fixed | changeable | end | valid | free, "meaning";` in the braces of its
+/// group. A setting that is `fixed` changes the computation, so that a resumed run must have the same;
+/// the others are as in [`Resume`](crate::train::keys::Resume). What is allowed is an [`Allowed`](crate::train::keys::Allowed) or one of the
 /// [`ranges`](crate::train::keys::ranges).
 ///
 /// `before` holds what runs had that were written before a setting existed, where that is not its
@@ -191,6 +248,12 @@ macro_rules! settings {
                     "steps between two checkpoints, besides the one at each epoch's end";
                 keep: usize = 2, INTERVAL, free,
                     "most recent checkpoints that are kept, besides the best one";
+                eval_every: Option<usize> = None, INTERVAL, valid,
+                    "steps between two validations, besides the one at each epoch's end";
+                patience: Option<usize> = None, INTERVAL, free,
+                    "validations without a better one after which training ends";
+                max_time: Option<$crate::train::span::Span> = None, Time, free,
+                    "time after which training ends, counted anew when a run goes on";
             }
             "Device" {
                 device: $crate::train::device::DeviceChoice =
@@ -228,7 +291,7 @@ macro_rules! settings {
 
         impl $crate::train::settings::Config for $config {
             fn settings() -> &'static $crate::train::settings::Settings {
-                use $crate::train::keys::{Allowed::*, Key, ranges::*};
+                use $crate::train::keys::{Allowed::*, Key, Resume, ranges::*};
                 use $crate::train::settings::Settings;
                 static SETTINGS: Settings = Settings {
                     kind: $kind,
@@ -238,7 +301,7 @@ macro_rules! settings {
                         group: $group,
                         about: $about,
                         allowed: $allowed,
-                        fixed: $crate::settings!(@fixed $resume),
+                        resume: $crate::settings!(@resume $resume),
                     },)*)*],
                     presets: &[$($crate::train::settings::Preset {
                         name: $preset,
@@ -275,8 +338,11 @@ macro_rules! settings {
             }
         }
     };
-    (@fixed fixed) => { true };
-    (@fixed free) => { false };
+    (@resume fixed) => { Resume::Fixed };
+    (@resume changeable) => { Resume::Changeable };
+    (@resume end) => { Resume::End };
+    (@resume valid) => { Resume::Validation };
+    (@resume free) => { Resume::Free };
     (@name $field:ident) => {{
         const NAME: [u8; stringify!($field).len()] =
             $crate::train::settings::kebab(stringify!($field));

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::settings::{Config, Precision};
 use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
-use crate::files::metrics::{self, Event, MetricsWriter};
+use crate::files::metrics::{self, ChangeEvent, Event, MetricsWriter};
 use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
@@ -91,8 +91,7 @@ fn resumed_run<J: Job>(
     let last = folder.last()?;
     let state = load_state::<J>(&last, &source)?;
     folder.check_vocab(&last)?;
-    let settings = J::Config::settings();
-    config_file::check_trained(settings, &request.config.table()?, &state, &folder)?;
+    let change = change(request, &state, &folder)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
     let vocab = Some(J::vocab(Vocab::read(&folder)?, &folder.vocab_path())?);
@@ -108,6 +107,16 @@ fn resumed_run<J: Job>(
     drop(starting);
     folder.write_config(&config_text(request)?)?;
     metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
+    if let Some(change) = change {
+        progress.line(&format!(
+            "changed from step {step} on: {change}",
+            step = change.step
+        ));
+        let event = Event::Change(change);
+        if !metrics::holds(&folder.metrics_path(), &event)? {
+            MetricsWriter::append(&folder.metrics_path())?.write(&event)?;
+        }
+    }
     // The run may have died between saving its best checkpoint and marking it.
     if state.best.as_ref().is_some_and(|b| b.step == state.step) {
         folder.mark_best(state.step)?;
@@ -118,6 +127,25 @@ fn resumed_run<J: Job>(
         "resuming {out} at step {step} ({epoch} epochs done)"
     ));
     join(job, folder, state, request, progress)
+}
+
+/// What the run goes on with that its checkpoint was not trained with, and may: if it is told to, or
+/// has been and died before it saved.
+fn change<C: Config>(
+    request: &Request<C>,
+    state: &TrainState,
+    folder: &RunFolder,
+) -> Result<Option<ChangeEvent>> {
+    let (settings, now) = (C::settings(), request.config.table()?);
+    let changes = settings.changes(&now, &config_file::behind(settings, state, folder)?)?;
+    let change = ChangeEvent {
+        step: state.step,
+        changes,
+    };
+    let begun = || metrics::holds(&folder.metrics_path(), &Event::Change(change.clone()));
+    let may = request.change || begun()?;
+    config_file::check_trained(settings, &now, state, folder, may)?;
+    Ok((!change.changes.is_empty()).then_some(change))
 }
 
 /// The content of `config.toml`.
@@ -141,7 +169,7 @@ fn join<J: Job>(
         ));
     }
     state.vocab_sha256 = Some(folder.vocab_sha256()?);
-    state.settings = config_file::fixed(J::Config::settings(), &request.config.table()?);
+    state.settings = config_file::deciding(J::Config::settings(), &request.config.table()?);
     Ok(Started {
         plan: job.plan(),
         job,

@@ -9,9 +9,10 @@ use crate::files::state::LossScaler;
 use crate::files::tensors::TensorFile;
 use crate::nn::{Bound, Layout};
 use crate::ops;
-use crate::optim::adam_gpu::GpuAdam;
+use crate::optim::adam_gpu::{GpuAdam, RATES};
 use crate::optim::{Adam, Clip};
 use crate::tensor::Tensor;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A model, its optimizer and its flat gradient, on one device.
@@ -22,6 +23,8 @@ pub struct Step<M> {
     clip: Clip,
     seed: u64,
     gradient: Option<Tensor>,
+    /// On the CPU, the learning rates of the next steps.
+    rates: VecDeque<f64>,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,7 @@ impl<M: Model> Step<M> {
             clip,
             seed,
             gradient: None,
+            rates: VecDeque::new(),
         }
     }
 
@@ -73,6 +77,19 @@ impl<M: Model> Step<M> {
             self.optimizer = Optimizer::Gpu(gpu.clone(), Box::new(adam));
         }
         Ok(self)
+    }
+
+    /// Sets the learning rates of the next steps, at most [`RATES`] of them; the last one stays. Until
+    /// then it is the optimizer's own.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn set_rates(&mut self, rates: &[f64]) -> Result<()> {
+        match &mut self.optimizer {
+            Optimizer::Cpu(_) => self.rates = rates.iter().take(RATES).copied().collect(),
+            Optimizer::Gpu(gpu, adam) => adam.set_rates(gpu, rates)?,
+        }
+        Ok(())
     }
 
     /// Trains on one batch. `step` numbers the random streams.
@@ -132,7 +149,12 @@ impl<M: Model> Step<M> {
         let gradient = tape.backward(loss, seed)?.into_flat()?;
         let params = self.model.params_mut();
         let norm = match &mut self.optimizer {
-            Optimizer::Cpu(adam) => adam.update(params, &gradient, self.clip)?.norm,
+            Optimizer::Cpu(adam) => {
+                if let Some(rate) = self.rates.pop_front() {
+                    adam.config.learning_rate = rate;
+                }
+                adam.update(params, &gradient, self.clip)?.norm
+            }
             Optimizer::Gpu(gpu, adam) => {
                 adam.update(gpu, params, &gradient, self.clip)?;
                 0.0

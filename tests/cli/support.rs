@@ -223,15 +223,16 @@ pub fn age(run: &Path) {
     fs::write(&records, lines.collect::<String>()).unwrap();
 }
 
-/// The lines of `metrics.jsonl` up to the time or rate that ends each of them.
+/// The lines of `metrics.jsonl` up to the time or rate that ends each of them, if there is one.
 pub fn metrics(run: &Path) -> Vec<String> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let cut = |line: &str| {
         let at = line
             .find(",\"tokens_per_s\":")
             .or_else(|| line.find(",\"seconds\":"))
-            .or_else(|| line.find(",\"decode_seconds\":"));
-        line[..at.expect("a record ends with a time or a rate")].to_owned()
+            .or_else(|| line.find(",\"decode_seconds\":"))
+            .or_else(|| line.find(",\"crc32\":"));
+        line[..at.expect("a record ends with a time, a rate or its checksum")].to_owned()
     };
     text.lines().map(cut).collect()
 }

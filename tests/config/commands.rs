@@ -17,6 +17,9 @@ fn flags_that_are_no_numbers_are_refused() {
         "--precision fp64",
         "--clip-mode all",
         "--preset slow",
+        "--max-time 5",
+        "--max-time 0s",
+        "--max-time 1.5h",
     ] {
         let error = try_flags(words).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{words}");

@@ -44,6 +44,8 @@ fn a_wrong_value_names_line_key_and_what_is_expected() {
         "device = \"gpu\"",
         "shuffle = 1",
         "corpus = \"a.py\"",
+        "max-time = 90",
+        "max-time = \"soon\"",
         "corpus = [1]",
     ] {
         let key = text.split(' ').next().unwrap();
@@ -84,6 +86,10 @@ fn a_file_that_is_no_text_names_the_line() {
 fn resume_takes_the_saved_values() {
     let saved = unusual();
     assert_eq!(resumed("", &saved).unwrap(), saved);
+    let saved = CharLmConfig {
+        schedule: ScheduleKind::Plateau,
+        ..saved
+    };
     let free = "--epochs 9 --max-steps 5 --log-every 2 --checkpoint-every 3 --keep 7 --device cpu \
          --threads 1";
     let config = resumed(free, &saved).unwrap();
@@ -148,6 +154,9 @@ fn resume_refuses_contradictions() {
         ("--batch-size 64", "batch-size = 64", "512"),
         ("--seq-length 64", "seq-length = 64", "256"),
         ("--learning-rate 0.5", "learning-rate = 0.5", "0.00018"),
+        ("--optimizer sgd", "optimizer = \"sgd\"", "\"adam\""),
+        ("--beta1 0.5", "beta1 = 0.5", "0.9"),
+        ("--weight-decay 0.5", "weight-decay = 0.5", "0.0"),
         ("--clip-norm 0.5", "clip-norm = 0.5", "1.0"),
         (
             "--clip-mode global",
@@ -163,9 +172,106 @@ fn resume_refuses_contradictions() {
         assert!(message.contains("--init-from"), "{message}");
     }
     let saved = saved.table().unwrap();
-    let quick = resolve(CharLmConfig::settings(), Some(&saved), [&preset("quick")]);
+    let settings = CharLmConfig::settings();
+    let quick = resolve(settings, Some(&saved), false, [&preset("quick")]);
     let quick = usage(quick);
     assert!(quick.contains("batch-size = 64 contradicts"), "{quick}");
+}
+
+#[test]
+fn change_lets_a_resumed_run_have_another_learning_rate() {
+    let saved = CharLmConfig::default();
+    let words = "--learning-rate 0.5 --schedule cosine --warmup-steps 7 --min-lr 0.25";
+    // One after the other, as each is named by its own message.
+    for one in [
+        "--learning-rate 0.5",
+        "--schedule cosine",
+        "--warmup-steps 7",
+    ] {
+        let message = usage(resumed(one, &saved));
+        assert!(message.contains("--change"), "{message}");
+    }
+    let changed = resumed_with(true, words, &saved).unwrap();
+    let expected = CharLmConfig {
+        learning_rate: 0.5,
+        schedule: ScheduleKind::Cosine,
+        warmup_steps: 7,
+        min_lr: 0.25,
+        ..saved.clone()
+    };
+    assert_eq!(changed, expected);
+    let (now, was) = (changed.table().unwrap(), saved.table().unwrap());
+    let changes = CharLmConfig::settings().changes(&now, &was).unwrap();
+    let names: Vec<&str> = changes.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["learning-rate", "min-lr", "schedule", "warmup-steps"]
+    );
+    assert_eq!(changes["learning-rate"], [1.8e-4, 0.5]);
+    assert_eq!(changes["schedule"], ["constant", "cosine"]);
+    // What cannot change on the way cannot with it either.
+    let message = usage(resumed_with(true, "--hidden-size 7", &saved));
+    let expected = contradiction("hidden-size = 7", "256");
+    assert!(message.starts_with(&expected), "{message}");
+    assert!(!message.contains("--change"), "{message}");
+}
+
+/// A rate that falls to the last step is another one where that moves.
+#[test]
+fn the_end_of_a_falling_schedule_moves_only_with_change() {
+    for (schedule, moves) in [
+        (ScheduleKind::Constant, true),
+        (ScheduleKind::Plateau, true),
+        (ScheduleKind::Linear, false),
+        (ScheduleKind::Cosine, false),
+    ] {
+        let saved = CharLmConfig {
+            schedule,
+            ..CharLmConfig::default()
+        };
+        for words in ["--epochs 301", "--max-steps 5"] {
+            let result = resumed(words, &saved);
+            assert_eq!(result.is_ok(), moves, "{schedule:?} {words}");
+            if let Err(error) = result {
+                assert!(error.to_string().contains("--change"), "{error}");
+            }
+            let changed = resumed_with(true, words, &saved).unwrap();
+            let (now, was) = (changed.table().unwrap(), saved.table().unwrap());
+            let changes = CharLmConfig::settings().changes(&now, &was).unwrap();
+            assert_eq!(changes.is_empty(), moves, "{changes:?}");
+        }
+    }
+    // With a plateau the rate follows from the validations.
+    for (schedule, free) in [(ScheduleKind::Cosine, true), (ScheduleKind::Plateau, false)] {
+        let saved = CharLmConfig {
+            schedule,
+            ..CharLmConfig::default()
+        };
+        let result = resumed("--eval-every 9", &saved);
+        assert_eq!(result.is_ok(), free, "{schedule:?}");
+        resumed("--patience 2 --max-time 5m", &saved).unwrap();
+    }
+    let message = usage(resumed("--max-steps 5", &unusual()));
+    assert!(message.contains("max-steps = 5 contradicts"), "{message}");
+    let saved = CharLmConfig {
+        schedule: ScheduleKind::Linear,
+        ..CharLmConfig::default()
+    };
+    let message = usage(resumed("--max-steps 5", &saved));
+    assert!(
+        message.contains("the saved run, which has no max-steps"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_least_learning_rate_above_the_learning_rate_is_refused() {
+    let message = usage(config([&flags("--min-lr 0.5 --schedule linear")]));
+    assert!(
+        message.starts_with("min-lr = 0.5 is above learning-rate = 0.00018"),
+        "{message}"
+    );
+    config([&flags("--min-lr 0.5 --learning-rate 0.5")]).unwrap();
 }
 
 /// How the message begins that says what a resumed run cannot change.

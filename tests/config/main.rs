@@ -14,7 +14,7 @@ use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
 use rnnx::cli::{flags as cli_flags, train};
 use rnnx::data::charset::CharsetChoice;
 use rnnx::nn::CellKind;
-use rnnx::optim::Clip;
+use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::{CharLmConfig, ClipMode};
 use rnnx::programs::charlm::division::ValidSplit;
 use rnnx::train::config_file::{parse, read_table, resolve, to_toml};
@@ -91,13 +91,18 @@ fn usage<T>(result: rnnx::Result<T>) -> String {
 
 /// The configuration of these layers.
 fn config<const N: usize>(layers: [&Table; N]) -> rnnx::Result<CharLmConfig> {
-    CharLmConfig::from_table(resolve(CharLmConfig::settings(), None, layers)?)
+    CharLmConfig::from_table(resolve(CharLmConfig::settings(), None, false, layers)?)
 }
 
 /// The configuration of a run that goes on.
 fn resumed(words: &str, saved: &CharLmConfig) -> rnnx::Result<CharLmConfig> {
-    let saved = saved.table()?;
-    let table = resolve(CharLmConfig::settings(), Some(&saved), [&flags(words)])?;
+    resumed_with(false, words, saved)
+}
+
+/// The same, where it may change what can change on the way.
+fn resumed_with(change: bool, words: &str, saved: &CharLmConfig) -> rnnx::Result<CharLmConfig> {
+    let (saved, flags) = (saved.table()?, flags(words));
+    let table = resolve(CharLmConfig::settings(), Some(&saved), change, [&flags])?;
     CharLmConfig::from_table(table)
 }
 
@@ -129,6 +134,14 @@ fn unusual() -> CharLmConfig {
         num_layers: 4,
         dropout: 0.3,
         learning_rate: 1.7e-5,
+        schedule: ScheduleKind::Cosine,
+        warmup_steps: 4,
+        min_lr: 1e-6,
+        optimizer: OptimizerKind::Sgd,
+        beta1: 0.8,
+        beta2: 0.99,
+        epsilon: 1e-4,
+        weight_decay: 0.1,
         clip_norm: 0.0,
         clip_mode: ClipMode::Global,
         l2: 1e-9,
@@ -136,6 +149,9 @@ fn unusual() -> CharLmConfig {
         log_every: 1,
         checkpoint_every: Some(20),
         keep: 5,
+        eval_every: Some(30),
+        patience: Some(3),
+        max_time: Some("90m".parse().unwrap()),
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
         threads: Some(2),
@@ -154,6 +170,8 @@ fn every_command_is_well_formed() {
 #[test]
 fn help_gives_defaults_as_papers_write_them() {
     let help = command(CharLmConfig::settings()).render_help().to_string();
+    // As it reads, wherever its lines end.
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for default in ["1.8e-4", "0.05", "1e-4", "6000000"] {
         assert!(help.contains(&format!("[default: {default}]")), "{help}");
     }
@@ -180,6 +198,7 @@ fn defaults_are_the_published_configuration() {
         (config.dropout, config.valid_fraction, config.max_chars),
         (0.1, 0.05, 6_000_000)
     );
+    assert_eq!(config.optimizer(), AdamConfig::keras(1.8e-4));
     assert_eq!(
         (config.seed, config.log_every, config.shuffle),
         (1, 50, true)
@@ -299,6 +318,15 @@ fn values_out_of_range_are_refused() {
         ("--learning-rate 0.0", |c| c.learning_rate = 0.0),
         ("--learning-rate 10.5", |c| c.learning_rate = 10.5),
         ("--learning-rate inf", |c| c.learning_rate = f64::INFINITY),
+        ("--warmup-steps 9223372036854775807", |c| {
+            c.warmup_steps = i64::MAX as usize
+        }),
+        ("--min-lr -0.1", |c| c.min_lr = -0.1),
+        ("--beta1 1.0", |c| c.beta1 = 1.0),
+        ("--beta2 -0.1", |c| c.beta2 = -0.1),
+        ("--epsilon 0.0", |c| c.epsilon = 0.0),
+        ("--weight-decay -0.1", |c| c.weight_decay = -0.1),
+        ("--min-lr nan", |c| c.min_lr = f64::NAN),
         ("--clip-norm -1.0", |c| c.clip_norm = -1.0),
         ("--clip-norm inf", |c| c.clip_norm = f64::INFINITY),
         ("--l2 -0.1", |c| c.l2 = -0.1),
@@ -307,6 +335,8 @@ fn values_out_of_range_are_refused() {
         ("--log-every 0", |c| c.log_every = 0),
         ("--checkpoint-every 0", |c| c.checkpoint_every = Some(0)),
         ("--keep 0", |c| c.keep = 0),
+        ("--eval-every 0", |c| c.eval_every = Some(0)),
+        ("--patience 0", |c| c.patience = Some(0)),
         ("--threads 0", |c| c.threads = Some(0)),
         ("--threads 1025", |c| c.threads = Some(1_025)),
     ];

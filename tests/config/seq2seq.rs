@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rnnx::optim::Clip;
+use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::CharLmConfig;
 use rnnx::programs::seq2seq::config::{Seq2SeqConfig, TargetLanguage};
 use rnnx::programs::seq2seq::model::ModelKind;
@@ -20,7 +20,7 @@ fn flags(words: &str) -> Table {
 }
 
 fn config(flags: &Table, saved: Option<&Table>) -> rnnx::Result<Seq2SeqConfig> {
-    Seq2SeqConfig::from_table(resolve(Seq2SeqConfig::settings(), saved, [flags])?)
+    Seq2SeqConfig::from_table(resolve(Seq2SeqConfig::settings(), saved, false, [flags])?)
 }
 
 /// A configuration in which every key but the number of layers differs from its default.
@@ -45,6 +45,14 @@ fn unusual() -> Seq2SeqConfig {
         max_steps: Some(0),
         batch_size: 5,
         learning_rate: 1.7e-5,
+        schedule: ScheduleKind::Linear,
+        warmup_steps: 4,
+        min_lr: 1e-6,
+        optimizer: OptimizerKind::Sgd,
+        beta1: 0.8,
+        beta2: 0.99,
+        epsilon: 1e-4,
+        weight_decay: 0.1,
         clip_norm: 0.25,
         teacher_forcing: 0.5,
         beam: 3,
@@ -52,6 +60,9 @@ fn unusual() -> Seq2SeqConfig {
         log_every: 1,
         checkpoint_every: Some(20),
         keep: 5,
+        eval_every: Some(30),
+        patience: Some(3),
+        max_time: Some("90m".parse().unwrap()),
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
         threads: Some(2),
@@ -77,6 +88,7 @@ fn defaults_are_those_of_the_contract() {
         (0.3, 1e-3, 1.0)
     );
     assert_eq!((config.batch_size, config.epochs), (128, 20));
+    assert_eq!(config.optimizer(), AdamConfig::torch(1e-3));
     assert_eq!((config.bucket_batches, config.beam), (1, 1));
     assert!(config.shuffle && config.seed == 1);
     let clip = Clip::Global {
@@ -113,8 +125,8 @@ fn the_table_of_keys_is_complete() {
     for key in settings.keys.iter().filter(|k| k.name != "num-layers") {
         if let Some(other) = CharLmConfig::settings().find(key.name) {
             assert_eq!(
-                (key.allowed, key.fixed),
-                (other.allowed, other.fixed),
+                (key.allowed, key.resume),
+                (other.allowed, other.resume),
                 "{}",
                 key.name
             );

@@ -25,7 +25,7 @@ fn a_row_is_found_in_all_five() {
 
     // The flag, and the typed field.
     let given = flags("--toy-blocks=34").unwrap();
-    let table = resolve(settings, None, [&given]).unwrap();
+    let table = resolve(settings, None, false, [&given]).unwrap();
     let config = ToyConfig::from_table(table.clone()).unwrap();
     assert_eq!((config.toy_blocks, config.log_every), (34, 7));
 
@@ -58,7 +58,7 @@ fn a_row_is_found_in_all_five() {
         assert!(message.ends_with(&expected), "{message}");
     }
     let saved = ToyConfig::default().table().unwrap();
-    let message = usage(resolve(settings, Some(&saved), [&given]));
+    let message = usage(resolve(settings, Some(&saved), false, [&given]));
     assert!(
         message.starts_with(&file::contradiction("toy-blocks = 34", "12")),
         "{message}"

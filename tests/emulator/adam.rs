@@ -21,6 +21,7 @@ const LR: f32 = 1e-2;
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f32 = 1e-7;
+const WEIGHT_DECAY: f32 = 0.25;
 /// 1 / number of rows.
 const MEAN: f32 = 1.0 / 48.0;
 const DECAY: [f32; 4] = [0.0, 0.0, 2e-2, 0.0];
@@ -40,6 +41,7 @@ struct Model {
     v: Vec<f32>,
     halves: Vec<f16>,
     state: Vec<u32>,
+    rates: Vec<u32>,
 }
 
 impl Model {
@@ -55,6 +57,7 @@ impl Model {
             v: vec![0.0; n],
             halves,
             state,
+            rates: rates(&[LR]),
         }
     }
 
@@ -88,21 +91,23 @@ impl Model {
             give(&self.m),
             give(&self.v),
             give(&self.halves),
-            number(LR),
+            give(&self.rates),
             number(BETA1 as f32),
             number(BETA2 as f32),
             number(BETA1.ln() as f32),
             number(BETA2.ln() as f32),
             number(EPSILON),
+            number(WEIGHT_DECAY),
+            number(0u32),
         ];
         let launches: [(Launch, &[usize]); 2] = [
             (
                 Launch::new("adam_prepare", blocks as u32, 64),
-                &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+                &[0, 1, 2, 3, 4, 5, 6, 7, 17, 8, 9, 10, 11, 12, 13],
             ),
             (
                 Launch::new("adam_update", blocks as u32, 64),
-                &[0, 1, 14, 15, 16, 2, 3, 6, 7, 17, 18, 19, 20, 21, 22],
+                &[0, 1, 14, 15, 16, 2, 3, 6, 7, 17, 18, 19, 20, 21, 22, 23, 24],
             ),
         ];
         let out = run_all(&launches, &bufs);
@@ -111,12 +116,21 @@ impl Model {
         self.v = get(&out[15]);
         self.halves = get(&out[16]);
         self.state = get(&out[7]);
+        self.rates = get(&out[17]);
         assert_eq!(self.state[DONE], 0);
     }
 
     fn scale(&self) -> f32 {
         f32::from_bits(self.state[SCALE])
     }
+}
+
+/// The words of these learning rates, none of them used.
+fn rates(rates: &[f32]) -> Vec<u32> {
+    let head = [0, rates.len() as u32];
+    head.into_iter()
+        .chain(rates.iter().map(|r| r.to_bits()))
+        .collect()
 }
 
 /// The same in f64: parameters, m, v, and the norm of the last step.
@@ -126,6 +140,7 @@ struct Reference {
     v: Vec<f64>,
     t: i32,
     norm: f64,
+    rate: f64,
 }
 
 impl Reference {
@@ -137,6 +152,7 @@ impl Reference {
             w,
             t: 0,
             norm: 0.0,
+            rate: LR.into(),
         }
     }
 
@@ -176,7 +192,8 @@ impl Reference {
             self.v[i] = BETA2 * self.v[i] + (1.0 - BETA2) * g * g;
             let m = self.m[i] / (1.0 - BETA1.powi(self.t));
             let v = self.v[i] / (1.0 - BETA2.powi(self.t));
-            self.w[i] -= f64::from(LR) * m / (v.sqrt() + f64::from(EPSILON));
+            self.w[i] *= 1.0 - self.rate * f64::from(WEIGHT_DECAY);
+            self.w[i] -= self.rate * m / (v.sqrt() + f64::from(EPSILON));
         }
     }
 }
@@ -223,6 +240,26 @@ fn steps_are_adam_s() {
         let halves: Vec<f16> = model.params.iter().map(|&w| f16::from_f32(w)).collect();
         assert_eq!(model.halves, halves);
     }
+}
+
+#[test]
+fn each_step_has_its_learning_rate_and_the_last_one_stays() {
+    let mut model = Model::new(1.0);
+    let mut reference = Reference::new(&model.params);
+    let given = [1e-2, 4e-3, 2e-2];
+    model.rates = rates(&given);
+    for step in 0..5 {
+        let grads = values::<f32>(model.params.len(), 10 + step, 48.0);
+        reference.rate = given[(step as usize).min(2)].into();
+        model.step(&grads, NONE);
+        reference.step(&grads, 1.0, NONE);
+        assert_close("w", &model.params, &reference.w, 1e-7, 1e-6);
+        assert_eq!(model.rates[0], (step + 1).min(3));
+    }
+    // A skipped update uses its rate up.
+    model.rates = rates(&given);
+    model.step(&vec![f32::NAN; model.params.len()], NONE);
+    assert_eq!(model.rates[0], 1);
 }
 
 #[test]

@@ -6,8 +6,12 @@ use std::path::Path;
 use rnnx::Error;
 use rnnx::eval::bleu::NgramCounts;
 use rnnx::eval::scores::{LengthScore, TextFigures};
-use rnnx::files::metrics::{read, read_test, truncate_after};
-use rnnx::files::{EpochEvent, Event, MetricsWriter, StepEvent, TestEvent};
+use rnnx::files::metrics::{holds, read, read_test, truncate_after};
+use rnnx::files::{
+    ChangeEvent, EpochEvent, Event, MetricsWriter, StepEvent, TestEvent, ValidEvent,
+};
+
+use serde_json::json;
 
 use crate::names;
 
@@ -34,6 +38,29 @@ fn epoch(epoch: u64, step: u64) -> Event {
         valid_loss: Some(1.75),
         valid_accuracy: None,
         seconds: 3.0,
+    })
+}
+
+fn valid(step: u64, closing: bool) -> Event {
+    Event::Valid(ValidEvent {
+        step,
+        epoch: 2,
+        valid_loss: 1.5,
+        valid_accuracy: 0.5,
+        closing,
+    })
+}
+
+fn change(step: u64) -> Event {
+    let changes = [
+        ("learning-rate", [json!(1.8e-4), json!(0.1)]),
+        ("max-steps", [json!(null), json!(7)]),
+        ("schedule", [json!("constant"), json!("cosine")]),
+    ];
+    let changes = changes.map(|(name, values)| (name.to_owned(), values));
+    Event::Change(ChangeEvent {
+        step,
+        changes: changes.into(),
     })
 }
 
@@ -229,7 +256,9 @@ fn a_resumed_file_equals_one_never_stopped() {
         step(1),
         step(2),
         epoch(1, 2),
+        change(2),
         step(3),
+        valid(3, false),
         step(4),
         epoch(2, 4),
         test_event(),
@@ -240,11 +269,10 @@ fn a_resumed_file_equals_one_never_stopped() {
     for (at, epochs, kept) in [
         (0, 0, 0),
         (1, 0, 1),
-        (2, 0, 2),
-        (2, 1, 3),
-        (3, 1, 4),
-        (4, 1, 5),
-        (4, 2, 6),
+        (2, 1, 4),
+        (3, 1, 6),
+        (4, 1, 7),
+        (4, 2, 8),
     ] {
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         truncate_after(&path, at, epochs).unwrap();
@@ -261,6 +289,42 @@ fn a_resumed_file_equals_one_never_stopped() {
     }
     assert_eq!(names(dir.path()), ["metrics.jsonl"]);
     truncate_after(&dir.path().join("missing"), 1, 0).unwrap();
+}
+
+#[test]
+fn a_validation_at_the_end_of_a_run_goes_when_the_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    write(&path, &[step(1), valid(1, false), step(2), valid(2, true)]);
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let start = "{\"event\":\"valid\",\"step\":1,\"epoch\":2,\"valid_loss\":1.5,\
+                 \"valid_accuracy\":0.5,\"crc32\":\"";
+    assert!(lines[1].starts_with(start), "{}", lines[1]);
+    assert!(lines[3].contains(",\"closing\":true,"), "{}", lines[3]);
+    truncate_after(&path, 2, 0).unwrap();
+    assert_eq!(read(&path).unwrap(), [step(1), valid(1, false), step(2)]);
+}
+
+#[test]
+fn a_change_is_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    assert!(!holds(&path, &change(2)).unwrap());
+    write(&path, &[step(1), change(2), step(2)]);
+    let line = fs::read_to_string(&path).unwrap();
+    let line = line.lines().nth(1).unwrap();
+    let start = "{\"event\":\"change\",\"step\":2,\"changes\":{\"learning-rate\":[0.00018,0.1],\
+                 \"max-steps\":[null,7],\"schedule\":[\"constant\",\"cosine\"]},\"crc32\":\"";
+    assert!(line.starts_with(start), "{line}");
+    let Event::Change(found) = &read(&path).unwrap()[1] else {
+        panic!("{line}")
+    };
+    let text = "learning-rate 0.00018 → 0.1, max-steps not set → 7, schedule constant → cosine";
+    assert_eq!(found.to_string(), text);
+    for (at, held) in [(2, true), (3, false)] {
+        assert_eq!(holds(&path, &change(at)).unwrap(), held);
+    }
 }
 
 #[test]

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{checkpoint_message, state};
 
+/// Fields that stand only in files of runs that use them.
+const OPTIONAL: [&str; 3] = ["rate_cuts", "stale", "valid_step"];
+
 /// A state with every field filled.
 fn full() -> TrainState {
     let mut full = state(u64::MAX);
@@ -33,6 +36,9 @@ fn full() -> TrainState {
     full.streams.insert("dropout".into(), u64::MAX - 1);
     full.vocab_sha256 = Some("cd".repeat(32));
     full.settings.insert("hidden-size".into(), "16".into());
+    full.rate_cuts = 2;
+    full.stale = 3;
+    full.valid_step = Some(4);
     full
 }
 
@@ -41,8 +47,11 @@ fn old(path: &Path) -> Value {
     full().save(path).unwrap();
     let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     let fields = value.as_object_mut().unwrap();
-    for newer in ["sha256", "vocab_sha256", "settings"] {
-        fields.remove(newer).unwrap();
+    for newer in ["sha256", "vocab_sha256", "settings"]
+        .iter()
+        .chain(&OPTIONAL)
+    {
+        fields.remove(*newer).unwrap();
     }
     fields["format_version"] = json!(1);
     value
@@ -92,6 +101,20 @@ fn the_fields_stand_under_their_names() {
         json!({"score": "0.3333333333333333", "metric": "valid_loss", "direction": "min", "step": 6})
     );
     assert_eq!(value["streams"]["dropout"], u64::MAX - 1);
+}
+
+/// Versions that do not know these fields read the files of runs that do without.
+#[test]
+fn what_a_run_does_not_use_stands_in_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    for (state, stands) in [(state(0), false), (full(), true)] {
+        state.save(&path).unwrap();
+        let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for field in OPTIONAL {
+            assert_eq!(value.get(field).is_some(), stands, "{field}");
+        }
+    }
 }
 
 #[test]
@@ -147,6 +170,9 @@ fn a_sum_that_only_older_files_have_is_passed_over() {
     let expected = TrainState {
         vocab_sha256: None,
         settings: BTreeMap::new(),
+        rate_cuts: 0,
+        stale: 0,
+        valid_step: None,
         ..full()
     };
     assert_eq!(TrainState::load(&path).unwrap(), expected);

@@ -175,6 +175,7 @@ fn adam_steps_with_global_clipping_match_pytorch() {
         beta1: golden["betas"][0].as_f64().unwrap(),
         beta2: golden["betas"][1].as_f64().unwrap(),
         epsilon: golden["epsilon"].as_f64().unwrap(),
+        ..AdamConfig::torch(0.0)
     };
     assert_eq!(config, AdamConfig::torch(config.learning_rate));
     for_each_kind(|kind| {

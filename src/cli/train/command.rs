@@ -31,6 +31,10 @@ pub struct RunArgs {
     /// Continue the run in --out exactly where its last checkpoint stands
     #[arg(long, conflicts_with_all = ["force", "init_from"])]
     pub resume: bool,
+    /// Let a run that goes on have another learning-rate, schedule, warmup-steps or min-lr from here
+    /// on, and where these depend on it another end; metrics.jsonl records it
+    #[arg(long, requires = "resume")]
+    pub change: bool,
     /// Replace the run that --out already holds
     #[arg(long)]
     pub force: bool,

@@ -21,6 +21,7 @@ const LOSS: Curve = Curve {
     step: cross_entropy,
     train: |e| e.train_loss,
     valid: |e| e.valid_loss,
+    between: |v| v.valid_loss,
 };
 
 const ACCURACY: Curve = Curve {
@@ -32,6 +33,7 @@ const ACCURACY: Curve = Curve {
     step: |s| s.accuracy,
     train: |e| e.train_accuracy,
     valid: |e| e.valid_accuracy,
+    between: |v| v.valid_accuracy,
 };
 
 /// Draws runs of the character LM on one page.
@@ -90,15 +92,23 @@ fn figures(run: &RunData) -> Vec<(&'static str, String, String)> {
     let validated = run
         .epochs
         .iter()
-        .any(|e| e.valid_loss.is_some_and(f64::is_finite));
+        .any(|e| e.valid_loss.is_some_and(f64::is_finite))
+        || !run.valids.is_empty();
     // What the run is judged by: loss and accuracy of an epoch.
     let scores = |e: &EpochEvent| match validated {
         true => [e.valid_loss, e.valid_accuracy].map(|x| x.unwrap_or(f64::NAN)),
         false => [e.train_loss, e.train_accuracy],
     };
-    let finite = run.epochs.iter().filter(|e| scores(e)[0].is_finite());
-    let best = finite.min_by(|a, b| scores(a)[0].total_cmp(&scores(b)[0]));
-    let [nats, accuracy] = best.map_or([f64::NAN; 2], scores);
+    let epochs = run.epochs.iter();
+    let epochs = epochs.map(|e| (scores(e), format!("epoch {}", e.epoch)));
+    let between = run.valids.iter();
+    let between = between.map(|v| {
+        let scores = [v.valid_loss, v.valid_accuracy];
+        (scores, format!("step {}", thousands(v.step)))
+    });
+    let finite = epochs.chain(between).filter(|(s, _)| s[0].is_finite());
+    let best = finite.min_by(|a, b| a.0[0].total_cmp(&b.0[0]));
+    let ([nats, accuracy], at) = best.unwrap_or(([f64::NAN; 2], String::new()));
     let mut speeds: Vec<f64> = run
         .steps
         .iter()
@@ -119,7 +129,6 @@ fn figures(run: &RunData) -> Vec<(&'static str, String, String)> {
         true => "Best validation loss",
         false => "Best training loss",
     };
-    let at = best.map_or(String::new(), |e| format!("epoch {}", e.epoch));
     vec![
         (name, value(nats, Unit::Plain), "nats per character".into()),
         (

@@ -17,7 +17,6 @@ use crate::train::job::{Begin, Job, Plan, Request, Sample};
 use crate::train::model::Model;
 use crate::train::places::find_resumed;
 use crate::train::progress::{Progress, thousands};
-use crate::train::ring::SLOTS;
 use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
 use crate::train::step::{Step, score};
@@ -120,7 +119,7 @@ impl Job for CharLmJob {
     }
 
     fn optimizer(config: &CharLmConfig) -> (AdamConfig, Clip) {
-        (AdamConfig::keras(config.learning_rate), config.clip())
+        (config.optimizer(), config.clip())
     }
 
     fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {
@@ -182,7 +181,10 @@ impl Job for CharLmJob {
             log_every: c.log_every as u64,
             checkpoint_every: c.checkpoint_every.map(|n| n as u64),
             keep: c.keep,
-            learning_rate: c.learning_rate,
+            eval_every: c.eval_every.map(|n| n as u64),
+            patience: c.patience.map(|n| n as u64),
+            max_time: c.max_time,
+            schedule: c.schedule(),
             clip_norm: c.clip_norm,
             seed: c.seed,
             step_streams: &["dropout"],
@@ -203,10 +205,10 @@ impl Job for CharLmJob {
     }
 
     /// One step on the CPU; on a GPU as many as the ring keeps the figures of.
-    fn train(&mut self, state: &TrainState, n: u64) -> Result<Vec<Scores>> {
+    fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>> {
+        self.step.set_rates(rates)?;
         if let Some(feed) = &mut self.feed {
-            let n = n.min(SLOTS as u64) as usize;
-            return feed.run(&mut self.step, state.step, n);
+            return feed.run(&mut self.step, state.step, rates.len());
         }
         let first = state.step_in_epoch as usize * self.config.batch_size;
         let windows = &self.order[first..first + self.config.batch_size];

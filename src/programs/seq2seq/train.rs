@@ -112,7 +112,7 @@ impl Job for Seq2SeqJob {
     }
 
     fn optimizer(config: &Seq2SeqConfig) -> (AdamConfig, Clip) {
-        (AdamConfig::torch(config.learning_rate), config.clip())
+        (config.optimizer(), config.clip())
     }
 
     fn describe(config: &Seq2SeqConfig, data: &SeqData, parameters: usize) -> String {
@@ -172,7 +172,10 @@ impl Job for Seq2SeqJob {
             log_every: c.log_every as u64,
             checkpoint_every: c.checkpoint_every.map(|n| n as u64),
             keep: c.keep,
-            learning_rate: c.learning_rate,
+            eval_every: c.eval_every.map(|n| n as u64),
+            patience: c.patience.map(|n| n as u64),
+            max_time: c.max_time,
+            schedule: c.schedule(),
             clip_norm: c.clip_norm,
             seed: c.seed,
             step_streams: &["dropout", "teacher-forcing"],
@@ -192,7 +195,8 @@ impl Job for Seq2SeqJob {
     }
 
     /// On the CPU one step; on a GPU several, none of which the host waits for before the last.
-    fn train(&mut self, state: &TrainState, steps: u64) -> Result<Vec<Scores>> {
+    fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>> {
+        self.step.set_rates(rates)?;
         let mut batches = self.batches[state.step_in_epoch as usize..].iter();
         let mut next = |model: &Seq2Seq| match batches.next() {
             Some(pairs) => model
@@ -209,7 +213,7 @@ impl Job for Seq2SeqJob {
             ring.begin(state.step_in_epoch, state.step)?;
         }
         let mut tokens = Vec::new();
-        for step in (state.step..).take((steps as usize).min(SLOTS)) {
+        for step in (state.step..).take(rates.len().min(SLOTS)) {
             let Some(inputs) = next(self.step.model())? else {
                 break;
             };

@@ -22,10 +22,8 @@ const BAD: u32 = 1;
 
 /// Epsilon is large, so that a gradient near zero gives no jump of a whole learning rate.
 const CONFIG: AdamConfig = AdamConfig {
-    learning_rate: 1e-2,
-    beta1: 0.9,
-    beta2: 0.999,
     epsilon: 1e-3,
+    ..AdamConfig::keras(1e-2)
 };
 
 /// The tensors, and each one's factor of its sum of squares in the loss. The last is past one

@@ -24,10 +24,8 @@ const STEPS: u64 = 2;
 
 /// Epsilon is large, so that a gradient near zero gives no jump of a whole learning rate.
 const ADAM: AdamConfig = AdamConfig {
-    learning_rate: 1e-2,
-    beta1: 0.9,
-    beta2: 0.999,
     epsilon: 1e-2,
+    ..AdamConfig::keras(1e-2)
 };
 
 const CLIP: Clip = Clip::PerTensor { max: 0.05 };

@@ -18,6 +18,7 @@ const LOSS: Curve = Curve {
     step: cross_entropy,
     train: |e| e.train_loss,
     valid: |e| e.valid_loss,
+    between: |v| v.valid_loss,
 };
 
 /// The losses of all runs and the table of the validation losses.
@@ -44,14 +45,17 @@ fn validation(runs: &[RunData]) -> String {
     ];
     let valid = |e: &EpochEvent| e.valid_loss.unwrap_or(f64::NAN);
     let rows = runs.iter().enumerate().map(|(i, run)| {
-        let finite = run.epochs.iter().filter(|e| valid(e).is_finite());
-        let lowest = finite.min_by(|a, b| valid(a).total_cmp(&valid(b)));
-        let least = lowest.map_or(f64::NAN, valid);
+        let epochs = run.epochs.iter().map(|e| (valid(e), e.epoch.to_string()));
+        let between = run.valids.iter();
+        let between = between.map(|v| (v.valid_loss, format!("{} (step {})", v.epoch, v.step)));
+        let finite = epochs.chain(between).filter(|(loss, _)| loss.is_finite());
+        let lowest = finite.min_by(|a, b| a.0.total_cmp(&b.0));
+        let (least, lowest_in) = lowest.unwrap_or((f64::NAN, "–".to_owned()));
         let last = run.epochs.last();
         let cells = vec![
             value(last.map_or(f64::NAN, valid), Unit::Plain),
             value(least, Unit::Plain),
-            lowest.map_or("–".to_owned(), |e| e.epoch.to_string()),
+            lowest_in,
             perplexity(least),
             value(last.map_or(f64::NAN, |e| e.train_loss), Unit::Plain),
         ];
