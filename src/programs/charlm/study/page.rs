@@ -209,6 +209,7 @@ fn chart(title: &str, lines: &[&(String, &MeasuredLine)]) -> String {
         unit: first.unit,
         right: None,
         series,
+        changes: Vec::new(),
         size: (1050.0, 320.0),
     };
     figure(title, &legend, &draw(&chart))
