@@ -173,7 +173,7 @@ impl Linear {
     /// Scores rows `[.., inputs]`, as logits of `outputs` classes, against targets `[rows]`.
     ///
     /// # Errors
-    /// As [`ops::linear_xent`].
+    /// As [`ops::linear_xent()`].
     pub fn loss(
         &self,
         tape: &mut Tape,
