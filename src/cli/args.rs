@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use clap_complete::Shell;
 use toml::Table;
@@ -9,6 +10,7 @@ use toml::Table;
 pub use super::bench_args::BenchArgs;
 use super::data_pairs::PairStatsArgs;
 use super::flags::{self, between, real_in, size, words};
+pub use crate::data::encoding::Oov;
 use crate::programs::charlm::config::CharLmConfig;
 use crate::programs::charlm::generate::GPU_STREAMS;
 use crate::programs::charlm::generate::generator::MAX_STREAMS;
@@ -80,15 +82,19 @@ fn generate_device() -> String {
     )
 }
 
-/// What happens to a character of the prompt that is outside the vocabulary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Oov {
-    /// Stop and say which and where
-    Error,
-    /// Leave it out
-    Skip,
-    /// Read it as <UNK>, where the vocabulary has that
-    Unk,
+impl ValueEnum for Oov {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Oov::Error, Oov::Skip, Oov::Unk]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Oov::Error => ("error", "Stop and say which and where"),
+            Oov::Skip => ("skip", "Leave it out"),
+            Oov::Unk => ("unk", "Read it as <UNK>, where the vocabulary has that"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 /// Arguments of `rnnx report`.

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 
-use super::args::DeviceArgs;
+use super::args::{DeviceArgs, Oov};
 use super::flags::{between, size};
 use super::process::emit;
 use super::translate::MAX_BEAM;
@@ -35,6 +35,13 @@ pub struct EvalArgs {
     /// Score these pairs (a JSONL file) in place of the seq2seq run's own
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     pub pairs: Option<PathBuf>,
+    /// Score a character LM on this text file in place of its validation part, the state carried
+    /// along all of it from zero as if it followed a newline
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["split", "pairs", "corpus", "batch_size"])]
+    pub text: Option<PathBuf>,
+    /// What to do with characters of --text that the model does not know
+    #[arg(long, value_enum, value_name = "RULE", default_value_t = Oov::Error, requires = "text")]
+    pub oov: Oov,
     /// Stop at a pair whose source is empty, in place of skipping it
     #[arg(long)]
     pub strict: bool,
@@ -89,6 +96,8 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         split: args.split,
         batch_size: args.batch_size,
         corpus: args.corpus.clone(),
+        text: args.text.clone(),
+        oov: args.oov,
         pairs: args.pairs.clone(),
         strict: args.strict,
         beam: args.beam.map(|n| n as usize),

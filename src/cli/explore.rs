@@ -14,7 +14,7 @@ use crate::files::tensors::TensorFile;
 use crate::files::text::sha256;
 use crate::log::{self, thousands};
 use crate::programs::charlm::explore::found::{self, HeldOut};
-use crate::programs::charlm::explore::{Explored, SAMPLE_LENGTH, most_characters, render, sizes};
+use crate::programs::charlm::explore::{Explored, SAMPLE_LENGTH, most_characters, render};
 use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::report::read_metrics;
@@ -101,7 +101,7 @@ fn held_out(
         return Ok(None);
     }
     let bytes = fs::read(model).map_err(Error::io("read", model))?;
-    let found = found::read(&path, &sha256(&bytes), sizes(weights));
+    let found = found::read(&path, &sha256(&bytes), weights.sizes());
     Ok(found.unwrap_or_else(|e| {
         if !quiet {
             log::line(&format!("note: {e}; the page has no scores of the study"));
@@ -121,7 +121,7 @@ fn name(folder: &RunFolder) -> String {
 
 /// The most characters of a text: one may be up to four bytes to a model of bytes.
 fn most_text(weights: &CharLmWeights, vocab: &CharVocab) -> usize {
-    most_characters(sizes(weights)) / if vocab.is_of_bytes() { 4 } else { 1 }
+    most_characters(weights.sizes()) / if vocab.is_of_bytes() { 4 } else { 1 }
 }
 
 /// The text of a file, cut where the page can hold no more of it.

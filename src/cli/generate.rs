@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::args::{GenerateArgs, Oov};
-use crate::data::chars::{CharVocab, UNK, name};
+use super::args::GenerateArgs;
+use crate::data::chars::{CharVocab, name};
+use crate::data::encoding::{Encoded, Oov};
 use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
@@ -20,7 +21,6 @@ use crate::programs::charlm::generate::{Engine, GPU_STREAMS};
 use crate::train::device::{Chosen, DeviceChoice};
 use crate::train::timing;
 use crate::{Error, Result, terminal};
-use request::Prompt;
 pub use request::{GenerateRequest, ask};
 
 /// Text waits at most about this long before it is shown.
@@ -99,12 +99,7 @@ pub fn run(
             request.length, request.streams
         )));
     }
-    if request.oov == Oov::Unk && vocab.unknown().is_none() {
-        return Err(Error::Usage(format!(
-            "--oov unk: the vocabulary has no {UNK}, which a model has that was trained with \
-             min-char-count above 1; leave the characters out with --oov skip"
-        )));
-    }
+    request.oov.check(vocab)?;
     let start = Start::new(&request, vocab)?;
     if !request.quiet {
         for line in &start.notes {
@@ -144,26 +139,13 @@ struct Start {
 impl Start {
     fn new(request: &GenerateRequest, vocab: &CharVocab) -> Result<Start> {
         let prompt = request.prompt.as_deref().unwrap_or("");
-        let read = Prompt::read(prompt, vocab, request.oov).map_err(|problem| {
-            let unk = match vocab.unknown() {
-                Some(_) => format!(", or --oov unk to read them as {UNK}"),
-                None => String::new(),
-            };
-            Error::Data(format!(
-                "--prompt: {problem}; leave it out, or pass --oov skip to skip such characters{unk}"
-            ))
+        let symbols = vocab.symbols(prompt);
+        let read = Encoded::new(symbols, vocab, request.oov).map_err(|problem| {
+            let ways_out = Oov::ways_out(vocab);
+            Error::Data(format!("--prompt: {problem}; {ways_out}"))
         })?;
-        let (mut ids, mut notes) = (read.ids, Vec::new());
-        for (n, what) in [
-            (read.skipped, "skipped".to_owned()),
-            (read.unknown, format!("read as {UNK}")),
-        ] {
-            if n > 0 {
-                notes.push(format!(
-                    "{what} {n} character(s) of the prompt that the model does not know"
-                ));
-            }
-        }
+        let mut notes = read.notes("the prompt");
+        let mut ids = read.ids;
         if ids.is_empty() {
             let start = vocab.start();
             ids.push(start);

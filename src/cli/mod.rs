@@ -16,6 +16,7 @@ pub mod generate;
 pub mod inspect;
 mod process;
 pub mod report;
+pub mod score;
 mod scratch;
 pub mod selftest;
 pub mod study;
@@ -61,6 +62,8 @@ pub enum Command {
     Translate(translate::TranslateArgs),
     /// Score a trained model on a part of its data
     Eval(eval::EvalArgs),
+    /// Tell how likely a character language model holds a text, character by character
+    Score(score::ScoreArgs),
     /// Measure how far character language models remember: brackets, indentation, strings, names
     Study(study::StudyArgs),
     /// Write a page that runs a character language model in the browser, unit by unit
@@ -127,6 +130,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Generate(args)) => generate::command(args),
         Some(Command::Translate(args)) => translate::run(args),
         Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Score(args)) => score::run(args),
         Some(Command::Study(args)) => study::run(args),
         Some(Command::Explore(args)) => explore::run(args),
         Some(Command::Report(args)) => report::run(args),

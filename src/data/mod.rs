@@ -1,7 +1,8 @@
 //! Text and pairs of texts: where they come from, and what counts as a token.
 //!
 //! bytes -> [`charset`] (what is kept; [`text`] is the published rule) -> [`corpus`] (files, order,
-//! cut; joining, report) -> [`chars`] (characters to ids; [`vocab`] on disk).
+//! cut; joining, report) -> [`chars`] (characters to ids; [`vocab`] on disk). What a trained model is
+//! given goes through [`encoding`].
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
 //! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
@@ -11,6 +12,7 @@
 pub mod chars;
 pub mod charset;
 pub mod corpus;
+pub mod encoding;
 mod joining;
 pub mod jsonl;
 pub mod near;

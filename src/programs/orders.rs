@@ -1,5 +1,6 @@
 //! What commands ask of a program, and what they get.
 
+use crate::data::encoding::Oov;
 use crate::data::split::Split;
 use crate::device::profile::Profile;
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ use crate::train::progress::Progress;
 use crate::train::settings::Config;
 use crate::train::timing::Times;
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use toml::Table;
 
 // ---- eval ----------------------------------------------------------------------------------
@@ -34,6 +35,10 @@ pub struct EvalOrder {
     pub batch_size: Option<usize>,
     /// Where a text is now; empty where it was.
     pub corpus: Vec<PathBuf>,
+    /// A text file in place of the run's own text.
+    pub text: Option<PathBuf>,
+    /// What becomes of its characters that the model does not know.
+    pub oov: Oov,
     /// Pairs in place of the run's own.
     pub pairs: Option<PathBuf>,
     /// Refuse pairs whose source is empty.
@@ -70,17 +75,25 @@ impl EvalOrder {
     /// Fails for a loss that is not a number.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] that says what to do.
+    /// As [`check_finite`].
     pub fn check_finite(&self, loss: f64) -> Result<()> {
-        if loss.is_finite() {
-            return Ok(());
-        }
-        let message = format!(
-            "the loss of these weights is {loss}, not a finite number: their training had \
-             diverged. Give an earlier checkpoint's folder"
-        );
-        Err(Error::checkpoint(self.checkpoint.join(MODEL), message))
+        check_finite(&self.checkpoint, loss)
     }
+}
+
+/// Fails for a loss of a checkpoint's model that is not a number.
+///
+/// # Errors
+/// [`Error::Checkpoint`] that says what to do.
+pub fn check_finite(checkpoint: &Path, loss: f64) -> Result<()> {
+    if loss.is_finite() {
+        return Ok(());
+    }
+    let message = format!(
+        "the loss of these weights is {loss}, not a finite number: their training had diverged. \
+         Give an earlier checkpoint's folder"
+    );
+    Err(Error::checkpoint(checkpoint.join(MODEL), message))
 }
 
 /// Figures by their names, in this order.

@@ -26,6 +26,7 @@ mod places;
 mod report;
 mod resume;
 mod schedule;
+mod score;
 mod selftest;
 mod seq2seq;
 mod seq2seq_bad_input;

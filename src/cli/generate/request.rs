@@ -2,9 +2,8 @@
 
 use std::io::{BufRead, Write};
 
-use crate::cli::args::Oov;
 use crate::data::chars::CharVocab;
-use crate::data::charset::shown;
+use crate::data::encoding::{Encoded, Oov};
 use crate::programs::charlm::generate::sampling::SamplingOptions;
 use crate::{Error, Result};
 
@@ -52,53 +51,6 @@ impl GenerateRequest {
     }
 }
 
-/// What the model reads of a prompt.
-#[derive(Debug, Default)]
-pub(super) struct Prompt {
-    /// The characters that it reads, as they are shown; of a model of bytes the bytes.
-    pub text: Vec<u8>,
-    pub ids: Vec<u16>,
-    /// Characters that were left out.
-    pub skipped: usize,
-    /// Characters that it reads as `<UNK>`.
-    pub unknown: usize,
-}
-
-impl Prompt {
-    /// The ids of a prompt's characters.
-    ///
-    /// # Errors
-    /// The first unknown character and its position, unless `oov` says what becomes of it.
-    pub(super) fn read(prompt: &str, vocab: &CharVocab, oov: Oov) -> Result<Self, String> {
-        let mut read = Prompt::default();
-        for (at, c) in vocab.symbols(prompt).into_iter().enumerate() {
-            let id = match (vocab.id(c), oov) {
-                (Some(id), _) => id,
-                (None, Oov::Skip) => {
-                    read.skipped += 1;
-                    continue;
-                }
-                (None, Oov::Unk) if vocab.unknown().is_some() => {
-                    read.unknown += 1;
-                    vocab.unknown().unwrap_or_default()
-                }
-                (None, _) => return Err(unknown(c, at + 1, vocab)),
-            };
-            read.ids.push(id);
-            vocab.write(c, &mut read.text);
-        }
-        Ok(read)
-    }
-}
-
-fn unknown(c: char, position: usize, vocab: &CharVocab) -> String {
-    let what = match vocab.is_of_bytes() {
-        true => format!("byte 0x{:02X}", u32::from(c)),
-        false => format!("character {} (U+{:04X})", shown(c), u32::from(c)),
-    };
-    format!("{what} at position {position} is not in the model's vocabulary")
-}
-
 /// Asks for length, temperature and start string, showing what is in `request` as the defaults, and
 /// puts the answers there. An empty answer, or the end of `input`, takes the default; an answer that
 /// cannot be used is asked for again.
@@ -133,7 +85,7 @@ pub fn ask(
     let oov = request.oov;
     let question = "Start string [a new line]: ";
     request.prompt = ask_one(input, output, question, |answer| {
-        Prompt::read(answer, vocab, oov).map(|_| answer.to_string())
+        Encoded::new(vocab.symbols(answer), vocab, oov).map(|_| answer.to_string())
     })?;
     Ok(())
 }

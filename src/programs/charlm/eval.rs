@@ -2,7 +2,10 @@
 
 use super::config::CharLmConfig;
 use super::data::CharSource;
+use super::score::{Score, Scorer, read_file};
 use super::train::{CharLmJob, load, tell, validate};
+use crate::data::chars::CharVocab;
+use crate::data::encoding::Encoded;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
@@ -14,9 +17,10 @@ use crate::train::places::find;
 use crate::train::progress::thousands;
 use crate::train::scores::Means;
 use serde_json::json;
+use std::path::Path;
 
 /// Loss, accuracy, bits per character and perplexity over every window of the validation part,
-/// divided and batched as in training.
+/// divided and batched as in training, or over a text file.
 ///
 /// # Errors
 /// [`Error::Usage`] for what is not for a character LM, [`Error::Data`] for a text that is not the
@@ -24,23 +28,59 @@ use serde_json::json;
 pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     refuse_flags_of_seq2seq(order)?;
     let vocab = Vocab::read_chars(&order.folder)?;
+    match &order.text {
+        Some(path) => text(order, path, &vocab),
+        None => validation(order, vocab),
+    }
+}
+
+fn validation(order: &EvalOrder, vocab: CharVocab) -> Result<Evaluated> {
     let config = config(order)?;
     let source = source(order, &config)?;
     tell(&source, &order.progress);
     check_text(&source, &order.state)?;
     let data = CharLmJob::data(&config, &source, Some(vocab))?;
     let model = order.model::<CharLmJob>(&config, &data)?;
-    let Some(Means { loss, accuracy }) = validate(&model, &data, config.batch_size)? else {
+    let Some(means) = validate(&model, &data, config.batch_size)? else {
         return Err(Error::Data(format!(
             "{}: the run has no validation part (valid-fraction = 0): there is no text to score \
-             that it was not trained on. Train with a valid-fraction above 0",
+             that it was not trained on. Train with a valid-fraction above 0, or give a text with \
+             --text",
             order.folder.config_path().display()
         )));
     };
-    order.check_finite(loss)?;
     let characters = data.split.valid_windows * config.seq_length;
+    evaluated(order, ("valid", "the validation part"), characters, means)
+}
+
+/// A text file, the state carried along all of it.
+fn text(order: &EvalOrder, path: &Path, vocab: &CharVocab) -> Result<Evaluated> {
+    let name = path.display().to_string();
+    let bytes = read_file(path)?;
+    let read = Encoded::of_bytes(&bytes, &format!("--text {name}"), vocab, order.oov)?;
+    for note in read.notes(&name) {
+        order.progress.line(&note);
+    }
+    let mut scorer = Scorer::open(&order.checkpoint, vocab, &order.chosen)?;
+    let score = Score::of(&mut scorer, &read.ids, None)?;
+    let means = Means {
+        loss: score.loss(),
+        accuracy: score.correct as f64 / score.characters as f64,
+    };
+    evaluated(order, (&name, &name), score.characters, means)
+}
+
+/// The figures of a part of the text, which programs call `split` and people `part`.
+fn evaluated(
+    order: &EvalOrder,
+    (split, part): (&str, &str),
+    characters: usize,
+    means: Means,
+) -> Result<Evaluated> {
+    let Means { loss, accuracy } = means;
+    order.check_finite(loss)?;
     order.progress.line(&format!(
-        "{}, step {}: {} characters of the validation part",
+        "{}, step {}: {} characters of {part}",
         order.checkpoint.display(),
         order.state.step,
         thousands(characters as f64)
@@ -50,7 +90,7 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
         figures: figures([
             ("checkpoint", json!(order.checkpoint.display().to_string())),
             ("step", json!(order.state.step)),
-            ("split", json!("valid")),
+            ("split", json!(split)),
             ("characters", json!(characters)),
             ("loss", json!(loss)),
             ("accuracy", json!(accuracy)),

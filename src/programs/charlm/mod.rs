@@ -10,6 +10,7 @@ pub mod feed;
 pub mod generate;
 pub mod model;
 pub mod page;
+pub mod score;
 pub mod study;
 pub mod train;
 

@@ -30,6 +30,13 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
                 .into(),
         ));
     }
+    if order.text.is_some() {
+        return Err(Error::Usage(
+            "--text is a text for a character LM, and this is a seq2seq run: give pairs with --pairs \
+             FILE.jsonl"
+                .into(),
+        ));
+    }
     let mut trained = Trained::open(&order.checkpoint)?;
     if let Some(gpu) = &order.chosen.gpu {
         trained.move_to_gpu(gpu, order.chosen.mixed)?;

@@ -74,7 +74,7 @@ pub fn render(explored: &Explored) -> Result<String> {
     let Explored { weights, vocab, .. } = explored;
     weights.check_vocab(vocab.len())?;
     let tensors = tensors(weights);
-    let sizes = sizes(weights);
+    let sizes = weights.sizes();
     let bytes = encoded_bytes(&tensors);
     if bytes > MAX_PAGE {
         return Err(Error::Data(format!(
@@ -127,17 +127,6 @@ pub fn most_characters(sizes: CharLmSizes) -> usize {
     let states = 1 + usize::from(sizes.cell.has_c());
     let of_one = 4 * states * sizes.layers * sizes.hidden;
     (STATE_BYTES / of_one).clamp(1_000, 100_000)
-}
-
-/// The sizes of a model.
-pub fn sizes(weights: &CharLmWeights) -> CharLmSizes {
-    CharLmSizes {
-        cell: weights.cell(),
-        vocab: weights.vocab(),
-        embedding: weights.embedding_dim(),
-        hidden: weights.hidden(),
-        layers: weights.layers().len(),
-    }
 }
 
 fn subtitle(explored: &Explored, sizes: CharLmSizes) -> String {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::files::tensors::{HostTensor, TensorFile};
 use crate::nn::Bound;
 use crate::ops::cast::convert;
-use crate::programs::charlm::model::{CharLm, CharLmSizes, State};
+use crate::programs::charlm::model::{CharLm, State};
 use crate::tensor::Tensor;
 use crate::train::model::Model;
 use std::sync::Arc;
@@ -43,13 +43,7 @@ impl GpuGenerator {
         mixed: bool,
     ) -> Result<Self> {
         check(weights, streams, mixed)?;
-        let sizes = CharLmSizes {
-            cell: weights.cell(),
-            vocab: weights.vocab(),
-            embedding: weights.embedding_dim(),
-            hidden: weights.hidden(),
-            layers: weights.layers().len(),
-        };
+        let sizes = weights.sizes();
         let mut model = CharLm::new::<f32>(sizes, 0);
         model.import(&tensors(weights))?;
         model.params_mut().to_gpu(gpu, mixed)?;

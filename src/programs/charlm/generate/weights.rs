@@ -1,6 +1,7 @@
 //! The weights of a character LM as plain f32 arrays on the host.
 
 use crate::nn::CellKind;
+use crate::programs::charlm::model::CharLmSizes;
 use crate::{Error, Result};
 
 /// One recurrent layer. G gates in PyTorch's order: i, f, g, o of the LSTM; r, z, n of the GRU.
@@ -120,6 +121,17 @@ impl CharLmWeights {
             embedding,
             layers,
         })
+    }
+
+    /// The sizes.
+    pub fn sizes(&self) -> CharLmSizes {
+        CharLmSizes {
+            cell: self.cell,
+            vocab: self.vocab,
+            embedding: self.embedding_dim,
+            hidden: self.hidden,
+            layers: self.layers.len(),
+        }
     }
 
     /// Checks that a vocabulary of so many tokens can be this model's.

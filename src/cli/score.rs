@@ -1,0 +1,221 @@
+//! `rnnx score RUN [TEXT|-]`: how likely a character LM holds a text.
+
+use std::io::{self, IsTerminal, Read};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Serialize, Serializer};
+
+use super::args::{DeviceArgs, Oov};
+use super::flags::between;
+use super::process::emit;
+use crate::data::chars::{CharVocab, MAX_TOKENS, Token, UNK};
+use crate::data::encoding::Encoded;
+use crate::data::vocab::Vocab;
+use crate::files::run::RunFolder;
+use crate::programs::charlm::score::{Position, Score, Scorer, read_file};
+use crate::programs::orders::check_finite;
+use crate::train::device::Chosen;
+use crate::train::progress::Progress;
+use crate::{Error, Result};
+
+/// Likely characters of each position unless `--top` says otherwise.
+const TOP: usize = 5;
+/// The most likely characters, of all positions, that one command keeps.
+const MAX_KEPT: usize = 1 << 25;
+
+/// Arguments of `rnnx score`.
+#[derive(Args, Clone, Debug)]
+#[command(mut_arg("device", |device| device.help(DEVICE_HELP)), after_help = NOTES)]
+pub struct ScoreArgs {
+    /// The run's folder (its best checkpoint), or one checkpoint's folder
+    pub run: PathBuf,
+    /// The text; with - or without one it is all of standard input
+    #[arg(conflicts_with = "file")]
+    pub text: Option<String>,
+    /// The text, in a file
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Print JSON with every position: probability, entropy and likeliest characters
+    #[arg(long)]
+    pub json: bool,
+    /// Likeliest characters of each position [default: 5]
+    #[arg(long, value_name = "N", requires = "json", value_parser = between(1, MAX_TOKENS as i64), allow_hyphen_values = true)]
+    pub top: Option<u64>,
+    /// What to do with characters that the model does not know
+    #[arg(long, value_enum, value_name = "RULE", default_value_t = Oov::Error)]
+    pub oov: Oov,
+    /// No notes on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+const DEVICE_HELP: &str = "auto, cpu, cuda, cuda:N or emulated; auto is the CPU, as characters come \
+                           one after the other [default: auto]";
+
+const NOTES: &str = "\
+The state is carried along the whole text. It begins at zero, and the first character is scored as \
+if it followed a newline (without one in the vocabulary, its first character), as in rnnx study. A \
+text counts as the model was trained: as bytes, or as characters in NFC, where \\r\\n is one newline; \
+the newline at the end of a file or a pipe is scored, too.
+
+JSON: nats is the sum of -ln p over the text, bits_per_char and perplexity are of its mean; entropy \
+is in nats, over all characters of the vocabulary.";
+
+/// One text is one sequence, so that a GPU has little to do at a time.
+const ON_THE_CPU: &str = "characters of one text come one after the other; on a GPU not measured";
+
+/// Scores a text and prints the result.
+///
+/// # Errors
+/// [`Error::Usage`] for a run of another kind, no text, or more positions than can be kept;
+/// [`Error::Data`] for a text that is empty or that the model cannot read; [`Error::Checkpoint`] for a
+/// run that cannot be read; [`Error::Device`].
+pub fn run(args: &ScoreArgs) -> Result<()> {
+    let (folder, checkpoint) = RunFolder::find(&args.run)?;
+    let vocab = vocab(args, &folder)?;
+    let (name, bytes) = text(args)?;
+    let read = Encoded::of_bytes(&bytes, &name, &vocab, args.oov)?;
+    let top = top(args, vocab.len(), read.ids.len())?;
+    let chosen = choose(args)?;
+    let progress = Progress::new(args.quiet);
+    if args.device.device.is_some() {
+        progress.line(&chosen.line());
+    }
+    for note in read.notes("the text") {
+        progress.line(&note);
+    }
+    let mut scorer = Scorer::open(&checkpoint, &vocab, &chosen)?;
+    let score = Score::of(&mut scorer, &read.ids, top)?;
+    let loss = score.loss();
+    check_finite(&checkpoint, loss)?;
+    let (bits, perplexity) = (loss / std::f64::consts::LN_2, loss.exp());
+    if !args.json {
+        return emit(&format!(
+            "characters       {}\n\
+             log_probability  {:.4} nats\n\
+             bits_per_char    {bits:.4}\n\
+             perplexity       {perplexity:.4}\n",
+            score.characters, -score.nats
+        ));
+    }
+    let tokens: Vec<String> = vocab.tokens().map(token).collect();
+    let found = Found {
+        checkpoint: checkpoint.display().to_string(),
+        characters: score.characters,
+        skipped: read.skipped,
+        unknown: read.unknown,
+        nats: score.nats,
+        bits_per_char: bits,
+        perplexity,
+        positions: Rows(&score.positions, &tokens),
+    };
+    let text = serde_json::to_string(&found);
+    let text = text.map_err(|e| Error::Data(format!("a figure is no number: {e}")))?;
+    emit(&(text + "\n"))
+}
+
+fn vocab(args: &ScoreArgs, folder: &RunFolder) -> Result<CharVocab> {
+    match Vocab::read(folder)? {
+        Vocab::Words { .. } => Err(Error::Usage(format!(
+            "{}: a seq2seq run, and rnnx score is for a character LM; `rnnx eval` scores the targets \
+             of pairs (--pairs FILE.jsonl)",
+            args.run.display()
+        ))),
+        chars => chars.into_chars(&folder.vocab_path()),
+    }
+}
+
+/// The text as it was given, and what errors call it.
+fn text(args: &ScoreArgs) -> Result<(String, Vec<u8>)> {
+    if let Some(path) = &args.file {
+        return Ok((format!("--file {}", path.display()), read_file(path)?));
+    }
+    match &args.text {
+        Some(text) if text != "-" => return Ok(("the text".into(), text.clone().into_bytes())),
+        None if io::stdin().is_terminal() => {
+            return Err(Error::Usage(
+                "no text: give it as TEXT, with --file FILE, or on standard input (a pipe, or - to \
+                 type it)"
+                    .into(),
+            ));
+        }
+        _ => {}
+    }
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().read_to_end(&mut bytes);
+    read.map_err(Error::io("read", "standard input"))?;
+    Ok(("standard input".into(), bytes))
+}
+
+/// Likely characters to keep of each position; none where positions are not printed.
+fn top(args: &ScoreArgs, vocab: usize, characters: usize) -> Result<Option<usize>> {
+    let top = args.top.map_or(TOP, |n| n as usize).min(vocab);
+    if !args.json {
+        return Ok(None);
+    }
+    if top.saturating_mul(characters) > MAX_KEPT {
+        return Err(Error::Usage(format!(
+            "--top {top} with --json: of {characters} characters that is more than the {MAX_KEPT} \
+             that are kept until the text is read; lower --top, give a shorter text, or leave --json \
+             out"
+        )));
+    }
+    Ok(Some(top))
+}
+
+/// The device, in f32 unless another precision is asked for.
+fn choose(args: &ScoreArgs) -> Result<Chosen> {
+    let mut chosen = args.device.settle_on_cpu(ON_THE_CPU)?;
+    chosen.mixed &= args.device.precision.as_deref() == Some("fp16");
+    Ok(chosen)
+}
+
+// ---- as JSON -------------------------------------------------------------------------------
+
+/// What is printed.
+#[derive(Serialize)]
+struct Found<'a> {
+    checkpoint: String,
+    characters: usize,
+    skipped: usize,
+    unknown: usize,
+    nats: f64,
+    bits_per_char: f64,
+    perplexity: f64,
+    positions: Rows<'a>,
+}
+
+/// Positions, and the names of the tokens.
+struct Rows<'a>(&'a [Position], &'a [String]);
+
+#[derive(Serialize)]
+struct Row<'a> {
+    token: &'a str,
+    p: f64,
+    entropy: f64,
+    top: Vec<(&'a str, f64)>,
+}
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Rows(positions, tokens) = *self;
+        let token = |id: u16| &*tokens[usize::from(id)];
+        serializer.collect_seq(positions.iter().map(|position| Row {
+            token: token(position.id),
+            p: position.p,
+            entropy: position.entropy,
+            top: position.top.iter().map(|&(id, p)| (token(id), p)).collect(),
+        }))
+    }
+}
+
+/// A token as `vocab.json` has it.
+fn token(token: Token) -> String {
+    match token {
+        Token::Unknown => UNK.to_owned(),
+        Token::Char(c) => c.to_string(),
+    }
+}
