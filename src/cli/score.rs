@@ -26,7 +26,11 @@ const MAX_KEPT: usize = 1 << 25;
 
 /// Arguments of `rnnx score`.
 #[derive(Args, Clone, Debug)]
-#[command(mut_arg("device", |device| device.help(DEVICE_HELP)), after_help = NOTES)]
+#[command(
+    mut_arg("device", |device| device.help(DEVICE_HELP)),
+    mut_arg("precision", |precision| precision.help(PRECISION_HELP)),
+    after_help = NOTES
+)]
 pub struct ScoreArgs {
     /// The run's folder (its best checkpoint), or one checkpoint's folder
     pub run: PathBuf,
@@ -54,6 +58,8 @@ pub struct ScoreArgs {
 
 const DEVICE_HELP: &str = "auto, cpu, cuda, cuda:N or emulated; auto is the CPU, as characters come \
                            one after the other [default: auto]";
+
+const PRECISION_HELP: &str = "Number format: auto is fp32, also on a GPU [default: auto]";
 
 const NOTES: &str = "\
 The state is carried along the whole text. It begins at zero, and the first character is scored as \
