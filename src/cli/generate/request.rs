@@ -1,12 +1,13 @@
 //! What `rnnx generate` is asked for, on the command line or in answers to its questions.
 
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-use crate::cli::args::Oov;
+use super::escapes::symbols;
+use crate::cli::args::{GenerateArgs, Oov};
 use crate::data::chars::CharVocab;
 use crate::data::charset::shown;
 use crate::programs::charlm::generate::sampling::SamplingOptions;
-use crate::{Error, Result};
+use crate::{Error, Result, log};
 
 /// The most characters that one command generates.
 const MAX_LENGTH: usize = 1_000_000_000_000;
@@ -16,6 +17,10 @@ const MAX_LENGTH: usize = 1_000_000_000_000;
 pub struct GenerateRequest {
     /// Text that the model reads first. None asks for it where standard input is a terminal.
     pub prompt: Option<String>,
+    /// `\n`, `\t`, `\\`, `\xNN` and `\u{...}` in the prompt and in `stop` are escapes.
+    pub escapes: bool,
+    /// Texts of which the first to be generated ends a stream, and is left out.
+    pub stop: Vec<String>,
     /// Characters to generate in each stream.
     pub length: usize,
     /// Divides the logits; 0 chooses the most likely character.
@@ -52,6 +57,31 @@ impl GenerateRequest {
     }
 }
 
+/// The prompt of the command line: `-` is standard input.
+///
+/// # Errors
+/// [`Error::Data`] for standard input that is not UTF-8, [`Error::Io`] if it cannot be read.
+pub(super) fn prompt(args: &GenerateArgs) -> Result<Option<String>> {
+    if args.prompt.as_deref() != Some("-") {
+        return Ok(args.prompt.clone());
+    }
+    let mut stdin = io::stdin().lock();
+    if stdin.is_terminal() && !args.quiet {
+        log::line("the prompt; end with Ctrl-D");
+    }
+    let mut text = Vec::new();
+    stdin
+        .read_to_end(&mut text)
+        .map_err(Error::io("read", "standard input"))?;
+    String::from_utf8(text).map(Some).map_err(|e| {
+        let byte = e.utf8_error().valid_up_to() + 1;
+        Error::Data(format!(
+            "--prompt -: byte {byte} of standard input is not UTF-8; convert the text, as with iconv \
+             -t UTF-8, or write such bytes as \\xNN with --escapes"
+        ))
+    })
+}
+
 /// What the model reads of a prompt.
 #[derive(Debug, Default)]
 pub(super) struct Prompt {
@@ -65,13 +95,13 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    /// The ids of a prompt's characters.
+    /// The ids of a prompt's characters, as [`symbols`] has them.
     ///
     /// # Errors
     /// The first unknown character and its position, unless `oov` says what becomes of it.
-    pub(super) fn read(prompt: &str, vocab: &CharVocab, oov: Oov) -> Result<Self, String> {
+    pub(super) fn read(prompt: Vec<char>, vocab: &CharVocab, oov: Oov) -> Result<Self, String> {
         let mut read = Prompt::default();
-        for (at, c) in vocab.symbols(prompt).into_iter().enumerate() {
+        for (at, c) in prompt.into_iter().enumerate() {
             let id = match (vocab.id(c), oov) {
                 (Some(id), _) => id,
                 (None, Oov::Skip) => {
@@ -130,10 +160,11 @@ pub fn ask(
     })? {
         request.temperature = temperature;
     }
-    let oov = request.oov;
+    let (oov, escapes) = (request.oov, request.escapes);
     let question = "Start string [a new line]: ";
     request.prompt = ask_one(input, output, question, |answer| {
-        Prompt::read(answer, vocab, oov).map(|_| answer.to_string())
+        Prompt::read(symbols(answer, vocab, escapes)?, vocab, oov)?;
+        Ok(answer.to_string())
     })?;
     Ok(())
 }
