@@ -40,9 +40,16 @@ pub struct DeviceArgs {
 pub struct GenerateArgs {
     /// The run's folder (its best checkpoint), or one checkpoint's folder
     pub run: PathBuf,
-    /// Text to continue; without it, a terminal is asked for length, temperature and start string
+    /// Text to continue, - for standard input; without it, a terminal is asked for length, temperature
+    /// and start string
     #[arg(long, short, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
+    /// Take \n, \t, \\, \xNN and \u{N} in the prompt and in --stop as escapes
+    #[arg(long, short)]
+    pub escapes: bool,
+    /// End before the first TEXT that is generated; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Vec<String>,
     /// Characters to generate [default: 1000]
     #[arg(long, short = 'n', value_name = "N", value_parser = between(1, 1_000_000_000_000), allow_hyphen_values = true)]
     pub length: Option<u64>,

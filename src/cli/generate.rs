@@ -1,6 +1,8 @@
 //! `rnnx generate` for a character LM: a prompt in, text out as it comes.
 
+mod escapes;
 mod request;
+mod stop;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -21,7 +23,9 @@ use crate::programs::charlm::generate::{Engine, GPU_STREAMS};
 use crate::train::device::{Chosen, DeviceChoice};
 use crate::train::timing;
 use crate::{Error, Result, terminal};
+use escapes::symbols;
 pub use request::{GenerateRequest, ask};
+use stop::Stops;
 
 /// Text waits at most about this long before it is shown.
 const FLUSH_EVERY: Duration = Duration::from_millis(5);
@@ -49,7 +53,9 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
     let vocab = Vocab::read_chars(&folder)?;
     let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
     let request = GenerateRequest {
-        prompt: args.prompt.clone(),
+        prompt: request::prompt(args)?,
+        escapes: args.escapes,
+        stop: args.stop.clone(),
         length: args.length.unwrap_or(LENGTH) as usize,
         temperature: args.temperature.unwrap_or(sample::TEMPERATURE),
         top_k: args.top_k.map(|k| k as usize),
@@ -114,6 +120,7 @@ pub fn run(
         let format = Format {
             json: request.json,
             bytes: vocab.is_of_bytes(),
+            stops: !request.stop.is_empty(),
         };
         write_complete(format, &start.text, &texts, out)
     };
@@ -133,13 +140,15 @@ pub fn run(
 struct Start {
     text: Vec<u8>, // the part of the prompt that is fed, as it is shown
     ids: Vec<u16>, // never empty
+    stops: Stops,  // of each stream
     notes: Vec<String>,
 }
 
 impl Start {
     fn new(request: &GenerateRequest, vocab: &CharVocab) -> Result<Start> {
         let prompt = request.prompt.as_deref().unwrap_or("");
-        let symbols = vocab.symbols(prompt);
+        let symbols = symbols(prompt, vocab, request.escapes)
+            .map_err(|problem| Error::Usage(format!("--prompt: {problem}")))?;
         let read = Encoded::new(symbols, vocab, request.oov).map_err(|problem| {
             let ways_out = Oov::ways_out(vocab);
             Error::Data(format!("--prompt: {problem}; {ways_out}"))
@@ -157,17 +166,27 @@ impl Start {
                 ));
             }
         }
+        let stops = Stops::asked(request, vocab, &mut notes)?;
         Ok(Start {
             text: read.text,
             ids,
+            stops,
             notes,
         })
     }
 }
 
+/// A complete text.
+struct Text {
+    bytes: Vec<u8>,
+    /// Whether one of `--stop` ended it.
+    stopped: bool,
+}
+
 /// The model, its samplers, and the characters fed next.
 struct Session<'a> {
     vocab: &'a CharVocab,
+    stops: Stops,
     engine: Engine,
     samplers: Vec<Sampler>,
     next: Vec<u16>, // [streams]: drawn, not yet fed
@@ -201,6 +220,7 @@ impl<'a> Session<'a> {
         next.fill(*last);
         Ok(Session {
             vocab,
+            stops: start.stops.clone(),
             engine,
             samplers,
             next,
@@ -213,11 +233,11 @@ impl<'a> Session<'a> {
     fn advance(&mut self) -> Result<()> {
         let logits = self.engine.step(&self.next)?;
         sample_all(&mut self.samplers, logits, &mut self.next);
-        self.generated += self.next.len();
         Ok(())
     }
 
-    /// One stream, shown as it comes, in constant memory. The inner error is one of writing.
+    /// One stream, shown as it comes, in constant memory; what may be the beginning of a text of
+    /// `--stop` waits. The inner error is one of writing.
     fn stream_text(
         &mut self,
         prompt: &[u8],
@@ -232,26 +252,50 @@ impl<'a> Session<'a> {
         let mut flushed: Option<Instant> = None; // None: the first character is not held back
         for _ in 0..length {
             self.advance()?;
+            self.generated += 1;
+            let before = pending.len();
             self.vocab.decode_into(self.next[0], &mut pending);
+            if let Some(stop) = self.stops.take(&pending[before..]) {
+                pending.truncate(pending.len() - stop);
+                break;
+            }
             let due = flushed.is_none_or(|at| at.elapsed() >= FLUSH_EVERY);
             if due || pending.len() >= FLUSH_BYTES {
-                if let Err(error) = show(&pending) {
+                let ready = pending.len() - self.stops.held();
+                if let Err(error) = show(&pending[..ready]) {
                     return Ok(Err(error));
                 }
-                pending.clear();
+                pending.drain(..ready);
                 flushed = Some(Instant::now());
             }
         }
         Ok(show(&pending))
     }
 
-    /// The whole text of every stream.
-    fn complete(&mut self, length: usize) -> Result<Vec<Vec<u8>>> {
-        let mut texts = vec![Vec::new(); self.next.len()];
+    /// The whole text of every stream, until its end or, of a stream that was stopped, its stop.
+    fn complete(&mut self, length: usize) -> Result<Vec<Text>> {
+        let empty = || Text {
+            bytes: Vec::new(),
+            stopped: false,
+        };
+        let mut texts: Vec<Text> = self.next.iter().map(|_| empty()).collect();
+        let mut stops = vec![self.stops.clone(); texts.len()];
         for _ in 0..length {
+            if texts.iter().all(|text| text.stopped) {
+                break;
+            }
             self.advance()?;
-            for (text, &id) in texts.iter_mut().zip(&self.next) {
-                self.vocab.decode_into(id, text);
+            for ((text, stops), &id) in texts.iter_mut().zip(&mut stops).zip(&self.next) {
+                if text.stopped {
+                    continue;
+                }
+                self.generated += 1;
+                let before = text.bytes.len();
+                self.vocab.decode_into(id, &mut text.bytes);
+                if let Some(stop) = stops.take(&text.bytes[before..]) {
+                    text.bytes.truncate(text.bytes.len() - stop);
+                    text.stopped = true;
+                }
             }
         }
         Ok(texts)
@@ -282,27 +326,32 @@ struct Format {
     json: bool,
     /// The texts may be no UTF-8: JSON then has their bytes, too.
     bytes: bool,
+    /// JSON says whether a text of `--stop` ended a stream.
+    stops: bool,
 }
 
 /// Complete texts: one JSON object a line, or each text under its stream's number (from 1).
 fn write_complete(
     format: Format,
     prompt: &[u8],
-    texts: &[Vec<u8>],
+    texts: &[Text],
     out: &mut dyn Write,
 ) -> io::Result<()> {
     for (number, text) in (1..).zip(texts) {
         if format.json {
-            let [start, rest] = [prompt, text].map(String::from_utf8_lossy);
+            let [start, rest] = [prompt, &text.bytes].map(String::from_utf8_lossy);
             let mut object = json!({"stream": number, "prompt": start, "text": rest});
             if format.bytes {
-                object["bytes"] = json!(text);
+                object["bytes"] = json!(text.bytes);
+            }
+            if format.stops {
+                object["stopped"] = json!(text.stopped);
             }
             writeln!(out, "{object}")?;
         } else {
             writeln!(out, "=== stream {number} ===")?;
             out.write_all(prompt)?;
-            out.write_all(text)?;
+            out.write_all(&text.bytes)?;
             writeln!(out)?;
         }
     }

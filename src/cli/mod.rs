@@ -14,6 +14,7 @@ pub mod explore;
 pub mod flags;
 pub mod generate;
 pub mod inspect;
+pub mod man;
 mod process;
 pub mod report;
 pub mod score;
@@ -26,12 +27,11 @@ pub mod translate;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::device::Level;
 use crate::terminal::visible;
 use crate::{Error, Result, log};
-use process::emit;
 
 /// A hand-written deep-learning engine for recurrent networks.
 #[derive(Parser)]
@@ -46,9 +46,9 @@ pub struct Cli {
     /// No notes on standard error
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// What to do; without one the help is printed.
+    /// What to do; without one the help is printed, and the exit code is that of wrong usage.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Command,
 }
 
 /// The commands.
@@ -83,6 +83,8 @@ pub enum Command {
     Doctor(args::DoctorArgs),
     /// Print shell completions
     Completions(args::CompletionsArgs),
+    /// Print or write manual pages
+    Man(man::ManArgs),
 }
 
 /// The commands of `rnnx data`.
@@ -125,23 +127,23 @@ fn refuse(error: &clap::Error) -> ! {
 
 fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
-        None => emit(&format!("{}\n", Cli::command().render_long_help())),
-        Some(Command::Train(train)) => train.run(),
-        Some(Command::Generate(args)) => generate::command(args),
-        Some(Command::Translate(args)) => translate::run(args),
-        Some(Command::Eval(args)) => eval::run(args),
-        Some(Command::Score(args)) => score::run(args),
-        Some(Command::Study(args)) => study::run(args),
-        Some(Command::Explore(args)) => explore::run(args),
-        Some(Command::Report(args)) => report::run(args),
-        Some(Command::Data(DataCommand::Prepare(args))) => data_prepare::run(args),
-        Some(Command::Data(DataCommand::Fetch(args))) => data_fetch::run(args),
-        Some(Command::Data(DataCommand::Stats(args))) => data::command(args),
-        Some(Command::Bench(args)) => bench::run(args),
-        Some(Command::Selftest(args)) => selftest::run(args),
-        Some(Command::Inspect(args)) => inspect::command(args),
-        Some(Command::Doctor(args)) => doctor::run(args),
-        Some(Command::Completions(args)) => completions::run(args),
+        Command::Train(train) => train.run(),
+        Command::Generate(args) => generate::command(args),
+        Command::Translate(args) => translate::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Study(args) => study::run(args),
+        Command::Explore(args) => explore::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Data(DataCommand::Prepare(args)) => data_prepare::run(args),
+        Command::Data(DataCommand::Fetch(args)) => data_fetch::run(args),
+        Command::Data(DataCommand::Stats(args)) => data::command(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Selftest(args) => selftest::run(args),
+        Command::Inspect(args) => inspect::command(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }
 }
 

@@ -123,6 +123,40 @@ fn without_a_prompt_and_a_terminal_nothing_is_asked() {
 }
 
 #[test]
+fn the_prompt_may_come_from_standard_input() {
+    let place = place();
+    let piped = |text: &str, flags: &str| {
+        let script = format!("printf \"$1\" | \"$0\" generate a --prompt - --length 60 -q {flags}");
+        place.sh(&script, &[text])
+    };
+    let args = ["generate", "a", "--length", "60", "-q", "--prompt"];
+    let given = place.run_args(&[&args[..], &["def\n"]].concat()).ok();
+    assert_eq!(piped("def\\n", "").ok().stdout, given.stdout);
+    assert_eq!(piped("def\\\\n", "-e").ok().stdout, given.stdout);
+    piped("de\\377f", "").fails(3, &["--prompt -", "byte 3", "not UTF-8", "--escapes"]);
+    piped("def\\\\q", "--escapes").fails(2, &["--prompt", "\\q", "position 4"]);
+}
+
+#[test]
+fn a_stop_ends_the_text() {
+    let place = place();
+    let line = "generate a --prompt def --length 60 --top-k 3";
+    let whole = place.run(line).ok().stdout;
+    let stop = &whole[30..32];
+    let end = 3 + whole[3..].find(stop).unwrap();
+    let args: Vec<&str> = line
+        .split(' ')
+        .chain(["--stop", "~", "--stop", stop])
+        .collect();
+    let done = place.run_args(&args).ok();
+    assert_eq!(done.stdout, whole[..end]);
+    let note = "--stop \"~\" ends nothing: the model never writes '~'";
+    assert!(done.stderr.contains(note), "{}", done.stderr);
+    let drawn = format!("{} characters in", end + 2 - 3);
+    assert!(done.stderr.contains(&drawn), "{}", done.stderr);
+}
+
+#[test]
 fn runs_that_are_none() {
     let place = place();
     place

@@ -1,5 +1,7 @@
 //! The other commands through the binary.
 
+use std::fs;
+
 use serde_json::Value;
 
 use super::seq2seq::{KINDS, pairs};
@@ -21,7 +23,11 @@ fn keys(value: &Value) -> Vec<&str> {
 #[test]
 fn help_version_and_unknown_words() {
     let place = Place::new();
-    let help = place.run("").ok();
+    // Without a command nothing was asked: the help is no result.
+    let alone = place.run("");
+    assert_eq!((alone.code, alone.stdout.as_str()), (Some(2), ""));
+    let help = place.run("--help").ok();
+    assert_eq!(alone.stderr, help.stdout);
     for command in [
         "train-charlm",
         "generate",
@@ -32,6 +38,7 @@ fn help_version_and_unknown_words() {
         "inspect",
         "doctor",
         "completions",
+        "man",
     ] {
         assert!(help.stdout.contains(command), "{}", help.stdout);
         let own = place.run(&format!("{command} --help")).ok();
@@ -77,6 +84,7 @@ fn every_command_takes_q() {
         "inspect a",
         "doctor",
         "completions bash",
+        "man -o pages",
     ] {
         let done = place.run(&format!("{line} -q")).ok();
         assert_eq!(done.stderr, "", "{line}");
@@ -149,6 +157,49 @@ fn completions_for_every_shell() {
         assert!(script.contains("train-charlm"), "{shell}");
     }
     place.run("completions csh").fails(2, &["'csh'", "bash"]);
+}
+
+#[test]
+fn a_manual_page_a_command() {
+    let place = Place::new();
+    let program = place.run("man").ok().stdout;
+    let title = format!(".TH rnnx 1  \"rnnx {}\" rnnx", env!("CARGO_PKG_VERSION"));
+    assert!(program.contains(&title), "{program}");
+    let done = place.run("man -o new/pages -q").ok();
+    assert_eq!(done.stderr, "");
+    let read = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    assert_eq!(read("new/pages/rnnx.1"), program);
+    let pages: Vec<&str> = done.stdout.lines().collect();
+    assert_eq!(
+        fs::read_dir(place.path("new/pages")).unwrap().count(),
+        pages.len()
+    );
+    // Each command, with its flags, and those of `rnnx data` below it.
+    for (command, flag) in [
+        ("train-charlm", "hidden\\-size"),
+        ("train-seq2seq", "max\\-source"),
+        ("data-prepare", "task"),
+        ("man", "out"),
+    ] {
+        let name = format!("new/pages/rnnx-{command}.1");
+        assert!(pages.contains(&name.as_str()), "{pages:?}");
+        let page = read(&name);
+        assert!(page.contains(&format!(".TH rnnx-{command} 1 ")), "{page}");
+        assert!(page.contains(&format!("\\-\\-{flag}")), "{page}");
+    }
+    for page in &pages[1..] {
+        let name = page.trim_start_matches("new/pages/").trim_end_matches(".1");
+        let escaped = name.replace('-', "\\-");
+        let data = name.starts_with("rnnx-data-");
+        let above = if data {
+            read("new/pages/rnnx-data.1")
+        } else {
+            program.clone()
+        };
+        assert!(above.contains(&format!("{escaped}(1)")), "{name}");
+    }
+    place.write("file", "");
+    place.run("man -o file").fails(1, &["file"]);
 }
 
 #[test]

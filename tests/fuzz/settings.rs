@@ -104,6 +104,8 @@ fn answers_to_questions() {
             for oov in [Oov::Error, Oov::Skip, Oov::Unk] {
                 let mut request = GenerateRequest {
                     prompt: None,
+                    escapes: oov == Oov::Skip,
+                    stop: Vec::new(),
                     length: 5,
                     temperature: 1.0,
                     top_k: None,

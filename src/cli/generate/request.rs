@@ -1,11 +1,13 @@
 //! What `rnnx generate` is asked for, on the command line or in answers to its questions.
 
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 
+use super::escapes::symbols;
+use crate::cli::args::GenerateArgs;
 use crate::data::chars::CharVocab;
 use crate::data::encoding::{Encoded, Oov};
 use crate::programs::charlm::generate::sampling::SamplingOptions;
-use crate::{Error, Result};
+use crate::{Error, Result, log};
 
 /// The most characters that one command generates.
 const MAX_LENGTH: usize = 1_000_000_000_000;
@@ -15,6 +17,10 @@ const MAX_LENGTH: usize = 1_000_000_000_000;
 pub struct GenerateRequest {
     /// Text that the model reads first. None asks for it where standard input is a terminal.
     pub prompt: Option<String>,
+    /// `\n`, `\t`, `\\`, `\xNN` and `\u{...}` in the prompt and in `stop` are escapes.
+    pub escapes: bool,
+    /// Texts of which the first to be generated ends a stream, and is left out.
+    pub stop: Vec<String>,
     /// Characters to generate in each stream.
     pub length: usize,
     /// Divides the logits; 0 chooses the most likely character.
@@ -51,6 +57,31 @@ impl GenerateRequest {
     }
 }
 
+/// The prompt of the command line: `-` is standard input.
+///
+/// # Errors
+/// [`Error::Data`] for standard input that is not UTF-8, [`Error::Io`] if it cannot be read.
+pub(super) fn prompt(args: &GenerateArgs) -> Result<Option<String>> {
+    if args.prompt.as_deref() != Some("-") {
+        return Ok(args.prompt.clone());
+    }
+    let mut stdin = io::stdin().lock();
+    if stdin.is_terminal() && !args.quiet {
+        log::line("the prompt; end with Ctrl-D");
+    }
+    let mut text = Vec::new();
+    stdin
+        .read_to_end(&mut text)
+        .map_err(Error::io("read", "standard input"))?;
+    String::from_utf8(text).map(Some).map_err(|e| {
+        let byte = e.utf8_error().valid_up_to() + 1;
+        Error::Data(format!(
+            "--prompt -: byte {byte} of standard input is not UTF-8; convert the text, as with iconv \
+             -t UTF-8, or write such bytes as \\xNN with --escapes"
+        ))
+    })
+}
+
 /// Asks for length, temperature and start string, showing what is in `request` as the defaults, and
 /// puts the answers there. An empty answer, or the end of `input`, takes the default; an answer that
 /// cannot be used is asked for again.
@@ -82,10 +113,10 @@ pub fn ask(
     })? {
         request.temperature = temperature;
     }
-    let oov = request.oov;
+    let (oov, escapes) = (request.oov, request.escapes);
     let question = "Start string [a new line]: ";
     request.prompt = ask_one(input, output, question, |answer| {
-        Encoded::new(vocab.symbols(answer), vocab, oov).map(|_| answer.to_string())
+        Encoded::new(symbols(answer, vocab, escapes)?, vocab, oov).map(|_| answer.to_string())
     })?;
     Ok(())
 }
