@@ -84,9 +84,13 @@ fn the_program_keeps_its_exit_codes() {
             .output()
             .unwrap()
     };
-    let help = run(&[]);
+    let help = run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&help.stdout).contains("Usage: rnnx"));
+    let alone = run(&[]);
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(alone.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("Usage: rnnx"));
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
     let typo = String::from_utf8(run(&["docter"]).stderr).unwrap();
     assert!(typo.contains("'doctor'"), "{typo}");
