@@ -4,4 +4,6 @@ mod command;
 mod engine;
 mod on_gpu;
 mod sampling;
+mod small;
+mod stops;
 mod support;
