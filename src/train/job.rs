@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
 use crate::nn::{Layout, torch_names};
-use crate::optim::{Adam, AdamConfig, Clip, Schedule};
+use crate::optim::{Adam, Clip, Schedule};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -235,8 +235,8 @@ pub trait Job: Sized {
     /// A model with initial values.
     fn model(config: &Self::Config, data: &Self::Data) -> Self::Model;
 
-    /// The optimizer's constants, and its clipping.
-    fn optimizer(config: &Self::Config) -> (AdamConfig, Clip);
+    /// Gradient clipping.
+    fn clip(config: &Self::Config) -> Clip;
 
     /// What the log says of data, model and epochs.
     fn describe(config: &Self::Config, data: &Self::Data, parameters: usize) -> String;
@@ -332,8 +332,7 @@ pub fn step<J: Job>(
         Weights::Saved { model: file, .. } => model.import(file)?,
     }
     let layout = model.params().layout();
-    let (constants, clip) = J::optimizer(config);
-    let mut adam = Adam::new::<f32>(constants, layout);
+    let mut adam = Adam::new::<f32>(config.optimizer(), layout);
     if let Weights::Saved {
         moments, adam_step, ..
     } = weights
@@ -342,7 +341,7 @@ pub fn step<J: Job>(
         layout.import(moments, "v.", &mut adam.v)?;
         adam.step = *adam_step;
     }
-    let step = Step::new(model, adam, clip, config.common().seed);
+    let step = Step::new(model, adam, J::clip(config), config.common().seed);
     match &chosen.gpu {
         Some(gpu) => step.to_gpu(gpu, scaler),
         None => Ok(step),

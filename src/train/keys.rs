@@ -86,7 +86,7 @@ pub const ALL: &str = "all";
 /// sizes overflows 64 bits.
 pub mod ranges {
     use super::Allowed::{self, Above, Below, OneOf, Real, Whole};
-    use crate::optim::ScheduleKind;
+    use crate::optim::{OptimizerKind, ScheduleKind};
 
     /// Passes over the data.
     pub const EPOCHS: Allowed = Whole(1, 1_000_000);
@@ -104,6 +104,8 @@ pub mod ranges {
     pub const MIN_LR: Allowed = Real(0.0, 10.0);
     /// How it goes after the warm-up.
     pub const SCHEDULE: Allowed = OneOf(&ScheduleKind::NAMES);
+    /// How a gradient becomes a step.
+    pub const OPTIMIZER: Allowed = OneOf(&OptimizerKind::NAMES);
     /// Largest gradient norm.
     pub const CLIP_NORM: Allowed = Real(0.0, 1e9);
     /// Seed of random streams.

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 pub use super::device::{DeviceChoice, Precision};
 use super::keys::{Allowed, Key, Resume};
 use crate::files::metrics::Changes;
-use crate::optim::ScheduleKind;
+use crate::optim::{AdamConfig, Schedule, ScheduleKind};
 use crate::{Error, Result};
 
 /// The settings of a program, whatever their types.
@@ -171,6 +171,12 @@ pub trait Config: Clone + Default + Serialize + DeserializeOwned {
     /// What every configuration has.
     fn common(&self) -> Common;
 
+    /// The optimizer's constants.
+    fn optimizer(&self) -> AdamConfig;
+
+    /// The learning rate of each step.
+    fn schedule(&self) -> Schedule;
+
     /// The settings that are set, with their values.
     ///
     /// # Errors
@@ -212,17 +218,20 @@ pub const fn kebab<const N: usize>(field: &str) -> [u8; N] {
 }
 
 /// Declares the settings of a program, each once: a row is
-/// `field: type = default, allowed, fixed | changeable | end | valid | free, "meaning";` in the braces of its
-/// group. A setting that is `fixed` changes the computation, so that a resumed run must have the same;
-/// the others are as in [`Resume`](crate::train::keys::Resume). What is allowed is an [`Allowed`](crate::train::keys::Allowed) or one of the
-/// [`ranges`](crate::train::keys::ranges).
+/// `field: type = default, allowed, fixed | changeable | end | valid | free, "meaning";` in the braces
+/// of its group. A setting that is `fixed` changes the computation, so that a resumed run must have the
+/// same; the others are as in [`Resume`](crate::train::keys::Resume). What is allowed is an
+/// [`Allowed`](crate::train::keys::Allowed) or one of the [`ranges`](crate::train::keys::ranges).
+///
+/// `optimizer` holds the defaults of the optimizer's rows, an
+/// [`AdamConfig`](crate::optim::AdamConfig).
 ///
 /// `before` holds what runs had that were written before a setting existed, where that is not its
 /// default.
 ///
 /// It makes the struct, its [`Default`], serde's traits (so the crate needs `serde` with `derive`)
-/// and its [`Config`](crate::train::settings::Config). The groups `Run` and `Device`, which every
-/// program has, are added to the program's own.
+/// and its [`Config`](crate::train::settings::Config). The groups `Optimiser`, `Run` and
+/// `Device`, which every program has, are added to the program's own.
 #[macro_export]
 macro_rules! settings {
     (
@@ -231,6 +240,7 @@ macro_rules! settings {
             kind: $kind:literal,
             model: $model:literal,
             log_every: $log_every:literal,
+            optimizer: $optimizer:expr,
             together: $together:expr,
             presets: $presets:tt,
             $(before: $before:tt,)?
@@ -240,6 +250,26 @@ macro_rules! settings {
         $crate::settings! {
             @make [$(#[$doc])*] $config $kind $model [$together] $presets [$($before)?]
             $($groups)*
+            "Optimiser" {
+                learning_rate: f64 = $optimizer.learning_rate, LEARNING_RATE, changeable,
+                    "the optimizer's step size";
+                schedule: $crate::optim::ScheduleKind = $crate::optim::ScheduleKind::Constant,
+                    SCHEDULE, changeable,
+                    "how it goes after the warm-up: stays, falls to min-lr at the last step in a line or along a cosine, or halves when a validation is no better";
+                warmup_steps: usize = 0, STEPS, changeable,
+                    "first steps, in which it rises to that evenly";
+                min_lr: f64 = 0.0, MIN_LR, changeable, "learning rate that no step is below";
+                optimizer: $crate::optim::OptimizerKind = $optimizer.kind, OPTIMIZER, fixed,
+                    "how a gradient becomes a step: by Adam, or plain gradient descent without momentum";
+                beta1: f64 = $optimizer.beta1, Below(0.0, 1.0), fixed,
+                    "decay of Adam's first moment";
+                beta2: f64 = $optimizer.beta2, Below(0.0, 1.0), fixed,
+                    "decay of Adam's second moment";
+                epsilon: f64 = $optimizer.epsilon, Above(0.0, 1.0), fixed,
+                    "added to the root of Adam's second moment";
+                weight_decay: f64 = $optimizer.weight_decay, Real(0.0, 1e3), fixed,
+                    "share of every parameter that a step takes away, times the learning rate; it is no part of the loss";
+            }
             "Run" {
                 seed: u64 = 1, SEED, fixed, "seed of every random stream";
                 log_every: usize = $log_every, INTERVAL, free,
@@ -323,7 +353,9 @@ macro_rules! settings {
                     fill: |table| $config::from_table(table)?.table(),
                     together: |table| {
                         let together: fn(&$config) -> $crate::Result<()> = $together;
-                        together(&$config::from_table(table.clone())?)
+                        let config = $config::from_table(table.clone())?;
+                        config.schedule().check()?;
+                        together(&config)
                     },
                 };
                 &SETTINGS
@@ -334,6 +366,26 @@ macro_rules! settings {
                     seed: self.seed,
                     device: self.device,
                     precision: self.precision,
+                }
+            }
+
+            fn optimizer(&self) -> $crate::optim::AdamConfig {
+                $crate::optim::AdamConfig {
+                    kind: self.optimizer,
+                    learning_rate: self.learning_rate,
+                    beta1: self.beta1,
+                    beta2: self.beta2,
+                    epsilon: self.epsilon,
+                    weight_decay: self.weight_decay,
+                }
+            }
+
+            fn schedule(&self) -> $crate::optim::Schedule {
+                $crate::optim::Schedule {
+                    kind: self.schedule,
+                    base: self.learning_rate,
+                    min: self.min_lr,
+                    warmup: self.warmup_steps as u64,
                 }
             }
         }

@@ -10,6 +10,7 @@ rnnx::settings! {
         kind: "charlm",
         model: "a toy",
         log_every: 7,
+        optimizer: AdamConfig::keras(1e-3),
         together: |_| Ok(()),
         presets: {},
     }

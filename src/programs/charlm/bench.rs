@@ -21,6 +21,7 @@ use crate::train::graph::GpuLoop;
 use crate::train::job::Job;
 use crate::train::memory;
 use crate::train::model::Model;
+use crate::train::settings::Config;
 use crate::train::step::Step;
 use crate::train::timing::{Times, on_device, peak_rss_mb};
 use serde_json::{Value, json};
@@ -45,9 +46,8 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     }
     let model = CharLm::new::<f32>(sizes, config.seed);
     let model = model.with_dropout(config.dropout).with_l2(config.l2);
-    let (constants, clip) = CharLmJob::optimizer(&config);
-    let adam = Adam::new::<f32>(constants, model.params().layout());
-    let mut step = Step::new(model, adam, clip, config.seed);
+    let adam = Adam::new::<f32>(config.optimizer(), model.params().layout());
+    let mut step = Step::new(model, adam, config.clip(), config.seed);
     let (times, wall, graph, profile) = match &order.chosen.gpu {
         Some(gpu) => {
             let scaler = order.chosen.mixed.then_some(LossScaler::FIRST);

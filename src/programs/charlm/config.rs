@@ -9,7 +9,7 @@ use super::model::CharLmSizes;
 use crate::data::charset::CharsetChoice;
 use crate::data::corpus::CorpusSpec;
 use crate::nn::CellKind;
-use crate::optim::{AdamConfig, Clip, OptimizerKind, Schedule, ScheduleKind};
+use crate::optim::{AdamConfig, Clip};
 
 crate::settings! {
     /// Everything that decides what `rnnx train-charlm` computes, and how often it reports.
@@ -19,7 +19,8 @@ crate::settings! {
         kind: "charlm",
         model: "a character LM",
         log_every: 50,
-        together: |config| config.schedule().check(),
+        optimizer: AdamConfig::keras(1.8e-4),
+        together: |_| Ok(()),
         presets: {
             // 300 epochs of large batches.
             "published": { epochs: 300, batch_size: 512, seq_length: 256, learning_rate: 1.8e-4 },
@@ -49,15 +50,6 @@ crate::settings! {
         max_steps: Option<usize> = None, STEPS, end, "optimizer steps after which training ends; 0 saves the initial weights";
         batch_size: usize = 512, BATCH, fixed, "windows a step";
         seq_length: usize = 256, BATCH, fixed, "characters predicted in a window";
-        learning_rate: f64 = 1.8e-4, LEARNING_RATE, changeable, "the optimizer's step size";
-        schedule: ScheduleKind = ScheduleKind::Constant, SCHEDULE, changeable, "how it goes after the warm-up: stays, falls to min-lr at the last step in a line or along a cosine, or halves when a validation is no better";
-        warmup_steps: usize = 0, STEPS, changeable, "first steps, in which it rises to that evenly";
-        min_lr: f64 = 0.0, MIN_LR, changeable, "learning rate that no step is below";
-        optimizer: OptimizerKind = OptimizerKind::Adam, OneOf(&OptimizerKind::NAMES), fixed, "how a gradient becomes a step: by Adam, or plain gradient descent without momentum";
-        beta1: f64 = 0.9, Below(0.0, 1.0), fixed, "decay of Adam's first moment";
-        beta2: f64 = 0.999, Below(0.0, 1.0), fixed, "decay of Adam's second moment";
-        epsilon: f64 = 1e-7, Above(0.0, 1.0), fixed, "added to the root of Adam's second moment";
-        weight_decay: f64 = 0.0, Real(0.0, 1e3), fixed, "share of every parameter that a step takes away, times the learning rate; it is no part of the loss";
         clip_norm: f64 = 1.0, CLIP_NORM, fixed, "largest gradient norm that is not scaled down; 0 is no clipping";
         clip_mode: ClipMode = ClipMode::PerTensor, OneOf(&["per-tensor", "global"]), fixed, "what that norm is taken over: each tensor by itself, or all together";
         l2: f64 = 1e-4, Real(0.0, 1e3), fixed, "factor of the output kernel's sum of squares in the loss";
@@ -94,28 +86,6 @@ impl CharLmConfig {
             embedding: self.embedding_dim,
             hidden: self.hidden_size,
             layers: self.num_layers,
-        }
-    }
-
-    /// The optimizer's constants.
-    pub fn optimizer(&self) -> AdamConfig {
-        AdamConfig {
-            kind: self.optimizer,
-            learning_rate: self.learning_rate,
-            beta1: self.beta1,
-            beta2: self.beta2,
-            epsilon: self.epsilon,
-            weight_decay: self.weight_decay,
-        }
-    }
-
-    /// The learning rate of each step.
-    pub fn schedule(&self) -> Schedule {
-        Schedule {
-            kind: self.schedule,
-            base: self.learning_rate,
-            min: self.min_lr,
-            warmup: self.warmup_steps as u64,
         }
     }
 

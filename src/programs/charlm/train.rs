@@ -11,7 +11,7 @@ use crate::data::vocab::Vocab;
 use crate::error::Result;
 use crate::files::state::TrainState;
 use crate::nn::Layout;
-use crate::optim::{AdamConfig, Clip};
+use crate::optim::Clip;
 use crate::train::graph::GpuLoop;
 use crate::train::job::{Begin, Job, Plan, Request, Sample};
 use crate::train::model::Model;
@@ -19,6 +19,7 @@ use crate::train::places::find_resumed;
 use crate::train::progress::{Progress, thousands};
 use crate::train::scores::{Means, Scores};
 use crate::train::session::{self, Summary};
+use crate::train::settings::Config;
 use crate::train::step::{Step, score};
 use std::path::Path;
 
@@ -118,8 +119,8 @@ impl Job for CharLmJob {
         model.with_dropout(config.dropout).with_l2(config.l2)
     }
 
-    fn optimizer(config: &CharLmConfig) -> (AdamConfig, Clip) {
-        (config.optimizer(), config.clip())
+    fn clip(config: &CharLmConfig) -> Clip {
+        config.clip()
     }
 
     fn describe(config: &CharLmConfig, data: &CharData, parameters: usize) -> String {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::pairs::{Pair, Splits};
 use crate::data::python;
-use crate::optim::{AdamConfig, Clip, OptimizerKind, Schedule, ScheduleKind};
+use crate::optim::{AdamConfig, Clip};
 use crate::programs::seq2seq::data::Limits;
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
 use crate::{Error, Result};
@@ -20,7 +20,8 @@ crate::settings! {
         kind: "seq2seq",
         model: "a seq2seq model",
         log_every: 10,
-        together: |config| config.files().and(config.schedule().check()),
+        optimizer: AdamConfig::torch(1e-3),
+        together: |config| config.files().map(|_| ()),
         presets: {},
         before: { target_language: TargetLanguage::Python },
     }
@@ -47,19 +48,10 @@ crate::settings! {
         epochs: usize = 20, EPOCHS, end, "passes over the training pairs";
         max_steps: Option<usize> = None, STEPS, end, "optimizer steps after which training ends; 0 saves the initial weights";
         batch_size: usize = 128, BATCH, fixed, "pairs a step";
-        learning_rate: f64 = 1e-3, LEARNING_RATE, changeable, "the optimizer's step size";
-        schedule: ScheduleKind = ScheduleKind::Constant, SCHEDULE, changeable, "how it goes after the warm-up: stays, falls to min-lr at the last step in a line or along a cosine, or halves when a validation is no better";
-        warmup_steps: usize = 0, STEPS, changeable, "first steps, in which it rises to that evenly";
-        min_lr: f64 = 0.0, MIN_LR, changeable, "learning rate that no step is below";
-        optimizer: OptimizerKind = OptimizerKind::Adam, OneOf(&OptimizerKind::NAMES), fixed, "how a gradient becomes a step: by Adam, or plain gradient descent without momentum";
-        beta1: f64 = 0.9, Below(0.0, 1.0), fixed, "decay of Adam's first moment";
-        beta2: f64 = 0.999, Below(0.0, 1.0), fixed, "decay of Adam's second moment";
-        epsilon: f64 = 1e-8, Above(0.0, 1.0), fixed, "added to the root of Adam's second moment";
-        weight_decay: f64 = 0.0, Real(0.0, 1e3), fixed, "share of every parameter that a step takes away, times the learning rate; it is no part of the loss";
         clip_norm: f64 = 5.0, CLIP_NORM, fixed, "largest norm of all gradients together that is not scaled down; 0 is no clipping";
         teacher_forcing: f64 = 1.0, Real(0.0, 1.0), fixed, "share of tokens before which the decoder reads the true one, not its own";
     }
-    "Run" {
+    "Decoding" {
         beam: usize = 1, Whole(1, 1_000), free, "hypotheses kept when the test pairs are decoded at the end; 1 is greedy";
     }
 }
@@ -81,28 +73,6 @@ impl Seq2SeqConfig {
             target_vocab,
             embedding: self.embedding_dim,
             hidden: self.hidden_size,
-        }
-    }
-
-    /// The optimizer's constants.
-    pub fn optimizer(&self) -> AdamConfig {
-        AdamConfig {
-            kind: self.optimizer,
-            learning_rate: self.learning_rate,
-            beta1: self.beta1,
-            beta2: self.beta2,
-            epsilon: self.epsilon,
-            weight_decay: self.weight_decay,
-        }
-    }
-
-    /// The learning rate of each step.
-    pub fn schedule(&self) -> Schedule {
-        Schedule {
-            kind: self.schedule,
-            base: self.learning_rate,
-            min: self.min_lr,
-            warmup: self.warmup_steps as u64,
         }
     }
 

@@ -15,10 +15,11 @@ use crate::error::Result;
 use crate::files::state::TrainState;
 use crate::log;
 use crate::nn::Layout;
-use crate::optim::{AdamConfig, Clip};
+use crate::optim::Clip;
 use crate::train::job::{Job, Plan, Sample};
 use crate::train::ring::{Ring, SLOTS};
 use crate::train::scores::{Means, Scores};
+use crate::train::settings::Config;
 use crate::train::step::Step;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -111,8 +112,8 @@ impl Job for Seq2SeqJob {
         model.with_teacher_forcing(config.teacher_forcing)
     }
 
-    fn optimizer(config: &Seq2SeqConfig) -> (AdamConfig, Clip) {
-        (config.optimizer(), config.clip())
+    fn clip(config: &Seq2SeqConfig) -> Clip {
+        config.clip()
     }
 
     fn describe(config: &Seq2SeqConfig, data: &SeqData, parameters: usize) -> String {
