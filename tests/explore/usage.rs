@@ -3,11 +3,21 @@
 use rnnx::data::chars::{CharVocab, Token};
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::generator::Generator;
+use rnnx::programs::charlm::generate::weights::CharLmWeights;
 
 use super::browser::Browser;
 use super::support::{model, page, python, vocab_of};
 
 const CLASSES: &str = "Array.from(document.querySelectorAll('#back span'), s => s.className)";
+
+/// Opens the page of an LSTM of two layers over Python of a length, and returns what it is of.
+fn open_python(browser: &mut Browser, length: usize) -> (String, CharVocab, CharLmWeights) {
+    let text = python(length);
+    let vocab = vocab_of(&text);
+    let weights = model(CellKind::Lstm, vocab.len(), 8, 32, 2);
+    browser.open(&page(&weights, &vocab, &text));
+    (text, vocab, weights)
+}
 
 #[test]
 fn text_is_typed_coloured_pointed_at_and_edited() {
@@ -84,10 +94,7 @@ fn units_are_found_and_a_click_colours_by_them() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
-    let text = python(1200);
-    let vocab = vocab_of(&text);
-    let weights = model(CellKind::Lstm, vocab.len(), 8, 32, 2);
-    browser.open(&page(&weights, &vocab, &text));
+    let (text, ..) = open_python(&mut browser, 1200);
     browser.wait("document.querySelectorAll('#found button').length === 8");
     // The scores are right: Pearson's r of the best unit for bracket depth, computed anew.
     let best = browser.value("explorer.found.best({ key: 'depth', measure: 'r' })[1]");
@@ -215,10 +222,7 @@ fn the_page_writes_what_generation_writes() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
-    let text = python(300);
-    let vocab = vocab_of(&text);
-    let weights = model(CellKind::Lstm, vocab.len(), 8, 32, 2);
-    browser.open(&page(&weights, &vocab, &text));
+    let (text, vocab, weights) = open_python(&mut browser, 300);
     let mut generator = Generator::new(&weights, 1).unwrap();
     let mut logits = Vec::new();
     for id in vocab.encode(&text).unwrap() {
@@ -317,11 +321,8 @@ fn a_phone_light_and_dark() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
-    let text = python(900);
-    let vocab = vocab_of(&text);
-    let weights = model(CellKind::Lstm, vocab.len(), 8, 32, 2);
     browser.be_a_phone(375);
-    browser.open(&page(&weights, &vocab, &text));
+    let (text, ..) = open_python(&mut browser, 900);
     assert_eq!(browser.value("document.documentElement.scrollWidth"), 375);
     browser.tap("#back span[data-i='40']");
     browser.wait("document.getElementById('detail').innerText.includes('character 41 of 900')");

@@ -4,10 +4,7 @@ A case is a corpus of pairs. Tokens are joined by single spaces, so a line is sp
 have them back. Scores are sacrebleu's divided by 100.
 """
 
-import argparse
-import json
-from pathlib import Path
-
+from cases import draws, write_or_check
 from sacrebleu.metrics import BLEU, CHRF
 
 # sacrebleu adds and multiplies in another order than rnnx; nothing else may differ.
@@ -18,14 +15,7 @@ WORDS = ["def", "f(x):", "return", "self", "x", "+", "1", "if", "not", "None:", 
 
 def random_corpus(seed, pairs, longest, kept):
     """Pairs in which the hypothesis keeps each token of the reference with probability `kept`."""
-    state = seed
-
-    def draw(n):
-        nonlocal state
-        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (state >> 33) % n
-
-    corpus = []
+    draw, corpus = draws(seed), []
     for _ in range(pairs):
         reference = [WORDS[draw(len(WORDS))] for _ in range(1 + draw(longest))]
         hypothesis = [w if draw(100) < kept else WORDS[draw(len(WORDS))] for w in reference]
@@ -97,32 +87,8 @@ def score(name, corpus):
     }
 
 
-def agree(old, new):
-    if isinstance(new, float):
-        return abs(old - new) <= CHECK_TOLERANCE
-    return old == new
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    args = parser.parse_args()
-    results = [score(name, corpus) for name, corpus in (BY_HAND | RANDOM).items()]
-    path = Path(__file__).with_suffix(".json")
-    if not args.check:
-        path.write_text("[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n", encoding="ascii")
-        print(f"{path.name}: {path.stat().st_size} bytes")
-        return
-    stored = json.loads(path.read_text(encoding="ascii"))
-    wrong = [
-        f"{new['name']}: {key}"
-        for old, new in zip(stored, results, strict=True)
-        for key in new
-        if not agree(old[key], new[key])
-    ]
-    if wrong:
-        raise SystemExit("\n".join([f"{path.name}: {len(wrong)} differences"] + wrong))
-    print(f"{path.name}: agrees to {CHECK_TOLERANCE}")
-
-
-main()
+write_or_check(
+    __file__,
+    lambda _: [score(name, corpus) for name, corpus in (BY_HAND | RANDOM).items()],
+    CHECK_TOLERANCE,
+)

@@ -9,26 +9,13 @@ the next id, `<unk>`, which is in no file, the last; `<s>` is no id. lmplz divid
 unigrams by the number of words without `<s>`, which is V.
 """
 
-import argparse
-import json
 import math
 import subprocess
-from pathlib import Path
+
+from cases import draws, write_or_check
 
 # lmplz computes in f32 and prints eight digits of a logarithm.
 CHECK_TOLERANCE = 1e-6
-
-
-def draws(seed):
-    """Numbers in [0, n)."""
-    state = seed
-
-    def draw(n):
-        nonlocal state
-        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (state >> 33) % n
-
-    return draw
 
 
 def random_files(seed, letters, lengths, strange):
@@ -108,36 +95,10 @@ def case(lmplz, name, order, letters, train, read):
     }
 
 
-def agree(old, new):
-    if isinstance(new, list):
-        return len(old) == len(new) and all(map(agree, old, new))
-    if isinstance(new, float):
-        return abs(old - new) <= CHECK_TOLERANCE
-    return old == new
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--lmplz", required=True, help="the program")
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    args = parser.parse_args()
-    results = [case(args.lmplz, name, *rest) for name, rest in CASES.items()]
-    path = Path(__file__).with_suffix(".json")
-    if not args.check:
-        compact = [json.dumps(result, separators=(",", ":")) for result in results]
-        path.write_text("[\n" + ",\n".join(compact) + "\n]\n", encoding="ascii")
-        print(f"{path.name}: {path.stat().st_size} bytes")
-        return
-    stored = json.loads(path.read_text(encoding="ascii"))
-    wrong = [
-        f"{new['name']}: {key}"
-        for old, new in zip(stored, results, strict=True)
-        for key in new
-        if not agree(old[key], new[key])
-    ]
-    if wrong:
-        raise SystemExit("\n".join([f"{path.name}: {len(wrong)} differences"] + wrong))
-    print(f"{path.name}: agrees to {CHECK_TOLERANCE}")
-
-
-main()
+write_or_check(
+    __file__,
+    lambda args: [case(args.lmplz, name, *rest) for name, rest in CASES.items()],
+    CHECK_TOLERANCE,
+    separators=(",", ":"),
+    arguments=[("--lmplz", "the program")],
+)
