@@ -94,7 +94,7 @@ fn units_are_found_and_a_click_colours_by_them() {
     let Some(mut browser) = Browser::start() else {
         return;
     };
-    let (text, ..) = open_python(&mut browser, 1200);
+    open_python(&mut browser, 1200);
     browser.wait("document.querySelectorAll('#found button').length === 8");
     // The scores are right: Pearson's r of the best unit for bracket depth, computed anew.
     let best = browser.value("explorer.found.best({ key: 'depth', measure: 'r' })[1]");
@@ -322,7 +322,7 @@ fn a_phone_light_and_dark() {
         return;
     };
     browser.be_a_phone(375);
-    let (text, ..) = open_python(&mut browser, 900);
+    open_python(&mut browser, 900);
     assert_eq!(browser.value("document.documentElement.scrollWidth"), 375);
     browser.tap("#back span[data-i='40']");
     browser.wait("document.getElementById('detail').innerText.includes('character 41 of 900')");
