@@ -1,8 +1,9 @@
-//! Python source: functions with their docstrings, and whether a text parses.
+//! Python source: functions with their docstrings, tokens, and whether a text parses.
 //!
 //! The only module that knows the parser (ruff's). No input panics or overflows the stack: see
 //! `parser`.
 
+mod lexemes;
 mod parser;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use ruff_python_ast::{Expr, ExprStringLiteral, Stmt, StmtFunctionDef};
 use ruff_python_parser::Parsed;
 
 use super::pairs::has_at_most;
+pub use lexemes::{Lexeme, lexemes};
 use parser::parse;
 
 /// Columns between tab stops, as Python's `str.expandtabs` has them.
