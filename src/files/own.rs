@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::atomic::{clean_leftovers, is_temp_name, remove_any};
 use super::checkpoints::remove_if_empty;
 use super::lock::{LOCK, RunLock, is_missing};
-use super::run::{CONFIG, EXPLORER, METRICS, PREDICTIONS, REPORT, RunFolder, STUDY, VOCAB, names};
+use super::run::{
+    CONFIG, EXPLORER, METRICS, PREDICTIONS, REPORT, RunFolder, STDIN_COPY, STUDY, VOCAB, names,
+};
 use crate::error::{Error, Result};
 
 /// How `config.toml` shows that rnnx wrote it: one of its lines begins so.
@@ -33,7 +35,8 @@ impl RunFolder {
         run.clean()?;
         run.clear_checkpoints()?;
         run.clear_samples()?;
-        for own in [REPORT, EXPLORER, METRICS, VOCAB, STUDY].map(|name| path.join(name)) {
+        for own in [REPORT, EXPLORER, METRICS, VOCAB, STUDY, STDIN_COPY].map(|name| path.join(name))
+        {
             if !own.is_dir() {
                 remove_any(&own).map_err(Error::io("remove", &own))?;
             }

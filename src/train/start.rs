@@ -76,6 +76,9 @@ fn new_run<J: Job>(
     let folder = RunFolder::create(&request.out, force)?;
     folder.write_config(&config_text(request)?)?;
     folder.write_vocab(&job.vocab_text())?;
+    if let Some(bytes) = job.only_copy() {
+        folder.write_stdin(bytes)?;
+    }
     join(job, folder, state, request, progress)
 }
 
