@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RUN/ config.toml  vocab.json  metrics.jsonl  report.html  samples/  samples/test.jsonl  .lock
-//!      study.json  study-parts/
+//!      study.json  study-parts/  tensorboard/
 //!      checkpoints/step-N/ model.safetensors  optimizer.safetensors  state.json
 //!      best -> checkpoints/step-N   last -> checkpoints/step-N
 //! ```
@@ -35,6 +35,7 @@ pub(super) const REPORT: &str = "report.html";
 pub(super) const EXPLORER: &str = "explore.html";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 const SAMPLES: &str = "samples";
+const TENSORBOARD: &str = "tensorboard";
 /// The test pairs in `samples/`.
 pub(super) const PREDICTIONS: &str = "test.jsonl";
 
@@ -166,6 +167,11 @@ impl RunFolder {
     /// tested on any.
     pub fn predictions_path(&self) -> PathBuf {
         self.samples_path().join(PREDICTIONS)
+    }
+
+    /// `tensorboard/`, the folder of event files; it may not exist.
+    pub fn tensorboard_path(&self) -> PathBuf {
+        self.path.join(TENSORBOARD)
     }
 
     /// `checkpoints/`.
