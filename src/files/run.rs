@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RUN/ config.toml  vocab.json  metrics.jsonl  report.html  samples/  samples/test.jsonl  .lock
-//!      study.json  study-parts/  stdin.txt
+//!      study.json  study-parts/  stdin.txt  tensorboard/
 //!      checkpoints/step-N/ model.safetensors  optimizer.safetensors  state.json
 //!      best -> checkpoints/step-N   last -> checkpoints/step-N
 //! ```
@@ -37,6 +37,7 @@ pub(super) const CHECKPOINTS: &str = "checkpoints";
 /// What standard input gave a run.
 pub(super) const STDIN_COPY: &str = "stdin.txt";
 const SAMPLES: &str = "samples";
+const TENSORBOARD: &str = "tensorboard";
 /// The test pairs in `samples/`.
 pub(super) const PREDICTIONS: &str = "test.jsonl";
 
@@ -173,6 +174,11 @@ impl RunFolder {
     /// tested on any.
     pub fn predictions_path(&self) -> PathBuf {
         self.samples_path().join(PREDICTIONS)
+    }
+
+    /// `tensorboard/`, the folder of event files; it may not exist.
+    pub fn tensorboard_path(&self) -> PathBuf {
+        self.path.join(TENSORBOARD)
     }
 
     /// `checkpoints/`.
