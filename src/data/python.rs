@@ -3,6 +3,8 @@
 //! The only module that knows the parser (ruff's). No input panics or overflows the stack: see
 //! `parser`.
 
+pub mod grammar;
+mod line;
 mod parser;
 
 use std::borrow::Cow;
@@ -15,6 +17,7 @@ use ruff_python_ast::{Expr, ExprStringLiteral, Stmt, StmtFunctionDef};
 use ruff_python_parser::Parsed;
 
 use super::pairs::has_at_most;
+pub use line::parses_as_line;
 use parser::parse;
 
 /// Columns between tab stops, as Python's `str.expandtabs` has them.
