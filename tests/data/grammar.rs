@@ -297,9 +297,10 @@ fn next(recogniser: &Recogniser) -> Vec<Recogniser> {
 #[test]
 fn the_shortest_end_is_the_shortest() {
     let mut draws = Draws(3);
-    for _ in 0..60 {
-        let line = walk(Start::Line, 24, &mut draws);
-        let mut recogniser = Recogniser::new(&Grammar::python(), Start::Line);
+    for n in 0..80 {
+        let start = [Start::Line, Start::Module][n % 2];
+        let line = walk(start, 24, &mut draws);
+        let mut recogniser = Recogniser::new(&Grammar::python(), start);
         for (terminal, _) in &line {
             let far = recogniser
                 .shortest_end()
@@ -339,12 +340,20 @@ fn what_cannot_be_written_is_never_needed() {
         ["except", "finally"],
         "one may come from elsewhere"
     );
-    assert_eq!(recogniser.shortest_end(), Some(4), "a handler ends it");
+    assert_eq!(recogniser.shortest_end(), Some(3), "a handler ends it");
 
     costs[of("NEWLINE").index()] = u16::MAX;
     let lines = Recogniser::new(&Grammar::with_costs(costs), Start::Statement);
-    assert!(lines.allowed().is_empty());
-    assert_eq!(lines.shortest_end(), None);
+    let allowed = lines.allowed();
+    assert!(
+        allowed.contains(of("pass")),
+        "the end of the text ends its line"
+    );
+    assert!(!allowed.contains(of("try")), "it needs a second line");
+
+    let nothing = Grammar::with_costs([u16::MAX; TERMINALS]);
+    let nothing = Recogniser::new(&nothing, Start::Statement);
+    assert_eq!(nothing.shortest_end(), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::Arc;
 
-use super::costs::{NEVER, TerminalCosts, sum};
+use super::costs::{NEVER, TerminalCosts};
 use super::tables::END;
 use super::terminal::{TERMINALS, Terminal, TerminalSet};
 use super::{Grammar, Start};
@@ -21,7 +21,7 @@ pub struct Recogniser {
 /// One production that is being recognised.
 struct Item {
     slot: u16,
-    /// Fewest tokens from the end of this production to the end of everything.
+    /// Fewest tokens from the end of this production to an end of the text.
     outer: u16,
     /// The set in which it began; none for the whole text.
     origin: Option<Arc<Set>>,
@@ -31,9 +31,9 @@ struct Item {
 struct Set {
     /// Items with something behind the dot, sorted by what it is.
     items: Vec<Item>,
-    /// Nonterminals behind the dots, with the fewest tokens from the end of each to the end of all.
+    /// Nonterminals behind the dots, with the fewest tokens from the end of each to an end of the text.
     waits: Vec<(u16, u16)>,
-    /// For each terminal: fewest tokens to the end of all once it has been pushed.
+    /// For each terminal: fewest tokens to an end of the text once it has been pushed.
     after: TerminalCosts,
     /// Whether what has been pushed is a sentence.
     done: bool,
@@ -60,8 +60,9 @@ impl Recogniser {
     pub fn allowed_within(&self, tokens: usize) -> TerminalSet {
         let costs = self.grammar.terminal_costs();
         let fits = |t: &Terminal| {
-            let after = self.set.after[t.index()];
-            after != NEVER && usize::from(after) + usize::from(costs[t.index()].min(1)) <= tokens
+            let (own, after) = (costs[t.index()], self.set.after[t.index()]);
+            let own = if own == NEVER { 1 } else { own };
+            after != NEVER && usize::from(own) + usize::from(after) <= tokens
         };
         Terminal::all().filter(fits).collect()
     }
@@ -80,27 +81,17 @@ impl Recogniser {
     /// Whether a text may end here. The end of a text ends its last line and all open blocks, as it
     /// does for Python.
     pub fn can_end(&self) -> bool {
-        if self.set.done {
-            return true;
-        }
-        let mut ended = self.clone();
-        ended.push(Terminal::NEWLINE);
-        while !ended.set.done {
-            if !ended.push(Terminal::DEDENT) {
-                return false;
-            }
-        }
-        true
+        let closes = |t: Terminal| self.set.after[t.index()] == 0;
+        self.set.done || closes(Terminal::NEWLINE) || closes(Terminal::DEDENT)
     }
 
-    /// Fewest tokens to an end, the last line's and its blocks' ends counted where any are written.
-    /// `None` where no end can be written.
+    /// Fewest tokens to where a text may end; `None` where no end can be written.
     pub fn shortest_end(&self) -> Option<usize> {
         if self.can_end() {
             return Some(0);
         }
         let costs = self.grammar.terminal_costs().iter().zip(&self.set.after);
-        let least = costs.map(|(&own, &after)| sum(own, after)).min();
+        let least = costs.map(|(&own, &after)| own.saturating_add(after)).min();
         least.filter(|&least| least != NEVER).map(usize::from)
     }
 }
@@ -194,7 +185,7 @@ impl<'a> Building<'a> {
         let mut after = [NEVER; TERMINALS];
         let mut waits: Vec<(u16, u16)> = Vec::new();
         for item in &items {
-            let behind = sum(costs.rest(item.slot + 1), item.outer);
+            let behind = costs.rest(item.slot + 1).before(item.outer);
             let Some(rule) = tables.rule_behind(item.slot) else {
                 let best = &mut after[usize::from(tables.next(item.slot))];
                 *best = (*best).min(behind);
@@ -206,8 +197,8 @@ impl<'a> Building<'a> {
             }
         }
         for &(rule, behind) in &waits {
-            for (best, &lead) in after.iter_mut().zip(costs.lead(rule)) {
-                *best = (*best).min(sum(lead, behind));
+            for (best, lead) in after.iter_mut().zip(costs.lead(rule)) {
+                *best = (*best).min(lead.before(behind));
             }
         }
         for never in last.into_iter().flat_map(|last| self.grammar.apart(last)) {
@@ -223,10 +214,11 @@ impl<'a> Building<'a> {
 }
 
 impl Set {
-    /// Fewest tokens to the end of all behind a nonterminal that is predicted here.
+    /// Fewest tokens to an end of the text behind a nonterminal that is predicted here.
     fn outer(&self, grammar: &Grammar, rule: u16) -> u16 {
         let ways = self.waits.iter();
-        let ways = ways.map(|&(waiting, behind)| sum(grammar.costs().climb(waiting, rule), behind));
+        let ways =
+            ways.map(|&(waiting, behind)| grammar.costs().climb(waiting, rule).before(behind));
         ways.min().unwrap_or(NEVER)
     }
 }
