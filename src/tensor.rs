@@ -297,6 +297,19 @@ impl Tensor {
         }
     }
 
+    /// Whether both are the same elements of the same memory.
+    pub fn is_same(&self, other: &Tensor) -> bool {
+        let memory = match (&self.storage.0, &other.storage.0) {
+            (Storage::F64(a), Storage::F64(b)) => Arc::ptr_eq(a, b),
+            (Storage::F32(a), Storage::F32(b)) => Arc::ptr_eq(a, b),
+            (Storage::F16(a), Storage::F16(b)) => Arc::ptr_eq(a, b),
+            (Storage::U32(a), Storage::U32(b)) => Arc::ptr_eq(a, b),
+            (Storage::Gpu(a, _), Storage::Gpu(b, _)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        memory && self.offset == other.offset && self.shape == other.shape
+    }
+
     /// The same elements in another shape.
     ///
     /// # Errors

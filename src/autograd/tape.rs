@@ -3,6 +3,8 @@
 use super::grads::{Grads, Slot};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
+use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A value on the way from the inputs to the loss. It has a slot if its gradient is wanted.
@@ -70,6 +72,14 @@ pub struct Tape {
     nodes: Vec<Box<dyn Backward>>,
     grads: Grads,
     recording: bool,
+    prepared: Vec<Prepared>,
+}
+
+/// What an op made of some constants.
+struct Prepared {
+    op: &'static str,
+    of: Vec<Tensor>,
+    what: Arc<dyn Any + Send + Sync>,
 }
 
 /// The number of the next tape.
@@ -86,6 +96,7 @@ impl Tape {
             nodes: Vec::new(),
             grads: Grads::new(NEXT.fetch_add(1, Ordering::Relaxed), flat),
             recording: true,
+            prepared: Vec::new(),
         }
     }
 
@@ -126,6 +137,36 @@ impl Tape {
         let wanted = self.recording && inputs.into_iter().any(|slot| slot.is_some());
         let slot = wanted.then(|| self.grads.new_slot(value.shape()));
         Var { value, slot }
+    }
+
+    /// What an op makes of its parameters before it computes, such as weights in the order of its inner
+    /// loop. A tape that does not record keeps it for the next time that the op has the same ones.
+    ///
+    /// # Errors
+    /// As `prepare`.
+    pub fn prepared<P: Any + Send + Sync>(
+        &mut self,
+        op: &'static str,
+        of: &[&Var],
+        prepare: impl FnOnce() -> Result<P>,
+    ) -> Result<Arc<P>> {
+        let same = |p: &&Prepared| {
+            let mut pairs = p.of.iter().zip(of);
+            p.op == op && p.of.len() == of.len() && pairs.all(|(a, b)| a.is_same(&b.value))
+        };
+        let known = self.prepared.iter().find(same);
+        if let Some(known) = known.and_then(|p| p.what.clone().downcast::<P>().ok()) {
+            return Ok(known);
+        }
+        let what = Arc::new(prepare()?);
+        if !self.recording {
+            self.prepared.push(Prepared {
+                op,
+                of: of.iter().map(|var| var.value.clone()).collect(),
+                what: what.clone(),
+            });
+        }
+        Ok(what)
     }
 
     /// Records an op, after its outputs.

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 
 use super::args::{DeviceArgs, Oov};
-use super::flags::{between, size};
+use super::flags::{between, real, size};
 use super::process::emit;
 use super::translate::MAX_BEAM;
 use crate::data::split::Split;
@@ -48,6 +48,10 @@ pub struct EvalArgs {
     /// Hypotheses kept at each step when a seq2seq model writes [default: the run's own]
     #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
     pub beam: Option<u64>,
+    /// The power of an output's length that a beam divides its log-probability by [default: the
+    /// run's own]
+    #[arg(long, value_name = "X", value_parser = real("length-penalty"), allow_hyphen_values = true)]
+    pub length_penalty: Option<f64>,
     /// Never write <UNK>
     #[arg(long)]
     pub no_unk: bool,
@@ -101,6 +105,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         pairs: args.pairs.clone(),
         strict: args.strict,
         beam: args.beam.map(|n| n as usize),
+        length_penalty: args.length_penalty,
         no_unk: args.no_unk,
         predictions: args.predictions.clone(),
         progress,

@@ -126,6 +126,11 @@ pub fn size(name: &str) -> impl Fn(&str) -> Result<usize, String> + Clone + Send
     move |word| as_size(allowed, word)
 }
 
+/// A parser of numbers in the range of the setting `name`, as [`size`] takes it.
+pub fn real(name: &str) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + use<> {
+    real_in(allowed(name))
+}
+
 /// A parser of the words of the setting `name`, as the first program that has it gives them.
 pub fn words(name: &str) -> PossibleValuesParser {
     match allowed(name) {

@@ -5,15 +5,15 @@ use std::iter;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::args::DeviceArgs;
-use super::flags::between;
+use super::flags::{between, real};
 use crate::data::pairs::source_tokens;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
 use crate::log;
-use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
+use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode_n_best};
 use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::score::rounded;
 use crate::programs::seq2seq::trained::Trained;
@@ -34,6 +34,13 @@ pub struct TranslateArgs {
     /// Keep the N likeliest hypotheses at each step [default: greedy]
     #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
     pub beam: Option<u64>,
+    /// Write the N best hypotheses of a beam, the best first [default: 1]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), requires = "beam", allow_hyphen_values = true)]
+    pub n_best: Option<u64>,
+    /// The power of an output's length that a beam divides its log-probability by: 1 is the mean a
+    /// token, 0 favours short outputs [default: the run's own]
+    #[arg(long, value_name = "X", value_parser = real("length-penalty"), requires = "beam", allow_hyphen_values = true)]
+    pub length_penalty: Option<f64>,
     /// Tokens written at most [default: the run's --max-target]
     #[arg(long, value_name = "N", value_parser = between(1, 10_000), allow_hyphen_values = true)]
     pub max_length: Option<u64>,
@@ -67,6 +74,14 @@ const ON_THE_CPU: &str =
 /// input that is no text; [`Error::Checkpoint`] for a run that cannot be read or writes nothing but
 /// NaN.
 pub fn run(args: &TranslateArgs) -> Result<()> {
+    if let (Some(n), Some(beam)) = (args.n_best, args.beam)
+        && n > beam
+    {
+        return Err(Error::Usage(format!(
+            "--n-best {n} of --beam {beam}: a beam finds as many hypotheses as it keeps; give \
+             --beam {n}"
+        )));
+    }
     let chosen = args.device.settle_on_cpu(ON_THE_CPU)?;
     let mut trained = Trained::open(&args.run)?;
     let kind = trained.model.kind();
@@ -138,7 +153,12 @@ fn translate(args: &TranslateArgs, trained: &Trained, text: &str, place: &str) -
             return Err(Error::Usage(message));
         }
         note("it is blank, and so is its answer".into());
-        return show(args, trained, (text, &words), &blank(trained.model.kind()));
+        return show(
+            args,
+            trained,
+            (text, &words),
+            &[blank(trained.model.kind())],
+        );
     }
     if words.len() > limit {
         note(format!("cut to its first {limit} of {} words", words.len()));
@@ -148,19 +168,19 @@ fn translate(args: &TranslateArgs, trained: &Trained, text: &str, place: &str) -
     if let Some(message) = unknown(&words, &ids) {
         note(message);
     }
-    let mut hypotheses = decode(&trained.model, &[&ids], options(args, trained))?;
-    let Some(hypothesis) = hypotheses.pop() else {
-        return Ok(true);
-    };
-    if !hypothesis.score.is_finite() {
+    let n_best = args.n_best.map_or(1, |n| n as usize);
+    let found = decode_n_best(&trained.model, &[&ids], options(args, trained), n_best)?;
+    let hypotheses = found.concat();
+    let best = &hypotheses[0];
+    if !best.score.is_finite() {
         let message = "the logits of these weights are not finite numbers: their training had \
                        diverged. Give an earlier checkpoint's folder";
         return Err(Error::checkpoint(&args.run, message));
     }
-    if hypothesis.tokens.is_empty() {
+    if best.tokens.is_empty() {
         note("the model writes nothing for it".into());
     }
-    show(args, trained, (text, &words), &hypothesis)
+    show(args, trained, (text, &words), &hypotheses)
 }
 
 /// The answer to nothing.
@@ -192,11 +212,10 @@ fn unknown(words: &[&str], ids: &[u32]) -> Option<String> {
 fn options(args: &TranslateArgs, trained: &Trained) -> DecodeOptions {
     let max_length = args.max_length.map(|n| n as usize);
     DecodeOptions {
-        search: args
-            .beam
-            .map_or(Search::Greedy, |n| Search::Beam(n as usize)),
+        search: Search::of_width(args.beam.map_or(1, |n| n as usize)),
         max_length: max_length.unwrap_or(trained.config.max_target),
         no_unk: args.no_unk,
+        length_penalty: args.length_penalty.unwrap_or(trained.config.length_penalty),
     }
 }
 
@@ -205,13 +224,15 @@ fn show(
     args: &TranslateArgs,
     trained: &Trained,
     (text, words): (&str, &[&str]),
-    hypothesis: &Hypothesis,
+    hypotheses: &[Hypothesis],
 ) -> Result<bool> {
-    let tokens = hypothesis.tokens.iter();
-    let tokens: Vec<String> = tokens
-        .map(|&id| trained.target.token(id).to_owned())
-        .collect();
-    if let (Some(path), Some(weights)) = (&args.attention, &hypothesis.attention) {
+    let tokens_of = |hypothesis: &Hypothesis| -> Vec<String> {
+        let ids = hypothesis.tokens.iter();
+        ids.map(|&id| trained.target.token(id).to_owned()).collect()
+    };
+    let best = &hypotheses[0];
+    let tokens = tokens_of(best);
+    if let (Some(path), Some(weights)) = (&args.attention, &best.attention) {
         let source: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
         let svg = attention_svg(&source, &tokens, weights);
         write_atomic(path, |w| w.write_all(svg.as_bytes()))?;
@@ -220,19 +241,31 @@ fn show(
         }
     }
     if !args.json {
-        return print(&tokens.join(" "));
+        let lines = hypotheses.iter().map(|h| tokens_of(h).join(" "));
+        return print(&lines.collect::<Vec<_>>().join("\n"));
     }
-    let mut object = json!({
-        "docstring": text,
-        "source": words,
-        "prediction": tokens,
-        "ended": hypothesis.ended,
-        "score": hypothesis.score,
-    });
-    if let (Some(weights), Some(map)) = (&hypothesis.attention, object.as_object_mut()) {
-        map.insert("attention".into(), rounded(weights));
+    let mut object = json!({ "docstring": text, "source": words });
+    let answer = |hypothesis| answer(tokens_of(hypothesis), hypothesis);
+    if let Some(map) = object.as_object_mut() {
+        map.extend(answer(best));
+        if args.n_best.is_some() {
+            let all = hypotheses.iter().map(answer);
+            map.insert("n_best".into(), all.collect::<Vec<_>>().into());
+        }
     }
     print(&object.to_string())
+}
+
+/// What JSON says of a hypothesis.
+fn answer(tokens: Vec<String>, hypothesis: &Hypothesis) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("prediction".into(), json!(tokens));
+    object.insert("ended".into(), json!(hypothesis.ended));
+    object.insert("score".into(), json!(hypothesis.score));
+    if let Some(weights) = &hypothesis.attention {
+        object.insert("attention".into(), rounded(weights));
+    }
+    object
 }
 
 /// Prints a line. A reader that has gone, as `head` does, is no failure, but the end of the work.

@@ -25,6 +25,7 @@ mod report;
 pub mod spans;
 pub mod split;
 pub mod text;
+pub mod tokens;
 pub mod unpacking;
 pub mod vocab;
 pub mod wheels;

@@ -1,9 +1,10 @@
-//! Python source: functions with their docstrings, and whether a text parses.
+//! Python source: functions with their docstrings, tokens, and whether a text parses.
 //!
 //! The only module that knows the parser (ruff's). No input panics or overflows the stack: see
 //! `parser`.
 
 pub mod grammar;
+mod lexemes;
 mod line;
 mod parser;
 
@@ -17,6 +18,7 @@ use ruff_python_ast::{Expr, ExprStringLiteral, Stmt, StmtFunctionDef};
 use ruff_python_parser::Parsed;
 
 use super::pairs::has_at_most;
+pub use lexemes::{Lexeme, lexemes};
 pub use line::parses_as_line;
 use parser::parse;
 

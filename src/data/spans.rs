@@ -53,6 +53,12 @@ impl Spans {
         self.offsets[b] as usize
     }
 
+    /// Behind the last position of row b.
+    #[inline]
+    pub fn end(&self, b: usize) -> usize {
+        self.offsets[b + 1] as usize
+    }
+
     /// Positions of row b, at least one.
     #[inline]
     pub fn len(&self, b: usize) -> usize {

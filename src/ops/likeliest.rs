@@ -3,9 +3,11 @@
 //! exp(l_j). It has no gradient.
 
 use super::gpu;
+use super::softmax_xent::log_sum;
 use crate::device::Gpu;
+use crate::device::cpu::simd::Dispatch;
 use crate::device::driver::{Arg, Launch};
-use crate::dtype::{DType, Float};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, for_float};
 use rayon::prelude::*;
@@ -54,7 +56,7 @@ fn allowed(column: usize, never: u32) -> bool {
 
 // ---- cpu -----------------------------------------------------------------------------------
 
-fn of_row<T: Float>(row: &[T], never: u32) -> (u32, f64) {
+fn of_row<T: Dispatch>(row: &[T], never: u32) -> (u32, f64) {
     let first = (0..row.len()).find(|&j| allowed(j, never));
     let mut best = first.unwrap_or_default();
     let mut top = row[best].to_f64();
@@ -65,13 +67,6 @@ fn of_row<T: Float>(row: &[T], never: u32) -> (u32, f64) {
         }
     }
     (best as u32, top - log_sum(row))
-}
-
-/// log of the sum of the exponentials, in f64.
-pub fn log_sum<T: Float>(row: &[T]) -> f64 {
-    let numbers = row.iter().map(|x| x.to_f64());
-    let max = numbers.clone().fold(f64::NEG_INFINITY, f64::max);
-    max + numbers.map(|x| (x - max).exp()).sum::<f64>().ln()
 }
 
 // ---- gpu -----------------------------------------------------------------------------------

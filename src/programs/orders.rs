@@ -45,6 +45,8 @@ pub struct EvalOrder {
     pub strict: bool,
     /// Hypotheses kept at each step of decoding; none is the run's own number.
     pub beam: Option<usize>,
+    /// The power of a length that a beam divides by; none is the run's own.
+    pub length_penalty: Option<f64>,
     /// Never write `<UNK>`.
     pub no_unk: bool,
     /// Where to write the predictions.

@@ -114,6 +114,35 @@ fn text_and_lines_give_what_the_test_wrote() {
 }
 
 #[test]
+fn the_n_best_come_in_order() {
+    let place = learned("attention");
+    for text in DOCSTRINGS {
+        let got = object(translate(&place, text, "--json --beam 4 --n-best 3"));
+        let all = got["n_best"].as_array().unwrap();
+        assert_eq!(all.len(), 3);
+        assert_eq!(all[0]["prediction"], got["prediction"]);
+        let scores: Vec<f64> = all.iter().map(|h| h["score"].as_f64().unwrap()).collect();
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+        let lines = translate(&place, text, "--beam 4 --n-best 3").ok().stdout;
+        assert_eq!(
+            lines,
+            all.iter()
+                .map(|h| line(&h["prediction"]))
+                .collect::<String>()
+        );
+        // Undivided, a longer output has no advantage.
+        let sums = object(translate(
+            &place,
+            text,
+            "--json --beam 4 --length-penalty 0",
+        ));
+        let best = object(translate(&place, text, "--json --beam 4"));
+        let length = |h: &Value| h["prediction"].as_array().unwrap().len();
+        assert!(length(&sums) <= length(&best), "{sums} {best}");
+    }
+}
+
+#[test]
 fn json_tells_all() {
     for kind in KINDS {
         let place = learned(kind);

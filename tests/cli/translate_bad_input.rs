@@ -27,6 +27,15 @@ fn a_picture_that_cannot_be_drawn() {
 }
 
 #[test]
+fn more_hypotheses_than_there_are() {
+    let place = begun("rnn", "");
+    let words = ["--n-best 5 of --beam 3", "give --beam 5"];
+    translate(&place, "load", "--beam 3 --n-best 5").fails(2, &words);
+    translate(&place, "load", "--n-best 2").fails(2, &["--beam"]);
+    translate(&place, "load", "--beam 2 --length-penalty -1").fails(2, &["--length-penalty"]);
+}
+
+#[test]
 fn input_that_holds_nothing() {
     let place = begun("rnn", "");
     for text in ["", " \t", "\n\n"] {

@@ -20,6 +20,7 @@ mod python;
 mod python_limits;
 mod split;
 mod text;
+mod tokens;
 mod vocab;
 mod wheels;
 mod words;

@@ -4,7 +4,7 @@ use super::{for_each_kind, random_pairs};
 use rnnx::autograd::Tape;
 use rnnx::data::words::{EOS, PAD, SOS, UNK};
 use rnnx::programs::seq2seq::data::SourceBatch;
-use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
+use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode, decode_n_best};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes, Source};
 use rnnx::train::model::Model;
 
@@ -29,8 +29,7 @@ fn model(kind: ModelKind) -> Seq2Seq {
 fn options(search: Search, max_length: usize) -> DecodeOptions {
     DecodeOptions {
         search,
-        max_length,
-        no_unk: false,
+        ..DecodeOptions::greedy(max_length)
     }
 }
 
@@ -110,6 +109,114 @@ fn a_wide_beam_is_an_exhaustive_search() {
                 (output.score - best).abs() < SCORE,
                 "{kind}: {output:?}, best {best}"
             );
+        }
+    });
+}
+
+/// Log-probabilities of the tokens after a prefix.
+fn after(model: &Seq2Seq, source: &[u32], prefix: &[u32]) -> Vec<f64> {
+    let mut tape = Tape::inference();
+    let params = model.params().bind(&mut tape);
+    let batch = SourceBatch::new(&[source]).unwrap();
+    let source = Source::new(&batch, SIZES.source_vocab, None).unwrap();
+    let mut from = model.encode(&mut tape, &params, &source, None).unwrap();
+    let mut logits = Vec::new();
+    for &last in [SOS].iter().chain(prefix) {
+        let last = model.tokens(&[last]).unwrap();
+        let out = model.step(&mut tape, &params, &from, &last).unwrap();
+        from = out.state;
+        logits = out.logits.value().data::<f32>().unwrap().to_vec();
+    }
+    let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+    logits.iter().map(|&x| f64::from(x) - total.ln()).collect()
+}
+
+/// The scores of what a beam finds, the best first, written down anew: it stops when `width` have
+/// ended and none that goes on is better than the best of them.
+fn beam_scores(model: &Seq2Seq, source: &[u32], width: usize, options: DecodeOptions) -> Vec<f64> {
+    let score = |sum: f64, length: usize| sum / (length as f64).powf(options.length_penalty);
+    let mut open = vec![(Vec::new(), 0.0)];
+    let mut ended: Vec<f64> = Vec::new();
+    for length in 1..=options.max_length {
+        let mut all: Vec<(Vec<u32>, f64)> = Vec::new();
+        for (tokens, sum) in &open {
+            for (token, gain) in (0..).zip(after(model, source, tokens)) {
+                if ![PAD, SOS].contains(&token) {
+                    all.push(([&tokens[..], &[token]].concat(), sum + gain));
+                }
+            }
+        }
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let ends = |o: &(Vec<u32>, f64)| o.0.last() == Some(&EOS);
+        let new = all.iter().take(width).filter(|o| ends(o));
+        ended.extend(new.map(|o| score(o.1, length)));
+        ended.sort_by(|a, b| b.total_cmp(a));
+        open = all.into_iter().filter(|o| !ends(o)).take(width).collect();
+        let better = |o: &(Vec<u32>, f64)| ended.first().is_none_or(|e| score(o.1, length) > *e);
+        if ended.len() >= width && !open.iter().any(better) {
+            return ended;
+        }
+    }
+    ended.extend(open.iter().map(|o| score(o.1, options.max_length)));
+    ended.sort_by(|a, b| b.total_cmp(a));
+    ended
+}
+
+/// A greedy output may leave the beam: it is not lost, and no beam scores below it.
+#[test]
+fn a_beam_is_never_below_greedy() {
+    let pairs = random_pairs(SIZES, 9, 7);
+    let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
+    for length_penalty in [0.0, 0.6, 1.0] {
+        let options = |search| DecodeOptions {
+            search,
+            length_penalty,
+            ..DecodeOptions::greedy(8)
+        };
+        let mut lost = 0;
+        for kind in ModelKind::ALL {
+            for seed in 1..10 {
+                let mut model = Seq2Seq::new::<f32>(kind, SIZES, seed);
+                let values = model.params_mut().values_mut().data_mut::<f32>().unwrap();
+                values.iter_mut().for_each(|x| *x *= 3.0);
+                let of = |search| decode(&model, &sources, options(search)).unwrap();
+                let (beams, greedy) = (of(Search::Beam(2)), of(GREEDY));
+                for ((beam, greedy), source) in beams.iter().zip(&greedy).zip(&sources) {
+                    let found = beam_scores(&model, source, 2, options(Search::Beam(2)))[0];
+                    lost += usize::from(found + SCORE < greedy.score);
+                    let want = found.max(greedy.score);
+                    assert!((beam.score - want).abs() < SCORE, "{kind}: {beam:?} {want}");
+                    assert!(beam.score >= greedy.score, "{kind}: {beam:?} {greedy:?}");
+                }
+            }
+        }
+        assert!(lost > 0, "with these models it does happen");
+    }
+}
+
+#[test]
+fn the_n_best_are_different_and_the_best_comes_first() {
+    for_each_kind(|kind| {
+        let model = model(kind);
+        let pairs = random_pairs(SIZES, 9, 7);
+        let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
+        let options = options(Search::Beam(4), 6);
+        let best = decode(&model, &sources, options).unwrap();
+        let all = decode_n_best(&model, &sources, options, 3).unwrap();
+        for ((all, best), source) in all.iter().zip(&best).zip(&sources) {
+            assert_eq!(all.len(), 3);
+            assert!(all[0].score >= best.score, "{kind}: {all:?} {best:?}");
+            assert!(all.is_sorted_by(|a, b| a.score >= b.score));
+            for (i, a) in all.iter().enumerate() {
+                let same = |b: &Hypothesis| (&a.tokens, a.ended) == (&b.tokens, b.ended);
+                assert_eq!(
+                    all.iter().filter(|b| same(b)).count(),
+                    1,
+                    "{kind} {i}: {all:?}"
+                );
+                let want = score(&model, source, &a.tokens, a.ended);
+                assert!((a.score - want).abs() < SCORE);
+            }
         }
     });
 }

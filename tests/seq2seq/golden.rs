@@ -5,7 +5,7 @@ use super::{Noise, Number, Pairs, batch, close, for_each_kind, pass};
 use rnnx::autograd::Tape;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::seq2seq::data::SeqBatch;
-use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
+use rnnx::programs::seq2seq::decode::{DecodeOptions, decode};
 use rnnx::programs::seq2seq::model::{Inputs, ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::tensor::Tensor;
 use rnnx::train::model::Model;
@@ -224,9 +224,8 @@ fn greedy_outputs_are_pytorchs() {
         let model = model::<f32>(&golden, kind);
         for (key, no_unk) in [("greedy", false), ("greedy_no_unk", true)] {
             let options = DecodeOptions {
-                search: Search::Greedy,
-                max_length,
                 no_unk,
+                ..DecodeOptions::greedy(max_length)
             };
             let outputs = decode(&model, &sources, options).unwrap();
             let want = golden[&kind.to_string()][key].as_array().unwrap();

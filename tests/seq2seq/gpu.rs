@@ -116,8 +116,7 @@ fn decoding_gives_the_same_outputs() {
         for search in [Search::Greedy, Search::Beam(3)] {
             let options = DecodeOptions {
                 search,
-                max_length: 5,
-                no_unk: false,
+                ..DecodeOptions::greedy(5)
             };
             let want = decode(cpu.model(), &sources, options).unwrap();
             let got = decode(on_gpu.model(), &sources, options).unwrap();

@@ -2,7 +2,7 @@
 
 use super::{Pairs, batch, for_each_kind, random_pairs};
 use rnnx::optim::{Adam, AdamConfig, Clip};
-use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
+use rnnx::programs::seq2seq::decode::{DecodeOptions, decode};
 use rnnx::programs::seq2seq::model::{Seq2Seq, Seq2SeqSizes};
 use rnnx::train::model::Model;
 use rnnx::train::step::{Step, score};
@@ -40,11 +40,7 @@ fn each_model_learns_32_pairs_by_heart() {
             "{kind}: loss {}",
             scores.loss
         );
-        let options = DecodeOptions {
-            search: Search::Greedy,
-            max_length: 8,
-            no_unk: false,
-        };
+        let options = DecodeOptions::greedy(8);
         let outputs = decode(step.model(), &sources, options).unwrap();
         let exact = outputs
             .iter()

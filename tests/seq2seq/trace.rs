@@ -7,7 +7,7 @@ use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use rnnx::error::{Error, Result};
 use rnnx::files::state::LossScaler;
 use rnnx::optim::{Adam, AdamConfig, Clip};
-use rnnx::programs::seq2seq::decode::{DecodeOptions, Search, decode};
+use rnnx::programs::seq2seq::decode::{DecodeOptions, decode};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::train::model::Model;
 use rnnx::train::ring::Ring;
@@ -174,11 +174,7 @@ fn greedy_decoding_gives_the_device_nothing_between_its_steps() {
         model.params_mut().to_gpu(&gpu, true).unwrap();
         let pairs = pairs();
         let sources: Vec<&[u32]> = pairs.iter().map(|pair| &pair.0[..]).collect();
-        let options = DecodeOptions {
-            search: Search::Greedy,
-            max_length: 50,
-            no_unk: false,
-        };
+        let options = DecodeOptions::greedy(50);
         device.take();
         let outputs = decode(&model, &sources, options).unwrap();
         assert!(outputs.iter().all(|output| output.tokens.len() == 50));

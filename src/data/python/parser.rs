@@ -23,6 +23,41 @@ pub(super) fn parse(source: &str) -> Option<Parsed<ModModule>> {
     .flatten()
 }
 
+/// The brackets that a text lacks: those to open before it, and those to close behind it, so that all
+/// match. `None` where that cannot be, or an f-string is open.
+pub(super) fn missing_brackets(source: &str) -> Option<(String, String)> {
+    u32::try_from(source.len()).ok()?;
+    let kinds = catch_unwind(|| {
+        let mut lexer = lexer::lex(source, Mode::Module);
+        let kinds = std::iter::from_fn(|| Some(lexer.next_token()));
+        let kinds = kinds.take_while(|kind| *kind != TokenKind::EndOfFile);
+        kinds.collect::<Vec<TokenKind>>()
+    });
+    let (mut before, mut open) = (Vec::new(), Vec::new());
+    for kind in kinds.ok()? {
+        match kind {
+            TokenKind::Lpar | TokenKind::Lsqb | TokenKind::Lbrace => open.extend(closer(kind)),
+            TokenKind::Rpar | TokenKind::Rsqb | TokenKind::Rbrace => match open.pop() {
+                Some(closes) if closes == kind => {}
+                Some(_) => return None,
+                None => before.push(match kind {
+                    TokenKind::Rpar => '(',
+                    TokenKind::Rsqb => '[',
+                    _ => '{',
+                }),
+            },
+            _ => {}
+        }
+    }
+    let close = |kind| match kind {
+        TokenKind::Rpar => ')',
+        TokenKind::Rsqb => ']',
+        _ => '}',
+    };
+    let behind = open.into_iter().rev().map(close).collect();
+    Some((before.into_iter().rev().collect(), behind))
+}
+
 /// A bracket, f-string or, outermost, statement that is open while [`is_shallow`] reads.
 struct Level {
     closes: TokenKind,

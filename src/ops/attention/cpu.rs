@@ -41,6 +41,13 @@ fn padded<T: Dispatch>(blocks: Blocks, row: &[T]) -> Buffer<T> {
 }
 
 impl Operands {
+    /// The parameters of the forward pass.
+    fn weights(&self) -> [&Var; 6] {
+        [
+            &self.bias, &self.w_ih, &self.w_hh, &self.w_q, &self.b_q, &self.v,
+        ]
+    }
+
     fn source<'a, T: Stored + Dispatch>(
         &'a self,
         blocks: Blocks,
@@ -66,6 +73,27 @@ impl Operands {
     }
 }
 
+/// The weights in the order of the inner loops.
+struct Weights<T: Dispatch> {
+    bias: Buffer<T>,
+    lstm: Buffer<T>,
+    w_q: Buffer<T>,
+    b_q: Buffer<T>,
+    v: Buffer<T>,
+}
+
+impl<T: Stored + Dispatch> Weights<T> {
+    fn of(o: &Operands, blocks: Blocks) -> Result<Self> {
+        Ok(Weights {
+            bias: pack::rows(blocks, data::<T>(&o.bias)?, None),
+            lstm: pack::forward(blocks, Some(data::<T>(&o.w_ih)?), data(&o.w_hh)?),
+            w_q: pack::transposed(blocks, data::<T>(&o.w_q)?, o.hidden()),
+            b_q: padded(blocks, data::<T>(&o.b_q)?),
+            v: padded(blocks, data::<T>(&o.v)?),
+        })
+    }
+}
+
 pub(super) fn run<T: Stored + Dispatch>(
     tape: &mut Tape,
     operands: Operands,
@@ -73,16 +101,14 @@ pub(super) fn run<T: Stored + Dispatch>(
     let (hidden, columns) = (operands.hidden(), operands.columns());
     let (packed, batch) = (operands.packing.rows(), operands.packing.batch());
     let blocks = Blocks::new::<T>(Lstm::GATES, hidden);
-    let bias = pack::rows(blocks, data::<T>(&operands.bias)?, None);
-    let weights = pack::forward(
-        blocks,
-        Some(data::<T>(&operands.w_ih)?),
-        data(&operands.w_hh)?,
+    let packed_weights = tape.prepared("attention", &operands.weights(), || {
+        Weights::<T>::of(&operands, blocks)
+    })?;
+    let weights = &*packed_weights;
+    let (start, source) = (
+        operands.start(&weights.bias)?,
+        operands.source(blocks, &weights.v)?,
     );
-    let w_q = pack::transposed(blocks, data::<T>(&operands.w_q)?, hidden);
-    let b_q = padded(blocks, data::<T>(&operands.b_q)?);
-    let v = padded(blocks, data::<T>(&operands.v)?);
-    let (start, source) = (operands.start(&bias)?, operands.source(blocks, &v)?);
     let (h0, c0) = (data(&operands.h0)?, data(&operands.c0)?);
 
     let slabs = Slab::all(&operands.packing, blocks);
@@ -90,7 +116,7 @@ pub(super) fn run<T: Stored + Dispatch>(
     let mut context = Tensor::uninit::<T>([packed, columns]);
     let mut alpha = Tensor::zeros::<T>([packed, operands.spans.longest()]);
     let mut c_n = Tensor::uninit::<T>([batch, hidden]);
-    let mut q = Buffer::<T>::uninit(packed * v.len());
+    let mut q = Buffer::<T>::uninit(packed * weights.v.len());
     let mut saved = tape
         .is_recording()
         .then(|| Saved::new::<Lstm>(&slabs, blocks));
@@ -109,13 +135,13 @@ pub(super) fn run<T: Stored + Dispatch>(
             start,
             context: Attend {
                 source,
-                w_q: &w_q,
-                b_q: &b_q,
+                w_q: &weights.w_q,
+                b_q: &weights.b_q,
                 q: q_out,
                 alpha: alpha_out,
                 context: context_out,
             },
-            weights: &weights,
+            weights: &weights.lstm,
             h0: Some(h0),
             c0: Some(c0),
             y: y_out,

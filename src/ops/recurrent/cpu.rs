@@ -127,13 +127,23 @@ pub(super) fn run<T: Stored + Dispatch, C: Cell>(tape: &mut Tape, layer: Layer) 
     let (packing, hidden) = (&layer.packing, layer.hidden());
     let blocks = Blocks::new::<T>(C::GATES, hidden);
     let slabs = Slab::all(packing, blocks);
-    let rows = layer.start_rows::<T>(blocks)?;
-    let start = layer.start(&rows)?;
     let w_ih = match &layer.input {
-        LayerInput::Dense { w_ih, .. } => Some(data::<T>(w_ih)?),
+        LayerInput::Dense { w_ih, .. } => Some(w_ih),
         LayerInput::Table { .. } => None,
     };
-    let weights = pack::forward(blocks, w_ih, data(&layer.w_hh)?);
+    let parameters = [Some(layer.start_var()), layer.b_hh.as_ref(), w_ih];
+    let parameters: Vec<&Var> = parameters
+        .into_iter()
+        .flatten()
+        .chain([&layer.w_hh])
+        .collect();
+    let prepared = tape.prepared(C::NAME, &parameters, || {
+        let w_ih = w_ih.map(data::<T>).transpose()?;
+        let weights = pack::forward(blocks, w_ih, data(&layer.w_hh)?);
+        Ok((layer.start_rows::<T>(blocks)?, weights))
+    })?;
+    let (rows, weights) = &*prepared;
+    let start = layer.start(rows)?;
     let [h0, c0] = layer.initial()?;
 
     let mut y = Tensor::uninit::<T>([packing.rows(), hidden]);
@@ -148,7 +158,7 @@ pub(super) fn run<T: Stored + Dispatch, C: Cell>(tape: &mut Tape, layer: Layer) 
             slab,
             start,
             context: (),
-            weights: &weights,
+            weights,
             h0,
             c0,
             y: y_out,

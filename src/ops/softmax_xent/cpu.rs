@@ -89,6 +89,26 @@ impl<T: Dispatch> Task<T> for Score<'_, T> {
     }
 }
 
+/// log of the sum of the exponentials of a row.
+pub fn log_sum<T: Dispatch>(row: &[T]) -> f64 {
+    T::dispatch(LogSum(row))
+}
+
+struct LogSum<'a, T>(&'a [T]);
+
+impl<T: Dispatch> Task<T> for LogSum<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<E = T>>(self) -> f64 {
+        // SAFETY: dispatch chose the set; the helpers stay within the row.
+        unsafe {
+            let max = row_max::<S>(self.0);
+            max.to_f64() + row_exp_sum::<S>(self.0, max).to_f64().ln()
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn row_max<S: Simd>(row: &[S::E]) -> S::E {
     let mut best = row[0];

@@ -17,6 +17,7 @@ use crate::autograd::{Tape, Var};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, for_float};
 
+pub(crate) use cpu::log_sum;
 pub use scored::SoftmaxXent;
 
 /// Scores logits `[N, V]` against targets `[N]`. The logits' memory is reused for their gradient

@@ -9,6 +9,7 @@ use crate::data::pairs::{Pair, Splits};
 use crate::data::python;
 use crate::optim::{AdamConfig, Clip};
 use crate::programs::seq2seq::data::Limits;
+use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
 use crate::{Error, Result};
 
@@ -53,6 +54,7 @@ crate::settings! {
     }
     "Decoding" {
         beam: usize = 1, Whole(1, 1_000), free, "hypotheses kept when the test pairs are decoded at the end; 1 is greedy";
+        length_penalty: f64 = 1.0, Real(0.0, 10.0), free, "power of an output's tokens that a beam divides its log-probability by; 1 is the mean a token, 0 favours short ones";
     }
 }
 
@@ -73,6 +75,15 @@ impl Seq2SeqConfig {
             target_vocab,
             embedding: self.embedding_dim,
             hidden: self.hidden_size,
+        }
+    }
+
+    /// How the test pairs are decoded.
+    pub fn decoding(&self) -> DecodeOptions {
+        DecodeOptions {
+            search: Search::of_width(self.beam),
+            length_penalty: self.length_penalty,
+            ..DecodeOptions::greedy(self.max_target)
         }
     }
 

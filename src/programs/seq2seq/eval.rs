@@ -3,7 +3,7 @@
 use super::config::Seq2SeqConfig;
 use super::data::SeqData;
 use super::decode::{DecodeOptions, Search};
-use super::score::{Written, figures, forced, prediction, write};
+use super::score::{ROWS, Written, figures, forced, prediction, write};
 use super::trained::Trained;
 use super::unknown;
 use crate::data::jsonl::{read_jsonl, skipped_note};
@@ -68,17 +68,16 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     let batch = order.batch_size.unwrap_or(config.batch_size);
     let beam = order.beam.unwrap_or(config.beam);
     let options = DecodeOptions {
-        search: match beam {
-            1 => Search::Greedy,
-            n => Search::Beam(n),
-        },
-        max_length: config.max_target,
+        search: Search::of_width(beam),
         no_unk: order.no_unk,
+        length_penalty: order.length_penalty.unwrap_or(config.length_penalty),
+        ..config.decoding()
     };
     let forced = forced(model, &data, split, batch)?;
     forced.map_or(Ok(()), |f| order.check_finite(f.loss))?;
     let how = (options, config.target_language);
-    let written = write(model, &data, split, batch, how)?;
+    let rows = order.batch_size.unwrap_or(ROWS);
+    let written = write(model, &data, split, rows, how)?;
     if let Some(path) = &order.predictions {
         write_predictions(path, &data, split, &written)?;
         order

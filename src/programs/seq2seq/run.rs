@@ -2,7 +2,7 @@
 //! test pairs.
 
 use super::config::Seq2SeqConfig;
-use super::score::{Written, forced, prediction, write};
+use super::score::{ROWS, Written, forced, prediction, write};
 use super::train::Seq2SeqJob;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
@@ -14,7 +14,6 @@ use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::interrupt;
 use crate::log;
-use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::train::job::{Begin, Job, Request};
 use crate::train::model::Model;
@@ -112,17 +111,10 @@ fn load(job: &Seq2SeqJob, checkpoint: &Path) -> Result<Seq2Seq> {
 /// Scores the test pairs.
 fn score(job: &Seq2SeqJob, model: &Seq2Seq) -> Result<(Written, Option<Means>)> {
     let config = &job.config;
-    let options = DecodeOptions {
-        search: match config.beam {
-            1 => Search::Greedy,
-            n => Search::Beam(n),
-        },
-        max_length: config.max_target,
-        no_unk: false,
-    };
-    let batch = config.batch_size;
+    let options = config.decoding();
     let how = (options, config.target_language);
-    let written = write(model, &job.data, Split::Test, batch, how)?;
+    let written = write(model, &job.data, Split::Test, ROWS, how)?;
+    let batch = config.batch_size;
     Ok((written, forced(model, &job.data, Split::Test, batch)?))
 }
 

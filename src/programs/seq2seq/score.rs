@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::eval::scores::TextScores;
 use crate::programs::seq2seq::config::TargetLanguage;
 use crate::programs::seq2seq::data::{Example, SeqData};
-use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
+use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, decode};
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::train::scores::Means;
 use crate::train::step::score;
@@ -30,6 +30,10 @@ pub fn forced(
     })
 }
 
+/// Hypotheses written at a time, unless asked otherwise: those that have ended leave the batch, and
+/// enough go on that the weights are not read for a few.
+pub const ROWS: usize = 512;
+
 /// What a model writes for a split.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -50,7 +54,7 @@ pub struct Output {
     pub hypothesis: Hypothesis,
 }
 
-/// Writes the outputs of a split, `batch` hypotheses at a time, but a pair at least. They are asked
+/// Writes the outputs of a split, `rows` hypotheses at a time, but a pair at least. They are asked
 /// to parse if they are Python.
 ///
 /// # Errors
@@ -59,7 +63,7 @@ pub fn write(
     model: &Seq2Seq,
     data: &SeqData,
     split: Split,
-    batch: usize,
+    rows: usize,
     (options, language): (DecodeOptions, TargetLanguage),
 ) -> Result<Written> {
     let began = Instant::now();
@@ -68,11 +72,8 @@ pub fn write(
     let parses = language.is_python().then_some(python::parses as _);
     let mut scores = TextScores::new(parses, SPECIALS[UNK as usize]);
     // Each hypothesis of a beam takes the memory of a pair.
-    let width = match options.search {
-        Search::Greedy => 1,
-        Search::Beam(width) => width.max(1),
-    };
-    for examples in examples.chunks((batch / width).max(1)) {
+    let width = options.search.width().max(1);
+    for examples in examples.chunks((rows / width).max(1)) {
         let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
         for (hypothesis, example) in decode(model, &sources, options)?.into_iter().zip(examples) {
             let tokens = hypothesis

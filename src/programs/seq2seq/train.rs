@@ -3,7 +3,7 @@
 use super::config::Seq2SeqConfig;
 use super::cost;
 use super::data::{self, Example, SeqData};
-use super::decode::{DecodeOptions, Search, decode};
+use super::decode::{DecodeOptions, decode};
 use super::model::Seq2Seq;
 use super::score::forced;
 use super::unknown;
@@ -239,11 +239,7 @@ impl Job for Seq2SeqJob {
         let examples = self.data.examples(Split::Valid);
         let examples = &examples[..examples.len().min(SAMPLES)];
         let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
-        let options = DecodeOptions {
-            search: Search::Greedy,
-            max_length: self.config.max_target,
-            no_unk: false,
-        };
+        let options = DecodeOptions::greedy(self.config.max_target);
         let outputs = decode(self.step.model(), &sources, options)?;
         let mut text = String::new();
         for (Example { source, target, .. }, output) in examples.iter().zip(&outputs) {

@@ -1,25 +1,28 @@
 //! Beam search (Graves 2012; Sutskever et al. 2014) with length normalisation: the best hypothesis
-//! is that of the largest mean log-probability a token.
+//! is that of the largest log-probability divided by a power of its length.
 //!
 //! At each step the `beam` likeliest continuations of a source's hypotheses are taken. Those that
 //! end leave the beam; the rest of it is filled with the next likeliest that go on. The search of a
-//! source ends with `beam` ended hypotheses of which one is better than all that go on, or at the
-//! largest length.
+//! source ends at the largest length, or as soon as `beam` hypotheses have ended and none that goes
+//! on has a larger score now than the last of those asked for. One that goes on could still pass
+//! them, as a mean can rise: to wait for that would be to search on to the largest length always.
 
-use super::run::{Hypothesis, Partial, Run, row_of, weights};
+use super::run::{DecodeOptions, Hypothesis, Partial, Run, row_of, worth_moving};
 use crate::data::words::EOS;
 use crate::error::Result;
-use crate::ops::likeliest::log_sum;
+use crate::ops::softmax_xent::log_sum;
 use crate::programs::seq2seq::model::{allowed, in_f32};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::cmp::Ordering;
+use std::iter::repeat_n;
 
 /// The hypotheses of one source.
 #[derive(Clone, Debug)]
 struct Beam {
     /// Those that go on, the likeliest first; fewer than the beam's width at the start.
     open: Vec<Partial>,
+    /// Those that have ended, the best first; of equal ones that which ended first.
     ended: Vec<Hypothesis>,
 }
 
@@ -41,132 +44,164 @@ impl Candidate {
 }
 
 impl Run<'_> {
-    pub(super) fn beams(&mut self, sources: usize, width: usize) -> Result<Vec<Hypothesis>> {
+    /// The `n` best hypotheses of each source, at least one, the best first.
+    pub(super) fn beams(&mut self, width: usize, n: usize) -> Result<Vec<Vec<Hypothesis>>> {
+        let sources = self.lengths.len();
         let start = Beam {
             open: vec![Partial::start()],
             ended: Vec::new(),
         };
         let mut beams = vec![start; sources];
+        // Each of them has as many rows of the batch as a beam has hypotheses.
+        let mut in_batch: Vec<usize> = (0..sources).collect();
+        let rows = in_batch
+            .iter()
+            .flat_map(|&source| repeat_n(source as u32, width));
+        self.from.select(&rows.collect::<Vec<_>>())?;
         for _ in 0..self.options.max_length {
-            if beams.iter().all(|b| b.open.is_empty()) {
-                break;
-            }
-            let last = |i: usize| {
-                beams[i / width]
-                    .open
-                    .get(i % width)
-                    .map_or(EOS, Partial::last)
-            };
-            let tokens: Vec<u32> = (0..sources * width).map(last).collect();
-            let out = self.step(&self.model.tokens(&tokens)?)?;
-            let (logits, alpha) = (in_f32(out.logits.value())?, weights(&out)?);
-            let mut parents: Vec<u32> = (0..(sources * width) as u32).collect();
-            for (source, beam) in beams.iter_mut().enumerate() {
-                let first = source * width;
-                let chosen = self.advance(beam, first, &logits, alpha.as_ref())?;
+            let rows = in_batch.iter().flat_map(|&source| {
+                let open = &beams[source].open;
+                (0..width).map(|i| open.get(i).map_or(EOS, Partial::last))
+            });
+            let out = self.step(&self.model.tokens(&rows.collect::<Vec<_>>())?)?;
+            let logits = in_f32(out.logits.value())?;
+            let alpha = out.alpha.as_ref().map(in_f32).transpose()?;
+            let mut parents: Vec<u32> = (0..(in_batch.len() * width) as u32).collect();
+            for (group, &source) in in_batch.iter().enumerate() {
+                let first = group * width;
+                let place = (source, first);
+                let chosen = self.advance(&mut beams[source], place, &logits, alpha.as_ref(), n)?;
                 for (row, parent) in chosen.into_iter().enumerate() {
                     parents[first + row] = (first + parent) as u32;
                 }
             }
-            self.reorder(&parents)?;
+            let goes_on = |group: &usize| !beams[in_batch[*group]].open.is_empty();
+            let going: Vec<usize> = (0..in_batch.len()).filter(goes_on).collect();
+            if going.is_empty() {
+                break;
+            }
+            self.from.reorder(&parents)?;
+            if worth_moving(going.len(), in_batch.len()) {
+                let rows = going.iter().flat_map(|g| g * width..(g + 1) * width);
+                self.from
+                    .select(&rows.map(|row| row as u32).collect::<Vec<_>>())?;
+                in_batch = going.into_iter().map(|group| in_batch[group]).collect();
+            }
         }
-        Ok(beams.into_iter().map(Beam::best).collect())
+        let best = |beam: Beam| {
+            let mut found = beam.ended;
+            let open = beam.open.into_iter();
+            open.for_each(|o| insert(&mut found, o.finish(&self.options)));
+            found.truncate(n);
+            found
+        };
+        Ok(beams.into_iter().map(best).collect())
     }
 
-    /// Takes one step of a beam whose rows begin at `first`, and says which hypothesis each of the
-    /// new ones continues.
+    /// Takes one step of the beam of `source`, whose rows begin at `first`, and says which hypothesis
+    /// each of the new ones continues.
     fn advance(
         &self,
         beam: &mut Beam,
-        first: usize,
+        (source, first): (usize, usize),
         logits: &Tensor,
         alpha: Option<&Tensor>,
+        n: usize,
     ) -> Result<Vec<usize>> {
         let width = self.options.search.width();
-        let candidates = self.candidates(beam, first, logits)?;
+        let candidates = candidates(beam, first, logits, &self.options)?;
         let (mut open, mut parents) = (Vec::new(), Vec::new());
         for (rank, candidate) in candidates.iter().enumerate() {
-            let parent = &beam.open[candidate.parent];
             let ends = candidate.token == EOS;
             if (ends && rank >= width) || (!ends && open.len() == width) {
                 continue;
             }
-            let row = first + candidate.parent;
-            let weights = alpha.map(|a| self.weights_of(a, row)).transpose()?;
-            let longer = parent.extended(candidate.token, candidate.gain, weights);
+            let weights = self.weights_of(alpha, first + candidate.parent, source)?;
+            let mut longer = beam.open[candidate.parent].clone();
+            longer.push(candidate.token, candidate.gain, weights);
             if ends {
-                beam.ended.push(longer.finish());
+                insert(&mut beam.ended, longer.finish(&self.options));
             } else {
                 open.push(longer);
                 parents.push(candidate.parent);
             }
         }
-        let full = open
-            .first()
-            .is_some_and(|o| o.len() == self.options.max_length);
-        if full {
-            beam.ended.extend(open.drain(..).map(Partial::finish));
+        let full = |o: &Partial| o.len() == self.options.max_length;
+        if open.first().is_some_and(full) {
+            for partial in open.drain(..) {
+                insert(&mut beam.ended, partial.finish(&self.options));
+            }
         }
-        let best = beam
-            .ended
-            .iter()
-            .map(|e| e.score)
-            .fold(f64::NEG_INFINITY, f64::max);
-        if beam.ended.len() >= width && open.iter().all(|o| o.score() <= best) {
-            open.clear();
+        let enough = beam.ended.len() >= width.max(n);
+        if enough {
+            let last = beam.ended[n - 1].score;
+            if open.iter().all(|o| o.score(&self.options) <= last) {
+                open.clear();
+            }
         }
         parents.truncate(open.len());
         beam.open = open;
         Ok(parents)
     }
-
-    /// The likeliest continuations, at least as many as can be taken.
-    fn candidates(&self, beam: &Beam, first: usize, logits: &Tensor) -> Result<Vec<Candidate>> {
-        // Each row has one way to end, so `beam` that go on are among these.
-        let most = 2 * self.options.search.width();
-        let rows: Result<Vec<Vec<Candidate>>> = beam
-            .open
-            .par_iter()
-            .enumerate()
-            .map(|(parent, hypothesis)| {
-                let row = row_of(logits, first + parent)?;
-                let total = log_sum(row);
-                let tokens = row.iter().enumerate();
-                let tokens = tokens.filter(|(token, _)| allowed(*token, self.options.no_unk));
-                let mut all: Vec<Candidate> = tokens
-                    .map(|(token, &x)| {
-                        let gain = f64::from(x) - total;
-                        Candidate {
-                            log_probability: hypothesis.log_probability + gain,
-                            parent,
-                            token: token as u32,
-                            gain,
-                        }
-                    })
-                    .collect();
-                if all.len() > most {
-                    all.select_nth_unstable_by(most, Candidate::order);
-                    all.truncate(most);
-                }
-                Ok(all)
-            })
-            .collect();
-        let mut all = rows?.concat();
-        all.sort_by(Candidate::order);
-        all.truncate(most);
-        Ok(all)
-    }
 }
 
-impl Beam {
-    /// The hypothesis of the largest score; of equal ones the first that ended.
-    fn best(self) -> Hypothesis {
-        let open = self.open.into_iter().map(Partial::finish);
-        let all = self.ended.into_iter().chain(open);
-        let best = all.reduce(|best, next| match next.score > best.score {
-            true => next,
-            false => best,
-        });
-        best.unwrap_or_else(|| Partial::start().finish())
+/// The likeliest continuations, at least as many as can be taken.
+fn candidates(
+    beam: &Beam,
+    first: usize,
+    logits: &Tensor,
+    options: &DecodeOptions,
+) -> Result<Vec<Candidate>> {
+    // Each row has one way to end, so `beam` that go on are among these.
+    let most = 2 * options.search.width();
+    let rows = beam.open.par_iter().enumerate();
+    let rows: Result<Vec<Vec<Candidate>>> = rows
+        .map(|(parent, hypothesis)| {
+            let row = row_of(logits, first + parent)?;
+            let total = log_sum(row);
+            let candidate = |(token, x): (u32, f32)| {
+                let gain = f64::from(x) - total;
+                Candidate {
+                    log_probability: hypothesis.log_probability + gain,
+                    parent,
+                    token,
+                    gain,
+                }
+            };
+            let tokens = likeliest(row, most, |token| allowed(token, options.no_unk));
+            Ok(tokens.into_iter().map(candidate).collect())
+        })
+        .collect();
+    let mut all = rows?.concat();
+    all.sort_by(Candidate::order);
+    all.truncate(most);
+    Ok(all)
+}
+
+/// The `most` largest of those that may be chosen, the lower of equal ones, in any order.
+fn likeliest(row: &[f32], most: usize, may: impl Fn(usize) -> bool) -> Vec<(u32, f32)> {
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(2 * most);
+    let mut least = f32::NEG_INFINITY;
+    for (token, &x) in row.iter().enumerate() {
+        if (best.len() < most || x > least) && may(token) {
+            best.push((token as u32, x));
+            if best.len() == 2 * most {
+                keep(&mut best, most);
+                least = best[most - 1].1;
+            }
+        }
     }
+    keep(&mut best, most);
+    best
+}
+
+fn keep(best: &mut Vec<(u32, f32)>, most: usize) {
+    best.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    best.truncate(most);
+}
+
+/// Puts a hypothesis behind those that are as good as it.
+fn insert(found: &mut Vec<Hypothesis>, hypothesis: Hypothesis) {
+    let at = found.partition_point(|other| other.score >= hypothesis.score);
+    found.insert(at, hypothesis);
 }

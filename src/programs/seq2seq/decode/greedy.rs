@@ -1,10 +1,10 @@
 //! Greedy search: the likeliest token at each step.
 //!
 //! What a step chooses is what the next one reads, without the host: on a GPU the steps are issued one
-//! behind the other, and the host only looks from time to time whether all rows have ended. What rows
-//! that have ended choose is left out.
+//! behind the other, and the host only looks from time to time which rows have ended. What those
+//! choose until then is left out; when they are many, they leave the batch.
 
-use super::run::{Hypothesis, Partial, Run};
+use super::run::{Hypothesis, Partial, Run, worth_moving};
 use crate::data::words::{EOS, SOS};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -22,10 +22,12 @@ const LOOK: usize = 8;
 type Chosen = (Likeliest, Option<Tensor>);
 
 impl Run<'_> {
-    pub(super) fn greedy(&mut self, rows: usize) -> Result<Vec<Hypothesis>> {
-        let mut outputs = vec![Partial::start(); rows];
+    pub(super) fn greedy(&mut self) -> Result<Vec<Hypothesis>> {
+        let mut outputs = vec![Partial::start(); self.lengths.len()];
         let look = if self.model.gpu().is_some() { LOOK } else { 1 };
-        let mut last = self.model.tokens(&vec![SOS; rows])?;
+        // The output that each row of the batch goes on with.
+        let mut rows: Vec<usize> = (0..outputs.len()).collect();
+        let mut last = self.model.tokens(&vec![SOS; rows.len()])?;
         let mut steps: Vec<Chosen> = Vec::new();
         for step in 1..=self.options.max_length {
             let out = self.step(&last)?;
@@ -34,27 +36,43 @@ impl Run<'_> {
             steps.push((chosen, out.alpha));
             if step % look == 0 || step == self.options.max_length {
                 for chosen in steps.drain(..) {
-                    self.extend(&mut outputs, &chosen)?;
+                    self.extend(&mut outputs, &rows, &chosen)?;
                 }
-                if outputs.iter().all(|output| output.last() == EOS) {
+                let ended = |row: usize| outputs[rows[row]].last() == EOS;
+                let going: Vec<u32> = (0..rows.len() as u32)
+                    .filter(|&row| !ended(row as usize))
+                    .collect();
+                if going.is_empty() {
                     break;
+                }
+                if worth_moving(going.len(), rows.len()) {
+                    self.from.select(&going)?;
+                    rows = going.iter().map(|&row| rows[row as usize]).collect();
+                    let tokens: Vec<u32> = rows.iter().map(|&o| outputs[o].last()).collect();
+                    last = self.model.tokens(&tokens)?;
                 }
             }
         }
-        Ok(outputs.into_iter().map(Partial::finish).collect())
+        let outputs = outputs.into_iter();
+        Ok(outputs.map(|o| o.finish(&self.options)).collect())
     }
 
     /// Adds what a step chose to the outputs that go on.
-    fn extend(&self, outputs: &mut [Partial], (chosen, alpha): &Chosen) -> Result<()> {
+    fn extend(
+        &self,
+        outputs: &mut [Partial],
+        rows: &[usize],
+        (chosen, alpha): &Chosen,
+    ) -> Result<()> {
         let (columns, gains) = (chosen.columns.to_cpu()?, chosen.gains.to_cpu()?);
         let gains = convert(&gains, DType::F64)?;
         let (columns, gains) = (columns.data::<u32>()?, gains.data::<f64>()?);
         let alpha = alpha.as_ref().map(in_f32).transpose()?;
-        for (row, output) in outputs.iter_mut().enumerate() {
+        for (row, &source) in rows.iter().enumerate() {
+            let output = &mut outputs[source];
             if output.last() != EOS {
-                let weights = alpha.as_ref().map(|alpha| self.weights_of(alpha, row));
-                let weights = weights.transpose()?;
-                *output = output.extended(columns[row], gains[row], weights);
+                let weights = self.weights_of(alpha.as_ref(), row, source)?;
+                output.push(columns[row], gains[row], weights);
             }
         }
         Ok(())

@@ -19,39 +19,65 @@ use run::Run;
 /// Decodes some sources, each the ids of at least one token. The outputs stand in their order.
 ///
 /// # Errors
-/// [`Error::Op`] for an empty source, a beam or length of 0, or an id outside the vocabulary; or if
-/// the device fails.
+/// As [`decode_n_best`].
 pub fn decode(
     model: &Seq2Seq,
     sources: &[&[u32]],
     options: DecodeOptions,
 ) -> Result<Vec<Hypothesis>> {
+    let all = decode_n_best(model, sources, options, 1)?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// The `n` best outputs of each source, the best first: fewer where a beam has found fewer, at least
+/// one, and one alone of a greedy search.
+///
+/// The best has no lower score than the greedy output: a beam may lose that on its way, and where it
+/// is better than what the beam has found, it comes first.
+///
+/// # Errors
+/// [`Error::Op`] for an empty source, a beam, length or `n` of 0, a length penalty below 0, or an id
+/// outside the vocabulary; or if the device fails.
+pub fn decode_n_best(
+    model: &Seq2Seq,
+    sources: &[&[u32]],
+    options: DecodeOptions,
+    n: usize,
+) -> Result<Vec<Vec<Hypothesis>>> {
     let width = options.search.width();
-    if width == 0 || options.max_length == 0 {
+    if width == 0 || options.max_length == 0 || n == 0 || options.length_penalty < 0.0 {
         return Err(Error::op(
             "decode",
-            format!("{options:?}: nothing to choose"),
+            format!("the {n} best of {options:?}: nothing to choose"),
         ));
     }
-    // Each hypothesis of a beam has a row of its own.
-    let rows: Vec<&[u32]> = sources
-        .iter()
-        .flat_map(|s| std::iter::repeat_n(*s, width))
-        .collect();
-    let batch = SourceBatch::new(&rows)?;
+    let batch = SourceBatch::new(sources)?;
     let source = Source::new(&batch, model.vocab().0, model.gpu())?;
     let mut tape = Tape::inference();
     let params = model.params().bind(&mut tape);
     let from = model.encode(&mut tape, &params, &source, None)?;
+    let lengths: Vec<usize> = sources.iter().map(|s| s.len()).collect();
     let mut run = Run {
         model,
+        tape,
         params: &params,
-        from,
-        lengths: sources.iter().map(|s| s.len()).collect(),
+        from: from.clone(),
+        lengths: &lengths,
         options,
     };
-    match options.search {
-        Search::Greedy => run.greedy(sources.len()),
-        Search::Beam(_) => run.beams(sources.len(), width),
+    let greedy = run.greedy()?.into_iter();
+    if width == 1 {
+        return Ok(greedy.map(|output| vec![output]).collect());
     }
+    run.from = from;
+    let beams = run.beams(width, n)?.into_iter();
+    let both = beams.zip(greedy).map(|(mut found, greedy)| {
+        if greedy.score > found[0].score {
+            found.retain(|other| other.tokens != greedy.tokens || other.ended != greedy.ended);
+            found.insert(0, greedy);
+            found.truncate(n);
+        }
+        found
+    });
+    Ok(both.collect())
 }

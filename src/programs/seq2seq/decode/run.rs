@@ -4,7 +4,7 @@ use crate::autograd::Tape;
 use crate::data::words::{EOS, SOS};
 use crate::error::Result;
 use crate::nn::Bound;
-use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq, in_f32};
+use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq};
 use crate::tensor::Tensor;
 
 /// How a sequence of tokens is looked for.
@@ -17,8 +17,16 @@ pub enum Search {
 }
 
 impl Search {
+    /// A search that keeps so many hypotheses.
+    pub fn of_width(width: usize) -> Self {
+        match width {
+            1 => Search::Greedy,
+            width => Search::Beam(width),
+        }
+    }
+
     /// Hypotheses kept for a source.
-    pub(super) fn width(self) -> usize {
+    pub fn width(self) -> usize {
         match self {
             Search::Greedy => 1,
             Search::Beam(width) => width,
@@ -27,7 +35,7 @@ impl Search {
 }
 
 /// How outputs are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeOptions {
     /// How they are looked for.
     pub search: Search,
@@ -35,6 +43,26 @@ pub struct DecodeOptions {
     pub max_length: usize,
     /// Never choose `<UNK>`.
     pub no_unk: bool,
+    /// The power of an output's length by which its log-probability is divided: 1 is the mean a
+    /// token, 0 favours short outputs. Only beams choose by it.
+    pub length_penalty: f64,
+}
+
+impl DecodeOptions {
+    /// Greedy, with the mean log-probability a token as score.
+    pub fn greedy(max_length: usize) -> Self {
+        DecodeOptions {
+            search: Search::Greedy,
+            max_length,
+            no_unk: false,
+            length_penalty: 1.0,
+        }
+    }
+
+    /// The score of an output: its log-probability in nats divided by a power of its tokens.
+    pub(super) fn score(&self, log_probability: f64, tokens: usize) -> f64 {
+        log_probability / (tokens.max(1) as f64).powf(self.length_penalty)
+    }
 }
 
 /// One output.
@@ -44,7 +72,8 @@ pub struct Hypothesis {
     pub tokens: Vec<u32>,
     /// Whether it ended with `<EOS>`.
     pub ended: bool,
-    /// Log-probability in nats, divided by the number of tokens with `<EOS>`.
+    /// Log-probability in nats, divided by the number of tokens with `<EOS>` (to the power of the
+    /// length penalty).
     pub score: f64,
     /// Of the attention model: a row of weights over the source's tokens for each token, and for
     /// `<EOS>`.
@@ -78,29 +107,22 @@ impl Partial {
         self.tokens.len() - 1
     }
 
-    pub(super) fn extended(
-        &self,
-        token: u32,
-        log_probability: f64,
-        attention: Option<Vec<f32>>,
-    ) -> Self {
-        let mut longer = self.clone();
-        longer.tokens.push(token);
-        longer.log_probability += log_probability;
-        longer.attention.extend(attention);
-        longer
+    /// Goes on with a token.
+    pub(super) fn push(&mut self, token: u32, gain: f64, attention: Option<Vec<f32>>) {
+        self.tokens.push(token);
+        self.log_probability += gain;
+        self.attention.extend(attention);
     }
 
-    /// Mean log-probability a token.
-    pub(super) fn score(&self) -> f64 {
-        self.log_probability / self.len().max(1) as f64
+    pub(super) fn score(&self, options: &DecodeOptions) -> f64 {
+        options.score(self.log_probability, self.len())
     }
 
-    pub(super) fn finish(self) -> Hypothesis {
+    pub(super) fn finish(self, options: &DecodeOptions) -> Hypothesis {
         let ended = self.last() == EOS;
         let end = self.tokens.len() - usize::from(ended);
         Hypothesis {
-            score: self.score(),
+            score: self.score(options),
             attention: (!self.attention.is_empty()).then_some(self.attention),
             tokens: self.tokens[1..end].to_vec(),
             ended,
@@ -108,47 +130,44 @@ impl Partial {
     }
 }
 
-/// A decoding under way.
+/// A decoding under way. Its rows are those of `from`.
 pub(super) struct Run<'a> {
     pub(super) model: &'a Seq2Seq,
+    /// Records nothing, and keeps the packed weights from step to step.
+    pub(super) tape: Tape,
     pub(super) params: &'a Bound,
     pub(super) from: DecoderState,
     /// Tokens of each source.
-    pub(super) lengths: Vec<usize>,
+    pub(super) lengths: &'a [usize],
     pub(super) options: DecodeOptions,
 }
 
 impl Run<'_> {
     /// One step of every row.
     pub(super) fn step(&mut self, tokens: &Tensor) -> Result<Decoded> {
-        let mut tape = Tape::inference();
         let out = self
             .model
-            .step(&mut tape, self.params, &self.from, tokens)?;
+            .step(&mut self.tape, self.params, &self.from, tokens)?;
         self.from = out.state.clone();
         Ok(out)
     }
 
-    /// The attention weights of one row, over its source's tokens.
-    pub(super) fn weights_of(&self, alpha: &Tensor, row: usize) -> Result<Vec<f32>> {
-        let length = self.lengths[row / self.options.search.width()];
-        Ok(row_of(alpha, row)?[..length].to_vec())
-    }
-
-    /// Rows of state in another order.
-    pub(super) fn reorder(&mut self, parents: &[u32]) -> Result<()> {
-        let order = Tensor::from_slice(parents, [parents.len()])?;
-        let order = match self.model.gpu() {
-            Some(gpu) => order.to_gpu(gpu)?,
-            None => order,
-        };
-        self.from.reorder(&order)
+    /// The attention weights of one row over the tokens of its source.
+    pub(super) fn weights_of(
+        &self,
+        alpha: Option<&Tensor>,
+        row: usize,
+        source: usize,
+    ) -> Result<Option<Vec<f32>>> {
+        let weights = alpha.map(|alpha| Ok(row_of(alpha, row)?[..self.lengths[source]].to_vec()));
+        weights.transpose()
     }
 }
 
-/// The attention weights of a step in host memory.
-pub(super) fn weights(out: &Decoded) -> Result<Option<Tensor>> {
-    out.alpha.as_ref().map(in_f32).transpose()
+/// Whether rows of which so many go on are worth moving: what stays in the memory of those that have
+/// ended is computed in vain, and moving costs a copy of what is attended to.
+pub(super) fn worth_moving(going: usize, rows: usize) -> bool {
+    4 * going <= 3 * rows
 }
 
 /// One row of an f32 matrix in host memory.

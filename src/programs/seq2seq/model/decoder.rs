@@ -4,11 +4,13 @@ use super::kind::Seq2SeqSizes;
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
+use crate::device::Gpu;
 use crate::error::Result;
 use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
 use crate::ops;
 use crate::ops::attention;
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 /// Where a decoder stands between two steps: its recurrent layers, their state, and what they read
 /// at each step besides the previous token. Rows are the decoder's.
@@ -81,8 +83,8 @@ impl Attending {
 
 impl DecoderState {
     /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
-    /// that each belongs to, where there are several steps. Gives what the logits are computed from, the state after each row's
-    /// last step, and attention weights.
+    /// that each belongs to, where there are several steps. Gives what the logits are computed from, the
+    /// state after each row's last step, and attention weights.
     pub(super) fn run(
         &self,
         tape: &mut Tape,
@@ -150,21 +152,41 @@ impl DecoderState {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn reorder(&mut self, order: &Tensor) -> Result<()> {
-        let mut tape = Tape::inference();
-        let mut pick = |v: &mut Var| -> Result<()> {
-            *v = ops::gather(&mut tape, v, order)?;
-            Ok(())
-        };
+    pub fn reorder(&mut self, order: &[u32]) -> Result<()> {
+        let order = index(order, self.gpu())?;
         match self {
             Self::Plain { state, .. } => {
-                pick(&mut state.h)?;
-                state.c.as_mut().map_or(Ok(()), pick)
+                pick(&mut state.h, &order)?;
+                state.c.as_mut().map_or(Ok(()), |c| pick(c, &order))
             }
             Self::Attention { h, c, .. } => {
-                pick(h)?;
-                pick(c)
+                pick(h, &order)?;
+                pick(c, &order)
             }
+        }
+    }
+
+    /// Other rows: row i becomes what row `rows[i]` is, with all that it reads. A row may become any
+    /// number of rows.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn select(&mut self, rows: &[u32]) -> Result<()> {
+        self.reorder(rows)?;
+        let gpu = self.gpu().cloned();
+        match self {
+            Self::Plain { context, .. } => {
+                let rows = index(rows, gpu.as_ref())?;
+                context.as_mut().map_or(Ok(()), |x| pick(x, &rows))
+            }
+            Self::Attention { annotations, .. } => annotations.select(rows, gpu.as_ref()),
+        }
+    }
+
+    fn gpu(&self) -> Option<&Arc<Gpu>> {
+        match self {
+            Self::Plain { state, .. } => state.h.value().gpu(),
+            Self::Attention { h, .. } => h.value().gpu(),
         }
     }
 
@@ -212,6 +234,33 @@ impl DecoderState {
             }
         })
     }
+}
+
+impl Annotations {
+    fn select(&mut self, rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<()> {
+        let of = |row: u32| self.spans.start(row as usize)..self.spans.end(row as usize);
+        let positions: Vec<u32> = rows.iter().flat_map(|&r| of(r)).map(|p| p as u32).collect();
+        let lengths = rows.iter().map(|&row| self.spans.len(row as usize));
+        let spans = Spans::new(&lengths.collect::<Vec<_>>())?;
+        let positions = index(&positions, gpu)?;
+        pick(&mut self.keys, &positions)?;
+        pick(&mut self.values, &positions)?;
+        self.offsets = gpu.map(|_| index(spans.offsets(), gpu)).transpose()?;
+        self.spans = spans;
+        Ok(())
+    }
+}
+
+/// Numbers of rows where a model is.
+fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
+    let rows = Tensor::from_slice(rows, [rows.len()])?;
+    gpu.map_or(Ok(rows.clone()), |gpu| rows.to_gpu(gpu))
+}
+
+/// Replaces a matrix by some of its rows.
+fn pick(matrix: &mut Var, rows: &Tensor) -> Result<()> {
+    *matrix = ops::gather(&mut Tape::inference(), matrix, rows)?;
+    Ok(())
 }
 
 /// What all decoders have: the previous token's embedding, and the projection to the vocabulary.
