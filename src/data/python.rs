@@ -3,7 +3,9 @@
 //! The only module that knows the parser (ruff's). No input panics or overflows the stack: see
 //! `parser`.
 
+pub mod grammar;
 mod lexemes;
+mod line;
 mod parser;
 
 use std::borrow::Cow;
@@ -17,6 +19,7 @@ use ruff_python_parser::Parsed;
 
 use super::pairs::has_at_most;
 pub use lexemes::{Lexeme, lexemes};
+pub use line::parses_as_line;
 use parser::parse;
 
 /// Columns between tab stops, as Python's `str.expandtabs` has them.

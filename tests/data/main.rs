@@ -12,6 +12,7 @@ mod batch;
 mod charset;
 mod corpus;
 mod division;
+mod grammar;
 mod jsonl;
 mod pairs;
 mod prepare;
