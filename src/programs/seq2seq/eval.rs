@@ -130,8 +130,7 @@ fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
     if let Some(note) = &splits.skipped {
         order.progress.line(&format!("note: {note}"));
     }
-    let (source, target) = (trained.source.clone(), trained.target.clone());
-    SeqData::with_vocab(&splits, source, target, config.limits())
+    SeqData::with_vocab(&splits, trained.vocab.clone(), config.limits())
 }
 
 /// The run's own pairs, wherever they are now.
@@ -169,6 +168,7 @@ fn table(result: &Map<String, Value>) -> String {
         "accuracy",
         "bleu",
         "bleu_smoothed",
+        "bleu_python",
         "exact_match",
         "token_accuracy",
         "chrf",
@@ -178,7 +178,8 @@ fn table(result: &Map<String, Value>) -> String {
     ];
     let mut text = String::new();
     let is_missing = |name: &&str| result.get(*name).is_none_or(Value::is_null);
-    let left_out = |name: &&str| name.ends_with("parse_rate") && is_missing(name);
+    let of_python = |name: &str| name.ends_with("parse_rate") || name == "bleu_python";
+    let left_out = |name: &&str| of_python(name) && is_missing(name);
     for name in names.into_iter().filter(|name| !left_out(name)) {
         let value = match result.get(name).and_then(Value::as_f64) {
             Some(x) => format!("{x:.4}"),
