@@ -6,7 +6,7 @@
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
 //! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
-//! (tokens to ids). A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
+//! (tokens to ids; [`syntax`]: which of them may follow). A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
 //! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 
 pub mod chars;
@@ -24,6 +24,7 @@ pub mod python;
 mod report;
 pub mod spans;
 pub mod split;
+pub mod syntax;
 pub mod text;
 pub mod tokens;
 pub mod unpacking;
