@@ -7,10 +7,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 
 use super::args::{DeviceArgs, Oov};
-use super::flags::{between, real, size};
+use super::flags::{between, real, size, words};
 use super::process::emit;
 use super::translate::MAX_BEAM;
 use crate::data::split::Split;
+use crate::data::syntax::GrammarChoice;
 use crate::data::vocab::Vocab;
 use crate::files::run::{RunFolder, STATE};
 use crate::files::state::TrainState;
@@ -59,6 +60,9 @@ pub struct EvalArgs {
     /// run's own]
     #[arg(long, value_name = "X", value_parser = real("length-penalty"), allow_hyphen_values = true)]
     pub length_penalty: Option<f64>,
+    /// Hold what a seq2seq model writes to Python's grammar [default: the run's own]
+    #[arg(long, value_name = "START", value_parser = words("grammar").try_map(|name| name.parse::<GrammarChoice>()))]
+    pub grammar: Option<GrammarChoice>,
     /// Never write <UNK>
     #[arg(long)]
     pub no_unk: bool,
@@ -115,6 +119,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         strict: args.strict,
         beam: args.beam.map(|n| n as usize),
         length_penalty: args.length_penalty,
+        grammar: args.grammar,
         no_unk: args.no_unk,
         predictions: args.predictions.clone(),
         progress,

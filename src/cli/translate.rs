@@ -5,11 +5,13 @@ use std::iter;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::TypedValueParser;
 use serde_json::{Map, Value, json};
 
 use super::args::DeviceArgs;
-use super::flags::{between, real};
+use super::flags::{between, real, words};
 use crate::data::pairs::first_paragraph;
+use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
@@ -42,6 +44,9 @@ pub struct TranslateArgs {
     /// token, 0 favours short outputs [default: the run's own]
     #[arg(long, value_name = "X", value_parser = real("length-penalty"), requires = "beam", allow_hyphen_values = true)]
     pub length_penalty: Option<f64>,
+    /// Hold what is written to Python's grammar [default: the run's own]
+    #[arg(long, value_name = "START", value_parser = words("grammar").try_map(|name| name.parse::<GrammarChoice>()))]
+    pub grammar: Option<GrammarChoice>,
     /// Tokens written at most [default: the run's --max-target]
     #[arg(long, value_name = "N", value_parser = between(1, 10_000), allow_hyphen_values = true)]
     pub max_length: Option<u64>,
@@ -97,14 +102,17 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
     if let Some(gpu) = &chosen.gpu {
         trained.move_to_gpu(gpu, chosen.mixed)?;
     }
+    let grammar = args.grammar.unwrap_or(trained.config.grammar);
+    let syntax = trained.config.syntax(grammar, &trained.vocab.target)?;
+    let options = options(args, &trained, syntax.as_ref());
     match &args.text {
-        Some(text) => translate(args, &trained, text, "the text").map(|_| ()),
-        None => translate_lines(args, &trained),
+        Some(text) => translate(args, (&trained, options), text, "the text").map(|_| ()),
+        None => translate_lines(args, (&trained, options)),
     }
 }
 
 /// Translates standard input, each line as it comes, as long as somebody reads the results.
-fn translate_lines(args: &TranslateArgs, trained: &Trained) -> Result<()> {
+fn translate_lines(args: &TranslateArgs, model: (&Trained, DecodeOptions)) -> Result<()> {
     let stdin = io::stdin().lock();
     if stdin.is_terminal() && !args.quiet {
         log::line("one text a line; end with Ctrl-D");
@@ -131,7 +139,7 @@ fn translate_lines(args: &TranslateArgs, trained: &Trained) -> Result<()> {
             ))
         })?;
         let text = text.strip_suffix('\r').unwrap_or(text);
-        if !translate(args, trained, text, &place)? {
+        if !translate(args, model, text, &place)? {
             break;
         }
     }
@@ -140,7 +148,12 @@ fn translate_lines(args: &TranslateArgs, trained: &Trained) -> Result<()> {
 
 /// Translates one source; `place` is what errors call it. A blank line has an empty answer, so that
 /// answers stay in line with what was asked. False if nobody reads the results.
-fn translate(args: &TranslateArgs, trained: &Trained, text: &str, place: &str) -> Result<bool> {
+fn translate(
+    args: &TranslateArgs,
+    (trained, options): (&Trained, DecodeOptions),
+    text: &str,
+    place: &str,
+) -> Result<bool> {
     let limit = trained.config.max_source;
     let source = &trained.vocab.tokenizers.source;
     let mut words = source.split(first_paragraph(text));
@@ -172,7 +185,7 @@ fn translate(args: &TranslateArgs, trained: &Trained, text: &str, place: &str) -
         note(message);
     }
     let n_best = args.n_best.map_or(1, |n| n as usize);
-    let found = decode_n_best(&trained.model, &[&ids], options(args, trained), n_best)?;
+    let found = decode_n_best(&trained.model, &[&ids], options, n_best)?;
     let hypotheses = found.concat();
     let best = &hypotheses[0];
     if !best.score.is_finite() {
@@ -222,13 +235,18 @@ fn unit(kind: TokenizerKind) -> &'static str {
     }
 }
 
-fn options(args: &TranslateArgs, trained: &Trained) -> DecodeOptions {
+fn options<'a>(
+    args: &TranslateArgs,
+    trained: &Trained,
+    syntax: Option<&'a Syntax>,
+) -> DecodeOptions<'a> {
     let max_length = args.max_length.map(|n| n as usize);
     DecodeOptions {
         search: Search::of_width(args.beam.map_or(1, |n| n as usize)),
         max_length: max_length.unwrap_or(trained.config.max_target),
         no_unk: args.no_unk,
         length_penalty: args.length_penalty.unwrap_or(trained.config.length_penalty),
+        syntax,
     }
 }
 

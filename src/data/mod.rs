@@ -6,8 +6,8 @@
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
 //! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`pair_files`] on disk: [`jsonl`],
-//! CSV, TSV) -> [`words`]
-//! (tokens to ids). A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
+//! CSV, TSV) -> [`words`] (tokens to ids; [`syntax`]: which of them may follow). A [`split`] is a
+//! part of the data. [`unpacking`] bounds what compressed files
 //! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 
 pub mod chars;
@@ -29,6 +29,7 @@ pub mod python;
 mod report;
 pub mod spans;
 pub mod split;
+pub mod syntax;
 pub mod text;
 pub mod tokens;
 pub mod unpacking;

@@ -2,6 +2,7 @@
 
 use crate::data::encoding::Oov;
 use crate::data::split::Split;
+use crate::data::syntax::GrammarChoice;
 use crate::device::profile::Profile;
 use crate::error::{Error, Result};
 use crate::files::run::{MODEL, RunFolder};
@@ -51,6 +52,8 @@ pub struct EvalOrder {
     pub beam: Option<usize>,
     /// The power of a length that a beam divides by; none is the run's own.
     pub length_penalty: Option<f64>,
+    /// What outputs are held to; none is the run's own.
+    pub grammar: Option<GrammarChoice>,
     /// Never write `<UNK>`.
     pub no_unk: bool,
     /// Where to write the predictions.

@@ -5,6 +5,7 @@ mod decode;
 mod differences;
 mod golden;
 mod gpu;
+mod grammar;
 mod learn;
 mod trace;
 

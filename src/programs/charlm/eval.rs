@@ -120,6 +120,7 @@ fn refuse_flags_of_seq2seq(order: &EvalOrder) -> Result<()> {
         ("--pairs", order.pairs.is_some()),
         ("--beam", order.beam.is_some()),
         ("--length-penalty", order.length_penalty.is_some()),
+        ("--grammar", order.grammar.is_some()),
         ("--no-unk", order.no_unk),
         ("--strict", order.strict),
     ];

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::data::pair_files::PairFormat;
 use crate::data::pairs::{Pair, Splits};
 use crate::data::python;
+use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
 use crate::data::tokens::bpe::Base;
+use crate::data::words::WordVocab;
 use crate::optim::{AdamConfig, Clip};
 use crate::programs::seq2seq::data::Limits;
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
@@ -67,6 +69,7 @@ crate::settings! {
     "Decoding" {
         beam: usize = 1, Whole(1, 1_000), free, "hypotheses kept when the test pairs are decoded at the end; 1 is greedy";
         length_penalty: f64 = 1.0, Real(0.0, 10.0), free, "power of an output's tokens that a beam divides its log-probability by; 1 is the mean a token, 0 favours short ones";
+        grammar: GrammarChoice = GrammarChoice::None, OneOf(&GrammarChoice::NAMES), free, "what outputs are held to: any number of Python statements, one, or one logical line (an else: alone, too); for Python targets";
     }
 }
 
@@ -104,12 +107,29 @@ impl Seq2SeqConfig {
     }
 
     /// How the test pairs are decoded.
-    pub fn decoding(&self) -> DecodeOptions {
+    pub fn decoding(&self) -> DecodeOptions<'static> {
         DecodeOptions {
             search: Search::of_width(self.beam),
             length_penalty: self.length_penalty,
             ..DecodeOptions::greedy(self.max_target)
         }
+    }
+
+    /// What outputs of a vocabulary are held to; `target_language` is settled.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for targets that are no Python; else as [`Syntax::new`].
+    pub fn syntax(&self, grammar: GrammarChoice, target: &WordVocab) -> Result<Option<Syntax>> {
+        let Some(start) = grammar.start() else {
+            return Ok(None);
+        };
+        if !self.target_language.is_python() {
+            return Err(Error::Usage(format!(
+                "grammar {grammar}: the targets are not Python; give grammar none, or \
+                 target-language python if they are"
+            )));
+        }
+        Syntax::new(start, TokenizerKind::Whitespace, target).map(Some)
     }
 
     /// Clipping as torch's `clip_grad_norm_` does it.

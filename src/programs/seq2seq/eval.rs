@@ -67,7 +67,10 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     ));
     let batch = order.batch_size.unwrap_or(config.batch_size);
     let beam = order.beam.unwrap_or(config.beam);
+    let grammar = order.grammar.unwrap_or(config.grammar);
+    let syntax = config.syntax(grammar, &trained.vocab.target)?;
     let options = DecodeOptions {
+        syntax: syntax.as_ref(),
         search: Search::of_width(beam),
         no_unk: order.no_unk,
         length_penalty: order.length_penalty.unwrap_or(config.length_penalty),
@@ -90,6 +93,7 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
         ("model", json!(config.model.to_string())),
         ("split", json!(name(order, split))),
         ("beam", json!(beam)),
+        ("grammar", json!(grammar.to_string())),
     ]);
     result.extend(figures(forced, &written));
     Ok(Evaluated {

@@ -2,6 +2,7 @@
 //! test pairs.
 
 use super::config::Seq2SeqConfig;
+use super::decode::DecodeOptions;
 use super::score::{ROWS, Written, forced, prediction, write};
 use super::train::Seq2SeqJob;
 use crate::data::pairs::Splits;
@@ -111,7 +112,10 @@ fn load(job: &Seq2SeqJob, checkpoint: &Path) -> Result<Seq2Seq> {
 /// Scores the test pairs.
 fn score(job: &Seq2SeqJob, model: &Seq2Seq) -> Result<(Written, Option<Means>)> {
     let config = &job.config;
-    let options = config.decoding();
+    let options = DecodeOptions {
+        syntax: job.syntax.as_ref(),
+        ..config.decoding()
+    };
     let how = (options, config.target_language);
     let written = write(model, &job.data, Split::Test, ROWS, how)?;
     let batch = config.batch_size;

@@ -72,7 +72,7 @@ pub fn write(
     let began = Instant::now();
     let examples = data.examples(split);
     let mut outputs = Vec::with_capacity(examples.len());
-    let parses = language.is_python().then_some(python::parses as _);
+    let parses = language.is_python().then_some(python::parses_as_line as _);
     let mut scores = TextScores::new(parses, SPECIALS[UNK as usize]);
     // Each hypothesis of a beam takes the memory of a pair.
     let width = options.search.width().max(1);

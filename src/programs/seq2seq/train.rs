@@ -10,6 +10,7 @@ use super::tokens::{self, SeqVocab};
 use super::unknown;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
+use crate::data::syntax::Syntax;
 use crate::data::vocab::Vocab;
 use crate::error::Result;
 use crate::files::state::TrainState;
@@ -39,6 +40,8 @@ pub struct Seq2SeqJob {
     counted: Option<u64>,
     /// The batches of the epoch, as numbers of pairs.
     batches: Vec<Vec<u32>>,
+    /// What outputs are held to.
+    pub(super) syntax: Option<Syntax>,
 }
 
 impl Job for Seq2SeqJob {
@@ -152,7 +155,9 @@ impl Job for Seq2SeqJob {
 
     fn new(config: Seq2SeqConfig, data: SeqData, step: Step<Seq2Seq>) -> Result<Self> {
         let ring = step.gpu().map(|(gpu, _)| Ring::new(gpu)).transpose()?;
+        let syntax = config.syntax(config.grammar, &data.target)?;
         Ok(Seq2SeqJob {
+            syntax,
             config,
             data,
             step,
@@ -245,7 +250,10 @@ impl Job for Seq2SeqJob {
         let examples = self.data.examples(Split::Valid);
         let examples = &examples[..examples.len().min(SAMPLES)];
         let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
-        let options = DecodeOptions::greedy(self.config.max_target);
+        let options = DecodeOptions {
+            syntax: self.syntax.as_ref(),
+            ..DecodeOptions::greedy(self.config.max_target)
+        };
         let outputs = decode(self.step.model(), &sources, options)?;
         let (mut text, tokenizers) = (String::new(), &self.data.tokenizers);
         // Further lines stand below the first.

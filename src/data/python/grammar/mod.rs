@@ -5,6 +5,7 @@
 //! accepts it leaves out little, see the grammar's head.
 
 mod costs;
+mod lexing;
 mod notation;
 mod recogniser;
 mod tables;
@@ -13,6 +14,7 @@ mod terminal;
 use std::sync::{Arc, LazyLock};
 
 pub use costs::TerminalCosts;
+pub use lexing::{terminal, terminals};
 pub use recogniser::Recogniser;
 pub use terminal::{TERMINALS, Terminal, TerminalSet};
 

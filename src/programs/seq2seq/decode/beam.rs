@@ -11,7 +11,7 @@ use super::run::{DecodeOptions, Hypothesis, Partial, Run, row_of, worth_moving};
 use crate::data::words::EOS;
 use crate::error::Result;
 use crate::ops::softmax_xent::log_sum;
-use crate::programs::seq2seq::model::{allowed, in_f32};
+use crate::programs::seq2seq::model::in_f32;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::cmp::Ordering;
@@ -48,7 +48,7 @@ impl Run<'_> {
     pub(super) fn beams(&mut self, width: usize, n: usize) -> Result<Vec<Vec<Hypothesis>>> {
         let sources = self.lengths.len();
         let start = Beam {
-            open: vec![Partial::start()],
+            open: vec![Partial::start(&self.options)],
             ended: Vec::new(),
         };
         let mut beams = vec![start; sources];
@@ -118,7 +118,7 @@ impl Run<'_> {
             }
             let weights = self.weights_of(alpha, first + candidate.parent, source)?;
             let mut longer = beam.open[candidate.parent].clone();
-            longer.push(candidate.token, candidate.gain, weights);
+            longer.push((candidate.token, candidate.gain), weights, &self.options);
             if ends {
                 insert(&mut beam.ended, longer.finish(&self.options));
             } else {
@@ -168,7 +168,7 @@ fn candidates(
                     gain,
                 }
             };
-            let tokens = likeliest(row, most, |token| allowed(token, options.no_unk));
+            let tokens = likeliest(row, most, hypothesis.may(options));
             Ok(tokens.into_iter().map(candidate).collect())
         })
         .collect();
@@ -179,7 +179,7 @@ fn candidates(
 }
 
 /// The `most` largest of those that may be chosen, the lower of equal ones, in any order.
-fn likeliest(row: &[f32], most: usize, may: impl Fn(usize) -> bool) -> Vec<(u32, f32)> {
+pub(super) fn likeliest(row: &[f32], most: usize, may: impl Fn(usize) -> bool) -> Vec<(u32, f32)> {
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(2 * most);
     let mut least = f32::NEG_INFINITY;
     for (token, &x) in row.iter().enumerate() {

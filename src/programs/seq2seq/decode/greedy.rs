@@ -2,17 +2,21 @@
 //!
 //! What a step chooses is what the next one reads, without the host: on a GPU the steps are issued one
 //! behind the other, and the host only looks from time to time which rows have ended. What those
-//! choose until then is left out; when they are many, they leave the batch.
+//! choose until then is left out; when they are many, they leave the batch. Under a grammar the host
+//! chooses at each step.
 
-use super::run::{Hypothesis, Partial, Run, worth_moving};
+use super::beam::likeliest;
+use super::run::{Hypothesis, Partial, Run, row_of, worth_moving};
 use crate::data::words::{EOS, SOS};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops;
 use crate::ops::cast::convert;
 use crate::ops::likeliest::Likeliest;
+use crate::ops::softmax_xent::log_sum;
 use crate::programs::seq2seq::model::{in_f32, never};
 use crate::tensor::Tensor;
+use rayon::prelude::*;
 
 /// Steps between two looks, on a GPU. Not measured: more of them are steps in vain behind the longest
 /// output, fewer are waits.
@@ -23,15 +27,20 @@ type Chosen = (Likeliest, Option<Tensor>);
 
 impl Run<'_> {
     pub(super) fn greedy(&mut self) -> Result<Vec<Hypothesis>> {
-        let mut outputs = vec![Partial::start(); self.lengths.len()];
-        let look = if self.model.gpu().is_some() { LOOK } else { 1 };
+        let mut outputs = vec![Partial::start(&self.options); self.lengths.len()];
+        let alone = self.model.gpu().is_some() && self.options.syntax.is_none();
+        let look = if alone { LOOK } else { 1 };
         // The output that each row of the batch goes on with.
         let mut rows: Vec<usize> = (0..outputs.len()).collect();
         let mut last = self.model.tokens(&vec![SOS; rows.len()])?;
         let mut steps: Vec<Chosen> = Vec::new();
         for step in 1..=self.options.max_length {
             let out = self.step(&last)?;
-            let chosen = ops::likeliest(out.logits.value(), never(self.options.no_unk))?;
+            let logits = out.logits.value();
+            let chosen = match self.options.syntax {
+                None => ops::likeliest(logits, never(self.options.no_unk))?,
+                Some(_) => self.choose(&outputs, &rows, logits)?,
+            };
             last = chosen.columns.clone();
             steps.push((chosen, out.alpha));
             if step % look == 0 || step == self.options.max_length {
@@ -57,6 +66,38 @@ impl Run<'_> {
         Ok(outputs.map(|o| o.finish(&self.options)).collect())
     }
 
+    /// The likeliest token of each row that may follow its output, where the logits are.
+    fn choose(&self, outputs: &[Partial], rows: &[usize], logits: &Tensor) -> Result<Likeliest> {
+        let (logits, options) = (in_f32(logits)?, &self.options);
+        let chosen = rows.par_iter().enumerate().map(|(row, &output)| {
+            let (logits, output) = (row_of(&logits, row)?, &outputs[output]);
+            if output.last() == EOS {
+                return Ok((EOS, 0.0));
+            }
+            let may = output.may(options);
+            let best = likeliest(logits, 1, &may).first().copied();
+            // No comparison finds what is not a number.
+            let any = || {
+                (0..logits.len())
+                    .find(|&token| may(token))
+                    .map(|t| (t as u32, f32::NAN))
+            };
+            let (token, x) = best.or_else(any).ok_or_else(|| {
+                Error::op(
+                    "decode",
+                    "no token may follow, which a grammar never leaves",
+                )
+            })?;
+            Ok((token, f64::from(x) - log_sum(logits)))
+        });
+        let (columns, gains): (Vec<u32>, Vec<f64>) =
+            chosen.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        Ok(Likeliest {
+            columns: self.model.tokens(&columns)?,
+            gains: Tensor::from_slice(&gains, [gains.len()])?,
+        })
+    }
+
     /// Adds what a step chose to the outputs that go on.
     fn extend(
         &self,
@@ -72,7 +113,7 @@ impl Run<'_> {
             let output = &mut outputs[source];
             if output.last() != EOS {
                 let weights = self.weights_of(alpha.as_ref(), row, source)?;
-                output.push(columns[row], gains[row], weights);
+                output.push((columns[row], gains[row]), weights, &self.options);
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! Choosing output tokens: greedy and beam search.
 //!
 //! `<PAD>` and `<SOS>` are never chosen. Ties go to the lowest token. A sequence ends with `<EOS>`,
-//! or at the largest length.
+//! or at the largest length. Under a grammar each step chooses among the tokens that may follow, and
+//! leaves length enough for what is open; probabilities are those of all tokens still.
 
 mod beam;
 mod greedy;
@@ -37,7 +38,8 @@ pub fn decode(
 ///
 /// # Errors
 /// [`Error::Op`] for an empty source, a beam, length or `n` of 0, a length penalty below 0, or an id
-/// outside the vocabulary; or if the device fails.
+/// outside the vocabulary; for a length in which nothing of the grammar can be written; or if the device
+/// fails.
 pub fn decode_n_best(
     model: &Seq2Seq,
     sources: &[&[u32]],
@@ -50,6 +52,14 @@ pub fn decode_n_best(
             "decode",
             format!("the {n} best of {options:?}: nothing to choose"),
         ));
+    }
+    if let Some(syntax) = options.syntax
+        && syntax
+            .shortest()
+            .is_none_or(|shortest| shortest > options.max_length)
+    {
+        let message = format!("{} tokens are too few for {syntax:?}", options.max_length);
+        return Err(Error::op("decode", message));
     }
     let batch = SourceBatch::new(sources)?;
     let source = Source::new(&batch, model.vocab().0, model.gpu())?;

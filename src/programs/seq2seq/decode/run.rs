@@ -1,10 +1,11 @@
 //! A decoding under way: what greedy and beam search have in common.
 
 use crate::autograd::Tape;
+use crate::data::syntax::{Next, Syntax, Written};
 use crate::data::words::{EOS, SOS};
 use crate::error::Result;
 use crate::nn::Bound;
-use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq};
+use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq, allowed};
 use crate::tensor::Tensor;
 
 /// How a sequence of tokens is looked for.
@@ -35,8 +36,8 @@ impl Search {
 }
 
 /// How outputs are chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DecodeOptions {
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeOptions<'a> {
     /// How they are looked for.
     pub search: Search,
     /// Tokens of an output at most, `<EOS>` not counted.
@@ -46,9 +47,11 @@ pub struct DecodeOptions {
     /// The power of an output's length by which its log-probability is divided: 1 is the mean a
     /// token, 0 favours short outputs. Only beams choose by it.
     pub length_penalty: f64,
+    /// What outputs are held to: each is a text of this grammar, and has no `<UNK>`.
+    pub syntax: Option<&'a Syntax>,
 }
 
-impl DecodeOptions {
+impl DecodeOptions<'_> {
     /// Greedy, with the mean log-probability a token as score.
     pub fn greedy(max_length: usize) -> Self {
         DecodeOptions {
@@ -56,6 +59,7 @@ impl DecodeOptions {
             max_length,
             no_unk: false,
             length_penalty: 1.0,
+            syntax: None,
         }
     }
 
@@ -86,14 +90,17 @@ pub(super) struct Partial {
     tokens: Vec<u32>,
     pub(super) log_probability: f64,
     attention: Vec<Vec<f32>>,
+    /// The same for a grammar.
+    written: Option<Written>,
 }
 
 impl Partial {
-    pub(super) fn start() -> Self {
+    pub(super) fn start(options: &DecodeOptions) -> Self {
         Partial {
             tokens: vec![SOS],
             log_probability: 0.0,
             attention: Vec::new(),
+            written: options.syntax.map(Syntax::begin),
         }
     }
 
@@ -107,8 +114,29 @@ impl Partial {
         self.tokens.len() - 1
     }
 
-    /// Goes on with a token.
-    pub(super) fn push(&mut self, token: u32, gain: f64, attention: Option<Vec<f32>>) {
+    /// Which tokens may follow.
+    pub(super) fn may<'a>(&'a self, options: &DecodeOptions<'a>) -> impl Fn(usize) -> bool + 'a {
+        let (no_unk, room) = (options.no_unk, options.max_length - self.len());
+        let next = self.written.as_ref().zip(options.syntax);
+        let next = next.map(|(written, syntax)| (written.next(room), syntax));
+        move |token| {
+            let fits = |(next, syntax): &(Next, &Syntax)| next.may(syntax, token as u32);
+            allowed(token, no_unk) && next.as_ref().is_none_or(fits)
+        }
+    }
+
+    /// Goes on with a token that may follow.
+    pub(super) fn push(
+        &mut self,
+        (token, gain): (u32, f64),
+        attention: Option<Vec<f32>>,
+        options: &DecodeOptions,
+    ) {
+        if let (Some(written), Some(syntax)) = (&mut self.written, options.syntax)
+            && token != EOS
+        {
+            written.push(syntax.form_of(token));
+        }
         self.tokens.push(token);
         self.log_probability += gain;
         self.attention.extend(attention);
@@ -139,7 +167,7 @@ pub(super) struct Run<'a> {
     pub(super) from: DecoderState,
     /// Tokens of each source.
     pub(super) lengths: &'a [usize],
-    pub(super) options: DecodeOptions,
+    pub(super) options: DecodeOptions<'a>,
 }
 
 impl Run<'_> {

@@ -1,0 +1,52 @@
+//! The terminals of a text, by the lexer of the parser.
+
+use ruff_python_ast::{Expr, Stmt};
+use ruff_python_parser::Parsed;
+
+use super::terminal::Terminal;
+use crate::data::python::parser::parse;
+use crate::data::python::{Lexeme, lexemes};
+
+/// The terminal of one lexical token: a keyword, an operator, a name, a number, or a string as a whole
+/// that can be read. `None` for anything else.
+pub fn terminal(token: &str) -> Option<Terminal> {
+    if let Some(spelled) = Terminal::spelled(token) {
+        return Some(spelled);
+    }
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    if token.starts_with(letter) && token.chars().all(|c| letter(c) || c.is_ascii_digit()) {
+        return Some(Terminal::NAME);
+    }
+    if !matches!(&lexemes(token)[..], [Lexeme::Token(alone)] if alone == token) {
+        return None;
+    }
+    let parsed = parse(token).filter(Parsed::has_valid_syntax)?;
+    let [Stmt::Expr(statement)] = &parsed.syntax().body[..] else {
+        return None;
+    };
+    match &*statement.value {
+        Expr::Name(_) => Some(Terminal::NAME),
+        Expr::NumberLiteral(number) if number.value.is_complex() => Some(Terminal::IMAGINARY),
+        Expr::NumberLiteral(_) => Some(Terminal::NUMBER),
+        Expr::StringLiteral(_) => Some(Terminal::STRING),
+        Expr::FString(_) => Some(Terminal::FSTRING),
+        Expr::BytesLiteral(_) => Some(Terminal::BYTES),
+        Expr::TString(_) => Some(Terminal::TEMPLATE),
+        _ => None,
+    }
+}
+
+/// The terminals of a text without white space; `None` if it holds anything but whole tokens, such as
+/// the beginning of a string or a comment.
+pub fn terminals(text: &str) -> Option<Vec<Terminal>> {
+    let mut rest = text;
+    let terminals = lexemes(text).into_iter().map(|lexeme| match lexeme {
+        Lexeme::Token(token) => {
+            rest = rest.strip_prefix(&*token)?;
+            terminal(&token)
+        }
+        _ => None,
+    });
+    let terminals = terminals.collect::<Option<Vec<Terminal>>>();
+    terminals.filter(|_| rest.is_empty())
+}

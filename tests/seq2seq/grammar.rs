@@ -1,0 +1,276 @@
+//! Decoding under a grammar: what an untrained model writes is Python.
+
+use super::for_each_kind;
+use rnnx::data::python::grammar::Start;
+use rnnx::data::python::{parses, parses_as_line};
+use rnnx::data::syntax::Syntax;
+use rnnx::data::tokens::{Tokenizer, TokenizerKind};
+use rnnx::data::words::{SPECIALS, UNK, WordVocab};
+use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode, decode_n_best};
+use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
+
+/// Tokens of Python, of parts of it, and of none.
+const TOKENS: &[&str] = &[
+    "<NEWLINE>",
+    "<INDENT>",
+    "<DEDENT>",
+    "x",
+    "self",
+    "match",
+    "_",
+    "print",
+    "1",
+    "0x1f",
+    "2j",
+    "1.5e3",
+    "'a'",
+    "\"b c\"",
+    "f'{x!r}'",
+    "b'd'",
+    "'''e\nf'''",
+    "r'\\d'",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    ".",
+    "=",
+    "==",
+    "+",
+    "-",
+    "*",
+    "**",
+    "@",
+    "->",
+    ":=",
+    "+=",
+    ";",
+    "if",
+    "else",
+    "elif",
+    "for",
+    "in",
+    "while",
+    "def",
+    "class",
+    "return",
+    "import",
+    "from",
+    "as",
+    "try",
+    "except",
+    "finally",
+    "with",
+    "lambda",
+    "not",
+    "and",
+    "is",
+    "yield",
+    "await",
+    "async",
+    "pass",
+    "raise",
+    "del",
+    "None",
+    "True",
+    "'open",
+    "f'{x'",
+    "0777",
+    "$",
+    "?",
+    "<>",
+    "b'é'",
+    "'\\N{no}'",
+    "x y",
+    "# no",
+    "foo(x,",
+    "):",
+    "self.x",
+    "x=1",
+    "a[0].b",
+    "é",
+    "...",
+    "not in",
+    "\\",
+];
+
+fn vocab() -> WordVocab {
+    WordVocab::from_tokens(TOKENS.iter().copied(), 1).unwrap()
+}
+
+/// A model that chooses nearly at random, and sources for it.
+fn model(kind: ModelKind, vocab: &WordVocab, seed: u64) -> (Seq2Seq, Vec<Vec<u32>>) {
+    let sizes = Seq2SeqSizes {
+        source_vocab: 12,
+        target_vocab: vocab.len(),
+        embedding: 5,
+        hidden: 6,
+    };
+    let sources = (0..16).map(|n| (0..1 + n % 5).map(|i| 4 + (n * 3 + i * 5) % 8).collect());
+    (Seq2Seq::new::<f32>(kind, sizes, seed), sources.collect())
+}
+
+fn written(
+    (model, sources): &(Seq2Seq, Vec<Vec<u32>>),
+    search: Search,
+    max_length: usize,
+    syntax: &Syntax,
+) -> Vec<Hypothesis> {
+    let sources: Vec<&[u32]> = sources.iter().map(Vec::as_slice).collect();
+    let options = DecodeOptions {
+        search,
+        syntax: Some(syntax),
+        length_penalty: 0.3,
+        ..DecodeOptions::greedy(max_length)
+    };
+    let n = search.width();
+    decode_n_best(model, &sources, options, n).unwrap().concat()
+}
+
+/// What untrained models write, greedily and in beams, is text of the grammar, and they write all
+/// sorts of it.
+fn all_parses(kind: TokenizerKind, tokenizer: &Tokenizer) {
+    let vocab = vocab();
+    let (mut texts, mut longest) = (Vec::new(), 0);
+    for (n, start) in [Start::Module, Start::Statement, Start::Line]
+        .into_iter()
+        .enumerate()
+    {
+        let syntax = Syntax::new(start, kind, &vocab).unwrap();
+        for_each_kind(|model_kind| {
+            let model = model(model_kind, &vocab, 3 + n as u64);
+            for (search, max_length) in [
+                (Search::Greedy, 1),
+                (Search::Greedy, 40),
+                (Search::Beam(3), 2),
+                (Search::Beam(4), 13),
+            ] {
+                for output in written(&model, search, max_length, &syntax) {
+                    assert!(output.score.is_finite());
+                    let tokens = output.tokens.iter().map(|&id| vocab.token(id));
+                    let text = tokenizer.join(&tokens.collect::<Vec<_>>());
+                    let parses = match start {
+                        Start::Line => parses_as_line(&text),
+                        Start::Module | Start::Statement => parses(&text),
+                    };
+                    assert!(parses, "{kind} {start:?} {model_kind} {search:?}: {text}");
+                }
+            }
+        });
+        for seed in 0..40 {
+            let model = model(ModelKind::Lstm, &vocab, seed);
+            for output in written(&model, Search::Greedy, 20, &syntax) {
+                longest = longest.max(output.tokens.len());
+                texts.push(output.tokens);
+            }
+        }
+    }
+    texts.sort();
+    texts.dedup();
+    assert!(texts.len() > 100, "{} different texts", texts.len());
+    assert_eq!(longest, 20, "some run to the largest length");
+}
+
+#[test]
+fn all_that_untrained_models_write_in_python_tokens_parses() {
+    all_parses(TokenizerKind::Python, &Tokenizer::Python);
+}
+
+#[test]
+fn all_that_untrained_models_write_in_words_between_blanks_parses() {
+    all_parses(TokenizerKind::Whitespace, &Tokenizer::Whitespace);
+}
+
+/// A grammar changes nothing where the likeliest tokens are of it: scores are those of all tokens.
+#[test]
+fn a_beam_under_a_grammar_is_never_below_greedy() {
+    let vocab = vocab();
+    let syntax = Syntax::new(Start::Line, TokenizerKind::Python, &vocab).unwrap();
+    let model = model(ModelKind::Attention, &vocab, 1);
+    let best = |search| {
+        let sources: Vec<&[u32]> = model.1.iter().map(Vec::as_slice).collect();
+        let options = DecodeOptions {
+            search,
+            syntax: Some(&syntax),
+            ..DecodeOptions::greedy(12)
+        };
+        decode(&model.0, &sources, options).unwrap()
+    };
+    for (beam, greedy) in best(Search::Beam(3)).iter().zip(best(Search::Greedy)) {
+        assert!(beam.score >= greedy.score, "{beam:?} {greedy:?}");
+    }
+}
+
+#[test]
+fn what_is_no_token_of_python_is_never_written() {
+    let vocab = vocab();
+    let python = Syntax::new(Start::Module, TokenizerKind::Python, &vocab).unwrap();
+    let blanks = Syntax::new(Start::Module, TokenizerKind::Whitespace, &vocab).unwrap();
+    let never = [
+        "'open",
+        "f'{x'",
+        "0777",
+        "$",
+        "?",
+        "<>",
+        "b'é'",
+        "'\\N{no}'",
+        "x y",
+        "# no",
+        "not in",
+        "\\",
+    ];
+    for token in never {
+        assert!(python.form_of(vocab.id(token)).is_empty(), "{token}");
+        assert!(blanks.form_of(vocab.id(token)).is_empty(), "{token}");
+    }
+    for id in 0..SPECIALS.len() as u32 {
+        assert!(python.form_of(id).is_empty(), "{}", SPECIALS[id as usize]);
+    }
+    assert_eq!(vocab.id("never seen"), UNK);
+    for (token, terminals) in [
+        ("foo(x,", 4),
+        ("):", 2),
+        ("self.x", 3),
+        ("a[0].b", 6),
+        ("x=1", 3),
+    ] {
+        assert!(python.form_of(vocab.id(token)).is_empty(), "{token}");
+        assert_eq!(blanks.form_of(vocab.id(token)).len(), terminals, "{token}");
+    }
+    assert!(
+        blanks.form_of(vocab.id("<NEWLINE>")).is_empty(),
+        "a blank ends no line"
+    );
+    assert_eq!(python.form_of(vocab.id("<NEWLINE>")).len(), 1);
+}
+
+#[test]
+fn refused() {
+    let words = |tokens: &[&str]| WordVocab::from_tokens(tokens.iter().copied(), 1).unwrap();
+    let few = words(&["=", "(", ")x"]);
+    let error = Syntax::new(Start::Line, TokenizerKind::Python, &few).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("min-frequency"), "{error}");
+
+    let error = Syntax::new(Start::Line, TokenizerKind::Chars, &vocab()).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("chars"), "{error}");
+
+    let long = words(&["del", "x"]);
+    let long_line = Syntax::new(Start::Line, TokenizerKind::Python, &long).unwrap();
+    assert_eq!(long_line.shortest(), Some(1));
+    let only = words(&["(", ")"]);
+    let brackets = Syntax::new(Start::Line, TokenizerKind::Python, &only).unwrap();
+    let (model, sources) = model(ModelKind::Rnn, &only, 1);
+    let options = DecodeOptions {
+        syntax: Some(&brackets),
+        ..DecodeOptions::greedy(1)
+    };
+    let error = decode(&model, &[&sources[0]], options).unwrap_err();
+    assert!(error.to_string().contains("too few"), "{error}");
+}
