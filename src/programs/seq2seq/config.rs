@@ -129,7 +129,7 @@ impl Seq2SeqConfig {
                  target-language python if they are"
             )));
         }
-        Syntax::new(start, TokenizerKind::Whitespace, target).map(Some)
+        Syntax::new(start, self.target_tokens, target).map(Some)
     }
 
     /// Clipping as torch's `clip_grad_norm_` does it.
