@@ -13,9 +13,10 @@ use crate::data::pairs::source_tokens;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
 use crate::log;
-use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
+use crate::programs::seq2seq::copying::ExtendedVocab;
+use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, SourceIds, decode};
 use crate::programs::seq2seq::model::ModelKind;
-use crate::programs::seq2seq::score::rounded;
+use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
 use crate::{Error, Result, terminal};
@@ -148,7 +149,13 @@ fn translate(args: &TranslateArgs, trained: &Trained, text: &str, place: &str) -
     if let Some(message) = unknown(&words, &ids) {
         note(message);
     }
-    let mut hypotheses = decode(&trained.model, &[&ids], options(args, trained))?;
+    let tokens: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+    let extended = ExtendedVocab::new(&trained.target, &tokens);
+    let source = SourceIds {
+        ids: &ids,
+        copies: Some(extended.source_ids()),
+    };
+    let mut hypotheses = decode(&trained.model, &[source], options(args, trained))?;
     let Some(hypothesis) = hypotheses.pop() else {
         return Ok(true);
     };
@@ -170,6 +177,7 @@ fn blank(kind: ModelKind) -> Hypothesis {
         score: 0.0,
         ended: true,
         attention: (kind == ModelKind::Attention).then(Vec::new),
+        copied: None,
     }
 }
 
@@ -207,12 +215,9 @@ fn show(
     (text, words): (&str, &[&str]),
     hypothesis: &Hypothesis,
 ) -> Result<bool> {
-    let tokens = hypothesis.tokens.iter();
-    let tokens: Vec<String> = tokens
-        .map(|&id| trained.target.token(id).to_owned())
-        .collect();
+    let source: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+    let tokens = ExtendedVocab::new(&trained.target, &source).tokens(&hypothesis.tokens);
     if let (Some(path), Some(weights)) = (&args.attention, &hypothesis.attention) {
-        let source: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
         let svg = attention_svg(&source, &tokens, weights);
         write_atomic(path, |w| w.write_all(svg.as_bytes()))?;
         if !args.quiet {
@@ -220,6 +225,9 @@ fn show(
         }
     }
     if !args.json {
+        if let Some(message) = copies(&tokens, hypothesis).filter(|_| !args.quiet) {
+            log::line(&message);
+        }
         return print(&tokens.join(" "));
     }
     let mut object = json!({
@@ -229,10 +237,22 @@ fn show(
         "ended": hypothesis.ended,
         "score": hypothesis.score,
     });
-    if let (Some(weights), Some(map)) = (&hypothesis.attention, object.as_object_mut()) {
-        map.insert("attention".into(), rounded(weights));
+    if let Some(map) = object.as_object_mut() {
+        seen(map, hypothesis);
     }
     print(&object.to_string())
+}
+
+/// Which tokens were copied, each with the number of its source token, from 1. The answer itself is left as
+/// it is, for who reads it by a program.
+fn copies(tokens: &[String], hypothesis: &Hypothesis) -> Option<String> {
+    let places = hypothesis.copied.as_ref()?;
+    let copied = tokens.iter().zip(places).filter_map(|(token, place)| {
+        let number = (*place)? + 1;
+        Some(format!("{token} ({number})"))
+    });
+    let copied: Vec<String> = copied.collect();
+    (!copied.is_empty()).then(|| format!("copied (source token): {}", copied.join(" ")))
 }
 
 /// Prints a line. A reader that has gone, as `head` does, is no failure, but the end of the work.

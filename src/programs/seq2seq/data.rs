@@ -9,6 +9,7 @@ use crate::data::spans::Spans;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 use crate::data::words::{EOS, SOS, WordVocab, frequent};
+use crate::programs::seq2seq::copying::{Extended, ExtendedVocab};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -21,6 +22,8 @@ pub struct Limits {
     pub max_target: usize,
     /// Occurrences in the training split from which a token has an id of its own.
     pub min_frequency: usize,
+    /// Whether tokens of the source have ids in the target, too.
+    pub copy: bool,
 }
 
 /// A pair, cut to the limits.
@@ -36,6 +39,8 @@ pub struct Example {
     pub source_ids: Vec<u32>,
     /// Ids of the target's tokens, at least one, without `<SOS>` and `<EOS>`.
     pub target_ids: Vec<u32>,
+    /// Ids in the extended vocabulary of the source, for a model that copies.
+    pub extended: Option<Extended>,
 }
 
 /// How many pairs were longer than the limits.
@@ -161,7 +166,14 @@ impl SeqData {
             let example = &examples[i as usize];
             (&example.source_ids[..], &example.target_ids[..])
         };
-        SeqBatch::new(&pairs.iter().map(of).collect::<Vec<_>>())
+        let batch = SeqBatch::new(&pairs.iter().map(of).collect::<Vec<_>>())?;
+        let extended = pairs
+            .iter()
+            .map(|&i| examples[i as usize].extended.as_ref());
+        match extended.collect::<Option<Vec<_>>>() {
+            Some(extended) => batch.with_copies(&extended),
+            None => Ok(batch),
+        }
     }
 }
 
@@ -214,6 +226,7 @@ fn encode(
         docstring: pair.docstring.clone(),
         source_ids: ids(source, &sources),
         target_ids: ids(target, &targets),
+        extended: (limits.copy).then(|| ExtendedVocab::new(target, &sources).pair(&targets)),
         source: sources,
         target: targets,
     };
@@ -257,6 +270,9 @@ pub struct SourceBatch {
     pub positions: Vec<u32>,
     /// The same in the run that reads from the end.
     pub reversed_positions: Vec<u32>,
+    /// The id of each position of the spans in the extended vocabulary of its source, for a model that
+    /// copies.
+    pub copies: Option<Vec<u32>>,
 }
 
 impl SeqBatch {
@@ -289,7 +305,50 @@ impl SeqBatch {
     }
 }
 
+impl SeqBatch {
+    /// The same with the ids of each pair in the extended vocabulary of its source: the targets are
+    /// extended ids then.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if they are not as many as the ids of the pairs.
+    pub fn with_copies(self, extended: &[&Extended]) -> Result<Self> {
+        let pairs: Vec<&Extended> = self.order.iter().map(|&i| extended[i]).collect();
+        let sources: Vec<&[u32]> = pairs.iter().map(|pair| &pair.source[..]).collect();
+        let (mut targets, packing) = (Vec::with_capacity(self.targets.len()), &self.packing);
+        for t in 0..packing.steps() {
+            let active = &pairs[..packing.active(t)];
+            targets.extend(
+                active
+                    .iter()
+                    .map(|p| p.target.get(t).copied().unwrap_or(EOS)),
+            );
+        }
+        Ok(SeqBatch {
+            source: self.source.with_copies(&sources)?,
+            targets,
+            ..self
+        })
+    }
+}
+
 impl SourceBatch {
+    /// The same with the extended id of each token of each source.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if they are not as many as the tokens.
+    pub fn with_copies(self, sources: &[&[u32]]) -> Result<Self> {
+        let lengths = sources.iter().map(|ids| ids.len());
+        let spans = &self.spans;
+        if !lengths.eq((0..spans.rows()).map(|b| spans.len(b))) {
+            let message = "the extended ids are not as many as the source's tokens";
+            return Err(Error::op("seq2seq", message));
+        }
+        Ok(SourceBatch {
+            copies: Some(sources.concat()),
+            ..self
+        })
+    }
+
     /// The source side of a batch whose decoder rows are these sources, none of them empty.
     ///
     /// # Errors
@@ -327,6 +386,7 @@ impl SourceBatch {
             spans: Spans::new(&lengths)?,
             positions,
             reversed_positions,
+            copies: None,
         })
     }
 }

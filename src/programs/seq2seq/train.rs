@@ -1,9 +1,10 @@
 //! `rnnx train-seq2seq`: a seq2seq model as a job of a training session.
 
 use super::config::Seq2SeqConfig;
+use super::copying::ExtendedVocab;
 use super::cost;
 use super::data::{self, Example, SeqData};
-use super::decode::{DecodeOptions, Search, decode};
+use super::decode::{DecodeOptions, Search, SourceIds, decode};
 use super::model::Seq2Seq;
 use super::score::forced;
 use super::unknown;
@@ -238,7 +239,7 @@ impl Job for Seq2SeqJob {
     fn sample(&self, epoch: u64) -> Result<Result<Sample>> {
         let examples = self.data.examples(Split::Valid);
         let examples = &examples[..examples.len().min(SAMPLES)];
-        let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
+        let sources: Vec<SourceIds> = examples.iter().map(SourceIds::from).collect();
         let options = DecodeOptions {
             search: Search::Greedy,
             max_length: self.config.max_target,
@@ -247,13 +248,13 @@ impl Job for Seq2SeqJob {
         let outputs = decode(self.step.model(), &sources, options)?;
         let mut text = String::new();
         for (Example { source, target, .. }, output) in examples.iter().zip(&outputs) {
-            let tokens = output.tokens.iter().map(|&id| self.data.target.token(id));
+            let tokens = ExtendedVocab::new(&self.data.target, source).tokens(&output.tokens);
             let _ = writeln!(
                 text,
                 "source      {}\nreference   {}\nprediction  {}\n",
                 source.join(" "),
                 target.join(" "),
-                tokens.collect::<Vec<_>>().join(" ")
+                tokens.join(" ")
             );
         }
         let file = format!("epoch-{epoch}.txt");

@@ -6,7 +6,7 @@
 //! source ends with `beam` ended hypotheses of which one is better than all that go on, or at the
 //! largest length.
 
-use super::run::{Hypothesis, Partial, Run, row_of, weights};
+use super::run::{Hypothesis, Partial, Run, Seen, row_of};
 use crate::data::words::EOS;
 use crate::error::Result;
 use crate::ops::likeliest::log_sum;
@@ -59,11 +59,11 @@ impl Run<'_> {
             };
             let tokens: Vec<u32> = (0..sources * width).map(last).collect();
             let out = self.step(&self.model.tokens(&tokens)?)?;
-            let (logits, alpha) = (in_f32(out.logits.value())?, weights(&out)?);
+            let (logits, seen) = (in_f32(out.logits.value())?, Seen::of(&out)?);
             let mut parents: Vec<u32> = (0..(sources * width) as u32).collect();
             for (source, beam) in beams.iter_mut().enumerate() {
                 let first = source * width;
-                let chosen = self.advance(beam, first, &logits, alpha.as_ref())?;
+                let chosen = self.advance(beam, first, &logits, &seen)?;
                 for (row, parent) in chosen.into_iter().enumerate() {
                     parents[first + row] = (first + parent) as u32;
                 }
@@ -80,7 +80,7 @@ impl Run<'_> {
         beam: &mut Beam,
         first: usize,
         logits: &Tensor,
-        alpha: Option<&Tensor>,
+        seen: &Seen,
     ) -> Result<Vec<usize>> {
         let width = self.options.search.width();
         let candidates = self.candidates(beam, first, logits)?;
@@ -92,8 +92,8 @@ impl Run<'_> {
                 continue;
             }
             let row = first + candidate.parent;
-            let weights = alpha.map(|a| self.weights_of(a, row)).transpose()?;
-            let longer = parent.extended(candidate.token, candidate.gain, weights);
+            let read = self.read(seen, row)?;
+            let longer = parent.extended(candidate.token, candidate.gain, read);
             if ends {
                 beam.ended.push(longer.finish());
             } else {

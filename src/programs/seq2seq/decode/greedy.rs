@@ -4,22 +4,21 @@
 //! behind the other, and the host only looks from time to time whether all rows have ended. What rows
 //! that have ended choose is left out.
 
-use super::run::{Hypothesis, Partial, Run};
+use super::run::{Hypothesis, Partial, Run, Seen};
 use crate::data::words::{EOS, SOS};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops;
 use crate::ops::cast::convert;
 use crate::ops::likeliest::Likeliest;
-use crate::programs::seq2seq::model::{in_f32, never};
-use crate::tensor::Tensor;
+use crate::programs::seq2seq::model::{Decoded, never};
 
 /// Steps between two looks, on a GPU. Not measured: more of them are steps in vain behind the longest
 /// output, fewer are waits.
 const LOOK: usize = 8;
 
-/// What a step chose, and its attention weights.
-type Chosen = (Likeliest, Option<Tensor>);
+/// What a step chose, and what it gave besides.
+type Chosen = (Likeliest, Decoded);
 
 impl Run<'_> {
     pub(super) fn greedy(&mut self, rows: usize) -> Result<Vec<Hypothesis>> {
@@ -31,7 +30,7 @@ impl Run<'_> {
             let out = self.step(&last)?;
             let chosen = ops::likeliest(out.logits.value(), never(self.options.no_unk))?;
             last = chosen.columns.clone();
-            steps.push((chosen, out.alpha));
+            steps.push((chosen, out));
             if step % look == 0 || step == self.options.max_length {
                 for chosen in steps.drain(..) {
                     self.extend(&mut outputs, &chosen)?;
@@ -45,16 +44,15 @@ impl Run<'_> {
     }
 
     /// Adds what a step chose to the outputs that go on.
-    fn extend(&self, outputs: &mut [Partial], (chosen, alpha): &Chosen) -> Result<()> {
+    fn extend(&self, outputs: &mut [Partial], (chosen, out): &Chosen) -> Result<()> {
         let (columns, gains) = (chosen.columns.to_cpu()?, chosen.gains.to_cpu()?);
         let gains = convert(&gains, DType::F64)?;
         let (columns, gains) = (columns.data::<u32>()?, gains.data::<f64>()?);
-        let alpha = alpha.as_ref().map(in_f32).transpose()?;
+        let seen = Seen::of(out)?;
         for (row, output) in outputs.iter_mut().enumerate() {
             if output.last() != EOS {
-                let weights = alpha.as_ref().map(|alpha| self.weights_of(alpha, row));
-                let weights = weights.transpose()?;
-                *output = output.extended(columns[row], gains[row], weights);
+                let read = self.read(&seen, row)?;
+                *output = output.extended(columns[row], gains[row], read);
             }
         }
         Ok(())

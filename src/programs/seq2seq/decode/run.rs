@@ -1,5 +1,6 @@
 //! A decoding under way: what greedy and beam search have in common.
 
+use super::SourceIds;
 use crate::autograd::Tape;
 use crate::data::words::{EOS, SOS};
 use crate::error::Result;
@@ -49,6 +50,9 @@ pub struct Hypothesis {
     /// Of the attention model: a row of weights over the source's tokens for each token, and for
     /// `<EOS>`.
     pub attention: Option<Vec<Vec<f32>>>,
+    /// Of a model that copies: for each token the source position that it was copied from, where
+    /// copying has the larger part in its probability; of several the one with the largest share.
+    pub copied: Option<Vec<Option<usize>>>,
 }
 
 /// An output that grows.
@@ -57,6 +61,7 @@ pub(super) struct Partial {
     tokens: Vec<u32>,
     pub(super) log_probability: f64,
     attention: Vec<Vec<f32>>,
+    copied: Vec<Option<usize>>,
 }
 
 impl Partial {
@@ -65,6 +70,7 @@ impl Partial {
             tokens: vec![SOS],
             log_probability: 0.0,
             attention: Vec::new(),
+            copied: Vec::new(),
         }
     }
 
@@ -78,16 +84,14 @@ impl Partial {
         self.tokens.len() - 1
     }
 
-    pub(super) fn extended(
-        &self,
-        token: u32,
-        log_probability: f64,
-        attention: Option<Vec<f32>>,
-    ) -> Self {
+    pub(super) fn extended(&self, token: u32, log_probability: f64, read: Option<Read>) -> Self {
         let mut longer = self.clone();
         longer.tokens.push(token);
         longer.log_probability += log_probability;
-        longer.attention.extend(attention);
+        if let Some(read) = read {
+            longer.copied.extend(read.copied(token, log_probability));
+            longer.attention.push(read.attention);
+        }
         longer
     }
 
@@ -101,6 +105,10 @@ impl Partial {
         let end = self.tokens.len() - usize::from(ended);
         Hypothesis {
             score: self.score(),
+            copied: (!self.copied.is_empty()).then(|| {
+                let of_tokens = self.copied.iter().take(end - 1);
+                of_tokens.copied().collect()
+            }),
             attention: (!self.attention.is_empty()).then_some(self.attention),
             tokens: self.tokens[1..end].to_vec(),
             ended,
@@ -113,8 +121,7 @@ pub(super) struct Run<'a> {
     pub(super) model: &'a Seq2Seq,
     pub(super) params: &'a Bound,
     pub(super) from: DecoderState,
-    /// Tokens of each source.
-    pub(super) lengths: Vec<usize>,
+    pub(super) sources: Vec<SourceIds<'a>>,
     pub(super) options: DecodeOptions,
 }
 
@@ -129,10 +136,21 @@ impl Run<'_> {
         Ok(out)
     }
 
-    /// The attention weights of one row, over its source's tokens.
-    pub(super) fn weights_of(&self, alpha: &Tensor, row: usize) -> Result<Vec<f32>> {
-        let length = self.lengths[row / self.options.search.width()];
-        Ok(row_of(alpha, row)?[..length].to_vec())
+    /// What one row read at a step; none for a model without attention.
+    pub(super) fn read(&self, seen: &Seen, row: usize) -> Result<Option<Read<'_>>> {
+        let Some(alpha) = &seen.alpha else {
+            return Ok(None);
+        };
+        let source = self.sources[row / self.options.search.width()];
+        let gate = seen
+            .gate
+            .as_ref()
+            .map(|gate| row_of(gate, row))
+            .transpose()?;
+        Ok(Some(Read {
+            attention: row_of(alpha, row)?[..source.ids.len()].to_vec(),
+            copies: source.copies.zip(gate.map(|gate| gate[0])),
+        }))
     }
 
     /// Rows of state in another order.
@@ -146,9 +164,49 @@ impl Run<'_> {
     }
 }
 
-/// The attention weights of a step in host memory.
-pub(super) fn weights(out: &Decoded) -> Result<Option<Tensor>> {
-    out.alpha.as_ref().map(in_f32).transpose()
+/// What a step attended to, in host memory.
+pub(super) struct Seen {
+    /// `[B, S]`
+    alpha: Option<Tensor>,
+    /// `[B, 1]`
+    gate: Option<Tensor>,
+}
+
+impl Seen {
+    pub(super) fn of(out: &Decoded) -> Result<Self> {
+        Ok(Seen {
+            alpha: out.alpha.as_ref().map(in_f32).transpose()?,
+            gate: out.gate.as_ref().map(in_f32).transpose()?,
+        })
+    }
+}
+
+/// What a row read at a step.
+pub(super) struct Read<'a> {
+    /// Its attention weights, over its source's tokens.
+    attention: Vec<f32>,
+    /// The extended ids of those, and the logit of p_gen; of a model that copies.
+    copies: Option<(&'a [u32], f32)>,
+}
+
+impl Read<'_> {
+    /// Where the chosen token was copied from, for a model that copies.
+    fn copied(&self, token: u32, log_probability: f64) -> Option<Option<usize>> {
+        let (ids, z) = self.copies?;
+        let held = ids.iter().zip(&self.attention).enumerate();
+        let held = held.filter(|(_, (id, _))| **id == token);
+        let (mut mass, mut best) = (0.0, None);
+        for (j, (_, &weight)) in held {
+            mass += f64::from(weight);
+            if best.is_none_or(|(_, largest)| weight > largest) {
+                best = Some((j, weight));
+            }
+        }
+        // (1 - p_gen) A is more than half of p.
+        let part = mass / (1.0 + f64::from(z).exp());
+        let place = best.filter(|_| part > 0.5 * log_probability.exp());
+        Some(place.map(|(j, _)| j))
+    }
 }
 
 /// One row of an f32 matrix in host memory.
