@@ -14,7 +14,7 @@ use super::python::grammar::{
 };
 use super::tokens::TokenizerKind;
 use super::tokens::python::{DEDENT, INDENT, NEWLINE};
-use super::words::{EOS, SPECIALS, WordVocab};
+use super::words::{SPECIALS, WordVocab};
 use crate::{Error, Result};
 
 /// What outputs are held to, as a setting.
@@ -149,6 +149,11 @@ impl Syntax {
         form.unwrap_or_default().into()
     }
 
+    /// V, tokens of the vocabulary.
+    pub fn tokens(&self) -> usize {
+        self.forms.len()
+    }
+
     /// The terminals of a token of the vocabulary.
     pub fn form_of(&self, id: u32) -> &Form {
         &self.forms[id as usize]
@@ -203,16 +208,12 @@ pub struct Next<'a> {
 }
 
 impl Next<'_> {
-    /// Whether a token of the vocabulary may be written, or [`EOS`].
-    pub fn may(&self, syntax: &Syntax, id: u32) -> bool {
-        if id == EOS {
-            self.can_end
-        } else {
-            self.may_be(syntax.form_of(id))
-        }
+    /// Whether the text may end here.
+    pub fn may_end(&self) -> bool {
+        self.can_end
     }
 
-    /// Whether a token from anywhere may be written.
+    /// Whether a token may be written.
     pub fn may_be(&self, form: &Form) -> bool {
         match form[..] {
             [] => false,
