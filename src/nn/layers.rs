@@ -69,6 +69,16 @@ impl Embedding {
             Style::Keras => Init::Uniform(0.05),
             Style::Torch => Init::Normal,
         };
+        Self::with_init(layout, name, (vocab, dim), init)
+    }
+
+    /// The same with these initial values.
+    pub fn with_init(
+        layout: &mut Layout,
+        name: &str,
+        (vocab, dim): (usize, usize),
+        init: Init,
+    ) -> Self {
         Embedding {
             weight: layout.add(format!("{name}.weight"), [vocab, dim], init),
         }

@@ -48,6 +48,7 @@ fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
         embedding: size("embedding_dim"),
         hidden: size("hidden_size"),
         copy: false,
+        tied: false,
     };
     let mut model = Seq2Seq::new::<T>(kind, sizes, 1);
     let weights = golden[&kind.to_string()]["weights"].as_object().unwrap();

@@ -105,6 +105,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 256,
     hidden: 256,
     copy: false,
+    tied: false,
 };
 
 /// Sources of 1 to 30 tokens and targets of 1 to 50, the longest among them.

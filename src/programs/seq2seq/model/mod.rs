@@ -14,6 +14,7 @@ mod encoder;
 mod inputs;
 mod kind;
 mod likeliest;
+mod output;
 mod schedule;
 
 pub use decoder::{Annotations, Attending, Decoded, DecoderState};
@@ -242,7 +243,10 @@ impl Model for Seq2Seq {
         });
         let (encoded, x) = self.start(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
         let (input, asked) = ((&x, &batch.rows), (&batch.packing, &batch.targets));
-        let scored = self.decoder.loss(tape, params, &encoded, input, asked)?;
+        let dropout = dropout.as_ref();
+        let scored = self
+            .decoder
+            .loss(tape, params, &encoded, input, asked, dropout)?;
         Ok(Loss {
             ce: scored.loss,
             correct: scored.correct,
