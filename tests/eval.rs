@@ -2,7 +2,7 @@
 
 use rnnx::eval::bleu::NgramCounts;
 use rnnx::eval::chrf::ChrfCounts;
-use rnnx::eval::scores::{TextFigures, TextScores};
+use rnnx::eval::scores::{Compared, TextFigures, TextScores};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -132,17 +132,32 @@ fn parses(text: &str) -> bool {
     !text.is_empty() && text.matches(['(', ')']).count().is_multiple_of(2)
 }
 
+/// Counts a pair of tokens that stand with blanks between them.
+fn add(scores: &mut TextScores, source_length: usize, reference: &str, prediction: &str) {
+    let owned = |line| tokens(line).into_iter().map(str::to_owned).collect();
+    let [wanted, written]: [Vec<String>; 2] = [owned(reference), owned(prediction)];
+    let pair = Compared {
+        reference: &wanted,
+        prediction: &written,
+        reference_text: reference.to_owned(),
+        text: prediction,
+        exact: wanted == written,
+        python: Some([wanted.clone(), written.clone()]),
+    };
+    scores.add(source_length, &pair);
+}
+
 #[test]
 fn the_scores_of_four_pairs() {
     let mut scores = TextScores::new(Some(parses), "<UNK>");
     // Exact, and parsed.
-    scores.add(5, &tokens("def f ( x )"), &tokens("def f ( x )"));
+    add(&mut scores, 5, "def f ( x )", "def f ( x )");
     // Two of four positions; one token too many, which changes neither; an odd parenthesis.
-    scores.add(6, &tokens("a b c d"), &tokens("a <UNK> ( d e"));
+    add(&mut scores, 6, "a b c d", "a <UNK> ( d e");
     // The right beginning, cut short: not exact.
-    scores.add(10, &tokens("p q ("), &tokens("p q"));
+    add(&mut scores, 10, "p q (", "p q");
     // Nothing.
-    scores.add(31, &tokens("z"), &[] as &[String]);
+    add(&mut scores, 31, "z", "");
     let figures = scores.figures();
     assert_eq!(figures.pairs, Some(4));
     assert_eq!(figures.exact_match, 1.0 / 4.0);
@@ -173,7 +188,7 @@ fn the_scores_of_four_pairs() {
 #[test]
 fn a_predicted_unk_is_wrong_where_the_word_is_unknown() {
     let mut scores = TextScores::new(Some(parses), "<UNK>");
-    scores.add(1, &["rare", "x"], &["<UNK>", "x"]);
+    add(&mut scores, 1, "rare x", "<UNK> x");
     let figures = scores.figures();
     assert_eq!((figures.exact_match, figures.token_accuracy), (0.0, 0.5));
     let matches = figures.ngram_counts.unwrap().matches;
@@ -183,7 +198,7 @@ fn a_predicted_unk_is_wrong_where_the_word_is_unknown() {
 #[test]
 fn scores_as_json() {
     let mut scores = TextScores::new(Some(parses), "<UNK>");
-    scores.add(3, &tokens("a b c d e"), &tokens("a b c d x"));
+    add(&mut scores, 3, "a b c d e", "a b c d x");
     let figures = scores.figures();
     let json = json!(figures);
     let bleu = figures.bleu;
@@ -194,6 +209,7 @@ fn scores_as_json() {
             "pairs": 1,
             "bleu": bleu,
             "bleu_smoothed": bleu,
+            "bleu_python": bleu,
             "ngram_counts": {
                 "matches": [4, 3, 2, 1],
                 "totals": [5, 4, 3, 2],
@@ -214,6 +230,7 @@ fn scores_as_json() {
     for key in [
         "bleu",
         "bleu_smoothed",
+        "bleu_python",
         "exact_match",
         "token_accuracy",
         "chrf",

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::args::DeviceArgs;
 use super::flags::{between, real, words};
-use crate::data::pairs::source_tokens;
+use crate::data::pairs::first_paragraph;
 use crate::data::syntax::{GrammarChoice, Syntax};
+use crate::data::tokens::TokenizerKind;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
 use crate::log;
@@ -102,7 +103,7 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
         trained.move_to_gpu(gpu, chosen.mixed)?;
     }
     let grammar = args.grammar.unwrap_or(trained.config.grammar);
-    let syntax = trained.config.syntax(grammar, &trained.target)?;
+    let syntax = trained.config.syntax(grammar, &trained.vocab.target)?;
     let options = options(args, &trained, syntax.as_ref());
     match &args.text {
         Some(text) => translate(args, (&trained, options), text, "the text").map(|_| ()),
@@ -154,7 +155,8 @@ fn translate(
     place: &str,
 ) -> Result<bool> {
     let limit = trained.config.max_source;
-    let mut words: Vec<&str> = source_tokens(text).collect();
+    let source = &trained.vocab.tokenizers.source;
+    let mut words = source.split(first_paragraph(text));
     let note = |message: String| {
         if !args.quiet {
             log::line(&format!("note: {place}: {message}"));
@@ -174,11 +176,12 @@ fn translate(
         );
     }
     if words.len() > limit {
-        note(format!("cut to its first {limit} of {} words", words.len()));
+        let (n, unit) = (words.len(), unit(source.kind()));
+        note(format!("cut to its first {limit} of {n} {unit}"));
         words.truncate(limit);
     }
-    let ids: Vec<u32> = words.iter().map(|w| trained.source.id(w)).collect();
-    if let Some(message) = unknown(&words, &ids) {
+    let ids: Vec<u32> = words.iter().map(|w| trained.vocab.source.id(w)).collect();
+    if let Some(message) = unknown(&words, &ids, unit(source.kind())) {
         note(message);
     }
     let n_best = args.n_best.map_or(1, |n| n as usize);
@@ -207,19 +210,29 @@ fn blank(kind: ModelKind) -> Hypothesis {
 }
 
 /// What to say of words outside the vocabulary.
-fn unknown(words: &[&str], ids: &[u32]) -> Option<String> {
+fn unknown(words: &[String], ids: &[u32], unit: &str) -> Option<String> {
     let mut unknown: Vec<&str> = Vec::new();
     for (word, id) in words.iter().zip(ids) {
-        if *id == UNK && !unknown.contains(word) {
+        if *id == UNK && !unknown.contains(&&**word) {
             unknown.push(word);
         }
     }
     if ids.iter().all(|id| *id == UNK) {
-        return Some(
-            "the model knows none of its words, so what it writes says nothing of them".into(),
-        );
+        return Some(format!(
+            "the model knows none of its {unit}, so what it writes says nothing of them"
+        ));
     }
-    (!unknown.is_empty()).then(|| format!("words the model does not know: {}", unknown.join(" ")))
+    (!unknown.is_empty()).then(|| format!("{unit} the model does not know: {}", unknown.join(" ")))
+}
+
+/// What the tokens of a source are to people.
+fn unit(kind: TokenizerKind) -> &'static str {
+    match kind {
+        TokenizerKind::Whitespace | TokenizerKind::Words => "words",
+        TokenizerKind::Python => "tokens",
+        TokenizerKind::Bpe => "pieces",
+        TokenizerKind::Chars => "characters",
+    }
 }
 
 fn options<'a>(
@@ -241,29 +254,33 @@ fn options<'a>(
 fn show(
     args: &TranslateArgs,
     trained: &Trained,
-    (text, words): (&str, &[&str]),
+    (text, words): (&str, &[String]),
     hypotheses: &[Hypothesis],
 ) -> Result<bool> {
     let tokens_of = |hypothesis: &Hypothesis| -> Vec<String> {
         let ids = hypothesis.tokens.iter();
-        ids.map(|&id| trained.target.token(id).to_owned()).collect()
+        let token = |&id: &u32| trained.vocab.target.token(id).to_owned();
+        ids.map(token).collect()
     };
+    let text_of = |tokens: &[String]| trained.vocab.tokenizers.target.join(tokens);
     let best = &hypotheses[0];
     let tokens = tokens_of(best);
     if let (Some(path), Some(weights)) = (&args.attention, &best.attention) {
-        let source: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-        let svg = attention_svg(&source, &tokens, weights);
+        let svg = attention_svg(words, &tokens, weights);
         write_atomic(path, |w| w.write_all(svg.as_bytes()))?;
         if !args.quiet {
             log::line(&format!("attention: {}", path.display()));
         }
     }
     if !args.json {
-        let lines = hypotheses.iter().map(|h| tokens_of(h).join(" "));
+        let lines = hypotheses.iter().map(|h| text_of(&tokens_of(h)));
         return print(&lines.collect::<Vec<_>>().join("\n"));
     }
     let mut object = json!({ "docstring": text, "source": words });
-    let answer = |hypothesis| answer(tokens_of(hypothesis), hypothesis);
+    let answer = |hypothesis| {
+        let tokens = tokens_of(hypothesis);
+        answer(text_of(&tokens), tokens, hypothesis)
+    };
     if let Some(map) = object.as_object_mut() {
         map.extend(answer(best));
         if args.n_best.is_some() {
@@ -275,9 +292,10 @@ fn show(
 }
 
 /// What JSON says of a hypothesis.
-fn answer(tokens: Vec<String>, hypothesis: &Hypothesis) -> Map<String, Value> {
+fn answer(text: String, tokens: Vec<String>, hypothesis: &Hypothesis) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("prediction".into(), json!(tokens));
+    object.insert("code".into(), json!(text));
     object.insert("ended".into(), json!(hypothesis.ended));
     object.insert("score".into(), json!(hypothesis.score));
     if let Some(weights) = &hypothesis.attention {

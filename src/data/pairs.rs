@@ -42,10 +42,16 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
 /// The source tokens: the white-space split of the docstring's first paragraph, which ends before
 /// the first blank line behind its first word.
 pub fn source_tokens(docstring: &str) -> impl Iterator<Item = &str> {
+    words(first_paragraph(docstring))
+}
+
+/// The first paragraph of a docstring, without the white space around it.
+pub fn first_paragraph(docstring: &str) -> &str {
     let docstring = docstring.trim_start_matches(is_space);
     let lines = docstring.split_inclusive('\n');
     let paragraph = lines.take_while(|line| !line.chars().all(is_space));
-    words(&docstring[..paragraph.map(str::len).sum()])
+    let paragraph = &docstring[..paragraph.map(str::len).sum()];
+    paragraph.trim_end_matches(is_space)
 }
 
 /// The target tokens: the white-space split of code without its docstring.

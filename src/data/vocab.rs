@@ -7,6 +7,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::chars::{CharVocab, Token, UNK};
+use super::tokens::Tokenizers;
 use super::words::WordVocab;
 use crate::files::RunFolder;
 use crate::{Error, Result};
@@ -29,7 +30,15 @@ pub enum Vocab {
         source: Vec<String>,
         /// The tokens of code, the special ones first.
         target: Vec<String>,
+        /// How both are split; left out where it is at white space, as in older files.
+        #[serde(default, skip_serializing_if = "is_published")]
+        tokenizers: Box<Tokenizers>,
     },
+}
+
+/// As a field is left out.
+fn is_published(tokenizers: &Tokenizers) -> bool {
+    tokenizers.are_published()
 }
 
 impl Vocab {
@@ -128,7 +137,7 @@ impl Vocab {
                 .map_err(|what| fail(format!("the vocabulary \"{name}\": {what}")))
         };
         match self {
-            Vocab::Words { source, target } => {
+            Vocab::Words { source, target, .. } => {
                 Ok((side("source", source)?, side("target", target)?))
             }
             Vocab::Char { .. } => Err(fail(
@@ -139,13 +148,21 @@ impl Vocab {
         }
     }
 
+    /// How the sides of a seq2seq model are split.
+    pub fn tokenizers(&self) -> Tokenizers {
+        match self {
+            Vocab::Words { tokenizers, .. } => (**tokenizers).clone(),
+            Vocab::Char { .. } => Tokenizers::default(),
+        }
+    }
+
     // ---- as lists of tokens, whatever the kind -------------------------------------------------
 
     /// The lists of tokens, each with its name.
     pub fn lists(&self) -> Vec<(&'static str, &[String])> {
         match self {
             Vocab::Char { tokens, .. } => vec![("tokens", tokens)],
-            Vocab::Words { source, target } => vec![("source", source), ("target", target)],
+            Vocab::Words { source, target, .. } => vec![("source", source), ("target", target)],
         }
     }
 
@@ -171,7 +188,7 @@ impl Vocab {
     pub fn extend(&mut self, other: &Vocab) -> Vec<(&'static str, Vec<String>)> {
         let mine = match self {
             Vocab::Char { tokens, .. } => vec![tokens],
-            Vocab::Words { source, target } => vec![source, target],
+            Vocab::Words { source, target, .. } => vec![source, target],
         };
         let both = mine.into_iter().zip(other.lists());
         let added = both.map(|(mine, (name, other))| {

@@ -62,6 +62,17 @@ impl WordVocab {
         Self::from_list(tokens.map(|&word| word.to_owned()).collect()).map_err(Error::Data)
     }
 
+    /// A vocabulary of these tokens behind the specials, sorted bytewise.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there are none, or one is there twice.
+    pub fn of_all<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let mut tokens: Vec<&str> = tokens.into_iter().collect();
+        tokens.sort_unstable();
+        let tokens = SPECIALS.iter().chain(&tokens);
+        Self::from_list(tokens.map(|&token| token.to_owned()).collect()).map_err(Error::Data)
+    }
+
     /// A vocabulary of these tokens in index order, or what is wrong with them.
     pub(super) fn from_list(tokens: Vec<String>) -> Result<Self, String> {
         if tokens.len() < SPECIALS.len() || tokens[..SPECIALS.len()] != SPECIALS {

@@ -31,6 +31,8 @@ pub struct TextScores {
     reference_tokens: u64,
     predicted_tokens: u64,
     chrf: ChrfCounts,
+    /// Of Python's tokens.
+    python: NgramCounts,
     /// Pairs and their counts by (source length - 1) / [`BUCKET`].
     buckets: BTreeMap<usize, (u64, NgramCounts)>,
 }
@@ -47,9 +49,13 @@ pub struct TextFigures {
     /// Corpus BLEU-4 in [0, 1], exponentially smoothed.
     #[serde(default = "nan", deserialize_with = "number")]
     pub bleu_smoothed: f64,
+    /// Corpus BLEU-4 in [0, 1], unsmoothed, of Python's tokens and the whole references, whatever the
+    /// tokens of the model are; NaN where targets are not Python.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub bleu_python: f64,
     /// What BLEU is computed from.
     pub ngram_counts: Option<NgramCounts>,
-    /// Share of predictions that are their reference, token for token.
+    /// Share of predictions that are their reference.
     #[serde(default = "nan", deserialize_with = "number")]
     pub exact_match: f64,
     /// Positions at which prediction and reference have the same token, as a share of all reference
@@ -62,8 +68,8 @@ pub struct TextFigures {
     /// Share of predictions that parse; NaN where they are no code.
     #[serde(default = "nan", deserialize_with = "number")]
     pub parse_rate: f64,
-    /// Share of references that parse, their tokens joined by spaces as a prediction's are: without
-    /// their line ends, and cut. A model that writes them all has this as its `parse_rate`.
+    /// Share of references that parse, their tokens joined as a prediction's are: cut, and, where white
+    /// space separates tokens, without their line ends. A model that writes them all has this as its `parse_rate`.
     #[serde(default = "nan", deserialize_with = "number")]
     pub reference_parse_rate: f64,
     /// Share of predicted tokens that are `<UNK>`.
@@ -92,9 +98,25 @@ pub struct LengthScore {
     pub bleu_smoothed: f64,
 }
 
+/// A prediction beside its reference.
+#[derive(Clone, Debug)]
+pub struct Compared<'a> {
+    /// Tokens of the reference.
+    pub reference: &'a [String],
+    /// Tokens of the prediction.
+    pub prediction: &'a [String],
+    /// The text of the reference's tokens.
+    pub reference_text: String,
+    /// The text of the prediction's tokens.
+    pub text: &'a str,
+    /// Whether the prediction counts as right.
+    pub exact: bool,
+    /// Python's tokens of the whole reference and of the prediction, where they are Python.
+    pub python: Option<[Vec<String>; 2]>,
+}
+
 impl TextScores {
-    /// No pair yet. `parses` says whether a text, tokens joined by spaces, is Python, where targets
-    /// are code; `unknown` is the token that stands for every unknown one.
+    /// No pair yet. `parses` says whether a text is Python, where targets are code; `unknown` is the token that stands for every unknown one.
     pub fn new(parses: Option<fn(&str) -> bool>, unknown: &'static str) -> Self {
         TextScores {
             parses,
@@ -108,41 +130,32 @@ impl TextScores {
             reference_tokens: 0,
             predicted_tokens: 0,
             chrf: ChrfCounts::default(),
+            python: NgramCounts::default(),
             buckets: BTreeMap::new(),
         }
     }
 
     /// Counts one pair. `source_length` is the source's number of tokens, at least 1, as the
     /// model read it.
-    pub fn add(
-        &mut self,
-        source_length: usize,
-        reference: &[impl AsRef<str>],
-        prediction: &[impl AsRef<str>],
-    ) {
+    pub fn add(&mut self, source_length: usize, pair: &Compared) {
+        let (reference, prediction) = (pair.reference, pair.prediction);
         let pairs = reference.iter().zip(prediction);
-        let right = pairs.filter(|(r, p)| r.as_ref() == p.as_ref()).count();
-        let exact = right == reference.len() && right == prediction.len();
-        let unknown = prediction
-            .iter()
-            .filter(|t| t.as_ref() == self.unknown)
-            .count();
-        let parses = |tokens: &[&str]| {
-            let parsed = self.parses.is_some_and(|parses| parses(&tokens.join(" ")));
-            u64::from(parsed)
-        };
-        let words: Vec<&str> = prediction.iter().map(AsRef::as_ref).collect();
-        let wanted: Vec<&str> = reference.iter().map(AsRef::as_ref).collect();
-        let (parsed, parsed_reference) = (parses(&words), parses(&wanted));
+        let right = pairs.filter(|(r, p)| r == p).count();
+        let unknown = prediction.iter().filter(|t| *t == self.unknown).count();
+        let parses = |text: &str| u64::from(self.parses.is_some_and(|parses| parses(text)));
+        let (parsed, parsed_reference) = (parses(pair.text), parses(&pair.reference_text));
         self.pairs += 1;
-        self.exact += u64::from(exact);
+        self.exact += u64::from(pair.exact);
         self.parsed += parsed;
         self.parsed_references += parsed_reference;
         self.right_tokens += right as u64;
         self.unknown_tokens += unknown as u64;
         self.reference_tokens += reference.len() as u64;
         self.predicted_tokens += prediction.len() as u64;
-        self.chrf.add(reference, prediction);
+        self.chrf.add(&[&pair.reference_text], &[pair.text]);
+        if let Some([reference, prediction]) = &pair.python {
+            self.python.add(reference, prediction);
+        }
         let bucket = source_length.saturating_sub(1) / BUCKET;
         let (pairs, counts) = self.buckets.entry(bucket).or_default();
         *pairs += 1;
@@ -155,10 +168,8 @@ impl TextScores {
         for (_, part) in self.buckets.values() {
             counts += *part;
         }
-        let parsing = |parsed| match self.parses {
-            Some(_) => share(parsed, self.pairs),
-            None => f64::NAN,
-        };
+        let of_python = |figure| self.parses.map_or(f64::NAN, |_| figure);
+        let parsing = |parsed| of_python(share(parsed, self.pairs));
         let rows = self.buckets.iter();
         let rows = rows.map(|(bucket, (pairs, counts))| LengthScore {
             from: bucket * BUCKET + 1,
@@ -171,6 +182,7 @@ impl TextScores {
             pairs: Some(self.pairs),
             bleu: counts.bleu(),
             bleu_smoothed: counts.bleu_smoothed(),
+            bleu_python: of_python(self.python.bleu()),
             ngram_counts: Some(counts),
             exact_match: share(self.exact, self.pairs),
             token_accuracy: share(self.right_tokens, self.reference_tokens),

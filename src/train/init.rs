@@ -49,7 +49,7 @@ pub(super) fn load<J: Job>(
         file.display(),
         path.display()
     ));
-    let of_data = J::tokens(config, source)?;
+    let of_data = J::tokens(config, source, &vocab)?;
     vocab.check_form(&of_data, &path)?;
     for (list, new) in vocab.extend(&of_data) {
         let (n, tokens) = (new.len(), some(&new));

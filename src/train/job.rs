@@ -210,11 +210,11 @@ pub trait Job: Sized {
     /// If it is damaged, or of another kind of model.
     fn vocab(file: Vocab, path: &Path) -> Result<Self::Vocab>;
 
-    /// The tokens that the data wants to have rows of their own.
+    /// The tokens that the data wants to have rows of their own, split as `vocab` says.
     ///
     /// # Errors
-    /// If the data does not suffice.
-    fn tokens(config: &Self::Config, source: &Self::Source) -> Result<Vocab>;
+    /// If the data does not suffice, or is to be split in another way.
+    fn tokens(config: &Self::Config, source: &Self::Source, vocab: &Vocab) -> Result<Vocab>;
 
     /// Makes the data, with the vocabulary of a saved model or of the data itself.
     ///

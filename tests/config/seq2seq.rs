@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rnnx::data::tokens::TokenizerKind;
 use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::CharLmConfig;
 use rnnx::programs::seq2seq::config::{Seq2SeqConfig, TargetLanguage};
@@ -31,6 +32,9 @@ fn unusual() -> Seq2SeqConfig {
         test: Some(PathBuf::from("c.jsonl")),
         strict: true,
         target_language: TargetLanguage::Text,
+        source_tokens: TokenizerKind::Words,
+        target_tokens: TokenizerKind::Python,
+        bpe_merges: 100,
         max_source: 7,
         max_target: 9,
         min_frequency: 1,
@@ -56,6 +60,7 @@ fn unusual() -> Seq2SeqConfig {
         clip_norm: 0.25,
         teacher_forcing: 0.5,
         beam: 3,
+        length_penalty: 0.5,
         seed: 1 << 40,
         log_every: 1,
         checkpoint_every: Some(20),
@@ -172,6 +177,7 @@ fn values_out_of_range_are_refused() {
         ("max-source = 0", |c| c.max_source = 0),
         ("max-target = 0", |c| c.max_target = 0),
         ("min-frequency = 0", |c| c.min_frequency = 0),
+        ("bpe-merges = 1000001", |c| c.bpe_merges = 1_000_001),
         ("bucket-batches = 0", |c| c.bucket_batches = 0),
         ("beam = 0", |c| c.beam = 0),
         ("train = \"\"", |c| c.train = Some(PathBuf::new())),
@@ -206,6 +212,17 @@ fn resume_refuses_contradictions() {
     for (words, now, was) in [
         ("--max-source 7", "max-source = 7", "30"),
         ("--max-target 7", "max-target = 7", "50"),
+        (
+            "--source-tokens bpe",
+            "source-tokens = \"bpe\"",
+            "\"whitespace\"",
+        ),
+        (
+            "--target-tokens chars",
+            "target-tokens = \"chars\"",
+            "\"whitespace\"",
+        ),
+        ("--bpe-merges 9", "bpe-merges = 9", "4000"),
         ("--min-frequency 1", "min-frequency = 1", "2"),
         ("--no-shuffle", "shuffle = false", "true"),
         ("--bucket-batches 2", "bucket-batches = 2", "1"),

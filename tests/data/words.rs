@@ -60,6 +60,7 @@ fn json_keeps_both_sides() -> Result<()> {
     let file = Vocab::Words {
         source: source.tokens().to_vec(),
         target: target.tokens().to_vec(),
+        tokenizers: Box::default(),
     };
     assert_eq!(
         json!(file).to_string(),

@@ -82,6 +82,7 @@ fn test_event() -> Event {
             pairs: Some(8),
             bleu: 0.5,
             bleu_smoothed: 0.625,
+            bleu_python: 0.375,
             ngram_counts: Some(NgramCounts {
                 matches: [4, 3, 2, 1],
                 totals: [5, 4, 3, 2],

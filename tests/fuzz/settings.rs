@@ -52,6 +52,7 @@ fn vocabularies() {
     let words = Vocab::Words {
         source: words.clone(),
         target: words,
+        tokenizers: Box::default(),
     };
     let words = words.to_text();
     fuzz(

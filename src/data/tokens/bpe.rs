@@ -43,7 +43,7 @@ impl Base {
 }
 
 /// Byte-pair encoding with its merges, the first learned first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "File", into = "File")]
 pub struct Bpe {
     over: Base,

@@ -47,7 +47,7 @@ impl fmt::Display for TokenizerKind {
 
 /// A way to split text into tokens, with all that it has learned. As JSON it is an object that
 /// names its `kind`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Tokenizer {
     /// See [`TokenizerKind::Whitespace`].
@@ -110,7 +110,7 @@ impl Tokenizer {
 }
 
 /// The tokenizers of a model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokenizers {
     /// Of the source, such as a docstring.
     pub source: Tokenizer,

@@ -89,7 +89,7 @@ impl Job for CharLmJob {
         file.into_chars(path)
     }
 
-    fn tokens(config: &CharLmConfig, source: &CharSource) -> Result<Vocab> {
+    fn tokens(config: &CharLmConfig, source: &CharSource, _: &Vocab) -> Result<Vocab> {
         Ok(CharVocab::of(&source.corpus, config.min_char_count)?.to_file())
     }
 

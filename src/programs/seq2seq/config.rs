@@ -9,11 +9,13 @@ use crate::data::pairs::{Pair, Splits};
 use crate::data::python;
 use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
+use crate::data::tokens::bpe::Base;
 use crate::data::words::WordVocab;
 use crate::optim::{AdamConfig, Clip};
 use crate::programs::seq2seq::data::Limits;
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
+use crate::programs::seq2seq::tokens::TokenChoice;
 use crate::{Error, Result};
 
 crate::settings! {
@@ -37,6 +39,9 @@ crate::settings! {
         target_language: TargetLanguage = TargetLanguage::Auto, OneOf(&["auto", "python", "text"]), fixed, "what the targets are: only python has a parse rate; auto is python where most training targets are";
         max_source: usize = 30, BATCH, fixed, "tokens of a source (a docstring, say) that are read";
         max_target: usize = 50, BATCH, fixed, "tokens of a target (code, say) that are learned";
+        source_tokens: TokenizerKind = TokenizerKind::Whitespace, OneOf(&TokenizerKind::NAMES), fixed, "how sources are split: at white space, into words (quoted strings whole), Python's tokens, pieces of words, or characters";
+        target_tokens: TokenizerKind = TokenizerKind::Whitespace, OneOf(&TokenizerKind::NAMES), fixed, "how targets are split, likewise; bpe is pieces of Python's tokens, or of words where targets are text";
+        bpe_merges: usize = 4000, Whole(0, 1_000_000), fixed, "pairs of pieces that become one, learned on the training pairs where a side is bpe";
         min_frequency: usize = 2, Whole(1, 1_000_000_000), fixed, "occurrences in the training pairs from which a token is in the vocabulary";
         shuffle: bool = true, Switch, fixed, "shuffle the training pairs each epoch";
         bucket_batches: usize = 1, Whole(1, 1_000_000), fixed, "batches in a pool within which pairs of like length are put together; 1 is none";
@@ -69,6 +74,19 @@ impl Seq2SeqConfig {
             max_source: self.max_source,
             max_target: self.max_target,
             min_frequency: self.min_frequency,
+        }
+    }
+
+    /// How pairs are split.
+    pub fn tokens(&self) -> TokenChoice {
+        TokenChoice {
+            source: self.source_tokens,
+            target: self.target_tokens,
+            merges: self.bpe_merges,
+            targets: match self.target_language.is_python() {
+                true => Base::Python,
+                false => Base::Words,
+            },
         }
     }
 
@@ -105,7 +123,7 @@ impl Seq2SeqConfig {
                  target-language python if they are"
             )));
         }
-        Syntax::new(start, TokenizerKind::Whitespace, target).map(Some)
+        Syntax::new(start, self.target_tokens, target).map(Some)
     }
 
     /// Clipping as torch's `clip_grad_norm_` does it.

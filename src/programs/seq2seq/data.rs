@@ -1,14 +1,15 @@
 //! Pairs of sequences as ids, and batches of them without padding.
 //!
-//! A source is the first tokens of a docstring, a target those of its code. The decoder reads
-//! `<SOS> tokens` and is asked for `tokens <EOS>`.
+//! A source is the first tokens of a docstring, a target those of its code; [`super::tokens`] says what
+//! tokens are. The decoder reads `<SOS> tokens` and is asked for `tokens <EOS>`.
 
+use super::tokens::{PairTokens, SeqVocab, TokenChoice, split_all};
 use crate::data::packing::Packing;
-use crate::data::pairs::{Pair, Splits, source_tokens, target_tokens};
+use crate::data::pairs::{Pair, Splits};
 use crate::data::spans::Spans;
 use crate::data::split::Split;
-use crate::data::vocab::Vocab;
-use crate::data::words::{EOS, SOS, WordVocab, frequent};
+use crate::data::tokens::Tokenizers;
+use crate::data::words::{EOS, SOS, WordVocab};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -28,6 +29,8 @@ pub struct Limits {
 pub struct Example {
     /// The docstring as it stands in the data.
     pub docstring: String,
+    /// The whole code as it stands in the data.
+    pub code: String,
     /// Tokens of the source.
     pub source: Vec<String>,
     /// Tokens of the target.
@@ -54,54 +57,71 @@ pub struct SeqData {
     pub source: WordVocab,
     /// Which token a target id stands for.
     pub target: WordVocab,
+    /// How text becomes tokens.
+    pub tokenizers: Tokenizers,
     /// What the limits cut.
     pub cut: Cut,
     splits: [Vec<Example>; 3],
 }
 
 impl SeqData {
-    /// The data with the vocabularies of its training split.
+    /// The data with the tokenizers and vocabularies of its training split.
     ///
     /// # Errors
     /// [`Error::Data`] if no token is frequent enough to have an id.
-    pub fn new(splits: &Splits, limits: Limits) -> Result<Self> {
-        let (sources, targets) = training_tokens(splits, limits);
-        let source = WordVocab::from_tokens(sources, limits.min_frequency)?;
-        let target = WordVocab::from_tokens(targets, limits.min_frequency)?;
-        Self::with_vocab(splits, source, target, limits)
+    pub fn new(splits: &Splits, limits: Limits, choice: TokenChoice) -> Result<Self> {
+        let tokenizers = choice.tokenizers(splits)?;
+        let tokens = split_all(splits, &tokenizers, limits);
+        let vocab = SeqVocab::of(&tokens[0], &tokenizers, limits.min_frequency)?;
+        Self::of_tokens(splits, tokens, vocab)
     }
 
-    /// The data with the vocabularies of a saved model.
+    /// The data with the tokenizers and vocabularies of a saved model.
     ///
     /// # Errors
     /// [`Error::Data`] for a pair without tokens.
-    pub fn with_vocab(
-        splits: &Splits,
-        source: WordVocab,
-        target: WordVocab,
-        limits: Limits,
-    ) -> Result<Self> {
+    pub fn with_vocab(splits: &Splits, vocab: SeqVocab, limits: Limits) -> Result<Self> {
+        let tokens = split_all(splits, &vocab.tokenizers, limits);
+        Self::of_tokens(splits, tokens, vocab)
+    }
+
+    fn of_tokens(splits: &Splits, tokens: [Vec<PairTokens>; 3], vocab: SeqVocab) -> Result<Self> {
+        let SeqVocab {
+            source,
+            target,
+            tokenizers,
+        } = vocab;
         let mut cut = Cut::default();
-        let mut encode = |pairs: &[Pair]| -> Result<Vec<Example>> {
-            let examples = pairs.iter().map(|pair| {
-                let (example, long) = encode(pair, &source, &target, limits)?;
-                cut.sources += usize::from(long.0);
-                cut.targets += usize::from(long.1);
-                Ok(example)
+        let mut encode = |pairs: &[Pair], tokens: Vec<PairTokens>| -> Result<Vec<Example>> {
+            let examples = pairs.iter().zip(tokens).map(|(pair, tokens)| {
+                cut.sources += usize::from(tokens.cut.0);
+                cut.targets += usize::from(tokens.cut.1);
+                encode(pair, tokens, &source, &target)
             });
             examples.collect()
         };
+        let [train, valid, test] = tokens;
         let splits = [
-            encode(&splits.train)?,
-            encode(&splits.valid)?,
-            encode(&splits.test)?,
+            encode(&splits.train, train)?,
+            encode(&splits.valid, valid)?,
+            encode(&splits.test, test)?,
         ];
         Ok(SeqData {
             source,
             target,
+            tokenizers,
             cut,
             splits,
         })
+    }
+
+    /// The vocabularies as a file has them.
+    pub fn vocab(&self) -> SeqVocab {
+        SeqVocab {
+            source: self.source.clone(),
+            target: self.target.clone(),
+            tokenizers: self.tokenizers.clone(),
+        }
     }
 
     /// The pairs of a split.
@@ -165,59 +185,27 @@ impl SeqData {
     }
 }
 
-/// All tokens of the training pairs' sources and targets, cut to the limits.
-fn training_tokens(
-    splits: &Splits,
-    limits: Limits,
-) -> (impl Iterator<Item = &str>, impl Iterator<Item = &str>) {
-    let (pairs, again) = (splits.train.iter(), splits.train.iter());
-    let sources = pairs.flat_map(move |p| source_tokens(&p.docstring).take(limits.max_source));
-    let targets = again.flat_map(move |p| target_tokens(&p.code).take(limits.max_target));
-    (sources, targets)
-}
-
-/// The tokens that are frequent enough in the training pairs to have ids of their own; there may be
-/// none.
-pub fn frequent_tokens(splits: &Splits, limits: Limits) -> Vocab {
-    let owned = |(words, _): (Vec<&str>, usize)| words.into_iter().map(str::to_owned).collect();
-    let (sources, targets) = training_tokens(splits, limits);
-    Vocab::Words {
-        source: owned(frequent(sources, limits.min_frequency)),
-        target: owned(frequent(targets, limits.min_frequency)),
-    }
-}
-
-/// Cuts and encodes a pair, and says whether source and target were cut.
+/// A pair with the ids of its tokens.
 fn encode(
     pair: &Pair,
+    tokens: PairTokens,
     source: &WordVocab,
     target: &WordVocab,
-    limits: Limits,
-) -> Result<(Example, (bool, bool))> {
-    let take = |tokens: Vec<&str>, most: usize| -> (Vec<String>, bool) {
-        let long = tokens.len() > most;
-        (
-            tokens.into_iter().take(most).map(str::to_owned).collect(),
-            long,
-        )
-    };
-    let (sources, long_source) = take(source_tokens(&pair.docstring).collect(), limits.max_source);
-    let (targets, long_target) = take(target_tokens(&pair.code).collect(), limits.max_target);
-    if sources.is_empty() || targets.is_empty() {
+) -> Result<Example> {
+    if tokens.source.is_empty() || tokens.target.is_empty() {
         return Err(Error::Data(format!(
             "a pair has no tokens: docstring {:?}, code {:?}",
             pair.docstring, pair.code
         )));
     }
-    let ids = |vocab: &WordVocab, tokens: &[String]| tokens.iter().map(|t| vocab.id(t)).collect();
-    let example = Example {
+    Ok(Example {
         docstring: pair.docstring.clone(),
-        source_ids: ids(source, &sources),
-        target_ids: ids(target, &targets),
-        source: sources,
-        target: targets,
-    };
-    Ok((example, (long_source, long_target)))
+        code: pair.code.clone(),
+        source_ids: source.encode(tokens.source.iter().map(String::as_str)),
+        target_ids: target.encode(tokens.target.iter().map(String::as_str)),
+        source: tokens.source,
+        target: tokens.target,
+    })
 }
 
 // ---- batches -------------------------------------------------------------------------------

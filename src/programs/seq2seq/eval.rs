@@ -68,7 +68,7 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     let batch = order.batch_size.unwrap_or(config.batch_size);
     let beam = order.beam.unwrap_or(config.beam);
     let grammar = order.grammar.unwrap_or(config.grammar);
-    let syntax = config.syntax(grammar, &trained.target)?;
+    let syntax = config.syntax(grammar, &trained.vocab.target)?;
     let options = DecodeOptions {
         syntax: syntax.as_ref(),
         search: Search::of_width(beam),
@@ -127,8 +127,7 @@ fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
     if let Some(note) = &splits.skipped {
         order.progress.line(&format!("note: {note}"));
     }
-    let (source, target) = (trained.source.clone(), trained.target.clone());
-    SeqData::with_vocab(&splits, source, target, config.limits())
+    SeqData::with_vocab(&splits, trained.vocab.clone(), config.limits())
 }
 
 /// The run's own pairs, wherever they are now.
@@ -166,6 +165,7 @@ fn table(result: &Map<String, Value>) -> String {
         "accuracy",
         "bleu",
         "bleu_smoothed",
+        "bleu_python",
         "exact_match",
         "token_accuracy",
         "chrf",
@@ -175,7 +175,8 @@ fn table(result: &Map<String, Value>) -> String {
     ];
     let mut text = String::new();
     let is_missing = |name: &&str| result.get(*name).is_none_or(Value::is_null);
-    let left_out = |name: &&str| name.ends_with("parse_rate") && is_missing(name);
+    let of_python = |name: &str| name.ends_with("parse_rate") || name == "bleu_python";
+    let left_out = |name: &&str| of_python(name) && is_missing(name);
     for name in names.into_iter().filter(|name| !left_out(name)) {
         let value = match result.get(name).and_then(Value::as_f64) {
             Some(x) => format!("{x:.4}"),

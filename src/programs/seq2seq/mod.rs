@@ -11,6 +11,7 @@ pub mod model;
 pub mod page;
 pub mod run;
 pub mod score;
+pub mod tokens;
 pub mod train;
 pub mod trained;
 pub mod unknown;
@@ -115,7 +116,7 @@ impl Program for Seq2SeqProgram {
         }
         if folder.vocab_path().is_file() {
             run.vocabulary = match Vocab::read(folder)? {
-                Vocab::Words { source, target } => Some((source.len(), target.len())),
+                Vocab::Words { source, target, .. } => Some((source.len(), target.len())),
                 Vocab::Char { .. } => None,
             };
         }

@@ -2,9 +2,10 @@
 
 use crate::data::python;
 use crate::data::split::Split;
+use crate::data::tokens::{self, TokenizerKind, key};
 use crate::data::words::{SPECIALS, UNK};
 use crate::error::Result;
-use crate::eval::scores::TextScores;
+use crate::eval::scores::{Compared, TextScores};
 use crate::programs::seq2seq::config::TargetLanguage;
 use crate::programs::seq2seq::data::{Example, SeqData};
 use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, decode};
@@ -50,6 +51,8 @@ pub struct Written {
 pub struct Output {
     /// The tokens.
     pub tokens: Vec<String>,
+    /// Their text.
+    pub text: String,
     /// As decoded.
     pub hypothesis: Hypothesis,
 }
@@ -81,8 +84,16 @@ pub fn write(
                 .iter()
                 .map(|&id| data.target.token(id).to_owned());
             let tokens: Vec<String> = tokens.collect();
-            scores.add(example.source.len(), &example.target, &tokens);
-            outputs.push(Output { tokens, hypothesis });
+            let text = data.tokenizers.target.join(&tokens);
+            scores.add(
+                example.source.len(),
+                &compare(data, example, (&tokens, &text), language.is_python()),
+            );
+            outputs.push(Output {
+                tokens,
+                text,
+                hypothesis,
+            });
         }
     }
     Ok(Written {
@@ -90,6 +101,39 @@ pub fn write(
         scores,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// A prediction, as tokens and text, beside its reference.
+///
+/// Tokens that white space separates are compared as published: the prediction is right if it is the
+/// reference's first `max-target` tokens. With all other tokenizers it is right if it is the whole code:
+/// has Python's tokens of it, strings apart from the white space in them (see [`key`]), or, of targets
+/// that are text, its tokens.
+fn compare<'a>(
+    data: &SeqData,
+    example: &'a Example,
+    (tokens, text): (&'a [String], &'a str),
+    is_python: bool,
+) -> Compared<'a> {
+    let tokenizer = &data.tokenizers.target;
+    let python = is_python.then(|| [&example.code, text].map(tokens::python::split));
+    let exact = match (tokenizer.kind(), &python) {
+        (TokenizerKind::Whitespace, _) => example.target == tokens,
+        (_, Some([code, text])) => {
+            let keys = |tokens: &'_ [String]| tokens.iter().map(|t| key(t).into_owned()).collect();
+            let [code, text]: [Vec<String>; 2] = [keys(code), keys(text)];
+            code == text
+        }
+        (_, None) => tokenizer.whole(&tokenizer.split(&example.code)) == tokenizer.whole(tokens),
+    };
+    Compared {
+        reference: &example.target,
+        prediction: tokens,
+        reference_text: tokenizer.join(&example.target),
+        text,
+        exact,
+        python,
+    }
 }
 
 /// Digits of an attention weight behind the point, in files. A row of 30 then sums to 1 within
@@ -103,6 +147,7 @@ pub fn prediction(example: &Example, output: &Output) -> Value {
         "source": example.source,
         "reference": example.target,
         "prediction": output.tokens,
+        "code": output.text,
     });
     if let (Some(attention), Some(map)) = (&output.hypothesis.attention, object.as_object_mut()) {
         map.insert("attention".into(), rounded(attention));

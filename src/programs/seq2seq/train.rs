@@ -2,16 +2,16 @@
 
 use super::config::Seq2SeqConfig;
 use super::cost;
-use super::data::{self, Example, SeqData};
+use super::data::{Example, SeqData};
 use super::decode::{DecodeOptions, decode};
 use super::model::Seq2Seq;
 use super::score::forced;
+use super::tokens::{self, SeqVocab};
 use super::unknown;
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
 use crate::data::syntax::Syntax;
 use crate::data::vocab::Vocab;
-use crate::data::words::WordVocab;
 use crate::error::Result;
 use crate::files::state::TrainState;
 use crate::log;
@@ -55,7 +55,7 @@ impl Job for Seq2SeqJob {
     const FEWER_TOKENS: &'static str = "raise min-frequency, so that rare ones stay unknown";
     type Config = Seq2SeqConfig;
     type Source = Arc<Splits>;
-    type Vocab = (WordVocab, WordVocab);
+    type Vocab = SeqVocab;
     type Data = SeqData;
     type Model = Seq2Seq;
 
@@ -74,21 +74,23 @@ impl Job for Seq2SeqJob {
     }
 
     fn vocab(file: Vocab, path: &Path) -> Result<Self::Vocab> {
-        file.into_words(path)
+        SeqVocab::from_file(file, path)
     }
 
-    fn tokens(config: &Seq2SeqConfig, splits: &Arc<Splits>) -> Result<Vocab> {
-        Ok(data::frequent_tokens(splits, config.limits()))
+    fn tokens(config: &Seq2SeqConfig, splits: &Arc<Splits>, vocab: &Vocab) -> Result<Vocab> {
+        let tokenizers = vocab.tokenizers();
+        config.tokens().check(&tokenizers, "the vocabulary")?;
+        Ok(tokens::wanted(splits, tokenizers, config.limits()))
     }
 
     fn data(
         config: &Seq2SeqConfig,
         splits: &Arc<Splits>,
-        vocab: Option<(WordVocab, WordVocab)>,
+        vocab: Option<SeqVocab>,
     ) -> Result<SeqData> {
         match vocab {
-            Some((source, target)) => SeqData::with_vocab(splits, source, target, config.limits()),
-            None => SeqData::new(splits, config.limits()),
+            Some(vocab) => SeqData::with_vocab(splits, vocab, config.limits()),
+            None => SeqData::new(splits, config.limits(), config.tokens()),
         }
     }
 
@@ -129,8 +131,16 @@ impl Job for Seq2SeqJob {
             data.steps_per_epoch(config.batch_size),
         ]
         .map(|n| log::thousands(n as u64));
+        let kinds = match data.tokenizers.are_published() {
+            true => String::new(),
+            false => format!(
+                "tokens: source {}, target {}\n",
+                data.tokenizers.source.kind(),
+                data.tokenizers.target.kind()
+            ),
+        };
         format!(
-            "vocabulary: {source} source tokens, {target} target tokens; the limits cut {sources} \
+            "{kinds}vocabulary: {source} source tokens, {target} target tokens; the limits cut {sources} \
              sources to {} tokens and {targets} targets to {}\n\
              {}\n\
              model: {}, {} units, {parameters} parameters; {steps} steps an epoch of {} pairs",
@@ -162,11 +172,7 @@ impl Job for Seq2SeqJob {
     }
 
     fn vocab_text(&self) -> String {
-        let vocab = Vocab::Words {
-            source: self.data.source.tokens().to_vec(),
-            target: self.data.target.tokens().to_vec(),
-        };
-        vocab.to_text()
+        self.data.vocab().to_file().to_text()
     }
 
     fn plan(&self) -> Plan {
@@ -249,15 +255,17 @@ impl Job for Seq2SeqJob {
             ..DecodeOptions::greedy(self.config.max_target)
         };
         let outputs = decode(self.step.model(), &sources, options)?;
-        let mut text = String::new();
+        let (mut text, tokenizers) = (String::new(), &self.data.tokenizers);
+        // Further lines stand below the first.
+        let lines = |text: String| text.replace('\n', "\n            ");
         for (Example { source, target, .. }, output) in examples.iter().zip(&outputs) {
             let tokens = output.tokens.iter().map(|&id| self.data.target.token(id));
             let _ = writeln!(
                 text,
                 "source      {}\nreference   {}\nprediction  {}\n",
-                source.join(" "),
-                target.join(" "),
-                tokens.collect::<Vec<_>>().join(" ")
+                lines(tokenizers.source.join(source)),
+                lines(tokenizers.target.join(target)),
+                lines(tokenizers.target.join(&tokens.collect::<Vec<_>>()))
             );
         }
         let file = format!("epoch-{epoch}.txt");

@@ -2,12 +2,12 @@
 
 use crate::Result;
 use crate::data::vocab::Vocab;
-use crate::data::words::WordVocab;
 use crate::device::Gpu;
 use crate::files::run::{MODEL, RunFolder};
 use crate::nn::torch_names;
 use crate::programs::seq2seq::config::Seq2SeqConfig;
 use crate::programs::seq2seq::model::Seq2Seq;
+use crate::programs::seq2seq::tokens::SeqVocab;
 use crate::programs::seq2seq::train::Seq2SeqJob;
 use crate::train::config_file;
 use crate::train::init::{check_rows, load_weights};
@@ -21,10 +21,8 @@ use std::sync::Arc;
 pub struct Trained {
     /// The model.
     pub model: Seq2Seq,
-    /// The tokens it reads.
-    pub source: WordVocab,
-    /// The tokens it writes.
-    pub target: WordVocab,
+    /// The tokens it reads and those it writes.
+    pub vocab: SeqVocab,
     /// The run's configuration.
     pub config: Seq2SeqConfig,
 }
@@ -37,21 +35,20 @@ impl Trained {
     /// are of other weights.
     pub fn open(path: &Path) -> Result<Self> {
         let (folder, checkpoint) = RunFolder::find(path)?;
-        let (vocab, vocab_path) = (Vocab::read(&folder)?, folder.vocab_path());
-        let (source, target) = vocab.clone().into_words(&vocab_path)?;
+        let (file, vocab_path) = (Vocab::read(&folder)?, folder.vocab_path());
+        let vocab = SeqVocab::from_file(file.clone(), &vocab_path)?;
         let config: Seq2SeqConfig = config_file::trained(&folder, &checkpoint)?;
         let path = checkpoint.join(MODEL);
         let weights = load_weights(&path)?;
         let rows = Seq2SeqJob::TOKEN_ROWS;
-        check_rows((&vocab, &vocab_path), (&weights, &path), rows)?;
-        let sizes = config.sizes(source.len(), target.len());
+        check_rows((&file, &vocab_path), (&weights, &path), rows)?;
+        let sizes = config.sizes(vocab.source.len(), vocab.target.len());
         torch_names::check(&Seq2Seq::layout(config.model, sizes), &weights, &[])?;
         let mut model = Seq2Seq::new::<f32>(config.model, sizes, config.seed);
         model.import(&weights)?;
         Ok(Trained {
             model,
-            source,
-            target,
+            vocab,
             config,
         })
     }

@@ -51,8 +51,8 @@ pub fn told(data: &SeqData, min_frequency: usize) -> String {
     format!(
         "{line}\nwarning: more than {:.0} % of the tokens are unknown ({}): to the model they are \
          all one token, <UNK>, so that its loss and accuracy may look good while it writes nothing \
-         else. What helps: {lower}more training pairs, or blanks inside rare tokens, which are \
-         split at white space",
+         else. What helps: {lower}more training pairs, or other source-tokens and target-tokens: \
+         to bpe only characters that it has never seen are unknown",
         100.0 * MANY,
         many.join(", ")
     )

@@ -118,10 +118,10 @@ impl Partial {
     pub(super) fn may<'a>(&'a self, options: &DecodeOptions<'a>) -> impl Fn(usize) -> bool + 'a {
         let (no_unk, room) = (options.no_unk, options.max_length - self.len());
         let next = self.written.as_ref().zip(options.syntax);
-        let next = next.map(|(written, syntax)| (written.next(room), syntax));
+        let next = next.map(|(written, syntax)| written.next(syntax, room));
         move |token| {
-            let fits = |(next, syntax): &(Next, &Syntax)| next.may(syntax, token as u32);
-            allowed(token, no_unk) && next.as_ref().is_none_or(fits)
+            let may = |next: &Next| next.may(token as u32);
+            allowed(token, no_unk) && next.as_ref().is_none_or(may)
         }
     }
 
