@@ -157,6 +157,8 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
     std::fs::write(&path, text).expect("a written file");
     let corpus = Corpus::load(&CorpusSpec {
         paths: vec![path],
+        globs: vec![],
+        stdin: None,
         charset: CharsetChoice::Auto,
         max_chars: 1000,
         seed: 1,

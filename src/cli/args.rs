@@ -181,7 +181,7 @@ pub struct CompletionsArgs {
 
 impl TextFlags {
     fn has(key: &Key) -> bool {
-        let names = "corpus charset min-char-count max-chars valid-fraction valid-split seq-length \
+        let names = "corpus glob charset min-char-count max-chars valid-fraction valid-split seq-length \
                      batch-size seed";
         names.split(' ').any(|name| name == key.name)
     }

@@ -15,6 +15,7 @@ use crate::log::thousands;
 use crate::programs::charlm::config::CharLmConfig;
 use crate::programs::charlm::data::CharSource;
 use crate::programs::charlm::division::ValidSplit;
+use crate::programs::charlm::train::load;
 use crate::train::settings::Config;
 
 /// How many of the most and of the least frequent characters are shown.
@@ -42,12 +43,11 @@ pub fn command(args: &DataStatsArgs) -> Result<()> {
 /// object with `json`.
 ///
 /// # Errors
-/// As [`Corpus::load`] and [`CharSource::new`]. A corpus too short to train on is no error, nor is one
+/// As [`load`]. A corpus too short to train on is no error, nor is one
 /// of which more is dropped than training takes.
 pub fn stats(config: &CharLmConfig, json: bool) -> Result<()> {
     config.division().validate()?; // a wrong flag is told before the text is read
-    let corpus = Corpus::load(&config.corpus())?;
-    let source = CharSource::new(corpus, config.division())?;
+    let source = load(config)?;
     let stats = TextStats::new(&source.corpus, config.min_char_count)?;
     let text = match json {
         true => stats.json(&source)?,

@@ -10,6 +10,7 @@ use super::data_prepare::Task;
 use super::flags::between;
 use super::process::emit;
 use crate::data::near::{MEASURE, near};
+use crate::data::pair_files::PairFormat;
 use crate::data::pairs::{Pair, Splits, source_tokens, target_tokens};
 use crate::data::words::{UNK, WordVocab};
 use crate::log::{self, thousands};
@@ -22,7 +23,7 @@ pub struct PairStatsArgs {
     /// Describe pairs or text [default: text, or pairs with --train]
     #[arg(long, value_enum, value_name = "TASK")]
     pub task: Option<Task>,
-    /// Training pairs, as .jsonl or .jsonl.gz [default: from the embedded corpus]
+    /// Training pairs, as .jsonl, .csv or .tsv, .gz and .zst too [default: from the embedded corpus]
     #[arg(long, value_name = "FILE", requires_all = ["valid", "test"])]
     pub train: Option<PathBuf>,
     /// Validation pairs
@@ -31,6 +32,12 @@ pub struct PairStatsArgs {
     /// Test pairs
     #[arg(long, value_name = "FILE", requires_all = ["train", "valid"])]
     pub test: Option<PathBuf>,
+    /// The field of these files that holds the source, or the column's number [default: docstring]
+    #[arg(long, value_name = "FIELD", requires = "train")]
+    pub source_field: Option<String>,
+    /// The field of these files that holds the target, or the column's number [default: code]
+    #[arg(long, value_name = "FIELD", requires = "train")]
+    pub target_field: Option<String>,
     /// Training tokens that occur less often are unknown [default: 2]
     #[arg(long, value_name = "N", value_parser = between(1, 1_000_000), allow_hyphen_values = true)]
     pub min_frequency: Option<u64>,
@@ -46,7 +53,7 @@ impl PairStatsArgs {
         let pairs = self.task.map_or(pair_flags, |task| task == Task::Pairs);
         match (pairs, text_flags, pair_flags) {
             (true, true, _) => Err(Error::Usage(
-                "--corpus, --charset, --min-char-count, --max-chars, --valid-fraction, \
+                "--corpus, --glob, --charset, --min-char-count, --max-chars, --valid-fraction, \
                  --valid-split, --seq-length, --batch-size and --seed describe text, not pairs: leave them out, or --train and --task pairs"
                     .into(),
             )),
@@ -65,8 +72,14 @@ impl PairStatsArgs {
 /// # Errors
 /// As [`Splits::read`] and [`WordVocab::from_tokens`].
 pub fn run(args: &PairStatsArgs, json: bool) -> Result<()> {
+    let usual = PairFormat::default();
+    let format = PairFormat {
+        source_field: args.source_field.clone().unwrap_or(usual.source_field),
+        target_field: args.target_field.clone().unwrap_or(usual.target_field),
+        strict: false,
+    };
     let splits = match (&args.train, &args.valid, &args.test) {
-        (Some(train), Some(valid), Some(test)) => Splits::read([train, valid, test], false)?,
+        (Some(train), Some(valid), Some(test)) => Splits::read([train, valid, test], &format)?,
         _ => Splits::embedded()?,
     };
     if let Some(note) = &splits.skipped {

@@ -11,6 +11,7 @@ use super::flags::between;
 use super::process::emit;
 use crate::data::charset::CharsetChoice;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_files};
+use crate::data::folders::Patterns;
 use crate::data::jsonl::write_jsonl;
 use crate::data::near::MEASURE;
 use crate::data::prepare::{PrepareOptions, Prepared, gather, prepare, text};
@@ -30,7 +31,8 @@ const SHOWN: usize = 3;
 /// Arguments of `rnnx data prepare`.
 #[derive(Args, Clone, Debug)]
 pub struct DataPrepareArgs {
-    /// Python file, folder of .py files, or wheel [default: the embedded corpus]
+    /// Python file, folder of .py files, or wheel; of --task text any text file (.gz and .zst are
+    /// unpacked), or - for standard input [default: the embedded corpus]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// The folder that the files are written to
@@ -39,6 +41,9 @@ pub struct DataPrepareArgs {
     /// Pairs for train-seq2seq, or text for train-charlm
     #[arg(long, value_enum, value_name = "TASK", default_value_t = Task::Pairs)]
     pub task: Task,
+    /// Files that --task text reads of a folder, as *.txt; may be given several times [default: *.py]
+    #[arg(long, value_name = "PATTERN")]
+    pub glob: Vec<String>,
     /// What --task text keeps, as train-charlm does: auto, ascii, unicode or bytes [default: auto]
     #[arg(long, value_name = "WORD")]
     pub charset: Option<CharsetChoice>,
@@ -150,6 +155,11 @@ pub fn run(args: &DataPrepareArgs) -> Result<()> {
             let message = "--charset is about text: add --task text, or leave it out";
             return Err(Error::Usage(message.into()));
         }
+        Task::Pairs if !args.glob.is_empty() => {
+            let message = "--glob is about text: pairs are made of .py files; add --task text, or leave \
+                           it out";
+            return Err(Error::Usage(message.into()));
+        }
         Task::Pairs => &PAIR_FILES,
         Task::Text => {
             args.pairs.refuse()?;
@@ -161,7 +171,7 @@ pub fn run(args: &DataPrepareArgs) -> Result<()> {
         Task::Pairs => {
             let files = match args.paths.is_empty() {
                 true => embedded_files()?,
-                false => gather(&args.paths)?,
+                false => gather(&args.paths, &Patterns::new(&[])?)?,
             };
             let options = args.pairs.options(args.seed);
             let prepared = prepare(&files, &args.source(), &options)?;
@@ -323,12 +333,14 @@ fn write_text(args: &DataPrepareArgs, path: &Path) -> Result<String> {
     let corpus = if args.paths.is_empty() {
         Corpus::load(&CorpusSpec {
             paths: Vec::new(),
+            globs: Vec::new(),
+            stdin: None,
             charset: choice,
             max_chars: usize::MAX,
             seed: args.seed,
         })?
     } else {
-        let files = gather(&args.paths)?;
+        let files = gather(&args.paths, &Patterns::new(&args.glob)?)?;
         let corpus = text(&files, choice.settle(false), args.source())?;
         corpus.report.check_dropped()?;
         corpus

@@ -33,11 +33,18 @@ pub struct EvalArgs {
     /// Write the predictions of a seq2seq model to this file, one JSON object a pair
     #[arg(long, value_name = "FILE.jsonl")]
     pub predictions: Option<PathBuf>,
-    /// Score these pairs (a JSONL file) in place of the seq2seq run's own
+    /// Score these pairs (JSON lines, .csv or .tsv) in place of the seq2seq run's own
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     pub pairs: Option<PathBuf>,
-    /// Score a character LM on this text file in place of its validation part, the state carried
-    /// along all of it from zero as if it followed a newline
+    /// The field of --pairs that holds the source, or the column's number [default: the run's own]
+    #[arg(long, value_name = "FIELD", requires = "pairs")]
+    pub source_field: Option<String>,
+    /// The field of --pairs that holds the target, or the column's number [default: the run's own]
+    #[arg(long, value_name = "FIELD", requires = "pairs")]
+    pub target_field: Option<String>,
+    /// Score a character LM on this text file (.gz and .zst are unpacked, - is standard input) in
+    /// place of its validation part, the state carried along all of it from zero as if it followed a
+    /// newline
     #[arg(long, value_name = "FILE", conflicts_with_all = ["split", "pairs", "corpus", "batch_size"])]
     pub text: Option<PathBuf>,
     /// What to do with characters of --text that the model does not know
@@ -59,8 +66,8 @@ pub struct EvalArgs {
     /// Never write <UNK>
     #[arg(long)]
     pub no_unk: bool,
-    /// Where a character LM's corpus is now, if it has moved; may be given several times
-    #[arg(long, value_name = "PATH")]
+    /// Where a character LM's corpus is now, if it has moved; takes several paths
+    #[arg(long, value_name = "PATH", num_args = 1..)]
     pub corpus: Vec<PathBuf>,
     /// Windows or pairs scored at a time [default: the run's own]
     #[arg(long, value_name = "N", value_parser = size("batch-size"), allow_hyphen_values = true)]
@@ -107,6 +114,8 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         text: args.text.clone(),
         oov: args.oov,
         pairs: args.pairs.clone(),
+        source_field: args.source_field.clone(),
+        target_field: args.target_field.clone(),
         strict: args.strict,
         beam: args.beam.map(|n| n as usize),
         length_penalty: args.length_penalty,

@@ -27,9 +27,9 @@ pub fn given(settings: &Settings, pick: impl Fn(&Key) -> bool, matches: &ArgMatc
             let given = matches.get_flag(on) || matches.get_flag(&off);
             given.then(|| Value::Boolean(matches.get_flag(on)))
         }
-        Allowed::Paths => {
-            let paths = matches.get_many::<Value>(key.name)?;
-            Some(Value::Array(paths.cloned().collect()))
+        list if list.is_list() => {
+            let values = matches.get_many::<Value>(key.name)?;
+            Some(Value::Array(values.cloned().collect()))
         }
         _ => matches.get_one::<Value>(key.name).cloned(),
     };
@@ -65,11 +65,12 @@ fn switch(key: &'static Key, default: Option<&Value>) -> [Arg; 2] {
 }
 
 fn valued(key: &'static Key, default: Option<&Value>) -> Arg {
-    use Allowed::{Above, Below, Device, EachOf, Path, Paths, Real, Whole};
+    use Allowed::{Above, Below, Device, EachOf, Globs, Path, Paths, Real, Whole};
     let mut help = sentence(key.about);
     match key.allowed {
         Device => help += &format!(": {}", key.allowed),
-        Paths => help += "; may be given several times",
+        Paths => help += "; takes several, and may be given several times",
+        Globs => help += "; may be given several times",
         _ => {}
     }
     match (key.allowed, default) {
@@ -88,13 +89,18 @@ fn valued(key: &'static Key, default: Option<&Value>) -> Arg {
         Real(..) | Below(..) | Above(..) => ("X".to_owned(), true),
         Path => ("FILE".to_owned(), false),
         Paths => ("PATH".to_owned(), false),
+        Globs => ("PATTERN".to_owned(), false),
         _ => (last.to_uppercase(), false),
     };
-    let action = match key.allowed {
-        Paths => ArgAction::Append,
-        _ => ArgAction::Set,
+    let action = match key.allowed.is_list() {
+        true => ArgAction::Append,
+        false => ArgAction::Set,
     };
     let arg = Arg::new(key.name).long(key.name).help(help).action(action);
+    let arg = match key.allowed {
+        Paths => arg.num_args(1..),
+        _ => arg,
+    };
     let arg = arg.help_heading(key.group).value_name(value_name);
     // A number may be below 0; a path that looks like a flag is a slip.
     arg.value_parser(parser(key.allowed))

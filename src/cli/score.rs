@@ -1,6 +1,6 @@
 //! `rnnx score RUN [TEXT|-]`: how likely a character LM holds a text.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,9 +11,10 @@ use super::flags::between;
 use super::process::emit;
 use crate::data::chars::{CharVocab, MAX_TOKENS, Token, UNK};
 use crate::data::encoding::Encoded;
+use crate::data::input::{read_all, read_stdin};
 use crate::data::vocab::Vocab;
 use crate::files::run::RunFolder;
-use crate::programs::charlm::score::{Position, Score, Scorer, read_file};
+use crate::programs::charlm::score::{Position, Score, Scorer};
 use crate::programs::orders::check_finite;
 use crate::train::device::Chosen;
 use crate::train::progress::Progress;
@@ -37,7 +38,7 @@ pub struct ScoreArgs {
     /// The text; with - or without one it is all of standard input
     #[arg(conflicts_with = "file")]
     pub text: Option<String>,
-    /// The text, in a file
+    /// The text, in a file, unpacked where it ends in .gz or .zst
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Print JSON with every position: probability, entropy and likeliest characters
@@ -137,7 +138,7 @@ fn vocab(args: &ScoreArgs, folder: &RunFolder) -> Result<CharVocab> {
 /// The text as it was given, and what errors call it.
 fn text(args: &ScoreArgs) -> Result<(String, Vec<u8>)> {
     if let Some(path) = &args.file {
-        return Ok((format!("--file {}", path.display()), read_file(path)?));
+        return Ok((format!("--file {}", path.display()), read_all(path)?));
     }
     match &args.text {
         Some(text) if text != "-" => return Ok(("the text".into(), text.clone().into_bytes())),
@@ -150,10 +151,7 @@ fn text(args: &ScoreArgs) -> Result<(String, Vec<u8>)> {
         }
         _ => {}
     }
-    let mut bytes = Vec::new();
-    let read = io::stdin().lock().read_to_end(&mut bytes);
-    read.map_err(Error::io("read", "standard input"))?;
-    Ok(("standard input".into(), bytes))
+    Ok(("standard input".into(), read_stdin()?))
 }
 
 /// Likely characters to keep of each position; none where positions are not printed.

@@ -6,18 +6,20 @@
 //! of its path, the path (UTF-8, `/` between folders), the length of its content, the content.
 //! `PSF-LICENSE` is one of the entries and no part of the text.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::read::DeflateDecoder;
 
 use super::charset::CharsetChoice;
+use super::folders::{Folder, Patterns};
+use super::input::{Input, STDIN};
 pub use super::joining::{Corpus, TextFile};
 use super::joining::{Joining, unreadable};
 pub use super::report::CorpusReport;
-use crate::log;
+use super::unpacking::Unpacking;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -30,8 +32,13 @@ pub const EMBEDDED_SOURCE: &str =
 /// Which text to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorpusSpec {
-    /// Text files, and folders whose .py files are read. Empty: the embedded corpus.
+    /// Text files, compressed by gzip or zstd or not, and folders; [`STDIN`] is `stdin`. Empty: the
+    /// embedded corpus.
     pub paths: Vec<PathBuf>,
+    /// Patterns of the files that are read of a folder; without one, its .py files.
+    pub globs: Vec<String>,
+    /// What standard input gave.
+    pub stdin: Option<Arc<[u8]>>,
     /// What of the text is kept.
     pub charset: CharsetChoice,
     /// The text is cut after this many characters (of `bytes`: bytes), counted after cleaning.
@@ -46,8 +53,9 @@ impl Corpus {
     ///
     /// # Errors
     /// [`Error::Data`] that names the path: it does not exist, cannot be read, is a folder without
-    /// .py files, or became shorter while it was read; or nothing is left after cleaning.
-    /// [`Error::Usage`] for `max_chars` 0.
+    /// such files, became shorter while it was read, or is damaged or holds too much where it is
+    /// compressed; or nothing is left after cleaning. [`Error::Usage`] for `max_chars` 0, and for a
+    /// pattern that is none.
     pub fn load(spec: &CorpusSpec) -> Result<Self> {
         if spec.max_chars == 0 {
             return Err(Error::Usage("max-chars must be at least 1".into()));
@@ -64,23 +72,25 @@ impl Corpus {
                 if joining.is_full() {
                     break;
                 }
-                let length = content.len() as u64;
-                joining.add(content, length, Path::new(name), (name.to_owned(), 0))?;
+                joining.add(Input::bytes(content), Path::new(name), (name.to_owned(), 0))?;
             }
             return joining.finish(EMBEDDED_SOURCE.into());
         }
-        let mut files = Vec::new();
+        let patterns = Patterns::new(&spec.globs)?;
+        let (mut files, mut unpacking) = (Vec::new(), Unpacking::default());
         for (source, path) in spec.paths.iter().enumerate() {
-            let found = expand(path)?.into_iter();
+            let found = expand(path, &patterns, spec.stdin.is_some())?.into_iter();
             files.extend(found.map(|file| (name_below(path, &file), source, file)));
         }
         for (name, source, path) in files {
             if joining.is_full() {
                 break;
             }
-            let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-            let (length, file) = opened.map_err(|e| unreadable(&path, &e))?;
-            joining.add(file, length, &path, (name, source))?;
+            let input = match &spec.stdin {
+                Some(bytes) if path == Path::new(STDIN) => Input::bytes(bytes),
+                _ => Input::open(&path, &mut unpacking).map_err(|e| unreadable(&path, &e))?,
+            };
+            joining.add(input, &path, (name, source))?;
         }
         let names: Vec<String> = spec.paths.iter().map(|p| p.display().to_string()).collect();
         let mut corpus = joining.finish(names.join(", "))?;
@@ -162,7 +172,10 @@ fn entries(mut blob: &[u8]) -> Option<Vec<(&str, &[u8])>> {
 }
 
 /// The files that a path of the user's stands for.
-fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+fn expand(path: &Path, patterns: &Patterns, has_stdin: bool) -> Result<Vec<PathBuf>> {
+    if has_stdin && path == Path::new(STDIN) {
+        return Ok(vec![path.to_path_buf()]);
+    }
     let kind = fs::metadata(path).map_err(|e| unreadable(path, &e))?;
     if kind.is_file() {
         return Ok(vec![path.to_path_buf()]);
@@ -170,66 +183,18 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     if !kind.is_dir() {
         return Err(Error::Data(format!(
             "corpus {}: neither a file nor a folder, and a pipe or a device cannot be read again \
-             to go on with a run or to score it; save the text to a file and name that",
+             to go on with a run or to score it; save the text to a file and name that, or give it on \
+             standard input as {STDIN}",
             path.display()
         )));
     }
-    let found = python_files(path).map_err(|(path, e)| unreadable(&path, &e))?;
-    if found.is_empty() {
+    let found = Folder::read(path, patterns).map_err(|(path, e)| unreadable(&path, &e))?;
+    if found.files.is_empty() {
         return Err(Error::Data(format!(
-            "corpus {}: the folder holds no .py files (hidden entries, __pycache__ and links to \
-             folders are passed over); name another folder, or name text files one by one",
-            path.display()
+            "corpus {}: the folder holds {}, or name text files one by one",
+            path.display(),
+            found.nothing(patterns)
         )));
     }
-    Ok(found)
-}
-
-/// The .py files below `root`, sorted bytewise by their path below it with `/` between names.
-/// Hidden entries and `__pycache__` are passed over, and so are links to folders: no loops. What is
-/// no file, a link that leads nowhere or in a circle among them, is passed over with a note.
-///
-/// # Errors
-/// The path that cannot be read, and what the system said.
-pub(super) fn python_files(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
-    let (mut found, mut passed) = (Vec::new(), Vec::new());
-    let mut folders = vec![(root.to_path_buf(), Vec::new())];
-    while let Some((folder, prefix)) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(|e| (folder.clone(), e))? {
-            let entry = entry.map_err(|e| (folder.clone(), e))?;
-            let (path, name) = (entry.path(), entry.file_name());
-            let name = name.as_encoded_bytes();
-            if name.starts_with(b".") || name == b"__pycache__" {
-                continue;
-            }
-            let kind = entry.file_type().map_err(|e| (path.clone(), e))?;
-            let mut key: Vec<u8> = prefix.clone();
-            key.extend_from_slice(name);
-            if kind.is_dir() {
-                key.push(b'/');
-                folders.push((path, key));
-            } else if path.extension() == Some(OsStr::new("py")) {
-                match fs::metadata(&path) {
-                    Ok(target) if target.is_file() => found.push((key, path)),
-                    Ok(target) if target.is_dir() => {}
-                    Err(e) if !kind.is_symlink() || e.kind() == io::ErrorKind::PermissionDenied => {
-                        return Err((path, e));
-                    }
-                    _ => passed.push(path),
-                }
-            }
-        }
-    }
-    if let Some(first) = passed.iter().min() {
-        log::line(&format!(
-            "{}: passed over {} that {} no file: links that lead nowhere, pipes or devices; the \
-             first is {}",
-            root.display(),
-            passed.len(),
-            if passed.len() == 1 { "is" } else { "are" },
-            first.display()
-        ));
-    }
-    found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found.files)
 }

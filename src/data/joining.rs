@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::charset::Charset;
+use super::input::Input;
 use super::report::{CorpusReport, most_dropped, named, way_out};
 use super::text::Cleaned;
 use crate::files::text::sha256;
@@ -75,12 +76,11 @@ impl Joining {
         self.chars > self.max_chars
     }
 
-    /// Adds `length` bytes of a file, a block at a time, as far as there is room. `path` is what
-    /// messages call it.
+    /// Adds the bytes of a file, a block at a time, as far as there is room. `path` is what messages
+    /// call it.
     pub(super) fn add(
         &mut self,
-        mut content: impl Read,
-        length: u64,
+        mut content: Input,
         path: &Path,
         (name, source): (String, usize),
     ) -> Result<()> {
@@ -90,33 +90,37 @@ impl Joining {
             self.chars += 1;
         }
         let start = self.chars;
-        let (mut block, mut left) = (Vec::new(), length);
+        let (mut block, mut read) = (Vec::new(), 0);
+        let mut ended = content.length == Some(0);
         // The file that does not fit is read up to its first character, so that it is known.
-        while left > 0 && (!self.is_full() || self.chars == start) {
+        while !ended && (!self.is_full() || self.chars == start) {
             let held = block.len();
+            let left = content.length.map_or(u64::MAX, |length| length - read);
             let wanted = left.min(BLOCK as u64);
             let no_memory = |e| {
                 let path = path.display();
                 Error::Data(format!(
-                    "no memory for the {length} bytes of {path} ({e}): lower max-chars"
+                    "no memory for the bytes of {path} ({e}): lower max-chars"
                 ))
             };
             block.try_reserve(wanted as usize).map_err(no_memory)?;
-            let mut part = content.by_ref().take(wanted);
-            let got = part
-                .read_to_end(&mut block)
-                .map_err(|e| unreadable(path, &e))?;
-            left -= got as u64;
-            if (got as u64) < wanted {
-                let (path, got) = (path.display(), length - left);
+            let got = content.by_ref().take(wanted).read_to_end(&mut block);
+            let got = got.map_err(|e| {
+                let place = format!("corpus {}", path.display());
+                content.error(e, &place, |e| unreadable(path, &e))
+            })? as u64;
+            read += got;
+            if let Some(length) = content.length.filter(|_| got < wanted) {
+                let path = path.display();
                 return Err(Error::Data(format!(
-                    "corpus {path}: became shorter while it was read ({got} of its {length} bytes \
+                    "corpus {path}: became shorter while it was read ({read} of its {length} bytes \
                      were there); start again once nothing writes to it"
                 )));
             }
-            let end = match left {
-                0 => Some(block.len()),
-                _ => self.charset.cut(&block, held),
+            ended = got < wanted || content.length == Some(read);
+            let end = match ended {
+                true => Some(block.len()),
+                false => self.charset.cut(&block, held),
             };
             // Without a place to cut, the block grows.
             let Some(end) = end else { continue };
@@ -220,7 +224,9 @@ mod tests {
 
     fn add(content: &[u8], length: u64) -> Result<Corpus> {
         let mut joining = Joining::new(Charset::Unicode, 1000);
-        joining.add(content, length, Path::new("a.txt"), ("a.txt".into(), 0))?;
+        let mut input = Input::bytes(content);
+        input.length = Some(length);
+        joining.add(input, Path::new("a.txt"), ("a.txt".into(), 0))?;
         joining.finish("a.txt".into())
     }
 

@@ -1,164 +1,67 @@
-//! Files of pairs: one JSON object a line, with CodeSearchNet's fields `docstring` and `code`.
+//! Pairs as JSON lines: an object a line, usually with CodeSearchNet's fields `docstring` and `code`.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 
-use flate2::{Compression, GzBuilder, bufread::MultiGzDecoder};
-use serde_json::{Value, json};
+use flate2::{Compression, GzBuilder};
+use serde_json::{Map, Value, json};
 
-use super::pairs::{Pair, Splits, source_tokens, target_tokens};
-use super::python;
-use super::unpacking::Unpacking;
+use super::input::Input;
+use super::pair_files::{PairFile, PairFormat, Reading, read_pairs};
+use super::pairs::Pair;
+use crate::Result;
 use crate::files::atomic::write_atomic;
-use crate::files::{access, group};
-use crate::{Error, Result};
 
 /// A longer line is refused: a small compressed file can hold one that fills the memory.
-const MAX_LINE: u64 = 64 << 20;
+pub(super) const MAX_LINE: u64 = 64 << 20;
 
-/// What a file of pairs holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PairFile {
-    /// The pairs.
-    pub pairs: Vec<Pair>,
-    /// Lines, from 1, of the pairs that were skipped, because their source holds no token.
-    pub skipped: Vec<u64>,
-}
-
-/// Reads the pairs of a file, compressed by gzip or not.
-///
-/// Fields besides `docstring` and `code` are ignored, blank lines are passed over. CodeSearchNet's
-/// code still holds the docstring: it is taken out where it can be found. A pair whose docstring
-/// holds no token is skipped; if `strict`, it is an error as any other line that is no pair.
+/// Reads pairs with CodeSearchNet's fields, as [`read_pairs`].
 ///
 /// # Errors
-/// [`Error::Data`] that names the file, and the line where it has one: the file cannot be read or
-/// decompressed, a line is no JSON or not UTF-8, a field is missing, no string or holds no token; the
-/// file holds no pairs, or compressed more than [`Unpacking`] allows.
+/// As [`read_pairs`].
 pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
-    read_with(path, strict, &mut Unpacking::default())
+    let format = PairFormat {
+        strict,
+        ..PairFormat::default()
+    };
+    read_pairs(path, &format)
 }
 
-/// As [`read_jsonl`]; `unpacking` counts what the compressed files of the command hold.
-fn read_with(path: &Path, strict: bool, unpacking: &mut Unpacking) -> Result<PairFile> {
-    let name = path.display();
-    let unreadable = |e: io::Error| {
-        Error::Data(match e.kind() {
-            io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
-            _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
-        })
-    };
-    let file = access::open(&group::current(path)).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    let mut file = BufReader::new(file);
-    let magic = file
-        .fill_buf()
-        .map_err(unreadable)?
-        .starts_with(b"\x1f\x8b");
-    let compressed = magic || has_gz_name(path);
-    if compressed {
-        unpacking.open(size);
-    }
-    let mut reader: Box<dyn BufRead> = match compressed {
-        true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
-        false => Box::new(file),
-    };
-    let (mut read, mut line) = (PairFile::default(), Vec::new());
+/// Reads the pairs of JSON lines.
+pub(super) fn read(mut input: Input, reading: &mut Reading) -> Result<()> {
+    let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
-        let bytes = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
-        let bytes = bytes.map_err(|e| match compressed {
-            true => Error::Data(format!(
-                "{name}:{number}: the gzip data is cut off or damaged ({e}); fetch or write the \
-                 file again"
-            )),
-            false => unreadable(e),
-        })?;
+        let bytes = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+        let bytes = bytes.map_err(|e| reading.failed(&input, number, e))?;
         if bytes == 0 {
             break;
         }
-        if compressed {
-            unpacking.take(bytes as u64, path)?;
-        }
-        let wrong = |what| Error::Data(format!("{name}:{number}: {what}; mend or remove the line"));
         if bytes as u64 == MAX_LINE && line.last() != Some(&b'\n') {
-            return Err(wrong(format!("the line is longer than {MAX_LINE} bytes")));
+            let what = format!("the line is longer than {MAX_LINE} bytes");
+            return Err(reading.wrong(number, &what));
         }
-        match parse_line(&line).map_err(wrong)? {
-            Line::Blank => {}
-            Line::Pair(pair) => read.pairs.push(pair),
-            Line::NoSource if strict => return Err(wrong(NO_SOURCE.into())),
-            Line::NoSource => read.skipped.push(number),
+        let line = line.trim_ascii_end();
+        if line.is_empty() {
+            continue;
         }
+        let format = reading.format;
+        let found = object(line).and_then(|object| {
+            let source = field(&object, &format.source_field, "source-field")?;
+            Ok([
+                source,
+                field(&object, &format.target_field, "target-field")?,
+            ])
+        });
+        let [source, target] = found.map_err(|what| reading.wrong(number, &what))?;
+        reading.take(number, &source, &target)?;
     }
-    if read.pairs.is_empty() {
-        let skipped = match read.skipped.len() {
-            0 => String::new(),
-            n => format!(" but {n} whose \"docstring\" is empty"),
-        };
-        return Err(Error::Data(format!(
-            "{name}: an empty split: the file holds no pairs{skipped}; name one with a JSON object a \
-             line"
-        )));
-    }
-    Ok(read)
+    Ok(())
 }
 
-/// Says which pairs of these files were skipped, in one line; `None` where none was.
-pub fn skipped_note<'a>(files: impl IntoIterator<Item = (&'a Path, &'a [u64])>) -> Option<String> {
-    let some = |(path, lines): (&Path, &[u64])| {
-        let (first, n) = (lines.first()?, lines.len());
-        Some(format!(
-            "{n} of {}, the first in line {first}",
-            path.display()
-        ))
-    };
-    let parts: Vec<String> = files.into_iter().filter_map(some).collect();
-    (!parts.is_empty()).then(|| {
-        format!(
-            "skipped pairs whose source (docstring) is empty: {}; with strict they are an error",
-            parts.join("; ")
-        )
-    })
-}
-
-impl Splits {
-    /// Reads three files as [`read_jsonl`] does.
-    ///
-    /// # Errors
-    /// As [`read_jsonl`]; each split needs a pair.
-    pub fn read(files: [&Path; 3], strict: bool) -> Result<Self> {
-        let names = files.map(|path| path.display().to_string());
-        let mut unpacking = Unpacking::default();
-        let [train, valid, test] = files.map(|path| read_with(path, strict, &mut unpacking));
-        let (train, valid, test) = (train?, valid?, test?);
-        let skipped = [&train, &valid, &test].map(|file| &file.skipped[..]);
-        let note = skipped_note(files.into_iter().zip(skipped));
-        let splits = Splits::new(train.pairs, valid.pairs, test.pairs, names.join(", "));
-        Ok(Splits {
-            skipped: note,
-            ..splits
-        })
-    }
-}
-
-/// What a line holds.
-enum Line {
-    Blank,
-    Pair(Pair),
-    /// A pair whose source holds no token.
-    NoSource,
-}
-
-const NO_SOURCE: &str = "\"docstring\" is empty: it holds no token";
-
-/// What a line holds, or what is wrong with it.
-fn parse_line(line: &[u8]) -> Result<Line, String> {
-    let line = line.trim_ascii_end();
-    if line.is_empty() {
-        return Ok(Line::Blank);
-    }
+/// The object that a line holds, or what is wrong with it.
+fn object(line: &[u8]) -> Result<Map<String, Value>, String> {
     let line = std::str::from_utf8(line)
         .map_err(|e| format!("byte {} is not UTF-8", e.valid_up_to() + 1))?;
     let value: Value = serde_json::from_str(line).map_err(|e| {
@@ -166,24 +69,19 @@ fn parse_line(line: &[u8]) -> Result<Line, String> {
         let what = message.split(" at line ").next().unwrap_or_default();
         format!("broken JSON at column {}: {what}", e.column())
     })?;
-    let object = value.as_object().ok_or("not a JSON object")?;
-    let field = |name| match object.get(name) {
-        Some(Value::String(text)) => Ok(text.as_str()),
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err("not a JSON object".into()),
+    }
+}
+
+/// The text of a field, or what is wrong with it.
+fn field(object: &Map<String, Value>, name: &str, setting: &str) -> Result<String, String> {
+    match object.get(name) {
+        Some(Value::String(text)) => Ok(text.clone()),
         Some(_) => Err(format!("\"{name}\" is not a string")),
-        None => Err(format!("no field \"{name}\"")),
-    };
-    let (docstring, code) = (field("docstring")?, field("code")?);
-    let code = python::without_docstring(code).unwrap_or_else(|| code.into());
-    if target_tokens(&code).next().is_none() {
-        return Err("\"code\" is empty: it holds no token".into());
+        None => Err(format!("no field \"{name}\" ({setting} names another)")),
     }
-    if source_tokens(docstring).next().is_none() {
-        return Ok(Line::NoSource);
-    }
-    Ok(Line::Pair(Pair {
-        docstring: docstring.into(),
-        code,
-    }))
 }
 
 /// Writes pairs so that [`read_jsonl`] reads the same; compressed by gzip where the name ends in

@@ -1,23 +1,28 @@
 //! Text and pairs of texts: where they come from, and what counts as a token.
 //!
-//! bytes -> [`charset`] (what is kept; [`text`] is the published rule) -> [`corpus`] (files, order,
+//! [`folders`], [`input`] (files, compressed or not) -> bytes -> [`charset`] (what is kept; [`text`] is the published rule) -> [`corpus`] (files, order,
 //! cut; joining, report) -> [`chars`] (characters to ids; [`vocab`] on disk). What a trained model is
 //! given goes through [`encoding`].
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
-//! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
-//! (tokens to ids; [`syntax`]: which of them may follow). A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
+//! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`pair_files`] on disk: [`jsonl`],
+//! CSV, TSV) -> [`words`] (tokens to ids; [`syntax`]: which of them may follow). A [`split`] is a
+//! part of the data. [`unpacking`] bounds what compressed files
 //! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 
 pub mod chars;
 pub mod charset;
 pub mod corpus;
+mod delimited;
 pub mod encoding;
+pub mod folders;
+pub mod input;
 mod joining;
 pub mod jsonl;
 pub mod near;
 pub mod packages;
 pub mod packing;
+pub mod pair_files;
 pub mod pairs;
 pub mod prepare;
 pub mod python;

@@ -11,12 +11,13 @@ use serde::Serialize;
 
 use super::charset::Charset;
 use super::corpus::Corpus;
+use super::folders::{Folder, Patterns};
+use super::input::{self, Input, STDIN};
 use super::joining::Joining;
 use super::near::{NearReport, near};
 use super::pairs::{Pair, Splits, source_tokens};
 use super::unpacking::Unpacking;
 use super::{corpus, python, wheels};
-use crate::files::access;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -223,41 +224,54 @@ pub fn text(files: &[(String, Vec<u8>)], charset: Charset, source: String) -> Re
     let mut joining = Joining::new(charset, usize::MAX);
     for (name, content) in files {
         let path = Path::new(name);
-        joining.add(&content[..], content.len() as u64, path, (name.clone(), 0))?;
+        joining.add(Input::bytes(content), path, (name.clone(), 0))?;
     }
     joining.finish(source)
 }
 
 // ---- files -----------------------------------------------------------------------------------
 
-/// The Python files that paths of the user's stand for: (name, raw content). A folder stands for
-/// its .py files at any depth, sorted bytewise by path; a name in `.whl` or `.zip` for those in the
-/// archive; any other name for that file.
+/// The files that paths of the user's stand for: (name, raw content). A folder stands for its files
+/// at any depth that the patterns name, sorted bytewise by path; a name in `.whl` or `.zip` for the
+/// Python files in the archive; [`STDIN`] for standard input; any other name for that file, unpacked
+/// where it is compressed by gzip or zstd.
 ///
 /// # Errors
 /// [`Error::Data`] that names the path: it does not exist, cannot be read, or is a folder or an
-/// archive without .py files, or the archives hold more than [`Unpacking`] allows.
-pub fn gather(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
+/// archive without such files, or what is compressed is damaged or holds more than [`Unpacking`]
+/// allows.
+pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec<u8>)>> {
     let (mut files, mut unpacking) = (Vec::new(), Unpacking::default());
     for path in paths {
+        if path == Path::new(STDIN) {
+            files.push(("standard input".into(), input::read_stdin()?));
+            continue;
+        }
         let archive = [OsStr::new("whl"), OsStr::new("zip")].map(Some);
         let is_folder = fs::metadata(path)
             .map_err(|e| unreadable(path, &e))?
             .is_dir();
         let found = if is_folder {
-            let names = corpus::python_files(path).map_err(|(path, e)| unreadable(&path, &e))?;
-            names.iter().map(|name| read(name)).collect::<Result<_>>()?
+            let found = Folder::read(path, patterns).map_err(|(path, e)| unreadable(&path, &e))?;
+            if found.files.is_empty() {
+                let (path, nothing) = (path.display(), found.nothing(patterns));
+                return Err(Error::Data(format!(
+                    "{path}: there are {nothing} or archive, or files one by one"
+                )));
+            }
+            let files = found.files.iter();
+            let files = files.map(|name| read(name, &mut unpacking));
+            files.collect::<Result<_>>()?
         } else if archive.contains(&path.extension()) {
             let members = wheels::python_files(path, &mut unpacking)?;
             let full = |(name, content)| (format!("{}/{name}", path.display()), content);
             members.into_iter().map(full).collect()
         } else {
-            vec![read(path)?]
+            vec![read(path, &mut unpacking)?]
         };
         if found.is_empty() {
             return Err(Error::Data(format!(
-                "{}: there are no .py files in it (hidden entries, __pycache__ and links to folders \
-                 or nowhere are passed over); name another folder or archive, or files one by one",
+                "{}: there are no .py files in it; name another folder or archive, or files one by one",
                 path.display()
             )));
         }
@@ -266,12 +280,14 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<(String, Vec<u8>)> {
+fn read(path: &Path, unpacking: &mut Unpacking) -> Result<(String, Vec<u8>)> {
+    let name = path.display().to_string();
+    let mut input = Input::open(path, unpacking).map_err(|e| unreadable(path, &e))?;
     let mut content = Vec::new();
-    access::open(path)
-        .and_then(|mut file| file.read_to_end(&mut content))
-        .map_err(|e| unreadable(path, &e))?;
-    Ok((path.display().to_string(), content))
+    match input.read_to_end(&mut content) {
+        Ok(_) => Ok((name, content)),
+        Err(e) => Err(input.error(e, &name, |e| unreadable(path, &e))),
+    }
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Error {

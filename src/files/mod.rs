@@ -15,6 +15,7 @@ pub mod metrics;
 mod own;
 pub mod run;
 pub mod state;
+pub mod tensorboard;
 pub mod tensors;
 pub mod text;
 

@@ -7,11 +7,18 @@ use std::sync::Arc;
 use super::atomic::{clean_leftovers, is_temp_name, remove_any};
 use super::checkpoints::remove_if_empty;
 use super::lock::{LOCK, RunLock, is_missing};
-use super::run::{CONFIG, EXPLORER, METRICS, PREDICTIONS, REPORT, RunFolder, STUDY, VOCAB, names};
+use super::run::{
+    CONFIG, EXPLORER, METRICS, PREDICTIONS, REPORT, RunFolder, STDIN_COPY, STUDY, VOCAB, names,
+};
 use crate::error::{Error, Result};
 
 /// How `config.toml` shows that rnnx wrote it: one of its lines begins so.
 const OWN: [&str; 2] = ["# Configuration of an rnnx run", "rnnx-version ="];
+
+/// How the names of rnnx's event files begin, before a number.
+pub(super) const EVENTS_START: &str = "events.out.tfevents.";
+/// How they end.
+pub(super) const EVENTS_END: &str = ".rnnx";
 
 impl RunFolder {
     /// Makes the folder of a new run, which is this process's as long as the value or a clone of it
@@ -33,7 +40,9 @@ impl RunFolder {
         run.clean()?;
         run.clear_checkpoints()?;
         run.clear_samples()?;
-        for own in [REPORT, EXPLORER, METRICS, VOCAB, STUDY].map(|name| path.join(name)) {
+        run.clear_events()?;
+        for own in [REPORT, EXPLORER, METRICS, VOCAB, STUDY, STDIN_COPY].map(|name| path.join(name))
+        {
             if !own.is_dir() {
                 remove_any(&own).map_err(Error::io("remove", &own))?;
             }
@@ -112,7 +121,11 @@ impl RunFolder {
     /// Clears away what a crash left half-written.
     fn clean(&self) -> Result<()> {
         clean_leftovers(self.path())?;
-        for folder in [self.checkpoints_path(), self.samples_path()] {
+        for folder in [
+            self.checkpoints_path(),
+            self.samples_path(),
+            self.tensorboard_path(),
+        ] {
             if !fs::symlink_metadata(&folder).is_ok_and(|m| m.is_symlink()) {
                 clean_leftovers(&folder)?;
             }
@@ -130,6 +143,29 @@ impl RunFolder {
             }
         }
         remove_if_empty(&samples)
+    }
+
+    /// The event files that rnnx wrote, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn event_files(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.tensorboard_path();
+        if !fs::symlink_metadata(&folder).is_ok_and(|m| m.is_dir()) {
+            return Ok(Vec::new());
+        }
+        let own = |name: &String| name.starts_with(EVENTS_START) && name.ends_with(EVENTS_END);
+        let mut own: Vec<String> = names(&folder)?.into_iter().filter(own).collect();
+        own.sort_unstable();
+        Ok(own.into_iter().map(|name| folder.join(name)).collect())
+    }
+
+    /// Deletes those event files.
+    fn clear_events(&self) -> Result<()> {
+        for path in self.event_files()? {
+            remove_any(&path).map_err(Error::io("remove", &path))?;
+        }
+        remove_if_empty(&self.tensorboard_path())
     }
 }
 

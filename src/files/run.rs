@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RUN/ config.toml  vocab.json  metrics.jsonl  report.html  samples/  samples/test.jsonl  .lock
-//!      study.json  study-parts/
+//!      study.json  study-parts/  stdin.txt  tensorboard/
 //!      checkpoints/step-N/ model.safetensors  optimizer.safetensors  state.json
 //!      best -> checkpoints/step-N   last -> checkpoints/step-N
 //! ```
@@ -34,7 +34,10 @@ pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const REPORT: &str = "report.html";
 pub(super) const EXPLORER: &str = "explore.html";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
+/// What standard input gave a run.
+pub(super) const STDIN_COPY: &str = "stdin.txt";
 const SAMPLES: &str = "samples";
+const TENSORBOARD: &str = "tensorboard";
 /// The test pairs in `samples/`.
 pub(super) const PREDICTIONS: &str = "test.jsonl";
 
@@ -157,6 +160,11 @@ impl RunFolder {
         self.path.join(METRICS)
     }
 
+    /// `stdin.txt`: the data that came on standard input, where a run has such.
+    pub fn stdin_path(&self) -> PathBuf {
+        self.path.join(STDIN_COPY)
+    }
+
     /// `samples/`, the folder of texts generated during training; it may not exist yet.
     pub fn samples_path(&self) -> PathBuf {
         self.path.join(SAMPLES)
@@ -166,6 +174,11 @@ impl RunFolder {
     /// tested on any.
     pub fn predictions_path(&self) -> PathBuf {
         self.samples_path().join(PREDICTIONS)
+    }
+
+    /// `tensorboard/`, the folder of event files; it may not exist.
+    pub fn tensorboard_path(&self) -> PathBuf {
+        self.path.join(TENSORBOARD)
     }
 
     /// `checkpoints/`.
@@ -233,6 +246,14 @@ impl RunFolder {
             &self.vocab_path(),
             "is missing: the run is incomplete, train it again",
         )
+    }
+
+    /// Writes `stdin.txt`, as the bytes came.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_stdin(&self, bytes: &[u8]) -> Result<()> {
+        write_atomic(&self.stdin_path(), |w| w.write_all(bytes))
     }
 
     /// The SHA-256 of `vocab.json`, as a checkpoint holds it.

@@ -42,6 +42,10 @@ pub struct EvalOrder {
     pub oov: Oov,
     /// Pairs in place of the run's own.
     pub pairs: Option<PathBuf>,
+    /// The field of `pairs` that holds the source; none is the run's own.
+    pub source_field: Option<String>,
+    /// The field of `pairs` that holds the target; none is the run's own.
+    pub target_field: Option<String>,
     /// Refuse pairs whose source is empty.
     pub strict: bool,
     /// Hypotheses kept at each step of decoding; none is the run's own number.

@@ -253,6 +253,11 @@ pub trait Job: Sized {
     /// The text of `vocab.json`.
     fn vocab_text(&self) -> String;
 
+    /// Data that came on standard input, so that they are in no file: the run's folder keeps them.
+    fn only_copy(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// The schedule.
     fn plan(&self) -> Plan;
 

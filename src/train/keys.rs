@@ -6,6 +6,7 @@ use toml::Value;
 
 use super::device::DeviceChoice;
 use super::span::Span;
+use crate::data::folders::Patterns;
 
 /// One setting: a row of a program's table, see [`settings!`](crate::settings).
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,10 @@ pub enum Allowed {
     Path,
     /// A list of paths.
     Paths,
+    /// A list of patterns of file names.
+    Globs,
+    /// The name of a field, or the number of a column.
+    Name,
 }
 
 /// The word for all of [`Allowed::EachOf`].
@@ -139,20 +144,31 @@ impl Allowed {
             (Allowed::Device, Value::String(s)) => s.parse::<DeviceChoice>().is_ok(),
             (Allowed::Time, Value::String(s)) => s.parse::<Span>().is_ok(),
             (Allowed::Path, Value::String(s)) => !s.is_empty(),
+            (Allowed::Name, Value::String(s)) => !s.is_empty(),
             (Allowed::Paths, Value::Array(a)) => a.iter().all(|v| v.as_str().is_some()),
+            (Allowed::Globs, Value::Array(a)) => {
+                let is_glob = |v: &Value| v.as_str().is_some_and(Patterns::is_pattern);
+                a.iter().all(is_glob)
+            }
             _ => false,
         }
     }
 
-    /// The value that a word stands for; of a list of paths, one of them.
+    /// Whether it is a list, of which a flag gives one or several.
+    pub fn is_list(self) -> bool {
+        matches!(self, Allowed::Paths | Allowed::Globs)
+    }
+
+    /// The value that a word stands for; of a list, one of them.
     ///
     /// # Errors
     /// Says what to give instead of a word that is of another type or out of range.
     pub fn parse(&self, word: &str) -> Result<Value, String> {
-        use Allowed::{Above, Below, Paths, Real, Whole};
+        use Allowed::{Above, Below, Real, Whole};
         let text = || Value::String(word.to_owned());
-        if *self == Paths {
-            return Ok(text());
+        if self.is_list() {
+            let listed = self.accepts(&Value::Array(vec![text()]));
+            return listed.then(text).ok_or_else(|| format!("give {self}"));
         }
         let value = match self {
             Whole(..) => word.parse().ok().map(Value::Integer),
@@ -178,6 +194,8 @@ impl fmt::Display for Allowed {
             Allowed::Time => f.write_str("a time, as 90s, 30m or 2h"),
             Allowed::Path => f.write_str("a path"),
             Allowed::Paths => f.write_str("a list of paths, as [\"a.py\", \"folder\"]"),
+            Allowed::Globs => f.write_str("a list of patterns of file names, as [\"*.txt\"]"),
+            Allowed::Name => f.write_str("a name"),
         }
     }
 }

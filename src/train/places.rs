@@ -6,6 +6,7 @@
 use super::config_file::{self, RUN_FOLDER, STARTED_IN};
 use super::keys::{Allowed, Key};
 use super::settings::{Config, Settings};
+use crate::data::input::STDIN;
 use crate::error::{Error, Result};
 use crate::files::run::{RunFolder, STATE};
 use crate::files::state::TrainState;
@@ -141,6 +142,7 @@ pub fn find<C: Config, S>(
 
 /// The configuration with its paths at every place where they may be, the likeliest first.
 fn places<C: Config>(run: &RunFolder, config: &C) -> Result<Vec<C>> {
+    let config = &with_kept_input(run, config)?;
     let mut places = vec![config.clone()];
     if let Some(origin) = Origin::read(run)? {
         let now = Origin::here(run.path())?.run_folder;
@@ -158,6 +160,20 @@ fn places<C: Config>(run: &RunFolder, config: &C) -> Result<Vec<C>> {
     Ok(places)
 }
 
+/// The configuration with the run's own copy in place of standard input.
+fn with_kept_input<C: Config>(run: &RunFolder, config: &C) -> Result<C> {
+    let mut table = config.table()?;
+    let copy = run.stdin_path();
+    for key in path_keys(C::settings()) {
+        for value in each_path(table.get_mut(key.name)) {
+            if let (Some(STDIN), Some(copy)) = (value.as_str(), copy.to_str()) {
+                *value = copy.into();
+            }
+        }
+    }
+    C::from_table(table)
+}
+
 // ---- paths -----------------------------------------------------------------------------------
 
 /// The settings that are paths.
@@ -168,19 +184,24 @@ fn path_keys(settings: &Settings) -> impl Iterator<Item = &'static Key> {
 
 /// Changes every path of a table of settings.
 fn change_paths(settings: &Settings, table: &mut Table, change: &dyn Fn(&Path) -> PathBuf) {
-    // A name that is not UTF-8 stays: TOML cannot hold it.
-    let change = |value: &mut Value| {
-        let changed = value.as_str().map(|path| change(Path::new(path)));
-        if let Some(path) = changed.as_deref().and_then(Path::to_str) {
-            *value = path.into();
-        }
-    };
+    // A name that is not UTF-8 stays: TOML cannot hold it. Standard input is no path.
     for key in path_keys(settings) {
-        match table.get_mut(key.name) {
-            Some(Value::Array(paths)) => paths.iter_mut().for_each(change),
-            Some(path) => change(path),
-            None => {}
+        for value in each_path(table.get_mut(key.name)) {
+            let path = value.as_str().filter(|path| *path != STDIN);
+            let changed = path.map(|path| change(Path::new(path)));
+            if let Some(path) = changed.as_deref().and_then(Path::to_str) {
+                *value = path.into();
+            }
         }
+    }
+}
+
+/// Each path of a setting's value.
+fn each_path(value: Option<&mut Value>) -> &mut [Value] {
+    match value {
+        Some(Value::Array(paths)) => paths,
+        Some(path) => std::slice::from_mut(path),
+        None => &mut [],
     }
 }
 

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::files::metrics::{Event, MetricsWriter, StepEvent};
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
+use crate::files::tensorboard::EventFile;
 use crate::interrupt;
 use crate::optim::adam_gpu::RATES;
 use std::path::PathBuf;
@@ -77,6 +78,7 @@ struct Session<J> {
     resume_out: PathBuf,
     state: TrainState,
     metrics: MetricsWriter,
+    events: Option<EventFile>,
     progress: Progress,
     /// When this process began to train.
     started: Instant,
@@ -105,6 +107,7 @@ impl<J: Job> Session<J> {
             first_step: started.state.step,
             state: started.state,
             metrics: started.metrics,
+            events: started.events,
             progress,
             started: Instant::now(),
             epochs_took: started.epochs_took,
@@ -224,7 +227,7 @@ impl<J: Job> Session<J> {
         self.state.adam_step += u64::from(!scores.skipped);
         let logged = self.state.step.is_multiple_of(self.plan.log_every);
         if logged {
-            self.metrics.write(&Event::Step(StepEvent {
+            self.record(&Event::Step(StepEvent {
                 step: self.state.step,
                 epoch: self.state.epoch + 1,
                 loss: scores.loss,
@@ -238,6 +241,14 @@ impl<J: Job> Session<J> {
         }
         self.progress.step(&self.shown(), logged);
         Ok(())
+    }
+
+    /// Keeps an event. `metrics.jsonl` comes last: it has nothing that TensorBoard has not.
+    fn record(&mut self, event: &Event) -> Result<()> {
+        if let Some(events) = &mut self.events {
+            events.write(event)?;
+        }
+        self.metrics.write(event)
     }
 
     /// A loss or gradient that is not a number ends the run. Such a gradient updated nothing, and what

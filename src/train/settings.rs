@@ -161,6 +161,8 @@ pub struct Common {
     pub device: DeviceChoice,
     /// Number format of the arithmetic.
     pub precision: Precision,
+    /// Write TensorBoard's event files.
+    pub tensorboard: bool,
 }
 
 /// The typed configuration that [`settings!`](crate::settings) makes of a program's rows.
@@ -284,6 +286,8 @@ macro_rules! settings {
                     "validations without a better one after which training ends";
                 max_time: Option<$crate::train::span::Span> = None, Time, free,
                     "time after which training ends, counted anew when a run goes on";
+                tensorboard: bool = false, Switch, free,
+                    "write the curves as TensorBoard event files, too, to tensorboard/ in the run's folder";
             }
             "Device" {
                 device: $crate::train::device::DeviceChoice =
@@ -366,6 +370,7 @@ macro_rules! settings {
                     seed: self.seed,
                     device: self.device,
                     precision: self.precision,
+                    tensorboard: self.tensorboard,
                 }
             }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::metrics::{self, ChangeEvent, Event, MetricsWriter};
 use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
 use crate::files::state::{LossScaler, TrainState};
+use crate::files::tensorboard::EventFile;
 use crate::files::tensors::TensorFile;
 use crate::interrupt::AtOnce;
 use std::path::Path;
@@ -22,6 +23,8 @@ pub(super) struct Started<J> {
     pub(super) folder: RunFolder,
     pub(super) state: TrainState,
     pub(super) metrics: MetricsWriter,
+    /// TensorBoard's event file, where one is wanted.
+    pub(super) events: Option<EventFile>,
     /// Training time of the finished epochs.
     pub(super) epochs_took: f64,
     /// The text of `config.toml`.
@@ -76,6 +79,9 @@ fn new_run<J: Job>(
     let folder = RunFolder::create(&request.out, force)?;
     folder.write_config(&config_text(request)?)?;
     folder.write_vocab(&job.vocab_text())?;
+    if let Some(bytes) = job.only_copy() {
+        folder.write_stdin(bytes)?;
+    }
     join(job, folder, state, request, progress)
 }
 
@@ -170,11 +176,13 @@ fn join<J: Job>(
     }
     state.vocab_sha256 = Some(folder.vocab_sha256()?);
     state.settings = config_file::deciding(J::Config::settings(), &request.config.table()?);
+    let events = request.config.common().tensorboard;
     Ok(Started {
         plan: job.plan(),
         job,
         config_text: config_text(request)?,
         metrics: MetricsWriter::append(&folder.metrics_path())?,
+        events: events.then(|| EventFile::begin(&folder)).transpose()?,
         epochs_took: epochs_took(&folder)?,
         folder,
         state,

@@ -37,6 +37,7 @@ mod study;
 mod study_baselines;
 mod support;
 #[cfg(unix)]
+mod tensorboard;
 mod terminal;
 mod train;
 mod translate;

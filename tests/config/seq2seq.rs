@@ -68,6 +68,7 @@ fn unusual() -> Seq2SeqConfig {
         eval_every: Some(30),
         patience: Some(3),
         max_time: Some("90m".parse().unwrap()),
+        tensorboard: true,
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
         threads: Some(2),

@@ -71,6 +71,8 @@ fn auto_is_ascii_for_the_embedded_corpus_alone() -> Result<()> {
     let embedded = |charset| {
         Corpus::load(&CorpusSpec {
             paths: vec![],
+            globs: vec![],
+            stdin: None,
             charset,
             max_chars: usize::MAX,
             seed: 0,

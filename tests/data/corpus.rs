@@ -39,6 +39,8 @@ fn the_embedded_corpus_is_that_of_an_independent_program() -> Result<()> {
     ] {
         let corpus = Corpus::load(&CorpusSpec {
             paths: vec![],
+            globs: vec![],
+            stdin: None,
             charset: CharsetChoice::Auto,
             max_chars,
             seed,

@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rnnx::Result;
 use rnnx::data::jsonl::{read_jsonl, write_jsonl};
+use rnnx::data::pair_files::PairFormat;
 use rnnx::data::pairs::Splits;
 
 use super::pairs::pair;
@@ -210,6 +211,6 @@ fn compressed_files_that_hold_too_much_are_refused() {
         Some(1)
     );
     // The files of a command share the room.
-    let splits = Splits::read([&*part, &part, &part], false);
+    let splits = Splits::read([&*part, &part, &part], &PairFormat::default());
     assert_fails(splits, 3, &[&words[..], &["part.gz: "]].concat());
 }

@@ -39,6 +39,8 @@ fn assert_fails<T: std::fmt::Debug>(result: Result<T>, exit_code: u8, parts: &[&
 fn spec(paths: &[&Path]) -> CorpusSpec {
     CorpusSpec {
         paths: paths.iter().map(PathBuf::from).collect(),
+        globs: vec![],
+        stdin: None,
         charset: CharsetChoice::Auto,
         max_chars: 6_000_000,
         seed: 0,

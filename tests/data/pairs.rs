@@ -1,9 +1,17 @@
 use rnnx::Result;
 use rnnx::data::corpus::EMBEDDED_SOURCE;
+use rnnx::data::pair_files::PairFormat;
 use rnnx::data::pairs::{Pair, Splits, source_tokens, target_tokens};
 use rnnx::data::python;
 
 use super::{assert_fails, folder};
+
+fn strict() -> PairFormat {
+    PairFormat {
+        strict: true,
+        ..PairFormat::default()
+    }
+}
 
 pub(super) fn pair(docstring: &str, code: &str) -> Pair {
     Pair {
@@ -85,12 +93,12 @@ fn three_files_are_read_as_splits() -> Result<()> {
     ]);
     let at = |name: &str| dir.path().join(name);
     let (a, b) = (at("a.jsonl"), at("b.jsonl"));
-    let splits = Splits::read([&a, &b, &a], true)?;
+    let splits = Splits::read([&a, &b, &a], &strict())?;
     assert_eq!(splits.train, [pair("a", "x")]);
     assert_eq!(splits.valid, [pair("b", "y")]);
     assert_eq!((splits.test.len(), splits.overlap()), (1, 1));
     assert!(splits.source.contains("b.jsonl"), "{}", splits.source);
-    let read = Splits::read([&a, &at("empty.jsonl"), &b], true);
+    let read = Splits::read([&a, &at("empty.jsonl"), &b], &strict());
     assert_fails(read, 3, &["empty.jsonl", "an empty split"]);
     Ok(())
 }

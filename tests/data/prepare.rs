@@ -233,6 +233,8 @@ fn text_is_what_the_character_lm_learns() -> Result<()> {
     // The same of the embedded corpus, whose files a seed shuffles.
     let spec = CorpusSpec {
         paths: vec![],
+        globs: vec![],
+        stdin: None,
         charset: CharsetChoice::Auto,
         max_chars: usize::MAX,
         seed: 1,

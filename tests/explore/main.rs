@@ -1,7 +1,10 @@
 //! The explorer's page in a browser; skipped, with a word, where there is none.
 
 #[cfg(unix)]
+#[path = "../support/browser.rs"]
 mod browser;
+#[cfg(unix)]
+mod explorer;
 mod limits;
 #[cfg(unix)]
 mod numbers;

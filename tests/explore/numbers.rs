@@ -13,7 +13,7 @@ const AGREES: f64 = 1e-3;
 
 /// The page's log-probabilities of a text, with either product, beside generation's.
 fn check(browser: &mut Browser, weights: &CharLmWeights, vocab: &CharVocab, text: &str) {
-    browser.open(&page(weights, vocab, text));
+    browser.explore(&page(weights, vocab, text));
     let ids = vocab.encode(text).unwrap();
     let numbers: Vec<f64> = ids.iter().map(|&id| f64::from(id)).collect();
     assert_eq!(browser.numbers("explorer.track.ids"), numbers);
@@ -96,7 +96,7 @@ fn the_weights_are_those_of_the_model_in_f16() {
     };
     let vocab = vocab_of("abc\n");
     let weights = model(CellKind::Gru, vocab.len(), 3, 5, 2);
-    browser.open(&page(&weights, &vocab, "abc"));
+    browser.explore(&page(&weights, &vocab, "abc"));
     let half = |values: &[f32]| -> Vec<f32> {
         values.iter().map(|&v| f16::from_f32(v).to_f32()).collect()
     };

@@ -15,7 +15,7 @@ fn open_python(browser: &mut Browser, length: usize) -> (String, CharVocab, Char
     let text = python(length);
     let vocab = vocab_of(&text);
     let weights = model(CellKind::Lstm, vocab.len(), 8, 32, 2);
-    browser.open(&page(&weights, &vocab, &text));
+    browser.explore(&page(&weights, &vocab, &text));
     (text, vocab, weights)
 }
 
@@ -26,7 +26,7 @@ fn text_is_typed_coloured_pointed_at_and_edited() {
     };
     let vocab = vocab_of(&python(3000));
     let weights = model(CellKind::Lstm, vocab.len(), 8, 32, 2);
-    browser.open(&page(&weights, &vocab, "import os\n"));
+    browser.explore(&page(&weights, &vocab, "import os\n"));
     assert!(
         browser
             .value("document.title")
@@ -169,7 +169,7 @@ fn what_stands_where_in_python() {
     };
     let vocab = vocab_of("a\n");
     let weights = model(CellKind::Rnn, vocab.len(), 2, 4, 1);
-    browser.open(&page(&weights, &vocab, "a"));
+    browser.explore(&page(&weights, &vocab, "a"));
     let text = "if (a['(']):\n    '''x\n'y''' # '\n\n  b = \"\\\"\" ]\n";
     let marks = |key: &str| {
         let text = serde_json::json!(text);
@@ -274,7 +274,7 @@ fn characters_outside_the_vocabulary_are_marked_and_read_as_rnnx_reads_them() {
     let text = "aé<b🜁a";
 
     let with_unknown = CharVocab::new([Token::Unknown].into_iter().chain(known), false).unwrap();
-    browser.open(&page(
+    browser.explore(&page(
         &model(CellKind::Gru, 4, 3, 8, 1),
         &with_unknown,
         text,
@@ -297,7 +297,7 @@ fn characters_outside_the_vocabulary_are_marked_and_read_as_rnnx_reads_them() {
     );
 
     let without = CharVocab::new(known, false).unwrap();
-    browser.open(&page(&model(CellKind::Gru, 3, 3, 8, 1), &without, text));
+    browser.explore(&page(&model(CellKind::Gru, 3, 3, 8, 1), &without, text));
     assert_eq!(browser.numbers("explorer.track.ids"), [0.0, 1.0, 0.0]);
     assert_eq!(browser.value(odd), "é<🜁");
     let status = browser.value("document.getElementById('status').textContent");

@@ -51,6 +51,8 @@ const PAIRS: &[u8] = br#"{"docstring":"Adds \u00e9 one.","code":"def f(x):\n    
 fn load(charset: CharsetChoice, path: PathBuf) -> Result<Corpus> {
     Corpus::load(&CorpusSpec {
         paths: vec![path],
+        globs: vec![],
+        stdin: None,
         charset,
         max_chars: 6_000_000,
         seed: 0,

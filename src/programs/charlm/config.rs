@@ -30,7 +30,8 @@ crate::settings! {
         before: { charset: CharsetChoice::Ascii, valid_split: ValidSplit::End },
     }
     "Data" {
-        corpus: Vec<PathBuf> = Vec::new(), Paths, free, "text file or folder of .py files; none is the embedded corpus";
+        corpus: Vec<PathBuf> = Vec::new(), Paths, free, "text file, unpacked where it ends in .gz or .zst, or folder of files that are glob, or - for standard input; none is the embedded corpus";
+        glob: Vec<String> = Vec::new(), Globs, free, "pattern of the files that are read of a folder, as *.txt or docs/**/*.md; *.py unless set";
         charset: CharsetChoice = CharsetChoice::Auto, OneOf(&CharsetChoice::NAMES), fixed, "what of the text is kept: printable ASCII, every character, or every byte; auto is ascii for the embedded corpus and unicode for a text of your own";
         min_char_count: usize = 1, Whole(1, 1_000_000_000_000), fixed, "times that a character must be in the text; rarer ones become one unknown token";
         max_chars: usize = 6_000_000, Whole(1, 100_000_000_000), fixed, "characters of the corpus that are used";
@@ -57,10 +58,12 @@ crate::settings! {
 }
 
 impl CharLmConfig {
-    /// The text.
+    /// The text; of standard input it has nothing yet.
     pub fn corpus(&self) -> CorpusSpec {
         CorpusSpec {
             paths: self.corpus.clone(),
+            globs: self.glob.clone(),
+            stdin: None,
             charset: self.charset,
             max_chars: self.max_chars,
             seed: self.seed,

@@ -26,6 +26,8 @@ pub struct CharSource {
     pub held_out: Vec<Range<usize>>,
     /// Hash of the text and of what of it validates.
     pub sha256: String,
+    /// What standard input gave of it, which is nowhere but here.
+    pub stdin: Option<Arc<[u8]>>,
 }
 
 impl CharSource {
@@ -40,6 +42,7 @@ impl CharSource {
             corpus,
             spec,
             held_out,
+            stdin: None,
         })
     }
 
@@ -67,6 +70,8 @@ pub struct CharData {
     pub split: Division,
     /// Characters of the text that have no id of their own.
     pub unknown: usize,
+    /// What standard input gave of the text.
+    pub stdin: Option<Arc<[u8]>>,
     /// What trains, then what validates.
     ids: Vec<u16>,
     seq_length: usize,
@@ -89,6 +94,7 @@ impl CharData {
             vocab,
             split,
             unknown,
+            stdin: source.stdin.clone(),
             seq_length: source.spec.seq_length,
             batch_size: source.spec.batch_size,
         })

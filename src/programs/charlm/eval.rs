@@ -2,10 +2,11 @@
 
 use super::config::CharLmConfig;
 use super::data::CharSource;
-use super::score::{Score, Scorer, read_file};
+use super::score::{Score, Scorer};
 use super::train::{CharLmJob, load, tell, validate};
 use crate::data::chars::CharVocab;
 use crate::data::encoding::Encoded;
+use crate::data::input::read_all;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
@@ -56,7 +57,7 @@ fn validation(order: &EvalOrder, vocab: CharVocab) -> Result<Evaluated> {
 /// A text file, the state carried along all of it.
 fn text(order: &EvalOrder, path: &Path, vocab: &CharVocab) -> Result<Evaluated> {
     let name = path.display().to_string();
-    let bytes = read_file(path)?;
+    let bytes = read_all(path)?;
     let read = Encoded::of_bytes(&bytes, &format!("--text {name}"), vocab, order.oov)?;
     for note in read.notes(&name) {
         order.progress.line(&note);

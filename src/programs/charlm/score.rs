@@ -10,8 +10,7 @@ use crate::autograd::{Tape, Var};
 use crate::data::chars::CharVocab;
 use crate::device::Gpu;
 use crate::dtype::DType;
-use crate::error::{Error, Result};
-use crate::files::access;
+use crate::error::Result;
 use crate::files::run::MODEL;
 use crate::nn::Bound;
 use crate::ops::cast::convert;
@@ -19,7 +18,6 @@ use crate::tensor::Tensor;
 use crate::train::device::Chosen;
 use crate::train::init::load_weights;
 use crate::train::model::Model;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -210,21 +208,4 @@ impl<'a> Distribution<'a> {
         let p = |id: u16| (id, self.log_p(id).exp());
         ids.into_iter().map(p).collect()
     }
-}
-
-/// The content of a text file.
-///
-/// # Errors
-/// [`Error::Data`] that names it, if it is not there or cannot be read.
-pub fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = access::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-    read.map_err(|e| {
-        let name = path.display();
-        Error::Data(match e.kind() {
-            io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
-            _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
-        })
-    })?;
-    Ok(bytes)
 }

@@ -6,9 +6,11 @@ use super::feed::TextFeed;
 use super::generate::sample;
 use super::model::CharLm;
 use crate::data::chars::{CharVocab, UNK};
-use crate::data::corpus::Corpus;
+use crate::data::corpus::{Corpus, CorpusSpec};
+use crate::data::input::{STDIN, read_all, stdin_of};
 use crate::data::vocab::Vocab;
 use crate::error::Result;
+use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::nn::Layout;
 use crate::optim::Clip;
@@ -33,7 +35,7 @@ pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let resumed = request.begin == Begin::Resume;
     let trained = session::run::<CharLmJob>(request, |progress| {
         let source = match resumed {
-            true => find_resumed(&out, &config, load, |source| &source.sha256)?,
+            true => resumed_source(&config, &out)?,
             false => load(&config)?,
         };
         // Of a run that has begun the text is taken as it is; and the embedded corpus is what the
@@ -169,6 +171,10 @@ impl Job for CharLmJob {
         &self.step
     }
 
+    fn only_copy(&self) -> Option<&[u8]> {
+        self.data.stdin.as_deref()
+    }
+
     fn vocab_text(&self) -> String {
         self.data.vocab.to_file().to_text()
     }
@@ -251,12 +257,27 @@ pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<
 
 // ---- parts of the start --------------------------------------------------------------------
 
-/// Reads the text of a configuration and divides it.
+/// Reads the text of a configuration, of standard input too, and divides it.
 ///
 /// # Errors
-/// As [`Corpus::load`] and [`CharSource::new`].
+/// As [`stdin_of`], [`Corpus::load`] and [`CharSource::new`].
 pub fn load(config: &CharLmConfig) -> Result<CharSource> {
-    CharSource::new(Corpus::load(&config.corpus())?, config.division())
+    let stdin = stdin_of(&config.corpus)?;
+    let spec = CorpusSpec {
+        stdin: stdin.clone(),
+        ..config.corpus()
+    };
+    let source = CharSource::new(Corpus::load(&spec)?, config.division())?;
+    Ok(CharSource { stdin, ..source })
+}
+
+/// The text of the run that goes on in `out`, which has kept what standard input gave.
+fn resumed_source(config: &CharLmConfig, out: &Path) -> Result<CharSource> {
+    let mut source = find_resumed(out, config, load, |source| &source.sha256)?;
+    if config.corpus.iter().any(|path| path == Path::new(STDIN)) {
+        source.stdin = Some(read_all(&RunFolder::at(out).stdin_path())?.into());
+    }
+    Ok(source)
 }
 
 /// Tells what a text is and what of it validates.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::pair_files::PairFormat;
 use crate::data::pairs::{Pair, Splits};
 use crate::data::python;
 use crate::data::syntax::{GrammarChoice, Syntax};
@@ -32,9 +33,14 @@ crate::settings! {
         before: { target_language: TargetLanguage::Python },
     }
     "Data" {
-        train: Option<PathBuf> = None, Path, free, "training pairs: JSONL with the fields docstring and code (.gz too); pairs of the embedded corpus unless set";
+        train: Option<PathBuf> = None, Path, free, "training pairs: JSON lines, .csv or .tsv (.gz and .zst too); pairs of the embedded corpus unless set";
         valid: Option<PathBuf> = None, Path, free, "validation pairs, as train";
         test: Option<PathBuf> = None, Path, free, "test pairs, as train";
+        pairs: Option<PathBuf> = None, Path, free, "one file in place of the three, divided by the hash of each pair, so that a pair keeps its split while the file grows";
+        valid_fraction: Option<f64> = None, Above(0.0, 0.9), fixed, "share of one file's pairs that validates; 0.1 unless set. With it train alone is such a file";
+        test_fraction: Option<f64> = None, Above(0.0, 0.9), fixed, "share of one file's pairs that is tested on, as valid-fraction";
+        source_field: String = PairFormat::default().source_field, Name, free, "field that holds the source; of a table without a header the column's number";
+        target_field: String = PairFormat::default().target_field, Name, free, "field that holds the target, as source-field";
         strict: bool = false, Switch, free, "stop at a pair whose source is empty; else such pairs are skipped and counted";
         target_language: TargetLanguage = TargetLanguage::Auto, OneOf(&["auto", "python", "text"]), fixed, "what the targets are: only python has a parse rate; auto is python where most training targets are";
         max_source: usize = 30, BATCH, fixed, "tokens of a source (a docstring, say) that are read";
@@ -134,42 +140,94 @@ impl Seq2SeqConfig {
         }
     }
 
-    /// Reads the pairs.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if one of three files is not named, else as [`Splits::read`].
-    pub fn splits(&self) -> Result<Splits> {
-        match self.files()? {
-            Some(files) => Splits::read(files, self.strict),
-            None => Splits::embedded(),
+    /// How files of pairs are read.
+    pub fn format(&self) -> PairFormat {
+        PairFormat {
+            source_field: self.source_field.clone(),
+            target_field: self.target_field.clone(),
+            strict: self.strict,
         }
     }
 
-    /// The three files; none of them is the embedded corpus.
-    fn files(&self) -> Result<Option<[&Path; 3]>> {
+    /// Reads the pairs.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the settings name neither one file nor three, else as [`Splits::read`] and
+    /// [`Splits::divide`].
+    pub fn splits(&self) -> Result<Splits> {
+        let format = self.format();
+        match self.files()? {
+            Files::Three(files) => Splits::read(files, &format),
+            Files::One(path, fractions) => Splits::divide(path, &format, fractions),
+            Files::Embedded => Splits::embedded(),
+        }
+    }
+
+    /// Where the pairs come from.
+    fn files(&self) -> Result<Files<'_>> {
+        let fractions = [self.valid_fraction, self.test_fraction];
+        let [valid, test] = fractions.map(|share| share.unwrap_or(FRACTION));
+        let are_given = fractions.iter().any(Option::is_some);
+        if valid + test >= 1.0 {
+            return Err(Error::Usage(format!(
+                "valid-fraction {valid} and test-fraction {test} leave no pair to train on: lower them"
+            )));
+        }
         let all = [
             ("train", &self.train),
             ("valid", &self.valid),
             ("test", &self.test),
         ];
-        match all.map(|(_, path)| path.as_deref()) {
-            [None, None, None] => Ok(None),
-            [Some(train), Some(valid), Some(test)] => Ok(Some([train, valid, test])),
+        let names = |given: bool| {
+            let of = all.iter().filter(|(_, path)| path.is_some() == given);
+            let names: Vec<_> = of.map(|(name, _)| *name).collect();
+            names.join(" and ")
+        };
+        let files = match (self.pairs.as_deref(), all.map(|(_, path)| path.as_deref())) {
+            (Some(one), [None, None, None]) => return Ok(Files::One(one, [valid, test])),
+            (Some(_), _) => {
+                return Err(Error::Usage(format!(
+                    "pairs and {}: pairs is one file in place of the three; leave one out",
+                    names(true)
+                )));
+            }
+            (None, [Some(one), None, None]) if are_given => {
+                return Ok(Files::One(one, [valid, test]));
+            }
+            (None, [None, None, None]) => Files::Embedded,
+            (None, [Some(train), Some(valid), Some(test)]) => Files::Three([train, valid, test]),
             _ => {
-                let names = |given: bool| {
-                    let of = all.iter().filter(|(_, path)| path.is_some() == given);
-                    let names: Vec<_> = of.map(|(name, _)| *name).collect();
-                    names.join(" and ")
-                };
-                Err(Error::Usage(format!(
+                return Err(Error::Usage(format!(
                     "{} without {}: the pairs come from three files, one for each split; give all \
-                     three, or none for the pairs of the embedded corpus",
+                     three, or none for the pairs of the embedded corpus, or one file as pairs, which \
+                     valid-fraction and test-fraction divide",
                     names(true),
                     names(false)
-                )))
+                )));
             }
+        };
+        match are_given {
+            true => Err(Error::Usage(
+                "valid-fraction and test-fraction divide one file of pairs: give it as pairs, or leave \
+                 them out"
+                    .into(),
+            )),
+            false => Ok(files),
         }
     }
+}
+
+/// Share of one file's pairs that validates, and that is tested on, unless set.
+const FRACTION: f64 = 0.1;
+
+/// Where pairs come from.
+enum Files<'a> {
+    /// The embedded corpus.
+    Embedded,
+    /// A file for each split.
+    Three([&'a Path; 3]),
+    /// One file, and the shares that validate and are tested on.
+    One(&'a Path, [f64; 2]),
 }
 
 /// What the targets are.

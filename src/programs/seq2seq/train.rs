@@ -68,7 +68,7 @@ impl Job for Seq2SeqJob {
     fn foreign(splits: &Arc<Splits>) -> String {
         format!(
             "the pairs of {} are not those that the run began with (their SHA-256 is another): \
-             restore them, give their new places as train, valid and test if they have moved",
+             restore them, give their new places (train, valid and test, or pairs) if they have moved",
             splits.source
         )
     }

@@ -110,6 +110,9 @@ impl<J: Job> Session<J> {
         let folder = self.folder.beside()?;
         folder.write_config(&self.config_text)?;
         folder.write_vocab(&self.job.vocab_text())?;
+        if let Some(bytes) = self.job.only_copy() {
+            folder.write_stdin(bytes)?;
+        }
         let records = self.metrics.content()?;
         write_atomic(&folder.metrics_path(), |w| w.write_all(&records))?;
         self.note_progress();

@@ -30,7 +30,7 @@ impl<J: Job> Session<J> {
             valid_accuracy: valid.map(|v| v.accuracy),
             seconds,
         };
-        self.metrics.write(&Event::Epoch(event))?;
+        self.record(&Event::Epoch(event))?;
         self.show_epoch(&event);
         let improved = valid.is_some_and(|v| self.judge(v));
         self.save()?;
@@ -159,7 +159,7 @@ impl<J: Job> Session<J> {
         if first && metrics::holds(&self.folder.metrics_path(), &event)? {
             return Ok(());
         }
-        self.metrics.write(&event)
+        self.record(&event)
     }
 
     fn show_epoch(&self, e: &EpochEvent) {

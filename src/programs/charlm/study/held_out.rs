@@ -12,6 +12,7 @@ use super::source::SourceFile;
 use crate::data::chars::{CharVocab, Token};
 use crate::data::charset::Charset;
 use crate::data::corpus::{Corpus, embedded_files};
+use crate::data::folders::Patterns;
 use crate::data::prepare;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
@@ -190,7 +191,10 @@ impl StudyText {
     fn take_own(&mut self, paths: &[PathBuf], charset: Charset, max_chars: usize) -> Result<()> {
         let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
         self.source = names.join(", ");
-        self.take(cleaned(&prepare::gather(paths)?, charset), max_chars);
+        self.take(
+            cleaned(&prepare::gather(paths, &Patterns::new(&[])?)?, charset),
+            max_chars,
+        );
         if self.files.is_empty() {
             return Err(Error::Data(format!(
                 "{}: no character is left of it in the run's character set and vocabulary; give \

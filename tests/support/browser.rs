@@ -97,6 +97,12 @@ impl Browser {
     /// Sends a command and waits for its result.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        let answer = self.try_call(method, parameters);
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Sends a command and waits for its result, or for what the browser has against it.
+    pub fn try_call(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.last += 1;
         let mut message = json!({"id": self.last, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -112,8 +118,10 @@ impl Browser {
                 self.note(&answer);
                 continue;
             }
-            assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-            return answer["result"].take();
+            return match answer["error"].take() {
+                Value::Null => Ok(answer["result"].take()),
+                error => Err(error),
+            };
         }
     }
 
@@ -131,19 +139,28 @@ impl Browser {
         }
     }
 
-    /// Opens a page from a file, and waits until the model has read the text.
-    pub fn open(&mut self, page: &str) {
-        let path = self.folder.path().join("page.html");
-        std::fs::write(&path, page).unwrap();
-        let url = format!("file://{}", path.display());
+    /// Where the page is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("page.html")
+    }
+
+    /// Opens a page from a file, and waits until `is_ready` is true.
+    pub fn open(&mut self, page: &str, is_ready: &str) {
+        std::fs::write(self.path(), page).unwrap();
+        let url = format!("file://{}", self.path().display());
         self.requests.clear();
         self.call("Page.navigate", json!({"url": url}));
-        while self.value("typeof window.explorer") != "object" {
+        while self.value(is_ready) != true {
             thread::sleep(Duration::from_millis(20));
         }
-        self.value("explorer.ready");
-        // The page itself is all that was ever asked for.
-        assert_eq!(self.requests, [url]);
+        self.check_requests();
+    }
+
+    /// The page itself, perhaps several times, is all that was ever asked for.
+    #[track_caller]
+    pub fn check_requests(&self) {
+        let url = format!("file://{}", self.path().display());
+        assert!(!self.requests.is_empty() && self.requests.iter().all(|r| *r == url));
     }
 
     /// What an expression gives; a promise's value once it is there.
@@ -165,14 +182,6 @@ impl Browser {
         numbers.map(|n| n.as_f64().unwrap()).collect()
     }
 
-    /// Puts this text into the page and waits until it is read.
-    pub fn read(&mut self, text: &str) {
-        let text = json!(text);
-        self.value(&format!(
-            "(explorer.text.value = {text}, explorer.reread(), explorer.work())"
-        ));
-    }
-
     /// Waits until an expression is true.
     #[track_caller]
     pub fn wait(&mut self, expression: &str) {
@@ -191,6 +200,10 @@ impl Browser {
                 "ArrowLeft" => 37,
                 "ArrowRight" => 39,
                 "ArrowDown" => 40,
+                "PageDown" => 34,
+                "End" => 35,
+                "Home" => 36,
+                "Escape" => 27,
                 "Tab" => 9,
                 "Enter" => 13,
                 _ => panic!("{key}"),
