@@ -7,7 +7,7 @@ use crate::data::tokens::bpe::GOES_ON;
 
 /// What ends a token that has begun, of strings by their quote. What is left of one when its first piece
 /// is written is another one here, so that the next piece is allowed, too.
-const STRING_ENDS: [&str; 8] = ["'", "}'", "\\'", "''", "'''", "''''", "x}'", "x}}'"];
+const STRING_ENDS: [&str; 9] = ["'", "}'", "}}'", "\\'", "''", "'''", "''''", "x}'", "x}}'"];
 
 /// The pieces of a vocabulary.
 #[derive(Default)]
