@@ -108,5 +108,6 @@ pub fn typed<C: Config>(request: Request<Table>) -> Result<Request<C>> {
         change: request.change,
         quiet: request.quiet,
         check: request.check,
+        draw: request.draw,
     })
 }
