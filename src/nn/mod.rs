@@ -2,6 +2,7 @@
 
 pub mod init;
 pub mod layers;
+pub mod onnx;
 pub mod params;
 pub mod torch_names;
 
