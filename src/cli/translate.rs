@@ -1,6 +1,6 @@
 //! `rnnx translate`: sources in, targets out, as code for docstrings.
 
-use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::iter;
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::args::DeviceArgs;
 use super::flags::between;
+use super::process::emit_part;
 use crate::data::pairs::source_tokens;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
@@ -18,7 +19,7 @@ use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::score::rounded;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
-use crate::{Error, Result, terminal};
+use crate::{Error, Result};
 
 /// The widest beam.
 pub(super) const MAX_BEAM: i64 = 1000;
@@ -220,7 +221,7 @@ fn show(
         }
     }
     if !args.json {
-        return print(&tokens.join(" "));
+        return emit_part(&(tokens.join(" ") + "\n"));
     }
     let mut object = json!({
         "docstring": text,
@@ -232,15 +233,5 @@ fn show(
     if let (Some(weights), Some(map)) = (&hypothesis.attention, object.as_object_mut()) {
         map.insert("attention".into(), rounded(weights));
     }
-    print(&object.to_string())
-}
-
-/// Prints a line. A reader that has gone, as `head` does, is no failure, but the end of the work.
-fn print(line: &str) -> Result<bool> {
-    let mut out = terminal::stdout();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(e) => Err(Error::io("write", "stdout")(e)),
-    }
+    emit_part(&format!("{object}\n"))
 }

@@ -43,12 +43,7 @@ pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
 /// As [`read_jsonl`]; `unpacking` counts what the compressed files of the command hold.
 fn read_with(path: &Path, strict: bool, unpacking: &mut Unpacking) -> Result<PairFile> {
     let name = path.display();
-    let unreadable = |e: io::Error| {
-        Error::Data(match e.kind() {
-            io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
-            _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
-        })
-    };
+    let unreadable = |e: io::Error| access::unreadable(path, &e);
     let file = access::open(&group::current(path)).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let mut file = BufReader::new(file);

@@ -2,13 +2,14 @@
 
 use super::config::CharLmConfig;
 use super::data::CharSource;
-use super::score::{Score, Scorer, read_file};
+use super::score::{Score, Scorer};
 use super::train::{CharLmJob, load, tell, validate};
 use crate::data::chars::CharVocab;
 use crate::data::encoding::Encoded;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
+use crate::files::access;
 use crate::files::state::TrainState;
 use crate::programs::orders::{EvalOrder, Evaluated, figures};
 use crate::train::config_file::trained;
@@ -56,13 +57,13 @@ fn validation(order: &EvalOrder, vocab: CharVocab) -> Result<Evaluated> {
 /// A text file, the state carried along all of it.
 fn text(order: &EvalOrder, path: &Path, vocab: &CharVocab) -> Result<Evaluated> {
     let name = path.display().to_string();
-    let bytes = read_file(path)?;
+    let bytes = access::read(path)?;
     let read = Encoded::of_bytes(&bytes, &format!("--text {name}"), vocab, order.oov)?;
     for note in read.notes(&name) {
         order.progress.line(&note);
     }
     let mut scorer = Scorer::open(&order.checkpoint, vocab, &order.chosen)?;
-    let score = Score::of(&mut scorer, &read.ids, None)?;
+    let score = Score::of(&mut scorer, &read.ids, |_, _| Ok(true))?;
     let means = Means {
         loss: score.loss(),
         accuracy: score.correct as f64 / score.characters as f64,

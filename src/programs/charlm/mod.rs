@@ -11,6 +11,7 @@ pub mod generate;
 pub mod model;
 pub mod page;
 pub mod score;
+pub mod stateful;
 pub mod study;
 pub mod train;
 
