@@ -81,8 +81,8 @@ impl Attending {
 
 impl DecoderState {
     /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
-    /// that each belongs to, where there are several steps. Gives what the logits are computed from, the state after each row's
-    /// last step, and attention weights.
+    /// that each belongs to, where there are several steps. Gives what the logits are computed from,
+    /// the state after each row's last step, and attention weights.
     pub(super) fn run(
         &self,
         tape: &mut Tape,
