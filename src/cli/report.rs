@@ -149,9 +149,7 @@ fn read_run(folder: &Path) -> Result<RunData> {
             path.display()
         )));
     }
-    let name = folder.canonicalize().ok();
-    let name = name.as_deref().and_then(Path::file_name);
-    run.name = name.map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());
+    run.name = files.name();
     run.samples = read_samples(&files.samples_path())?;
     run.steps = metrics.steps;
     run.epochs = metrics.epochs;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,8 +27,11 @@ pub struct Browser {
     from: Receiver<Value>,
     session: String,
     last: u64,
-    /// Requests, and what the console said, since the browser was started.
+    /// Requests of the page that is being opened.
     requests: Vec<String>,
+    /// The page, once it is open.
+    page: String,
+    /// What the console said since the browser was started, and requests of a page once it was open.
     pub complaints: Vec<String>,
     folder: TempDir,
 }
@@ -81,6 +84,7 @@ impl Browser {
             session: String::new(),
             last: 0,
             requests: Vec::new(),
+            page: String::new(),
             complaints: Vec::new(),
             folder,
         };
@@ -123,6 +127,9 @@ impl Browser {
             "Network.requestWillBeSent" => {
                 let url = parameters["request"]["url"].as_str().unwrap();
                 self.requests.push(url.to_owned());
+                if !self.page.is_empty() {
+                    self.complaints.push(format!("a request of {url}"));
+                }
             }
             "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" | "Log.entryAdded" => {
                 self.complaints.push(parameters.to_string());
@@ -137,13 +144,17 @@ impl Browser {
         std::fs::write(&path, page).unwrap();
         let url = format!("file://{}", path.display());
         self.requests.clear();
+        self.page.clear();
         self.call("Page.navigate", json!({"url": url}));
+        let begun = Instant::now();
         while self.value("typeof window.explorer") != "object" {
+            assert!(begun.elapsed() < PATIENCE, "the page makes no explorer");
             thread::sleep(Duration::from_millis(20));
         }
         self.value("explorer.ready");
-        // The page itself is all that was ever asked for.
-        assert_eq!(self.requests, [url]);
+        // The page itself is all that is ever asked for.
+        assert_eq!(self.requests, [&*url]);
+        self.page = url;
     }
 
     /// What an expression gives; a promise's value once it is there.
