@@ -242,7 +242,7 @@ fn measure(
             &settings,
         ];
         let key = Parts::key(&decides);
-        let value = match parts.get(&key)? {
+        let value = match parts.get(&key, progress)? {
             Some(value) => value,
             None => {
                 if interrupt::asked() {
