@@ -9,9 +9,10 @@
 //! depend on the number of threads. In a packed batch the rows that have ended are the last ones of
 //! their slab: they are left out of its tiles.
 //!
-//! **gpu** (`gpu.rs`): a product and a fused gate kernel a step, and large products over all steps.
+//! **gpu** (`gpu.rs`, `beside.rs`): a product and a fused gate kernel a step, and large products over all steps.
 
 pub(super) mod backward;
+mod beside;
 pub(super) mod cell;
 pub(super) mod context;
 pub(super) mod cpu;
