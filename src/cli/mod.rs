@@ -8,6 +8,7 @@ pub mod data;
 pub mod data_fetch;
 pub mod data_pairs;
 pub mod data_prepare;
+mod data_stats;
 pub mod doctor;
 pub mod eval;
 pub mod explore;

@@ -197,9 +197,7 @@ fn read_records(folder: &Path) -> Result<RunData> {
             path.display()
         )));
     }
-    let name = folder.canonicalize().ok();
-    let name = name.as_deref().and_then(Path::file_name);
-    run.name = name.map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());
+    run.name = files.name();
     run.steps = metrics.steps;
     run.epochs = metrics.epochs;
     run.valids = metrics.valids;

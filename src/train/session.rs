@@ -42,8 +42,8 @@ pub struct Summary {
     pub folder: RunFolder,
 }
 
-/// Trains on the data that `load` reads, and returns the trained job. Ctrl-C (see [`interrupt`]) saves and returns
-/// [`Error::Interrupted`].
+/// Trains on the data that `load` reads, and returns the trained job. Ctrl-C (see [`interrupt`]) saves
+/// and returns [`Error::Interrupted`].
 ///
 /// # Errors
 /// Every [`Error`] there is; what had been saved stays.

@@ -14,6 +14,7 @@ pub mod keras;
 pub mod model;
 pub mod page;
 pub mod score;
+pub mod stateful;
 pub mod study;
 pub mod train;
 

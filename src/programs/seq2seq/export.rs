@@ -21,7 +21,11 @@ pub(super) fn run(checkpoint: &Path, graphs: bool) -> Result<Export> {
     let (config, sizes) = (&trained.config, trained.model.sizes());
     let weights = trained.model.export()?;
     if graphs && (sizes.copy || sizes.tied) {
-        let what = if sizes.copy { "copies" } else { "ties its embeddings" };
+        let what = if sizes.copy {
+            "copies"
+        } else {
+            "ties its embeddings"
+        };
         return Err(Error::Usage(format!(
             "--format onnx: a model that {what} has no graph of standard operators here; --format \
              torch has its weights, by the names of docs/formats.md"

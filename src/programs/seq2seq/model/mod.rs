@@ -167,19 +167,13 @@ impl Seq2Seq {
         self.decoder.step(tape, params, from, &x)
     }
 
-    /// Logits `[N, V]` at every real position of the targets.
+    /// Logits `[N, V]` at every real position of the targets, with teacher forcing and without dropout;
+    /// and what the attention model read them from.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn logits(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        batch: &Inputs,
-        dropout: Option<&Dropout>,
-        teacher: Option<&TeacherForcing>,
-    ) -> Result<Decoded> {
-        let (encoded, x) = self.start(tape, params, batch, dropout, teacher)?;
+    pub fn logits(&self, tape: &mut Tape, params: &Bound, batch: &Inputs) -> Result<Decoded> {
+        let (encoded, x) = self.start(tape, params, batch, None, None)?;
         let input = (&x, Some(&batch.rows));
         self.decoder
             .run(tape, params, &encoded, input, &batch.packing)
