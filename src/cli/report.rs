@@ -35,7 +35,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
 
 /// Writes the records of runs, of whatever kinds, to standard output or into a file.
 fn write_table(args: &ReportArgs) -> Result<()> {
-    let runs = read(&args.runs, args.quiet, |folder| read_records(folder))?;
+    let runs = read(&args.runs, args.quiet, read_records)?;
     let unwritten = |e: csv::Error| Error::io("write", "the table")(e.into());
     let table = to_csv(&runs).map_err(unwritten)?;
     match &args.out {
