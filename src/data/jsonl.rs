@@ -1,4 +1,5 @@
-//! Files of pairs: one JSON object a line, with CodeSearchNet's fields `docstring` and `code`.
+//! Files of pairs: one JSON object a line, with CodeSearchNet's fields `docstring` and `code`, and perhaps
+//! `signature`.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -28,7 +29,7 @@ pub struct PairFile {
 
 /// Reads the pairs of a file, compressed by gzip or not.
 ///
-/// Fields besides `docstring` and `code` are ignored, blank lines are passed over. CodeSearchNet's
+/// The field `signature` may be there; others besides `docstring` and `code` are ignored, blank lines are passed over. CodeSearchNet's
 /// code still holds the docstring: it is taken out where it can be found. A pair whose docstring
 /// holds no token is skipped; if `strict`, it is an error as any other line that is no pair.
 ///
@@ -173,6 +174,10 @@ fn parse_line(line: &[u8]) -> Result<Line, String> {
         None => Err(format!("no field \"{name}\"")),
     };
     let (docstring, code) = (field("docstring")?, field("code")?);
+    let signature = match object.get("signature") {
+        None | Some(Value::Null) => None,
+        Some(_) => Some(field("signature")?.to_owned()),
+    };
     let code = python::without_docstring(code).unwrap_or_else(|| code.into());
     if target_tokens(&code).next().is_none() {
         return Err("\"code\" is empty: it holds no token".into());
@@ -183,6 +188,7 @@ fn parse_line(line: &[u8]) -> Result<Line, String> {
     Ok(Line::Pair(Pair {
         docstring: docstring.into(),
         code,
+        signature,
     }))
 }
 
@@ -194,7 +200,10 @@ fn parse_line(line: &[u8]) -> Result<Line, String> {
 pub fn write_jsonl(path: &Path, pairs: &[Pair]) -> Result<()> {
     let lines = |out: &mut dyn Write| -> io::Result<()> {
         for pair in pairs {
-            let line = json!({ "docstring": pair.docstring, "code": pair.code });
+            let mut line = json!({ "docstring": pair.docstring, "code": pair.code });
+            if let Some(signature) = &pair.signature {
+                line["signature"] = json!(signature);
+            }
             // Whole: a compressor takes its time for each of many small parts.
             out.write_all(format!("{line}\n").as_bytes())?;
         }

@@ -38,6 +38,7 @@ mod study_baselines;
 mod support;
 #[cfg(unix)]
 mod terminal;
+mod tokens;
 mod train;
 mod translate;
 mod translate_bad_input;
