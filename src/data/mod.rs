@@ -5,7 +5,7 @@
 //! given goes through [`encoding`].
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
-//! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`jsonl`] on disk) -> [`words`]
+//! (filters, split, [`near`] duplicates) -> [`pairs`] ([`jsonl`] on disk) -> [`tokens`] -> [`words`]
 //! (tokens to ids). A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
 //! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 
