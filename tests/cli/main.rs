@@ -39,6 +39,7 @@ mod support;
 #[cfg(unix)]
 mod tensorboard;
 mod terminal;
+mod tokens;
 mod train;
 mod translate;
 mod translate_bad_input;

@@ -7,6 +7,7 @@ use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::CharLmConfig;
 use rnnx::programs::seq2seq::config::{Seq2SeqConfig, TargetLanguage};
 use rnnx::programs::seq2seq::model::ModelKind;
+use rnnx::programs::seq2seq::tokens::SourceText;
 use rnnx::train::config_file::{parse, resolve, to_toml};
 use rnnx::train::device::{DeviceChoice, Precision};
 use rnnx::train::settings::Config;
@@ -32,6 +33,7 @@ fn unusual() -> Seq2SeqConfig {
         test: Some(PathBuf::from("c.jsonl")),
         strict: true,
         target_language: TargetLanguage::Text,
+        source: SourceText::Both,
         source_tokens: TokenizerKind::Words,
         target_tokens: TokenizerKind::Python,
         bpe_merges: 100,

@@ -2,12 +2,12 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 
 use rnnx::Result;
-use rnnx::data::prepare::gather;
 use rnnx::data::unpacking::Unpacking;
 use rnnx::data::wheels;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use super::prepare::gather;
 use super::{assert_fails, folder};
 
 fn wheel(members: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
