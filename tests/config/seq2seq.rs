@@ -23,12 +23,18 @@ fn config(flags: &Table, saved: Option<&Table>) -> rnnx::Result<Seq2SeqConfig> {
     Seq2SeqConfig::from_table(resolve(Seq2SeqConfig::settings(), saved, false, [flags])?)
 }
 
-/// A configuration in which every key but the number of layers differs from its default.
+/// A configuration in which every key but the number of layers differs from its default, and those
+/// that are of one file of pairs.
 fn unusual() -> Seq2SeqConfig {
     Seq2SeqConfig {
         train: Some(PathBuf::from("a \"quoted\".jsonl")),
         valid: Some(PathBuf::from("größe.jsonl.gz")),
         test: Some(PathBuf::from("c.jsonl")),
+        pairs: None,
+        valid_fraction: None,
+        test_fraction: None,
+        source_field: "en \"quoted\"".into(),
+        target_field: "2".into(),
         strict: true,
         target_language: TargetLanguage::Text,
         max_source: 7,
@@ -53,6 +59,7 @@ fn unusual() -> Seq2SeqConfig {
         beta2: 0.99,
         epsilon: 1e-4,
         weight_decay: 0.1,
+        accumulate: 4,
         clip_norm: 0.25,
         teacher_forcing: 0.5,
         beam: 3,
@@ -60,6 +67,7 @@ fn unusual() -> Seq2SeqConfig {
         log_every: 1,
         checkpoint_every: Some(20),
         keep: 5,
+        average: Some(3),
         eval_every: Some(30),
         patience: Some(3),
         max_time: Some("90m".parse().unwrap()),
