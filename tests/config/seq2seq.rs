@@ -23,6 +23,9 @@ fn config(flags: &Table, saved: Option<&Table>) -> rnnx::Result<Seq2SeqConfig> {
     Seq2SeqConfig::from_table(resolve(Seq2SeqConfig::settings(), saved, false, [flags])?)
 }
 
+/// The settings of one file of pairs, which stands in place of three.
+const ONE_FILE: [&str; 3] = ["pairs", "valid-fraction", "test-fraction"];
+
 /// A configuration in which every key but the number of layers differs from its default, and those
 /// that are of one file of pairs.
 fn unusual() -> Seq2SeqConfig {
@@ -120,13 +123,16 @@ fn the_table_of_keys_is_complete() {
     let table = unusual().table().unwrap();
     let mut names: Vec<_> = settings.keys.iter().map(|k| k.name.to_owned()).collect();
     names.sort();
-    assert_eq!(table.keys().cloned().collect::<Vec<_>>(), names);
+    let set = names
+        .iter()
+        .filter(|name| !ONE_FILE.contains(&name.as_str()));
+    assert!(table.keys().eq(set));
     let help = command(settings).render_help().to_string();
     for name in &names {
         assert!(help.contains(&format!("--{name}")), "{name}");
     }
     let default = Seq2SeqConfig::default().table().unwrap();
-    for name in names.iter().filter(|n| *n != "num-layers") {
+    for name in table.keys().filter(|n| *n != "num-layers") {
         assert_ne!(table.get(name), default.get(name), "{name} is not unusual");
     }
     // A word that both programs know is limited alike, so one message serves both.
