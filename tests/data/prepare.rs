@@ -8,7 +8,7 @@ use rnnx::data::pairs::{Pair, Splits};
 use rnnx::data::prepare::{PrepareOptions, PrepareReport, Prepared, prepare, text};
 
 use super::pairs::pair;
-use super::{assert_fails, folder, spec};
+use super::{assert_fails, folder, gather, spec};
 
 fn function(name: &str, docstring: &str, tail: &str) -> String {
     format!("def {name}(x):\n    '{docstring}'\n    return {tail}\n")
