@@ -3,18 +3,12 @@ use std::path::PathBuf;
 use rnnx::Result;
 use rnnx::data::charset::{Charset, CharsetChoice};
 use rnnx::data::corpus::{Corpus, CorpusSpec, embedded_files};
-use rnnx::data::folders::Patterns;
 use rnnx::data::near::{NearReport, near};
 use rnnx::data::pairs::{Pair, Splits};
 use rnnx::data::prepare::{PrepareOptions, PrepareReport, Prepared, prepare, text};
 
 use super::pairs::pair;
-use super::{assert_fails, folder, spec};
-
-/// The Python files of some paths.
-pub(super) fn gather(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
-    rnnx::data::prepare::gather(paths, &Patterns::new(&[])?)
-}
+use super::{assert_fails, folder, gather, spec};
 
 fn function(name: &str, docstring: &str, tail: &str) -> String {
     format!("def {name}(x):\n    '{docstring}'\n    return {tail}\n")

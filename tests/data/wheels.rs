@@ -7,8 +7,7 @@ use rnnx::data::wheels;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::prepare::gather;
-use super::{assert_fails, folder};
+use super::{assert_fails, folder, gather};
 
 fn wheel(members: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

@@ -37,8 +37,8 @@ crate::settings! {
         valid: Option<PathBuf> = None, Path, free, "validation pairs, as train";
         test: Option<PathBuf> = None, Path, free, "test pairs, as train";
         pairs: Option<PathBuf> = None, Path, free, "one file in place of the three, divided by the hash of each pair, so that a pair keeps its split while the file grows";
-        valid_fraction: Option<f64> = None, Above(0.0, 0.9), fixed, "share of one file's pairs that validates; 0.1 unless set. With it train alone is such a file";
-        test_fraction: Option<f64> = None, Above(0.0, 0.9), fixed, "share of one file's pairs that is tested on, as valid-fraction";
+        valid_fraction: Option<f64> = None, Real(0.0, 0.9), fixed, "share of one file's pairs that validates; 0.1 unless set. With it train alone is such a file";
+        test_fraction: Option<f64> = None, Real(0.0, 0.9), fixed, "share of one file's pairs that is tested on, as valid-fraction";
         source_field: String = PairFormat::default().source_field, Name, free, "field that holds the source; of a table without a header the column's number";
         target_field: String = PairFormat::default().target_field, Name, free, "field that holds the target, as source-field";
         strict: bool = false, Switch, free, "stop at a pair whose source is empty; else such pairs are skipped and counted";
