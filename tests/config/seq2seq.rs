@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rnnx::data::syntax::GrammarChoice;
 use rnnx::data::tokens::TokenizerKind;
 use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::CharLmConfig;
@@ -28,8 +29,11 @@ fn config(flags: &Table, saved: Option<&Table>) -> rnnx::Result<Seq2SeqConfig> {
 /// The settings of one file of pairs, which stands in place of three.
 const ONE_FILE: [&str; 3] = ["pairs", "valid-fraction", "test-fraction"];
 
-/// A configuration in which every key but the number of layers differs from its default, and those
-/// that are of one file of pairs.
+/// The settings that are the default in [`unusual`].
+const SAME: [&str; 2] = ["num-layers", "copy"];
+
+/// A configuration in which every key differs from its default but the number of layers, copying, which
+/// a tanh RNN has no attention for, and those that are of one file of pairs.
 fn unusual() -> Seq2SeqConfig {
     Seq2SeqConfig {
         train: Some(PathBuf::from("a \"quoted\".jsonl")),
@@ -55,6 +59,8 @@ fn unusual() -> Seq2SeqConfig {
         embedding_dim: 11,
         hidden_size: 13,
         num_layers: 1,
+        copy: false,
+        tie_embeddings: true,
         dropout: 0.0,
         epochs: 3,
         max_steps: Some(0),
@@ -73,6 +79,7 @@ fn unusual() -> Seq2SeqConfig {
         teacher_forcing: 0.5,
         beam: 3,
         length_penalty: 0.5,
+        grammar: GrammarChoice::Line,
         seed: 1 << 40,
         log_every: 1,
         checkpoint_every: Some(20),
@@ -140,11 +147,11 @@ fn the_table_of_keys_is_complete() {
         assert!(help.contains(&format!("--{name}")), "{name}");
     }
     let default = Seq2SeqConfig::default().table().unwrap();
-    for name in table.keys().filter(|n| *n != "num-layers") {
+    for name in table.keys().filter(|n| !SAME.contains(&n.as_str())) {
         assert_ne!(table.get(name), default.get(name), "{name} is not unusual");
     }
     // A word that both programs know is limited alike, so one message serves both.
-    for key in settings.keys.iter().filter(|k| k.name != "num-layers") {
+    for key in settings.keys.iter().filter(|k| !SAME.contains(&&*k.name)) {
         if let Some(other) = CharLmConfig::settings().find(key.name) {
             assert_eq!(
                 (key.allowed, key.resume),

@@ -60,7 +60,7 @@ pub fn charlm(file: &TensorFile, pieces: &[Vec<Vec<u32>>]) -> (Vec<Vec<f32>>, Ve
     let (mut logits, mut state) = (Vec::new(), None::<State>);
     for piece in pieces {
         let ids = Tensor::from_slice(&piece.concat(), [piece.len(), piece[0].len()]).unwrap();
-        let out = model.forward(&mut tape, &params, &ids, state.as_ref(), None);
+        let out = model.forward(&mut tape, &params, &ids, None, state.as_ref());
         let (given, after) = out.unwrap();
         logits.push(floats(given.value()));
         state = Some(after);
