@@ -271,6 +271,12 @@ impl Annotations {
         let positions: Vec<u32> = rows.iter().flat_map(|&r| of(r)).map(|p| p as u32).collect();
         let lengths = rows.iter().map(|&row| self.spans.len(row as usize));
         let spans = Spans::new(&lengths.collect::<Vec<_>>())?;
+        if let Some(copies) = &mut self.copies {
+            let all = copies.to_cpu()?;
+            let all = all.data::<u32>()?;
+            let ids: Vec<u32> = positions.iter().map(|&p| all[p as usize]).collect();
+            *copies = index(&ids, gpu)?;
+        }
         let positions = index(&positions, gpu)?;
         pick(&mut self.keys, &positions)?;
         pick(&mut self.values, &positions)?;
