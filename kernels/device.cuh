@@ -324,6 +324,16 @@ DEVICE void store8(ptr<T> p, u64 i, u64 n, const float (&v)[GROUP]) {
         if (i + j < n) p[i + j] = from_f32<T>(v[j]);
 }
 
+// A number and where it stands. Of equals the first is better; b is not where it is not a number.
+struct Best {
+    float value;
+    u32 index;
+};
+DEVICE Best better(Best a, Best b) {
+    bool second = b.value > a.value || (b.value == a.value && b.index < a.index);
+    return second ? b : a;
+}
+
 // A thread's part of a matrix whose rows it goes over: eight columns, in rows slot, slot + slots, ...
 // `lanes` threads share a row; the threads of a block that are left over have no part (slot >= slots).
 struct Part {

@@ -7,29 +7,18 @@
 // Launch shape: per row, a block of a multiple of 32 threads each.
 #include "device.cuh"
 
-// A logit and its column.
-struct Pick {
-    float value;
-    u32 column;
-};
-// A logit that is not a number is never the likelier one.
-DEVICE Pick likelier(Pick a, Pick b) {
-    bool second = b.value > a.value || (b.value == a.value && b.column < a.column);
-    return second ? b : a;
-}
-
 // The likeliest over the threads of a block, in all of them. The scratches have 32 elements.
-DEVICE Pick block_likeliest(Pick best, ptr<float> values, ptr<u32> columns) {
+DEVICE Best block_likeliest(Best best, ptr<float> values, ptr<u32> columns) {
     for (u32 lanes = 16; lanes > 0; lanes /= 2)
-        best = likelier(best, Pick{shfl_xor(best.value, lanes), shfl_xor(best.column, lanes)});
+        best = better(best, Best{shfl_xor(best.value, lanes), shfl_xor(best.index, lanes)});
     block_sync();  // the scratch may still be read by an earlier reduction
     if (thread_x() % 32 == 0) {
         values[thread_x() / 32] = best.value;
-        columns[thread_x() / 32] = best.column;
+        columns[thread_x() / 32] = best.index;
     }
     block_sync();
-    best = Pick{values[0], columns[0]};
-    for (u32 w = 1; w < threads() / 32; w++) best = likelier(best, Pick{values[w], columns[w]});
+    best = Best{values[0], columns[0]};
+    for (u32 w = 1; w < threads() / 32; w++) best = better(best, Best{values[w], columns[w]});
     return best;
 }
 
@@ -42,11 +31,11 @@ DEVICE void likeliest(ptr<const T> logits, ptr<u32> columns, ptr<float> gains, u
     SHARED(float, values, 32);
     SHARED(u32, places, 32);
     u64 first = u64(block_x()) * width;
-    Pick none{-float_of(0x7F800000), width}, best = none, largest = none;
+    Best none{-float_of(0x7F800000), width}, best = none, largest = none;
     for (u32 j = thread_x(); j < width; j += threads()) {
-        Pick pick{to_f32(logits[first + j]), j};
-        largest = likelier(largest, pick);
-        if (allowed(j, never)) best = likelier(best, pick);
+        Best pick{to_f32(logits[first + j]), j};
+        largest = better(largest, pick);
+        if (allowed(j, never)) best = better(best, pick);
     }
     largest = block_likeliest(largest, values + 0, places + 0);
     best = block_likeliest(best, values + 0, places + 0);
@@ -56,7 +45,7 @@ DEVICE void likeliest(ptr<const T> logits, ptr<u32> columns, ptr<float> gains, u
     sum = block_sum(sum, values + 0);
     if (thread_x() > 0) return;  // no barrier follows
     // Where no logit is a number: the first column that is allowed.
-    u32 column = best.column;
+    u32 column = best.index;
     if (column == width) column = 0;
     while (!allowed(column, never)) column++;
     columns[block_x()] = column;

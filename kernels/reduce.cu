@@ -76,9 +76,9 @@ DEVICE void column_sum(ptr<const T> x, ptr<float> out, ptr<const float> factor, 
 // sum, sum_squares: x [n] -> out [blocks], block b adds x[b * chunk .. (b + 1) * chunk] or the
 // squares; their sums are added up by sum_f32.
 // sum_bwd: dy [1], x [n] or null for a sum without squares -> dx [n].
-// column_sum: x [rows, ld], of which the first `columns` count, times factor [1] or null -> out [chunks, columns], chunks = ceil(rows / chunk) along grid y,
-// ceil(columns / (8 lanes)) blocks of at most 256 threads along x; with accumulate, added to what
-// `out` holds.
+// column_sum: x [rows, ld], of which the first `columns` count, times factor [1] or null -> out
+// [chunks, columns], chunks = ceil(rows / chunk) along grid y, ceil(columns / (8 lanes)) blocks of at
+// most 256 threads along x; with accumulate, added to what `out` holds.
 #define REDUCE(T, suffix)                                                                          \
     KERNEL(sum_##suffix, ptr<const T> x, ptr<float> out, u64 n, u64 chunk) {                       \
         sum<false>(x, out, n, chunk);                                                              \

@@ -15,15 +15,6 @@
 constexpr u32 IGNORED = 0xFFFFFFFF;
 constexpr u32 MINUS_INFINITY = 0xFF800000;
 
-// The largest value and its lowest index.
-struct Best {
-    float value;
-    u32 index;
-};
-DEVICE Best better(Best a, Best b) {
-    bool second = b.value > a.value || (b.value == a.value && b.index < a.index);
-    return second ? b : a;
-}
 // A softmax so far: the largest logit, and the sum of exp(l - largest).
 struct Online {
     Best best;

@@ -59,7 +59,7 @@ fn logits(model: &CharLm, ids: &[u32], batch: usize, chunk: usize) -> Result<Vec
     let (mut all, mut state): (Vec<f32>, Option<State>) = (Vec::new(), None);
     for ids in ids.chunks(chunk * batch) {
         let ids = Tensor::from_slice(ids, [ids.len() / batch, batch])?;
-        let (logits, next) = model.forward(&mut tape, &params, &ids, state.as_ref(), None)?;
+        let (logits, next) = model.forward(&mut tape, &params, &ids, None, state.as_ref())?;
         all.extend(logits.value().data::<f32>()?);
         state = Some(next);
     }

@@ -110,6 +110,10 @@ pub struct ReportArgs {
     /// Folders of runs; several are drawn over one another
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
+    /// Write the records of steps and epochs as CSV instead of the page, to standard output unless --out
+    /// names a file
+    #[arg(long)]
+    pub csv: bool,
     /// Where to write the page [default: report.html in the first RUN]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -10,9 +10,9 @@ use super::args::{DeviceArgs, Oov};
 use super::flags::{between, real, size, words};
 use super::process::emit;
 use super::translate::MAX_BEAM;
+use crate::Result;
 use crate::data::split::Split;
 use crate::data::syntax::GrammarChoice;
-use crate::data::vocab::Vocab;
 use crate::files::run::{RunFolder, STATE};
 use crate::files::state::TrainState;
 use crate::programs;
@@ -20,7 +20,6 @@ use crate::programs::orders::EvalOrder;
 use crate::train::device::Chosen;
 use crate::train::device::DeviceChoice;
 use crate::train::progress::Progress;
-use crate::{Error, Result};
 
 /// Arguments of `rnnx eval`.
 #[derive(Args, Clone, Debug)]
@@ -91,12 +90,7 @@ pub struct EvalArgs {
 /// [`Error::Device`](crate::Error::Device).
 pub fn run(args: &EvalArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
-    let kind = Vocab::read(&folder)?.kind();
-    let program = programs::ALL.iter().find(|p| p.vocab_kind() == kind);
-    let program = program.ok_or_else(|| {
-        let message = format!("no program has a vocabulary of the kind {kind}");
-        Error::checkpoint(folder.vocab_path(), message)
-    })?;
+    let program = programs::trained(&folder)?;
     let path = checkpoint.join(STATE);
     let state = TrainState::load(&path)?;
     state.require_program(&path, program.kind())?;

@@ -14,10 +14,12 @@ use crate::files::tensors::TensorFile;
 use crate::files::text::sha256;
 use crate::log::{self, thousands};
 use crate::programs::charlm::explore::found::{self, HeldOut};
-use crate::programs::charlm::explore::{Explored, SAMPLE_LENGTH, most_characters, render};
+use crate::programs::charlm::explore::{
+    Explored, SAMPLE_LENGTH, check_size, most_characters, render,
+};
 use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::weights::CharLmWeights;
-use crate::report::read_metrics;
+use crate::report::{Metrics, read_metrics};
 use crate::{Error, Result};
 
 /// Arguments of `rnnx explore`.
@@ -47,6 +49,8 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
     let model = checkpoint.join(MODEL);
     let weights = sample::weights(&TensorFile::load(&model)?)?;
     weights.check_vocab(vocab.len())?;
+    let name = folder.name();
+    check_size(&name, &weights)?; // before it writes a text
     let (step, valid_loss) = figures(&folder, &checkpoint)?;
     let text = match &args.text {
         Some(path) => read_text(path, most_text(&weights, &vocab), args.quiet)?,
@@ -54,7 +58,7 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
     };
     let found = held_out(&folder, &model, &weights, args.quiet)?;
     let page = render(&Explored {
-        name: name(&folder),
+        name,
         weights: &weights,
         vocab: &vocab,
         text,
@@ -78,14 +82,17 @@ fn figures(folder: &RunFolder, checkpoint: &Path) -> Result<(Option<u64>, Option
     let Some(state) = RunFolder::state_of(checkpoint)? else {
         return Ok((None, None));
     };
-    let metrics = folder.metrics_path();
-    let epochs = match metrics.is_file() {
-        true => read_metrics(&metrics)?.epochs,
-        false => Vec::new(),
+    let metrics = match folder.metrics_path() {
+        path if path.is_file() => read_metrics(&path)?,
+        _ => Metrics::default(),
     };
-    let here = epochs.iter().rfind(|epoch| epoch.step == Some(state.step));
-    let loss = here.and_then(|epoch| epoch.valid_loss);
-    Ok((Some(state.step), loss.filter(|loss| loss.is_finite())))
+    let ends = metrics.epochs.iter().rev();
+    let of_epochs = ends.filter_map(|epoch| Some((epoch.step?, epoch.valid_loss?)));
+    let inside = metrics.valids.iter().rev();
+    let of_steps = inside.map(|valid| (valid.step, valid.valid_loss));
+    let mut all = of_epochs.chain(of_steps);
+    let here = all.find(|(step, loss)| *step == state.step && loss.is_finite());
+    Ok((Some(state.step), here.map(|(_, loss)| loss)))
 }
 
 /// What the run's study, where there is one, found in these weights. The page is worth having without
@@ -108,15 +115,6 @@ fn held_out(
         }
         None
     }))
-}
-
-/// The run's name: that of its folder.
-fn name(folder: &RunFolder) -> String {
-    let path = folder.path().canonicalize().ok();
-    match path.as_deref().and_then(Path::file_name) {
-        Some(name) => name.to_string_lossy().into_owned(),
-        None => folder.path().display().to_string(),
-    }
 }
 
 /// The most characters of a text: one may be up to four bytes to a model of bytes.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::GenerateArgs;
-use crate::data::chars::{CharVocab, name};
-use crate::data::encoding::{Encoded, Oov};
+use crate::data::chars::{CharVocab, Token, UNK};
+use crate::data::encoding::{Encoded, Oov, named};
 use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
@@ -40,6 +40,10 @@ const MAX_KEPT: usize = 1 << 30;
 /// # Errors
 /// As [`run`], and for a run or checkpoint that cannot be read.
 pub fn command(args: &GenerateArgs) -> Result<()> {
+    let (folder, checkpoint) = RunFolder::find(&args.run)?;
+    let vocab = Vocab::read_chars(&folder)?;
+    let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+    let prompt = request::prompt(args, &vocab)?;
     let chosen = match (args.streams as usize) < GPU_STREAMS {
         true => args.device.settle_on_cpu(&format!(
             "from {GPU_STREAMS} streams on a GPU is taken; not measured"
@@ -49,11 +53,8 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
     if !args.quiet && (args.device.device.is_some() || chosen.gpu.is_some()) {
         log::line(&chosen.line());
     }
-    let (folder, checkpoint) = RunFolder::find(&args.run)?;
-    let vocab = Vocab::read_chars(&folder)?;
-    let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
     let request = GenerateRequest {
-        prompt: request::prompt(args)?,
+        prompt,
         escapes: args.escapes,
         stop: args.stop.clone(),
         length: args.length.unwrap_or(LENGTH) as usize,
@@ -146,7 +147,7 @@ struct Start {
 
 impl Start {
     fn new(request: &GenerateRequest, vocab: &CharVocab) -> Result<Start> {
-        let prompt = request.prompt.as_deref().unwrap_or("");
+        let prompt = request.prompt.as_deref().unwrap_or_default();
         let symbols = symbols(prompt, vocab, request.escapes)
             .map_err(|problem| Error::Usage(format!("--prompt: {problem}")))?;
         let read = Encoded::new(symbols, vocab, request.oov).map_err(|problem| {
@@ -159,11 +160,13 @@ impl Start {
             let start = vocab.start();
             ids.push(start);
             if vocab.id('\n').is_none() || read.skipped > 0 {
-                let token = vocab.tokens().nth(usize::from(start)).map(name);
-                notes.push(format!(
-                    "nothing to start from: starting after {}",
-                    token.unwrap_or_default()
-                ));
+                notes.push(match vocab.tokens().nth(usize::from(start)) {
+                    Some(Token::Char(c)) => {
+                        let c = named(c, vocab);
+                        format!("nothing to start from: starting after {c}")
+                    }
+                    _ => format!("nothing to start from: starting after {UNK}"),
+                });
             }
         }
         let stops = Stops::asked(request, vocab, &mut notes)?;

@@ -8,11 +8,14 @@ pub mod data;
 pub mod data_fetch;
 pub mod data_pairs;
 pub mod data_prepare;
+mod data_stats;
 pub mod doctor;
 pub mod eval;
 pub mod explore;
+pub mod export;
 pub mod flags;
 pub mod generate;
+pub mod import;
 pub mod inspect;
 pub mod man;
 mod process;
@@ -68,6 +71,10 @@ pub enum Command {
     Study(study::StudyArgs),
     /// Write a page that runs a character language model in the browser, unit by unit
     Explore(explore::ExploreArgs),
+    /// Write a trained model for other frameworks: ONNX, or weights for torch
+    Export(export::ExportArgs),
+    /// Make a run of a character language model that Keras has trained
+    Import(import::ImportArgs),
     /// Draw runs on one self-contained HTML page: curves, configuration, samples
     Report(args::ReportArgs),
     /// Make corpora, or describe one
@@ -134,6 +141,8 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Score(args) => score::run(args),
         Command::Study(args) => study::run(args),
         Command::Explore(args) => explore::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
         Command::Report(args) => report::run(args),
         Command::Data(DataCommand::Prepare(args)) => data_prepare::run(args),
         Command::Data(DataCommand::Fetch(args)) => data_fetch::run(args),

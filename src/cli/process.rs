@@ -1,9 +1,9 @@
 //! What a command does with the process: threads, standard output, errors.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 
 use crate::terminal::{self, visible};
-use crate::{Error, Result};
+use crate::{Error, Result, log};
 
 /// Sets the number of CPU threads for the rest of the process.
 ///
@@ -30,9 +30,33 @@ pub fn emit(text: &str) -> Result<()> {
 /// # Errors
 /// As [`emit`].
 pub fn emit_text(text: &str) -> Result<()> {
+    emit_part(text).map(|_| ())
+}
+
+/// As [`emit_text`], of one part of a result; false if nobody reads any more.
+///
+/// # Errors
+/// As [`emit`].
+pub fn emit_part(text: &str) -> Result<bool> {
     let mut out = terminal::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(e)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::io("write", "stdout")(e)),
     }
+}
+
+/// All of standard input; where somebody types it, a note says that `what` is read, unless `quiet`.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read.
+pub fn read_stdin(what: &str, quiet: bool) -> Result<Vec<u8>> {
+    let mut stdin = io::stdin().lock();
+    if stdin.is_terminal() && !quiet {
+        log::line(&format!("{what}; end with Ctrl-D"));
+    }
+    let mut bytes = Vec::new();
+    let read = stdin.read_to_end(&mut bytes);
+    read.map_err(Error::io("read", "standard input"))?;
+    Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! `rnnx report RUN...`: reads runs' folders and writes the HTML page.
+//! `rnnx report RUN...`: reads runs' folders and writes the HTML page, or their records as CSV.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,20 +6,24 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::args::ReportArgs;
-use super::process::emit;
+use super::process::{emit, emit_text};
 use crate::files::RunFolder;
 use crate::files::atomic::write_atomic;
 use crate::programs::{self, render};
+use crate::report::csv::to_csv;
 use crate::report::{Metrics, RunData, read_metrics};
 use crate::train::config_file::{RUN_FOLDER, STARTED_IN};
 use crate::{Error, Result, log};
 
-/// Writes the page and prints its path.
+/// Writes the page and prints its path; or writes the table.
 ///
 /// # Errors
 /// [`Error::Data`] for a folder that is no run, has no metrics yet or holds a broken file;
 /// [`Error::Usage`] for runs of different kinds; [`Error::Io`] where reading or writing fails.
 pub fn run(args: &ReportArgs) -> Result<()> {
+    if args.csv {
+        return write_table(args);
+    }
     let out = match (&args.out, args.runs.first()) {
         (Some(path), _) => path.clone(),
         (None, Some(run)) => RunFolder::at(run).report_path(),
@@ -27,6 +31,29 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     };
     draw(&args.runs, &out, args.quiet)?;
     emit(&format!("{}\n", out.display()))
+}
+
+/// Writes the records of runs, of whatever kinds, to standard output or into a file.
+fn write_table(args: &ReportArgs) -> Result<()> {
+    let runs = read(&args.runs, args.quiet, read_records)?;
+    let unwritten = |e: csv::Error| Error::io("write", "the table")(e.into());
+    let table = to_csv(&runs).map_err(unwritten)?;
+    match &args.out {
+        Some(path) => write_atomic(path, |w| w.write_all(&table)),
+        None => emit_text(&String::from_utf8_lossy(&table)),
+    }
+}
+
+/// Writes the page of a run into its folder; a `live` one follows the run.
+///
+/// # Errors
+/// As [`run`].
+pub fn draw_run(folder: &Path, live: bool) -> Result<()> {
+    let mut run = read_run(folder)?;
+    run.live = live;
+    let page = render(&[run]);
+    let path = RunFolder::at(folder).report_path();
+    write_atomic(&path, |w| w.write_all(page.as_bytes()))
 }
 
 /// Writes the page of one run, or of the runs in a folder, into the folder and returns its path;
@@ -41,23 +68,36 @@ pub fn write_page(folder: &Path, quiet: bool) -> Result<PathBuf> {
 }
 
 fn draw(named: &[PathBuf], out: &Path, quiet: bool) -> Result<()> {
+    let mut first = None;
+    let runs = read(named, quiet, |folder| {
+        let run = read_run(folder)?;
+        let model = programs::of(&run).settings().model;
+        let (of, begun) = first.get_or_insert_with(|| (folder.to_path_buf(), model));
+        match *begun == model {
+            true => Ok(run),
+            false => Err(Error::Usage(format!(
+                "{} is a run of {begun}, {} one of {model}: a page shows runs of one kind. Draw each \
+                 kind by itself",
+                of.display(),
+                folder.display()
+            ))),
+        }
+    })?;
+    write_atomic(out, |w| w.write_all(render(&runs).as_bytes()))
+}
+
+/// What `one` reads of each run that is named, or stands in a folder that is.
+fn read(
+    named: &[PathBuf],
+    quiet: bool,
+    one: impl FnMut(&Path) -> Result<RunData>,
+) -> Result<Vec<RunData>> {
     let mut folders = Vec::new();
     for path in named {
         folders.extend(runs_in(path, quiet)?);
     }
-    let runs = folders.iter().map(|p| read_run(p));
+    let runs = folders.iter().map(PathBuf::as_path).map(one);
     let mut runs = runs.collect::<Result<Vec<_>>>()?;
-    let model = |i: usize| programs::of(&runs[i]).settings().model;
-    if let Some(other) = (1..runs.len()).find(|&i| model(i) != model(0)) {
-        return Err(Error::Usage(format!(
-            "{} is a run of {}, {} one of {}: a page shows runs of one kind. Draw each kind by \
-             itself",
-            folders[0].display(),
-            model(0),
-            folders[other].display(),
-            model(other)
-        )));
-    }
     // Folders of the same name, as a/charlm and b/charlm, are told apart by their paths.
     let names: Vec<_> = runs.iter().map(|r| r.name.clone()).collect();
     for (i, run) in runs.iter_mut().enumerate() {
@@ -65,7 +105,7 @@ fn draw(named: &[PathBuf], out: &Path, quiet: bool) -> Result<()> {
             run.name = folders[i].display().to_string();
         }
     }
-    write_atomic(out, |w| w.write_all(render(&runs).as_bytes()))
+    Ok(runs)
 }
 
 /// The run's folder itself, or the runs in a folder that is none, as a training of all three
@@ -121,6 +161,15 @@ fn is_started(metrics: &Metrics) -> bool {
 /// # Errors
 /// As [`run`].
 fn read_run(folder: &Path) -> Result<RunData> {
+    let mut run = read_records(folder)?;
+    let files = RunFolder::at(folder);
+    run.samples = read_samples(&files.samples_path())?;
+    programs::of(&run).read(&files, &mut run)?;
+    Ok(run)
+}
+
+/// Reads the configuration and the records of the run in `folder`.
+fn read_records(folder: &Path) -> Result<RunData> {
     let shown = folder.display();
     if !folder.is_dir() {
         return Err(Error::Data(format!(
@@ -133,13 +182,12 @@ fn read_run(folder: &Path) -> Result<RunData> {
         config,
         ..RunData::default()
     };
-    let program = programs::of(&run);
     let path = files.metrics_path();
     if !path.is_file() {
         return Err(Error::Data(format!(
             "{shown}: no metrics.jsonl: this is not a run's folder, or its training has not \
              started. Train first: rnnx train-{} --out {shown}",
-            program.kind()
+            programs::of(&run).kind()
         )));
     }
     let metrics = read_metrics(&path)?;
@@ -149,16 +197,12 @@ fn read_run(folder: &Path) -> Result<RunData> {
             path.display()
         )));
     }
-    let name = folder.canonicalize().ok();
-    let name = name.as_deref().and_then(Path::file_name);
-    run.name = name.map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());
-    run.samples = read_samples(&files.samples_path())?;
+    run.name = files.name();
     run.steps = metrics.steps;
     run.epochs = metrics.epochs;
     run.valids = metrics.valids;
     run.changes = metrics.changes;
     (run.test, run.overtaken) = (metrics.test, metrics.overtaken);
-    program.read(&files, &mut run)?;
     Ok(run)
 }
 

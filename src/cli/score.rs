@@ -1,29 +1,28 @@
 //! `rnnx score RUN [TEXT|-]`: how likely a character LM holds a text.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::args::{DeviceArgs, Oov};
 use super::flags::between;
-use super::process::emit;
+use super::process::{emit, emit_part, read_stdin};
 use crate::data::chars::{CharVocab, MAX_TOKENS, Token, UNK};
 use crate::data::encoding::Encoded;
-use crate::data::input::{read_all, read_stdin};
+use crate::data::input::read_all;
 use crate::data::vocab::Vocab;
 use crate::files::run::RunFolder;
 use crate::programs::charlm::score::{Position, Score, Scorer};
 use crate::programs::orders::check_finite;
+use crate::terminal::visible;
 use crate::train::device::Chosen;
 use crate::train::progress::Progress;
 use crate::{Error, Result};
 
 /// Likely characters of each position unless `--top` says otherwise.
 const TOP: usize = 5;
-/// The most likely characters, of all positions, that one command keeps.
-const MAX_KEPT: usize = 1 << 25;
 
 /// Arguments of `rnnx score`.
 #[derive(Args, Clone, Debug)]
@@ -69,7 +68,7 @@ text counts as the model was trained: as bytes, or as characters in NFC, where \
 the newline at the end of a file or a pipe is scored, too.
 
 JSON: nats is the sum of -ln p over the text, bits_per_char and perplexity are of its mean; entropy \
-is in nats, over all characters of the vocabulary.";
+is in nats, over all characters of the vocabulary. A perplexity above the largest number is null.";
 
 /// One text is one sequence, so that a GPU has little to do at a time.
 const ON_THE_CPU: &str = "characters of one text come one after the other; on a GPU not measured";
@@ -77,15 +76,13 @@ const ON_THE_CPU: &str = "characters of one text come one after the other; on a 
 /// Scores a text and prints the result.
 ///
 /// # Errors
-/// [`Error::Usage`] for a run of another kind, no text, or more positions than can be kept;
-/// [`Error::Data`] for a text that is empty or that the model cannot read; [`Error::Checkpoint`] for a
-/// run that cannot be read; [`Error::Device`].
+/// [`Error::Usage`] for a run of another kind or no text; [`Error::Data`] for a text that is empty or
+/// that the model cannot read; [`Error::Checkpoint`] for a run that cannot be read; [`Error::Device`].
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
     let vocab = vocab(args, &folder)?;
     let (name, bytes) = text(args)?;
     let read = Encoded::of_bytes(&bytes, &name, &vocab, args.oov)?;
-    let top = top(args, vocab.len(), read.ids.len())?;
     let chosen = choose(args)?;
     let progress = Progress::new(args.quiet);
     if args.device.device.is_some() {
@@ -95,33 +92,27 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         progress.line(&note);
     }
     let mut scorer = Scorer::open(&checkpoint, &vocab, &chosen)?;
-    let score = Score::of(&mut scorer, &read.ids, top)?;
-    let loss = score.loss();
-    check_finite(&checkpoint, loss)?;
-    let (bits, perplexity) = (loss / std::f64::consts::LN_2, loss.exp());
-    if !args.json {
-        return emit(&format!(
-            "characters       {}\n\
-             log_probability  {:.4} nats\n\
-             bits_per_char    {bits:.4}\n\
-             perplexity       {perplexity:.4}\n",
-            score.characters, -score.nats
-        ));
+    if args.json {
+        let top = args.top.map_or(TOP, |n| n as usize).min(vocab.len());
+        let tokens: Vec<String> = vocab.tokens().map(token).collect();
+        return Json::new(&checkpoint, &tokens, top, &read).print(&mut scorer, &read.ids);
     }
-    let tokens: Vec<String> = vocab.tokens().map(token).collect();
-    let found = Found {
-        checkpoint: checkpoint.display().to_string(),
-        characters: score.characters,
-        skipped: read.skipped,
-        unknown: read.unknown,
-        nats: score.nats,
-        bits_per_char: bits,
-        perplexity,
-        positions: Rows(&score.positions, &tokens),
-    };
-    let text = serde_json::to_string(&found);
-    let text = text.map_err(|e| Error::Data(format!("a figure is no number: {e}")))?;
-    emit(&(text + "\n"))
+    let score = Score::of(&mut scorer, &read.ids, |_, _| Ok(true))?;
+    check_finite(&checkpoint, score.loss())?;
+    let (bits, perplexity) = figures(&score);
+    emit(&format!(
+        "characters       {}\n\
+         log_probability  {:.4} nats\n\
+         bits_per_char    {bits:.4}\n\
+         perplexity       {perplexity:.4}\n",
+        score.characters, -score.nats
+    ))
+}
+
+/// Bits a character, and perplexity.
+fn figures(score: &Score) -> (f64, f64) {
+    let loss = score.loss();
+    (loss / std::f64::consts::LN_2, loss.exp())
 }
 
 fn vocab(args: &ScoreArgs, folder: &RunFolder) -> Result<CharVocab> {
@@ -141,33 +132,17 @@ fn text(args: &ScoreArgs) -> Result<(String, Vec<u8>)> {
         return Ok((format!("--file {}", path.display()), read_all(path)?));
     }
     match &args.text {
-        Some(text) if text != "-" => return Ok(("the text".into(), text.clone().into_bytes())),
-        None if io::stdin().is_terminal() => {
-            return Err(Error::Usage(
-                "no text: give it as TEXT, with --file FILE, or on standard input (a pipe, or - to \
-                 type it)"
-                    .into(),
-            ));
-        }
-        _ => {}
+        Some(text) if text != "-" => Ok(("the text".into(), text.clone().into_bytes())),
+        None if io::stdin().is_terminal() => Err(Error::Usage(
+            "no text: give it as TEXT, with --file FILE, or on standard input (a pipe, or - to type \
+             it)"
+            .into(),
+        )),
+        _ => Ok((
+            "standard input".into(),
+            read_stdin("the text", args.quiet)?,
+        )),
     }
-    Ok(("standard input".into(), read_stdin()?))
-}
-
-/// Likely characters to keep of each position; none where positions are not printed.
-fn top(args: &ScoreArgs, vocab: usize, characters: usize) -> Result<Option<usize>> {
-    let top = args.top.map_or(TOP, |n| n as usize).min(vocab);
-    if !args.json {
-        return Ok(None);
-    }
-    if top.saturating_mul(characters) > MAX_KEPT {
-        return Err(Error::Usage(format!(
-            "--top {top} with --json: of {characters} characters that is more than the {MAX_KEPT} \
-             that are kept until the text is read; lower --top, give a shorter text, or leave --json \
-             out"
-        )));
-    }
-    Ok(Some(top))
 }
 
 /// The device, in f32 unless another precision is asked for.
@@ -179,40 +154,71 @@ fn choose(args: &ScoreArgs) -> Result<Chosen> {
 
 // ---- as JSON -------------------------------------------------------------------------------
 
-/// What is printed.
-#[derive(Serialize)]
-struct Found<'a> {
-    checkpoint: String,
-    characters: usize,
-    skipped: usize,
-    unknown: usize,
-    nats: f64,
-    bits_per_char: f64,
-    perplexity: f64,
-    positions: Rows<'a>,
+/// Bytes of JSON that wait until they are written.
+const BUFFER: usize = 1 << 16;
+
+/// The object of a text, written while it is read: it may be many times as long.
+struct Json<'a> {
+    checkpoint: &'a Path,
+    tokens: &'a [String],
+    top: usize,
+    pending: String,
 }
 
-/// Positions, and the names of the tokens.
-struct Rows<'a>(&'a [Position], &'a [String]);
+impl<'a> Json<'a> {
+    fn new(checkpoint: &'a Path, tokens: &'a [String], top: usize, read: &Encoded) -> Self {
+        let name = json!(checkpoint.display().to_string());
+        Json {
+            checkpoint,
+            tokens,
+            top,
+            pending: format!(
+                "{{\"checkpoint\":{name},\"skipped\":{},\"unknown\":{},\"positions\":[",
+                read.skipped, read.unknown
+            ),
+        }
+    }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    token: &'a str,
-    p: f64,
-    entropy: f64,
-    top: Vec<(&'a str, f64)>,
-}
+    fn print(mut self, scorer: &mut Scorer, ids: &[u16]) -> Result<()> {
+        let mut read = true;
+        let score = Score::of(scorer, ids, |score, position| {
+            check_finite(self.checkpoint, score.loss())?;
+            if score.characters > 1 {
+                self.pending.push(',');
+            }
+            self.pending += &self.row(position).to_string();
+            read = self.pending.len() < BUFFER || self.write()?;
+            Ok(read)
+        })?;
+        let (bits, perplexity) = figures(&score);
+        let [nats, bits, perplexity] = [score.nats, bits, perplexity].map(Value::from);
+        self.pending += &format!(
+            "],\"characters\":{},\"nats\":{nats},\"bits_per_char\":{bits},\
+             \"perplexity\":{perplexity}}}\n",
+            score.characters
+        );
+        match read {
+            true => self.write().map(|_| ()),
+            false => Ok(()),
+        }
+    }
 
-impl Serialize for Rows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Rows(positions, tokens) = *self;
-        let token = |id: u16| &*tokens[usize::from(id)];
-        serializer.collect_seq(positions.iter().map(|position| Row {
-            token: token(position.id),
-            p: position.p,
-            entropy: position.entropy,
-            top: position.top.iter().map(|&(id, p)| (token(id), p)).collect(),
-        }))
+    fn row(&self, position: &Position) -> Value {
+        let token = |id: u16| &*self.tokens[usize::from(id)];
+        let top = position.top(self.top).into_iter();
+        json!({
+            "token": token(position.id),
+            "p": position.p(),
+            "entropy": position.entropy(),
+            "top": top.map(|(id, p)| (token(id), p)).collect::<Vec<_>>(),
+        })
+    }
+
+    /// False if nobody reads any more.
+    fn write(&mut self) -> Result<bool> {
+        let read = emit_part(&visible(&self.pending));
+        self.pending.clear();
+        read
     }
 }
 

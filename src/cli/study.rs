@@ -1,11 +1,12 @@
 //! `rnnx study RUN...`: how far character LMs remember.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::flags::size;
 use super::process::{emit, use_threads};
+use crate::files::RunFolder;
 use crate::programs::charlm::study::format::StudySettings;
 use crate::programs::charlm::study::run::{StudyOrder, run as study};
 use crate::programs::charlm::study::tables;
@@ -67,15 +68,10 @@ pub fn run(args: &StudyArgs) -> Result<()> {
 
 /// The folders' names; their paths where a name is there twice.
 fn names(paths: &[PathBuf]) -> Vec<String> {
-    let name = |path: &PathBuf| {
-        let real = path.canonicalize().ok();
-        let name = real.as_deref().and_then(Path::file_name);
-        name.map_or_else(
-            || path.display().to_string(),
-            |name| name.to_string_lossy().into_owned(),
-        )
-    };
-    let names: Vec<String> = paths.iter().map(name).collect();
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| RunFolder::at(path).name())
+        .collect();
     let each = paths.iter().zip(&names).map(|(path, name)| {
         match names.iter().filter(|other| *other == name).count() {
             1 => name.clone(),

@@ -131,6 +131,7 @@ impl Train {
             change: self.run.change,
             quiet: self.run.quiet,
             check: startup::check,
+            draw: report::draw_run,
         }
     }
 

@@ -1,6 +1,6 @@
 //! `rnnx translate`: sources in, targets out, as code for docstrings.
 
-use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::iter;
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::DeviceArgs;
 use super::flags::{between, real, words};
+use super::process::emit_part;
 use crate::data::pairs::first_paragraph;
 use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
@@ -24,7 +25,7 @@ use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
-use crate::{Error, Result, terminal};
+use crate::{Error, Result};
 
 /// The widest beam.
 pub(super) const MAX_BEAM: i64 = 1000;
@@ -282,8 +283,8 @@ fn show(
         if let Some(message) = copies(&tokens, best).filter(|_| !args.quiet) {
             log::line(&message);
         }
-        let lines = hypotheses.iter().map(|h| text_of(&tokens_of(h)));
-        return print(&lines.collect::<Vec<_>>().join("\n"));
+        let lines = hypotheses.iter().map(|h| text_of(&tokens_of(h)) + "\n");
+        return emit_part(&lines.collect::<String>());
     }
     let mut object = json!({ "docstring": text, "source": words });
     let answer = |hypothesis| {
@@ -297,7 +298,7 @@ fn show(
             map.insert("n_best".into(), all.collect::<Vec<_>>().into());
         }
     }
-    print(&object.to_string())
+    emit_part(&format!("{object}\n"))
 }
 
 /// What JSON says of a hypothesis.
@@ -321,14 +322,4 @@ fn copies(tokens: &[String], hypothesis: &Hypothesis) -> Option<String> {
     });
     let copied: Vec<String> = copied.collect();
     (!copied.is_empty()).then(|| format!("copied (source token): {}", copied.join(" ")))
-}
-
-/// Prints a line. A reader that has gone, as `head` does, is no failure, but the end of the work.
-fn print(line: &str) -> Result<bool> {
-    let mut out = terminal::stdout();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(e) => Err(Error::io("write", "stdout")(e)),
-    }
 }

@@ -62,17 +62,17 @@ impl Encoded {
     pub fn new(symbols: Vec<char>, vocab: &CharVocab, oov: Oov) -> Result<Self, String> {
         let mut read = Encoded::default();
         for (at, c) in symbols.into_iter().enumerate() {
-            let id = match (vocab.id(c), oov) {
-                (Some(id), _) => id,
-                (None, Oov::Skip) => {
+            let id = match (vocab.id(c), oov, vocab.unknown()) {
+                (Some(id), ..) => id,
+                (None, Oov::Skip, _) => {
                     read.skipped += 1;
                     continue;
                 }
-                (None, Oov::Unk) if vocab.unknown().is_some() => {
+                (None, Oov::Unk, Some(unknown)) => {
                     read.unknown += 1;
-                    vocab.unknown().unwrap_or_default()
+                    unknown
                 }
-                (None, _) => return Err(unknown(c, at + 1, vocab)),
+                (None, ..) => return Err(unknown(c, at + 1, vocab)),
             };
             read.ids.push(id);
             vocab.write(c, &mut read.text);
@@ -132,10 +132,15 @@ impl Encoded {
     }
 }
 
-fn unknown(c: char, position: usize, vocab: &CharVocab) -> String {
-    let what = match vocab.is_of_bytes() {
+/// A character or byte of a text, given as [`CharVocab::symbols`] has it, for a message.
+pub fn named(c: char, vocab: &CharVocab) -> String {
+    match vocab.is_of_bytes() {
         true => format!("byte 0x{:02X}", u32::from(c)),
         false => format!("character {} (U+{:04X})", shown(c), u32::from(c)),
-    };
+    }
+}
+
+fn unknown(c: char, position: usize, vocab: &CharVocab) -> String {
+    let what = named(c, vocab);
     format!("{what} at position {position} is not in the model's vocabulary")
 }

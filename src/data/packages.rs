@@ -47,14 +47,14 @@ pub fn read(path: &Path) -> Result<Vec<Package>> {
     let file = path.display();
     let mut text = String::new();
     let read = access::open(path).and_then(|mut file| file.read_to_string(&mut text));
-    read.map_err(|e| {
-        Error::Data(match e.kind() {
-            io::ErrorKind::NotFound => format!(
-                "{file}: no such file; check the path, or leave it out for the embedded list"
-            ),
-            io::ErrorKind::InvalidData => format!("{file}: not UTF-8; give a text file: {FORM}"),
-            _ => format!("{file}: cannot be read ({e}); check the path and its permissions"),
-        })
+    read.map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Error::Data(format!(
+            "{file}: no such file; check the path, or leave it out for the embedded list"
+        )),
+        io::ErrorKind::InvalidData => {
+            Error::Data(format!("{file}: not UTF-8; give a text file: {FORM}"))
+        }
+        _ => access::unreadable(path, &e),
     })?;
     parse(&text, &file.to_string())
 }

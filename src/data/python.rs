@@ -69,7 +69,12 @@ pub fn parses(code: &str) -> bool {
 pub fn first_error(code: &str) -> Option<usize> {
     let parsed = parse(&unix_lines(code))?;
     let places = parsed.errors().iter().map(|error| error.location.start());
-    places.min().map(usize::from)
+    let place = usize::from(places.min()?);
+    // The parser reads a `\r\n` as one character.
+    let bytes = code.as_bytes();
+    let counts = |at: &usize| !bytes[*at..].starts_with(b"\r\n");
+    let mut counted = (0..bytes.len()).filter(counts);
+    Some(counted.nth(place).unwrap_or(bytes.len()))
 }
 
 /// Whether a text is Python and does something, be it a call. A word, a number or a date may happen

@@ -55,12 +55,22 @@ impl Vocab {
     /// # Errors
     /// As [`Vocab::read`].
     pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::checkpoint(path, "no such vocabulary"),
-            io::ErrorKind::InvalidData => Error::checkpoint(path, "not UTF-8 text: damaged?"),
-            _ => Error::io("read", path)(error),
-        })?;
-        Self::parse(&text, path)
+        Self::parse(&read_text(path)?, path)
+    }
+
+    /// Reads a file as `vocab.json` is, or a plain JSON list of characters.
+    ///
+    /// # Errors
+    /// As [`Vocab::read`].
+    pub fn load_list(path: &Path) -> Result<Self> {
+        let text = read_text(path)?;
+        if !text.trim_start().starts_with('[') {
+            return Self::parse(&text, path);
+        }
+        let tokens = serde_json::from_str(&text)
+            .map_err(|e| Error::checkpoint(path, format!("not a JSON list of characters ({e})")))?;
+        let bytes = false;
+        Ok(Vocab::Char { bytes, tokens })
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
@@ -200,6 +210,14 @@ impl Vocab {
         });
         added.filter(|(_, new)| !new.is_empty()).collect()
     }
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::checkpoint(path, "no such vocabulary"),
+        io::ErrorKind::InvalidData => Error::checkpoint(path, "not UTF-8 text: damaged?"),
+        _ => Error::io("read", path)(error),
+    })
 }
 
 impl CharVocab {

@@ -20,12 +20,7 @@ const MAX_FILE: u64 = 16 << 20;
 /// zip archive, damaged, compressed in a way other than deflate, or of an absurd size.
 pub fn python_files(path: &Path, unpacking: &mut Unpacking) -> Result<Vec<(String, Vec<u8>)>> {
     let archive = path.display();
-    let unreadable = |e: io::Error| {
-        Error::Data(match e.kind() {
-            io::ErrorKind::NotFound => format!("{archive}: no such file; check the path"),
-            _ => format!("{archive}: cannot be read ({e}); check the path and its permissions"),
-        })
-    };
+    let unreadable = |e: io::Error| access::unreadable(path, &e);
     let file = access::open(path).map_err(unreadable)?;
     unpacking.open(file.metadata().map_err(unreadable)?.len());
     let damaged = |what: String| {

@@ -14,6 +14,9 @@ const HEADER: &CStr = c"device.cuh";
 /// What every one of them includes, `device.cuh`.
 pub const HEADER_SOURCE: &str = include_str!("../../kernels/device.cuh");
 
+/// How every one of them is compiled. Line information is kept, for profilers.
+pub const OPTIONS: [&str; 2] = ["--std=c++17", "--generate-line-info"];
+
 macro_rules! sources {
     ($($name:literal),* $(,)?) => {
         /// Every source of kernels: file name and text.
@@ -129,7 +132,7 @@ impl Nvrtc {
     }
 
     /// Compiles one source (which may include `device.cuh`) to machine code (CUBIN) for an
-    /// architecture such as `sm_90a`. Line information is kept, for profilers.
+    /// architecture such as `sm_90a`, with [`OPTIONS`].
     ///
     /// # Errors
     /// [`Error::Device`] with the compiler's log, which names file and line.
@@ -139,12 +142,10 @@ impl Nvrtc {
         };
         let (file, source) = (text(name)?, text(source)?);
         let header = text(HEADER_SOURCE)?;
-        let options = [
-            text(&format!("--gpu-architecture={architecture}"))?,
-            text("--std=c++17")?,
-            text("--generate-line-info")?,
-        ];
-        let options = options.each_ref().map(|o| o.as_ptr());
+        let architecture_option = text(&format!("--gpu-architecture={architecture}"))?;
+        let options = OPTIONS.map(text).into_iter().collect::<Result<Vec<_>>>()?;
+        let options = [&architecture_option].into_iter().chain(&options);
+        let options: Vec<_> = options.map(|o| o.as_ptr()).collect();
         let mut program = ptr::null_mut();
         // SAFETY: all strings outlive the calls; `program` is destroyed on every way out.
         unsafe {

@@ -1,7 +1,7 @@
 //! Whether what a user names can be used: files to read, folders to write to.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use super::atomic::{parent, temp_name};
@@ -21,6 +21,26 @@ pub fn open(path: &Path) -> io::Result<File> {
         ));
     }
     File::open(path)
+}
+
+/// The whole content of a file that a user names.
+///
+/// # Errors
+/// As [`unreadable`] has it.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
+}
+
+/// What to say of a file that a user names and that cannot be read: [`Error::Data`] with the way out.
+pub fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let name = path.display();
+    Error::Data(match error.kind() {
+        ErrorKind::NotFound => format!("{name}: no such file; check the path"),
+        _ => format!("{name}: cannot be read ({error}); check the path and its permissions"),
+    })
 }
 
 /// Makes sure that `folder` can be written to or, where it is missing, made; for this a file is made

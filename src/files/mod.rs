@@ -12,6 +12,7 @@ pub mod group;
 pub mod header;
 mod lock;
 pub mod metrics;
+pub mod onnx;
 mod own;
 pub mod run;
 pub mod state;

@@ -145,6 +145,15 @@ impl RunFolder {
         &self.path
     }
 
+    /// The run's name: that of its folder or, where that has none, its path.
+    pub fn name(&self) -> String {
+        let real = self.path.canonicalize().ok();
+        match real.as_deref().and_then(Path::file_name) {
+            Some(name) => name.to_string_lossy().into_owned(),
+            None => self.path.display().to_string(),
+        }
+    }
+
     /// `config.toml`: the resolved configuration.
     pub fn config_path(&self) -> PathBuf {
         self.path.join(CONFIG)

@@ -3,7 +3,7 @@
 //! A file is a sequence of TFRecords (length, CRC-32C of it, bytes, CRC-32C of them; little endian, the
 //! checksums masked), each of which is an `Event` of TensorFlow's `event.proto`. A process that trains
 //! begins one file, of all that `metrics.jsonl` holds then, and appends to it; those of earlier
-//! processes give way. So the curves are those of the metrics, whatever became of an earlier process.
+//! processes give way, of which the last one is left empty. So the curves are those of the metrics, whatever became of an earlier process.
 //! The file's second record starts a session at step 0: a TensorBoard that has read earlier files
 //! drops what they said.
 
@@ -65,8 +65,13 @@ impl EventFile {
         }
         let path = folder.join(later_name(&old, now));
         write_atomic(&path, |w| w.write_all(&bytes))?;
-        for path in &old {
-            fs::remove_file(path).map_err(Error::io("remove", path))?;
+        if let Some((last, earlier)) = old.split_last() {
+            // A TensorBoard that has it open goes on from there to the new one, but not from one that is
+            // gone.
+            fs::write(last, []).map_err(Error::io("write", last))?;
+            for path in earlier {
+                fs::remove_file(path).map_err(Error::io("remove", path))?;
+            }
         }
         let opened = OpenOptions::new().append(true).open(&path);
         let file = opened.map_err(Error::io("open", &path))?;

@@ -123,9 +123,16 @@ fn scatter_on_gpu(
 ) -> Result<()> {
     let (rows, vocab, width) = (ids.numel(), shape.rows(), shape.last());
     let lists = rows.div_ceil(LIST);
-    // Lists of one id that a block adds up: sums of several blocks can be added in f32 alone.
+    // Lists of one id that a block adds up: sums of several blocks can be added in f32 alone, and are
+    // together no larger than dy (a large table has blocks enough without them).
     let (kernel, share) = match (dy.dtype(), to.dtype) {
-        (from, DType::F32) => (format!("embedding_bwd_{from}"), 1),
+        (from, DType::F32) => {
+            let parts = (rows / vocab.max(1)).clamp(1, lists.max(1));
+            (
+                format!("embedding_bwd_{from}"),
+                lists.div_ceil(parts).max(1),
+            )
+        }
         (DType::F16, DType::F16) => ("gather_bwd_f16".to_owned(), lists.max(1)),
         (from, to) => {
             let message = format!("{from} cannot be added to {to}");

@@ -97,7 +97,8 @@ impl Adam {
     /// p  -= learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
     /// ```
     ///
-    /// Plain gradient descent has no moments: `p -= learning_rate * g`. A gradient whose norm is not finite changes nothing; the caller sees it in the result.
+    /// Plain gradient descent has no moments: `p -= learning_rate * g`. A gradient whose norm is not
+    /// finite changes nothing; the caller sees it in the result.
     ///
     /// # Errors
     /// If the tensors' data types differ.

@@ -84,7 +84,7 @@ impl Schedule {
             ScheduleKind::Cosine => min + (base - min) * 0.5 * (1.0 + (PI * done).cos()),
             ScheduleKind::Plateau => base * 0.5f64.powi(cuts.min(1_000) as i32),
         };
-        rate.max(min)
+        rate.min(base).max(min) // whatever was rounded
     }
 }
 

@@ -5,6 +5,9 @@ pub mod orders;
 pub mod program;
 pub mod seq2seq;
 
+use crate::data::vocab::Vocab;
+use crate::error::{Error, Result};
+use crate::files::RunFolder;
 use crate::report::RunData;
 pub use program::{Ended, Program, Trainer};
 
@@ -17,6 +20,19 @@ pub fn of(run: &RunData) -> &'static dyn Program {
         .into_iter()
         .find(|p| run.setting("kind") == Some(p.kind()));
     named.unwrap_or(ALL[0])
+}
+
+/// The program that trained the model of a run, by the run's vocabulary.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if the vocabulary cannot be read, or is of no program.
+pub fn trained(folder: &RunFolder) -> Result<&'static dyn Program> {
+    let kind = Vocab::read(folder)?.kind();
+    let program = ALL.into_iter().find(|p| p.vocab_kind() == kind);
+    program.ok_or_else(|| {
+        let message = format!("no program has a vocabulary of the kind {kind}");
+        Error::checkpoint(folder.vocab_path(), message)
+    })
 }
 
 /// Draws the runs, all of one kind, on one HTML page that needs nothing but itself.

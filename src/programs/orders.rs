@@ -3,10 +3,13 @@
 use crate::data::encoding::Oov;
 use crate::data::split::Split;
 use crate::data::syntax::GrammarChoice;
+use crate::data::vocab::Vocab;
 use crate::device::profile::Profile;
 use crate::error::{Error, Result};
+use crate::files::onnx::Graph;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::state::TrainState;
+use crate::files::tensors::TensorFile;
 use crate::train::device::Chosen;
 use crate::train::init::load_weights;
 use crate::train::job::{Job, trained};
@@ -109,6 +112,21 @@ pub fn check_finite(checkpoint: &Path, loss: f64) -> Result<()> {
 pub fn figures<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
     let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
     pairs.into_iter().collect()
+}
+
+// ---- export --------------------------------------------------------------------------------
+
+/// A trained model as other frameworks take it.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// What the model is: its kind, sizes and limits.
+    pub facts: Map<String, Value>,
+    /// Its vocabulary.
+    pub vocab: Vocab,
+    /// Its weights under torch's names.
+    pub weights: TensorFile,
+    /// What it computes, where that was asked for: one graph, or several that work together.
+    pub graphs: Vec<Graph>,
 }
 
 // ---- bench ---------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use toml::Table;
 
-use super::orders::{Bench, EvalOrder, Evaluated};
+use super::orders::{Bench, EvalOrder, Evaluated, Export};
 use crate::Result;
 use crate::files::{RunFolder, TestEvent};
 use crate::report::RunData;
@@ -77,6 +77,12 @@ pub trait Program: Sync {
     /// For what is not for its models, for data that is not the run's, for weights that cannot be
     /// used, or if the device fails.
     fn eval(&self, order: &EvalOrder) -> Result<Evaluated>;
+
+    /// A trained model for other frameworks; with `graphs` also what it computes.
+    ///
+    /// # Errors
+    /// For a run or weights that cannot be used, and for a model that no graph can express.
+    fn export(&self, folder: &RunFolder, checkpoint: &Path, graphs: bool) -> Result<Export>;
 }
 
 /// Trains one run after the other.
@@ -108,5 +114,6 @@ pub fn typed<C: Config>(request: Request<Table>) -> Result<Request<C>> {
         change: request.change,
         quiet: request.quiet,
         check: request.check,
+        draw: request.draw,
     })
 }

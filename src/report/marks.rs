@@ -109,6 +109,11 @@ impl Mark {
         path + "Z"
     }
 
+    /// Its outline around (0, 0); none of a circle.
+    pub fn shape(self) -> Option<String> {
+        (self != Mark::Circle).then(|| self.outline(0.0, 0.0))
+    }
+
     /// The marker at (`x`, `y`) of the picture, with a text for the pointer.
     pub fn draw(self, x: f64, y: f64, class: &str, title: &str) -> String {
         let title = escape(title);

@@ -5,7 +5,9 @@
 
 pub mod attention;
 pub mod charts;
+pub mod csv;
 pub mod marks;
+pub mod numbers;
 pub mod parts;
 pub mod read;
 pub mod run;

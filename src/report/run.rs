@@ -20,6 +20,8 @@ pub struct RunData {
     pub valids: Vec<ValidEvent>,
     /// Where it went on with other settings.
     pub changes: Vec<ChangeEvent>,
+    /// Whether a process is training it.
+    pub live: bool,
     /// The last test record, once there is one.
     pub test: Option<TestEvent>,
     /// Whether records of training follow the test.

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::marks::{COLOURS, Series, Stroke};
+use super::numbers::{Drawn, script};
 use super::scale::{limits, ticks};
 use super::text::{Unit, escape, tick, value};
 
@@ -58,7 +59,7 @@ impl Frame {
     }
 }
 
-/// Draws the chart, with the numbers that the page's script reads values from.
+/// Draws the chart, with the numbers that the page's script draws it anew from.
 pub fn draw(chart: &Chart) -> String {
     let (w, h) = chart.size;
     let (limits, outside) = limits(&chart.series);
@@ -87,7 +88,8 @@ pub fn draw(chart: &Chart) -> String {
     );
     axes(&mut out, chart, &frame, ticks.as_deref());
     changes(&mut out, chart, &frame);
-    let drawn: Vec<_> = chart.series.iter().map(|s| thin_out(s, &frame)).collect();
+    let thinned = |s| Drawn::of(s, |x| frame.px(x), frame.reach);
+    let drawn: Vec<_> = chart.series.iter().map(thinned).collect();
     lines(&mut out, chart, &frame, &drawn);
     markers(&mut out, chart, &frame);
     labels_at_ends(&mut out, chart, &frame);
@@ -98,16 +100,19 @@ pub fn draw(chart: &Chart) -> String {
             "<text class=\"none\" x=\"{x}\" y=\"{y}\">no values yet</text>"
         );
     }
-    if outside > 0 {
-        let (x, y) = (left + width, h - 6.0);
+    let outside = (outside > 0).then(|| {
         let values = if outside == 1 { "value" } else { "values" };
+        format!("{outside} step {values} outside this scale")
+    });
+    if let Some(text) = &outside {
+        let (x, y) = (left + width, h - 6.0);
         let _ = write!(
             out,
-            "<text class=\"note\" x=\"{x}\" y=\"{y}\">{outside} step {values} outside this scale</text>"
+            "<text class=\"note\" x=\"{x}\" y=\"{y}\">{text}</text>"
         );
     }
     out += "</svg>";
-    out += &read_out(chart, &frame, &drawn);
+    out += &script(chart, limits, outside.as_deref(), &drawn);
     out
 }
 
@@ -189,29 +194,7 @@ fn changes(out: &mut String, chart: &Chart, f: &Frame) {
     }
 }
 
-/// At most the lowest and the highest point of each pixel column, in their order, and one point
-/// for each gap.
-fn thin_out(series: &Series, f: &Frame) -> Vec<(f64, f64)> {
-    if series.points.len() as f64 <= 2.0 * f.reach {
-        return series.points.clone();
-    }
-    let column = |p: &(f64, f64)| f.px(p.0).floor();
-    let mut out = Vec::new();
-    for points in series.points.chunk_by(|a, b| column(a) == column(b)) {
-        for run in points.chunk_by(|a, b| a.1.is_finite() == b.1.is_finite()) {
-            let low = (0..run.len()).min_by(|a, b| run[*a].1.total_cmp(&run[*b].1));
-            let high = (0..run.len()).max_by(|a, b| run[*a].1.total_cmp(&run[*b].1));
-            let (a, b) = (low.unwrap_or(0), high.unwrap_or(0));
-            out.push(run[a.min(b)]);
-            if a != b && run[0].1.is_finite() {
-                out.push(run[a.max(b)]);
-            }
-        }
-    }
-    out
-}
-
-fn lines(out: &mut String, chart: &Chart, f: &Frame, drawn: &[Vec<(f64, f64)>]) {
+fn lines(out: &mut String, chart: &Chart, f: &Frame, drawn: &[Drawn]) {
     // An inner picture cuts off what leaves the scale.
     let _ = write!(
         out,
@@ -221,7 +204,7 @@ fn lines(out: &mut String, chart: &Chart, f: &Frame, drawn: &[Vec<(f64, f64)>]) 
         f.width,
         f.height + 4.0
     );
-    for (series, points) in chart.series.iter().zip(drawn) {
+    for (series, Drawn { points, .. }) in chart.series.iter().zip(drawn) {
         let mut path = String::new();
         for run in points.split(|p| !p.1.is_finite()).filter(|r| r.len() > 1) {
             for (i, (x, y)) in run.iter().enumerate() {
@@ -299,25 +282,4 @@ fn labels_at_ends(out: &mut String, chart: &Chart, f: &Frame) {
             escape(&text)
         );
     }
-}
-
-/// The drawn points as JSON, for the script that shows values under the pointer.
-fn read_out(chart: &Chart, f: &Frame, drawn: &[Vec<(f64, f64)>]) -> String {
-    let lines = chart.series.iter().zip(drawn).map(|(s, points)| {
-        let finite = || points.iter().filter(|p| p.1.is_finite());
-        serde_json::json!({
-            "name": s.name,
-            "colour": s.colour % COLOURS,
-            "x": finite().map(|p| p.0).collect::<Vec<_>>(),
-            "px": finite().map(|p| (f.px(p.0) * 10.0).round() / 10.0).collect::<Vec<_>>(),
-            "text": finite().map(|p| value(p.1, chart.unit)).collect::<Vec<_>>(),
-        })
-    });
-    let data = serde_json::json!({
-        "left": f.left, "right": f.left + f.reach, "top": f.top, "bottom": f.top + f.height,
-        "x": chart.x_label, "lines": lines.collect::<Vec<_>>(),
-    });
-    // `<` would let a name end the script element.
-    let data = data.to_string().replace('<', "\\u003c");
-    format!("<script type=\"application/json\">{data}</script>")
 }

@@ -43,6 +43,9 @@ pub struct InitFrom {
     pub extend_vocab: bool,
 }
 
+/// Draws the page of the run in a folder, which trains on if the second says so.
+pub type Draw = fn(&Path, bool) -> Result<()>;
+
 /// What a training command was asked for.
 #[derive(Clone, Debug)]
 pub struct Request<C> {
@@ -64,6 +67,8 @@ pub struct Request<C> {
     pub quiet: bool,
     /// What a GPU has to pass before it is used.
     pub check: Check,
+    /// What draws its page while it trains.
+    pub draw: Draw,
 }
 
 impl<C> Request<C> {
@@ -410,6 +415,7 @@ mod tests {
                 change: false,
                 quiet: false,
                 check: |_| Ok(()),
+                draw: |_, _| Ok(()),
             };
             request.nothing_lost()
         };

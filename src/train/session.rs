@@ -1,6 +1,7 @@
 //! A training session, whatever the model: the loop over epochs and steps, checkpoints, records,
 //! Ctrl-C, validation and the best checkpoint.
 
+mod drawing;
 mod saving;
 mod validation;
 
@@ -18,6 +19,7 @@ use crate::files::state::TrainState;
 use crate::files::tensorboard::EventFile;
 use crate::interrupt;
 use crate::optim::adam_gpu::RATES;
+use drawing::Page;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -40,8 +42,8 @@ pub struct Summary {
     pub folder: RunFolder,
 }
 
-/// Trains on the data that `load` reads, and returns the trained job. Ctrl-C (see [`interrupt`]) saves and returns
-/// [`Error::Interrupted`].
+/// Trains on the data that `load` reads, and returns the trained job. Ctrl-C (see [`interrupt`]) saves
+/// and returns [`Error::Interrupted`].
 ///
 /// # Errors
 /// Every [`Error`] there is; what had been saved stays.
@@ -59,11 +61,15 @@ pub fn run<J: Job>(
     };
     let chosen = device::choose(common.device, precision, request.check)?;
     let started = start::start::<J>(&request, &progress, chosen, starting, load)?;
-    let mut session = Session::new(started, request.resume_out, progress);
+    let page = Page::new(request.draw);
+    let mut session = Session::new(started, request.resume_out, progress, page);
     let ended = session.train();
     session.progress.finish();
     if session.is_cut_off(&ended) {
         return Err(session.rescue());
+    }
+    if ended.is_err() {
+        session.draw_ended();
     }
     ended?;
     Ok((session.summary(), session.job))
@@ -79,6 +85,7 @@ struct Session<J> {
     state: TrainState,
     metrics: MetricsWriter,
     events: Option<EventFile>,
+    page: Page,
     progress: Progress,
     /// When this process began to train.
     started: Instant,
@@ -97,7 +104,7 @@ struct Session<J> {
 }
 
 impl<J: Job> Session<J> {
-    fn new(started: Started<J>, resume_out: PathBuf, progress: Progress) -> Self {
+    fn new(started: Started<J>, resume_out: PathBuf, progress: Progress, page: Page) -> Self {
         Session {
             job: started.job,
             plan: started.plan,
@@ -108,6 +115,7 @@ impl<J: Job> Session<J> {
             state: started.state,
             metrics: started.metrics,
             events: started.events,
+            page,
             progress,
             started: Instant::now(),
             epochs_took: started.epochs_took,
@@ -243,12 +251,15 @@ impl<J: Job> Session<J> {
         Ok(())
     }
 
-    /// Keeps an event. `metrics.jsonl` comes last: it has nothing that TensorBoard has not.
+    /// Keeps an event, and shows it. `metrics.jsonl` comes after the event file, which so has all that
+    /// it has.
     fn record(&mut self, event: &Event) -> Result<()> {
         if let Some(events) = &mut self.events {
             events.write(event)?;
         }
-        self.metrics.write(event)
+        self.metrics.write(event)?;
+        self.draw_if_due();
+        Ok(())
     }
 
     /// A loss or gradient that is not a number ends the run. Such a gradient updated nothing, and what

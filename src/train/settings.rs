@@ -264,11 +264,11 @@ macro_rules! settings {
                 optimizer: $crate::optim::OptimizerKind = $optimizer.kind, OPTIMIZER, fixed,
                     "how a gradient becomes a step: by Adam, or plain gradient descent without momentum";
                 beta1: f64 = $optimizer.beta1, Below(0.0, 1.0), fixed,
-                    "decay of Adam's first moment";
+                    "decay of Adam's first moment; sgd, which has no moments, does not read it";
                 beta2: f64 = $optimizer.beta2, Below(0.0, 1.0), fixed,
-                    "decay of Adam's second moment";
+                    "decay of Adam's second moment; sgd does not read it";
                 epsilon: f64 = $optimizer.epsilon, Above(0.0, 1.0), fixed,
-                    "added to the root of Adam's second moment";
+                    "added to the root of Adam's second moment; sgd does not read it";
                 weight_decay: f64 = $optimizer.weight_decay, Real(0.0, 1e3), fixed,
                     "share of every parameter that a step takes away, times the learning rate; it is no part of the loss";
             }

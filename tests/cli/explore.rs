@@ -69,7 +69,22 @@ fn the_page_is_whole() {
     assert!(!place.path("a/explore.html").exists());
     place.run("explore a --quiet").ok();
     let page = fs::read_to_string(place.path("a/explore.html")).unwrap();
-    assert!(page.contains("not validated") && page.contains("step 0"));
+    assert!(page.contains("no validation loss recorded") && page.contains("step 0"));
+}
+
+#[test]
+fn a_validation_inside_of_an_epoch_is_one() {
+    let flags = "--epochs 1 --eval-every 3 --checkpoint-every 3 --keep 9 --quiet";
+    let place = Place::with_run("a", flags);
+    let metrics = fs::read_to_string(place.path("a/metrics.jsonl")).unwrap();
+    let mut events = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let valid = events.find(|e| e["event"] == "valid" && e["step"] == 3);
+    let loss = valid.unwrap()["valid_loss"].as_f64().unwrap();
+    place.run("explore a/checkpoints/step-3 -q -o p.html").ok();
+    let page = fs::read_to_string(place.path("p.html")).unwrap();
+    assert!(page.contains(&format!("validation loss {loss:.4} nats")));
 }
 
 #[test]
@@ -219,7 +234,7 @@ fn what_a_study_found_is_shown() {
     for (text, words) in [
         (
             study(&sha256, 16).to_string(),
-            "unit 16 of layer 1 is not in this model",
+            "c 16 of layer 2 is not in this model",
         ),
         ("{}".into(), "is no study that this rnnx can read"),
     ] {

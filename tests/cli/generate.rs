@@ -135,6 +135,53 @@ fn the_prompt_may_come_from_standard_input() {
     assert_eq!(piped("def\\\\n", "-e").ok().stdout, given.stdout);
     piped("de\\377f", "").fails(3, &["--prompt -", "byte 3", "not UTF-8", "--escapes"]);
     piped("def\\\\q", "--escapes").fails(2, &["--prompt", "\\q", "position 4"]);
+    // A file of Windows has the same lines.
+    let lines = place
+        .run_args(&[&args[..], &["def\n    x\n"]].concat())
+        .ok();
+    assert_eq!(piped("def\\r\\n    x\\r\\n", "").ok().stdout, lines.stdout);
+}
+
+#[test]
+fn a_model_of_bytes_reads_the_bytes_of_standard_input() {
+    let place = Place::new();
+    let bytes: Vec<u8> = (0..2000u32)
+        .map(|i| [0xff, b'\\', b'\r', b'\n', 0xc3][((i + i / 7) % 5) as usize])
+        .collect();
+    place.write("bytes.bin", &bytes);
+    place
+        .train("a", "--corpus bytes.bin --charset bytes --epochs 1")
+        .ok();
+    place.write("prompt", [0xff, b'\r', b'\n', 0xc3]);
+    let script = "\"$0\" generate a --prompt - --length 9 -q --json < prompt";
+    let found = place.sh(script, &[]).ok().stdout;
+    let escaped = [
+        "generate", "a", "--length", "9", "-q", "--json", "-e", "--prompt",
+    ];
+    let given = place.run_args(&[&escaped[..], &["\\xff\\x0d\\n\\xc3"]].concat());
+    assert_eq!(found, given.ok().stdout);
+    // Escapes among bytes that are no text; what it never writes is named as a byte.
+    place.write("prompt", [0xff, b'\\', b'n', 0xc3]);
+    let script = "\"$0\" generate a -e --prompt - --length 9 -q < prompt | od -An -tx1 -N3";
+    assert_eq!(place.sh(script, &[]).ok().stdout.trim(), "ff 0a c3");
+    let script = "\"$0\" generate a -e --prompt - --length 9 --stop '\\xe9' < prompt > written";
+    let done = place.sh(script, &[]).ok();
+    assert!(
+        done.stderr.contains("the model never writes byte 0xE9"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn a_device_that_is_not_there_is_not_the_first_complaint() {
+    let place = place();
+    place
+        .run("generate none --prompt x --device cuda")
+        .fails(3, &["none: no such run"]);
+    place
+        .run("generate a --prompt x --device cuda")
+        .fails(4, &["device cuda"]);
 }
 
 #[test]
@@ -150,7 +197,7 @@ fn a_stop_ends_the_text() {
         .collect();
     let done = place.run_args(&args).ok();
     assert_eq!(done.stdout, whole[..end]);
-    let note = "--stop \"~\" ends nothing: the model never writes '~'";
+    let note = "--stop \"~\" ends nothing: the model never writes character '~' (U+007E)";
     assert!(done.stderr.contains(note), "{}", done.stderr);
     let drawn = format!("{} characters in", end + 2 - 3);
     assert!(done.stderr.contains(&drawn), "{}", done.stderr);

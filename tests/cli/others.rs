@@ -31,6 +31,8 @@ fn help_version_and_unknown_words() {
     for command in [
         "train-charlm",
         "generate",
+        "export",
+        "import",
         "report",
         "data",
         "bench",
@@ -77,6 +79,7 @@ fn every_command_takes_q() {
         "eval a",
         "eval b",
         "report a",
+        "export a --format onnx -o a.onnx",
         "data prepare text.py --task text --out c",
         "data stats --corpus text.py",
         "bench gemm --seconds 0.01",

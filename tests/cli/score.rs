@@ -4,6 +4,7 @@ use std::fs;
 
 use rnnx::data::vocab::Vocab;
 use rnnx::files::run::RunFolder;
+use rnnx::files::tensors::TensorFile;
 use rnnx::programs::charlm::score::Scorer;
 use rnnx::train::device::Chosen;
 use serde_json::Value;
@@ -184,6 +185,32 @@ fn eval_of_a_text_is_its_score() {
         "{}",
         done.stderr
     );
+}
+
+#[test]
+fn weights_that_give_no_number_print_none() {
+    let place = place();
+    let path = place.path("a/best/model.safetensors");
+    let mut file = TensorFile::load(&path).unwrap();
+    let tensors = &mut file.tensors;
+    tensors.get_mut("lstm.bias_ih_l1").unwrap().data.fill(20.0);
+    tensors.get_mut("out.weight").unwrap().data.fill(3e38);
+    file.save(&path).unwrap();
+    for flags in ["", "--json"] {
+        let line = format!("score a x {flags}");
+        let done = place.run(line.trim()).fails(3, &["not a finite number"]);
+        assert_eq!(done.stdout, "");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_well() {
+    let place = place();
+    place.write("long.py", python(200));
+    let script = "(\"$0\" score a --file long.py --json; echo \"code $?\" >&2) | head -c 20";
+    let done = place.sh(script, &[]).ok();
+    assert_eq!(done.stdout, "{\"checkpoint\":\"a/che");
+    assert_eq!(done.stderr, "code 0\n");
 }
 
 // ---- how a text is given -------------------------------------------------------------------

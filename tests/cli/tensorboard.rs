@@ -61,13 +61,16 @@ struct Read {
     session: u64,
 }
 
-/// The one event file of a run.
+/// The one event file of a run; an empty one before it is that of an earlier process.
 fn event_file(run: &Path) -> PathBuf {
     let all = fs::read_dir(run.join("tensorboard")).unwrap();
-    let all: Vec<PathBuf> = all.map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(all.len(), 1, "{all:?}");
-    assert!(all[0].to_str().unwrap().contains("tfevents"));
-    all[0].clone()
+    let mut all: Vec<PathBuf> = all.map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    let last = all.pop().unwrap();
+    let lengths: Vec<u64> = all.iter().map(|p| fs::metadata(p).unwrap().len()).collect();
+    assert!(matches!(lengths[..], [] | [0]), "{lengths:?}");
+    assert!(last.to_str().unwrap().contains("tfevents"));
+    last
 }
 
 /// Every record of a file, whose checksums are right and which ends with a record.

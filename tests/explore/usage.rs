@@ -4,6 +4,8 @@ use rnnx::data::chars::{CharVocab, Token};
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::generator::Generator;
 use rnnx::programs::charlm::generate::weights::CharLmWeights;
+use rnnx::programs::charlm::study::lexer::lex;
+use rnnx::programs::charlm::study::source::Mark;
 
 use super::browser::Browser;
 use super::support::{model, page, python, vocab_of};
@@ -200,12 +202,37 @@ fn what_stands_where_in_python() {
     );
     assert_eq!(
         digits(browser.numbers(&marks("indent"))),
-        runs(&[("0", 12), ("4", 20), ("2", 14)])
+        runs(&[("0", 12), ("1", 34)])
     );
     assert_eq!(
         browser.numbers(&marks("column.slice(9, 15)")),
         [10.0, 11.0, 12.0, 0.0, 1.0, 2.0]
     );
+    // Levels, not columns: tabs, a dedent to a new one; as a study has all four.
+    let text = "if a:\n\tif b:\n\t  c\n  d\ne\n";
+    let of = |key: &str| {
+        let text = serde_json::json!(text);
+        format!("explorer.parts.lex([...{text}]).{key}")
+    };
+    assert_eq!(
+        digits(browser.numbers(&of("indent"))),
+        runs(&[("0", 5), ("1", 7), ("2", 5), ("1", 4), ("0", 3)])
+    );
+    for text in [text, &python(4000)] {
+        let chars: Vec<char> = text.chars().collect();
+        let (marks, _) = lex(&chars);
+        let lexed = format!("explorer.parts.lex([...{}])", serde_json::json!(text));
+        let places = |value: fn(&Mark) -> f64| marks[1..].iter().map(value).collect::<Vec<f64>>();
+        for (key, expected) in [
+            ("depth", places(|mark| mark.depth.into())),
+            ("string", places(|mark| u8::from(mark.in_string).into())),
+            ("indent", places(|mark| mark.indent.into())),
+            ("column", places(|mark| mark.column.into())),
+        ] {
+            let found = browser.numbers(&format!("{lexed}.{key}"));
+            assert_eq!(found[..expected.len()], expected, "{key}");
+        }
+    }
     // A score of a unit that is the mark itself is 1, and of its opposite -1.
     let own = "(() => { const { correlations, areas } = explorer.parts; \
                const mark = Float32Array.of(0, 0, 1, 1, 0, 1); \

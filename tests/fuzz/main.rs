@@ -6,6 +6,7 @@
 //! inputs there were.
 
 mod data;
+mod keras;
 mod memory;
 mod mutate;
 mod runs;

@@ -309,7 +309,7 @@ fn questions_show_defaults_and_are_repeated_until_the_answer_fits() {
     let (request, shown) = answered("many\n-3\n12\nNaN\n-1\n0.5\nxyz\nab \r\n");
     assert_eq!((request.length, request.temperature), (12, 0.5));
     // White space at the end of a start string is part of it; the line's end is not.
-    assert_eq!(request.prompt.as_deref(), Some("ab "));
+    assert_eq!(request.prompt.as_deref(), Some(&b"ab "[..]));
     assert_eq!(shown.matches("try again").count(), 5, "{shown}");
     assert!(shown.contains("'x' (U+0078) at position 1"), "{shown}");
 

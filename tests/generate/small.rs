@@ -31,7 +31,7 @@ pub fn model() -> CharLmWeights {
 /// Every test gives a prompt: with none, `run` would ask the terminal of whoever runs the tests.
 pub fn request(prompt: &str, length: usize) -> GenerateRequest {
     GenerateRequest {
-        prompt: Some(prompt.to_string()),
+        prompt: Some(prompt.into()),
         escapes: false,
         stop: Vec::new(),
         length,

@@ -152,7 +152,19 @@ fn a_million_points_make_a_small_page() {
     let page = render(&[run_of(steps, vec![epoch(1, 1.9)])]);
     assert!(page.len() < 700_000, "{} bytes", page.len());
     // The single low value survives the thinning.
-    assert!(page.contains("\"1.0000\""));
+    let charts = page.split("<script type=\"application/json\">").skip(1);
+    let mut charts = charts.map(|chart| chart.split_once("</script>").unwrap().0);
+    let loss: serde_json::Value = serde_json::from_str(charts.next().unwrap()).unwrap();
+    let line = &loss["lines"][0];
+    let [lows, means] = ["points", "means"].map(|key| {
+        let ys = line[key][1].as_array().unwrap().iter();
+        ys.map(|y| y.as_f64().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(lows.iter().filter(|y| **y == 1.0).count(), 1);
+    assert!(lows.len() < 2000 && means.len() < 1000);
+    // A smoothed line is one of means: about a thousandth of it is the low value's.
+    let low = means.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!((1.998..2.0).contains(&low), "{low}");
     assert_numbers(&page);
 }
 

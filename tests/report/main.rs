@@ -2,7 +2,13 @@
 //! themselves.
 
 mod attention;
+#[cfg(unix)]
+mod browser;
 mod charlm;
+#[cfg(unix)]
+#[path = "../support/browser.rs"]
+#[expect(dead_code, reason = "the explorer's page is tried with all of it")]
+mod chromium;
 mod command;
 mod pairs;
 mod seq2seq;

@@ -14,6 +14,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 6,
     hidden: 8,
     copy: false,
+    tied: false,
 };
 const GREEDY: Search = Search::Greedy;
 /// f32 sums over other batches.

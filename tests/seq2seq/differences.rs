@@ -15,6 +15,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 3,
     hidden: 5,
     copy: false,
+    tied: false,
 };
 
 fn check(noise: Noise) {

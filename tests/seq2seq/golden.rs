@@ -48,6 +48,7 @@ fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
         embedding: size("embedding_dim"),
         hidden: size("hidden_size"),
         copy: false,
+        tied: false,
     };
     let mut model = Seq2Seq::new::<T>(kind, sizes, 1);
     let weights = golden[&kind.to_string()]["weights"].as_object().unwrap();
@@ -89,9 +90,7 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
         let mut tape = Tape::inference();
         let params = model.params().bind(&mut tape);
         let inputs = Inputs::new(&batch, model.vocab(), None).unwrap();
-        let out = model
-            .logits(&mut tape, &params, &inputs, None, None)
-            .unwrap();
+        let out = model.logits(&mut tape, &params, &inputs).unwrap();
         let logits = out.logits.value();
         let got = by_pair::<T>(logits, &batch, |_| logits.shape().last());
         for (i, got) in got.iter().enumerate() {

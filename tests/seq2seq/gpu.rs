@@ -25,6 +25,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 5,
     hidden: 9,
     copy: false,
+    tied: false,
 };
 
 fn gpu() -> Arc<Gpu> {

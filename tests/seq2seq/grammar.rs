@@ -1,10 +1,11 @@
 //! Decoding under a grammar: what an untrained model writes is Python.
 
 use super::for_each_kind;
-use rnnx::data::python::grammar::Start;
+use rnnx::data::python::grammar::{Start, Terminal};
 use rnnx::data::python::{parses, parses_as_line};
-use rnnx::data::syntax::Syntax;
-use rnnx::data::tokens::{Tokenizer, TokenizerKind};
+use rnnx::data::syntax::{Form, Syntax};
+use rnnx::data::tokens::bpe::Base;
+use rnnx::data::tokens::{Bpe, Tokenizer, TokenizerKind};
 use rnnx::data::words::{SPECIALS, UNK, WordVocab};
 use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode, decode_n_best};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
@@ -102,6 +103,24 @@ fn vocab() -> WordVocab {
     WordVocab::from_tokens(TOKENS.iter().copied(), 1).unwrap()
 }
 
+/// Pieces of Python's tokens.
+fn pieces() -> (WordVocab, Tokenizer) {
+    let characters = "abdefijmnoprstuxy_019.'\"\\{}()[]:,=*+-!é";
+    let text = |parts: &[&str]| (parts[0].to_owned(), parts[1].to_owned());
+    let merges = [
+        ["i@@", "n"],
+        ["i@@", "f"],
+        ["n@@", "o@@"],
+        ["no@@", "t"],
+        ["f@@", "'@@"],
+        ["'@@", "'"],
+    ];
+    let merges = merges.iter().map(|pair| text(pair));
+    let bpe = Bpe::new(Base::Python, characters.chars(), merges).unwrap();
+    let vocab = WordVocab::from_tokens(bpe.pieces(), 1).unwrap();
+    (vocab, Tokenizer::Bpe(bpe))
+}
+
 /// A model that chooses nearly at random, and sources for it.
 fn model(kind: ModelKind, vocab: &WordVocab, seed: u64) -> (Seq2Seq, Vec<Vec<u32>>) {
     let sizes = Seq2SeqSizes {
@@ -133,16 +152,16 @@ fn written(
 
 /// What untrained models write, greedily and in beams, is text of the grammar, and they write all
 /// sorts of it.
-fn all_parses(kind: TokenizerKind, tokenizer: &Tokenizer) {
-    let vocab = vocab();
+fn all_parses(vocab: &WordVocab, tokenizer: &Tokenizer) {
+    let kind = tokenizer.kind();
     let (mut texts, mut longest) = (Vec::new(), 0);
     for (n, start) in [Start::Module, Start::Statement, Start::Line]
         .into_iter()
         .enumerate()
     {
-        let syntax = Syntax::new(start, kind, &vocab).unwrap();
+        let syntax = Syntax::new(start, kind, vocab).unwrap();
         for_each_kind(|model_kind| {
-            let model = model(model_kind, &vocab, 3 + n as u64);
+            let model = model(model_kind, vocab, 3 + n as u64);
             for (search, max_length) in [
                 (Search::Greedy, 1),
                 (Search::Greedy, 40),
@@ -162,7 +181,7 @@ fn all_parses(kind: TokenizerKind, tokenizer: &Tokenizer) {
             }
         });
         for seed in 0..40 {
-            let model = model(ModelKind::Lstm, &vocab, seed);
+            let model = model(ModelKind::Lstm, vocab, seed);
             for output in written(&model, Search::Greedy, 20, &syntax) {
                 longest = longest.max(output.tokens.len());
                 texts.push(output.tokens);
@@ -177,15 +196,20 @@ fn all_parses(kind: TokenizerKind, tokenizer: &Tokenizer) {
 
 #[test]
 fn all_that_untrained_models_write_in_python_tokens_parses() {
-    all_parses(TokenizerKind::Python, &Tokenizer::Python);
+    all_parses(&vocab(), &Tokenizer::Python);
 }
 
 #[test]
 fn all_that_untrained_models_write_in_words_between_blanks_parses() {
-    all_parses(TokenizerKind::Whitespace, &Tokenizer::Whitespace);
+    all_parses(&vocab(), &Tokenizer::Whitespace);
 }
 
-/// A grammar changes nothing where the likeliest tokens are of it: scores are those of all tokens.
+#[test]
+fn all_that_untrained_models_write_in_pieces_parses() {
+    let (vocab, tokenizer) = pieces();
+    all_parses(&vocab, &tokenizer);
+}
+
 #[test]
 fn a_beam_under_a_grammar_is_never_below_greedy() {
     let vocab = vocab();
@@ -225,11 +249,16 @@ fn what_is_no_token_of_python_is_never_written() {
         "\\",
     ];
     for token in never {
-        assert!(python.form_of(vocab.id(token)).is_empty(), "{token}");
-        assert!(blanks.form_of(vocab.id(token)).is_empty(), "{token}");
+        assert_eq!(python.form_of(vocab.id(token)), &Form::Never, "{token}");
+        assert_eq!(blanks.form_of(vocab.id(token)), &Form::Never, "{token}");
     }
     for id in 0..SPECIALS.len() as u32 {
-        assert!(python.form_of(id).is_empty(), "{}", SPECIALS[id as usize]);
+        assert_eq!(
+            python.form_of(id),
+            &Form::Never,
+            "{}",
+            SPECIALS[id as usize]
+        );
     }
     assert_eq!(vocab.id("never seen"), UNK);
     for (token, terminals) in [
@@ -239,14 +268,24 @@ fn what_is_no_token_of_python_is_never_written() {
         ("a[0].b", 6),
         ("x=1", 3),
     ] {
-        assert!(python.form_of(vocab.id(token)).is_empty(), "{token}");
-        assert_eq!(blanks.form_of(vocab.id(token)).len(), terminals, "{token}");
+        assert_eq!(python.form_of(vocab.id(token)), &Form::Never, "{token}");
+        let form = blanks.form_of(vocab.id(token));
+        assert!(
+            matches!(form, Form::Whole(all) if all.len() == terminals),
+            "{token}: {form:?}"
+        );
     }
-    assert!(
-        blanks.form_of(vocab.id("<NEWLINE>")).is_empty(),
-        "a blank ends no line"
+    let newline = vocab.id("<NEWLINE>");
+    assert_eq!(
+        python.form_of(newline),
+        &Form::Whole([Terminal::NEWLINE].into())
     );
-    assert_eq!(python.form_of(vocab.id("<NEWLINE>")).len(), 1);
+    let compared = Form::Whole(
+        ["<", "NAME", ">"]
+            .map(|name| Terminal::of(name).unwrap())
+            .into(),
+    );
+    assert_eq!(blanks.form_of(newline), &compared, "a blank ends no line");
 }
 
 #[test]

@@ -13,6 +13,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 24,
     hidden: 48,
     copy: false,
+    tied: false,
 };
 
 /// Steps after which the slowest of the models had long learnt all pairs.

@@ -113,6 +113,22 @@ fn one_line_is_no_text_for_indentation() {
     );
 }
 
+#[test]
+fn a_file_without_code_has_no_line_to_indent() {
+    let comment = "# nothing\n\n".to_owned();
+    let files = files(&[comment, LEVELS.repeat(60)]);
+    let found = indentation::measure(&Said::by_oracle(&files).reading()).expect("lines");
+    assert_eq!(found.all[0].n, 179);
+}
+
+#[test]
+fn a_line_that_is_wider_than_any_that_is_written_out_has_an_end() {
+    let blanks = " ".repeat(300);
+    let files = files(&[format!("if a:\n{blanks}b\n")]);
+    let said = Said::by(&files, |_| reader(|_| vec![(id(' '), 0.9)]));
+    assert_eq!(said.dumps()[0].greedy_widths, [Some(256), Some(301)]);
+}
+
 // ---- C: delimiters -------------------------------------------------------------------------
 
 #[test]

@@ -4,21 +4,22 @@ use std::fs;
 
 use rnnx::programs::charlm::study::parts::Parts;
 use rnnx::rng::{Purpose, Stream};
+use rnnx::train::progress::Progress;
 use serde_json::{Value, json};
 
 #[test]
 fn parts_are_read_as_they_were_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let parts = Parts::open(folder.path()).unwrap();
+    let (parts, progress) = (Parts::open(folder.path()).unwrap(), Progress::new(true));
     let mut random = Stream::new(1, Purpose::Sample, 0).reader();
     let numbers: Vec<f64> = (0..3000)
         .map(|i| (random.uniform() - 0.5) * 10f64.powi(i % 30 - 20))
         .collect();
     let key = Parts::key(&["a", "b"]);
-    assert_eq!(parts.get(&key).unwrap(), None);
+    assert_eq!(parts.get(&key, &progress).unwrap(), None);
     let found = json!({"numbers": numbers, "blank": null, "whole": [7, "x", u64::MAX]});
     let kept = parts.put(&key, &found).unwrap();
-    assert_eq!(parts.get(&key).unwrap(), Some(kept.clone()));
+    assert_eq!(parts.get(&key, &progress).unwrap(), Some(kept.clone()));
     // Twelve digits, and nothing below 1e-11.
     let back: Vec<f64> = serde_json::from_value(kept["numbers"].clone()).unwrap();
     for (x, y) in numbers.iter().zip(back) {
@@ -36,7 +37,7 @@ fn parts_are_read_as_they_were_kept() {
 #[test]
 fn keys_tell_words_apart_and_damage_is_no_part() {
     let folder = tempfile::tempdir().unwrap();
-    let parts = Parts::open(folder.path()).unwrap();
+    let (parts, progress) = (Parts::open(folder.path()).unwrap(), Progress::new(true));
     assert_ne!(Parts::key(&["ab", "c"]), Parts::key(&["a", "bc"]));
     let key = Parts::key(&["a"]);
     parts.put(&key, &json!({"n": 12})).unwrap();
@@ -47,8 +48,8 @@ fn keys_tell_words_apart_and_damage_is_no_part() {
     let text = fs::read_to_string(&file).unwrap();
     for damaged in [text.replace("12", "13"), text[..text.len() / 2].to_owned()] {
         fs::write(&file, damaged).unwrap();
-        assert_eq!(parts.get(&key).unwrap(), None);
+        assert_eq!(parts.get(&key, &progress).unwrap(), None);
     }
     fs::write(&file, &text).unwrap();
-    assert_eq!(parts.get(&key).unwrap(), Some(json!({"n": 12})));
+    assert_eq!(parts.get(&key, &progress).unwrap(), Some(json!({"n": 12})));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,8 +27,11 @@ pub struct Browser {
     from: Receiver<Value>,
     session: String,
     last: u64,
-    /// Requests, and what the console said, since the browser was started.
+    /// Requests of the page that is being opened.
     requests: Vec<String>,
+    /// The page, once it is open.
+    page: String,
+    /// What the console said since the browser was started, and requests of a page once it was open.
     pub complaints: Vec<String>,
     folder: TempDir,
 }
@@ -81,6 +84,7 @@ impl Browser {
             session: String::new(),
             last: 0,
             requests: Vec::new(),
+            page: String::new(),
             complaints: Vec::new(),
             folder,
         };
@@ -131,6 +135,10 @@ impl Browser {
             "Network.requestWillBeSent" => {
                 let url = parameters["request"]["url"].as_str().unwrap();
                 self.requests.push(url.to_owned());
+                // A page may load itself again.
+                if !self.page.is_empty() && url != self.page {
+                    self.complaints.push(format!("a request of {url}"));
+                }
             }
             "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" | "Log.entryAdded" => {
                 self.complaints.push(parameters.to_string());
@@ -149,11 +157,15 @@ impl Browser {
         std::fs::write(self.path(), page).unwrap();
         let url = format!("file://{}", self.path().display());
         self.requests.clear();
+        self.page.clear();
         self.call("Page.navigate", json!({"url": url}));
+        let begun = Instant::now();
         while self.value(is_ready) != true {
+            assert!(begun.elapsed() < PATIENCE, "the page is not ready");
             thread::sleep(Duration::from_millis(20));
         }
         self.check_requests();
+        self.page = url;
     }
 
     /// The page itself, perhaps several times, is all that was ever asked for.

@@ -1,13 +1,14 @@
 //! What `rnnx generate` is asked for, on the command line or in answers to its questions.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{BufRead, Write};
 
 use super::escapes::symbols;
 use crate::cli::args::GenerateArgs;
+use crate::cli::process::read_stdin;
 use crate::data::chars::CharVocab;
 use crate::data::encoding::{Encoded, Oov};
 use crate::programs::charlm::generate::sampling::SamplingOptions;
-use crate::{Error, Result, log};
+use crate::{Error, Result};
 
 /// The most characters that one command generates.
 const MAX_LENGTH: usize = 1_000_000_000_000;
@@ -15,8 +16,9 @@ const MAX_LENGTH: usize = 1_000_000_000_000;
 /// What `rnnx generate` was asked for.
 #[derive(Clone, Debug)]
 pub struct GenerateRequest {
-    /// Text that the model reads first. None asks for it where standard input is a terminal.
-    pub prompt: Option<String>,
+    /// Text that the model reads first: UTF-8, or of a model of bytes any. None asks for it where standard
+    /// input is a terminal.
+    pub prompt: Option<Vec<u8>>,
     /// `\n`, `\t`, `\\`, `\xNN` and `\u{...}` in the prompt and in `stop` are escapes.
     pub escapes: bool,
     /// Texts of which the first to be generated ends a stream, and is left out.
@@ -57,29 +59,28 @@ impl GenerateRequest {
     }
 }
 
-/// The prompt of the command line: `-` is standard input.
+/// The prompt of the command line: `-` is standard input. What a file or a pipe holds is read as
+/// [`Encoded::of_bytes`] does: of a model of bytes as it is, else `\r\n` is one newline.
 ///
 /// # Errors
-/// [`Error::Data`] for standard input that is not UTF-8, [`Error::Io`] if it cannot be read.
-pub(super) fn prompt(args: &GenerateArgs) -> Result<Option<String>> {
+/// [`Error::Data`] for standard input that is not UTF-8, unless the model is one of bytes, [`Error::Io`]
+/// if it cannot be read.
+pub(super) fn prompt(args: &GenerateArgs, vocab: &CharVocab) -> Result<Option<Vec<u8>>> {
     if args.prompt.as_deref() != Some("-") {
-        return Ok(args.prompt.clone());
+        return Ok(args.prompt.clone().map(String::into_bytes));
     }
-    let mut stdin = io::stdin().lock();
-    if stdin.is_terminal() && !args.quiet {
-        log::line("the prompt; end with Ctrl-D");
+    let bytes = read_stdin("the prompt", args.quiet)?;
+    if vocab.is_of_bytes() {
+        return Ok(Some(bytes));
     }
-    let mut text = Vec::new();
-    stdin
-        .read_to_end(&mut text)
-        .map_err(Error::io("read", "standard input"))?;
-    String::from_utf8(text).map(Some).map_err(|e| {
+    let text = String::from_utf8(bytes).map_err(|e| {
         let byte = e.utf8_error().valid_up_to() + 1;
         Error::Data(format!(
             "--prompt -: byte {byte} of standard input is not UTF-8; convert the text, as with iconv \
              -t UTF-8, or write such bytes as \\xNN with --escapes"
         ))
-    })
+    })?;
+    Ok(Some(text.replace("\r\n", "\n").into_bytes()))
 }
 
 /// Asks for length, temperature and start string, showing what is in `request` as the defaults, and
@@ -116,7 +117,8 @@ pub fn ask(
     let (oov, escapes) = (request.oov, request.escapes);
     let question = "Start string [a new line]: ";
     request.prompt = ask_one(input, output, question, |answer| {
-        Encoded::new(symbols(answer, vocab, escapes)?, vocab, oov).map(|_| answer.to_string())
+        let symbols = symbols(answer.as_bytes(), vocab, escapes)?;
+        Encoded::new(symbols, vocab, oov).map(|_| answer.as_bytes().to_vec())
     })?;
     Ok(())
 }

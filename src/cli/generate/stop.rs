@@ -2,7 +2,8 @@
 
 use super::escapes::symbols;
 use super::request::GenerateRequest;
-use crate::data::chars::{CharVocab, Token, name};
+use crate::data::chars::CharVocab;
+use crate::data::encoding::named;
 use crate::{Error, Result};
 
 /// A text looked for in bytes that come one by one (Knuth, Morris and Pratt, "Fast Pattern Matching
@@ -68,14 +69,14 @@ impl Stops {
     ) -> Result<Self> {
         let mut texts = Vec::new();
         for stop in &request.stop {
-            let symbols = symbols(stop, vocab, request.escapes)
+            let symbols = symbols(stop.as_bytes(), vocab, request.escapes)
                 .map_err(|problem| Error::Usage(format!("--stop: {problem}")))?;
             if symbols.is_empty() {
                 let message = "--stop is empty: give a text that ends what is generated";
                 return Err(Error::Usage(message.into()));
             }
             if let Some(&c) = symbols.iter().find(|&&c| vocab.id(c).is_none()) {
-                let c = name(Token::Char(c));
+                let c = named(c, vocab);
                 notes.push(format!(
                     "--stop {stop:?} ends nothing: the model never writes {c}"
                 ));

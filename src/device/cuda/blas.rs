@@ -235,7 +235,7 @@ impl Operand {
         Ok(Operand {
             kind,
             ld: int("leading dimension", matrix.ld)?,
-            stride: i64::from(int("stride", matrix.stride)?),
+            stride: matrix.stride as i64, // elements of memory that is there
         })
     }
 }

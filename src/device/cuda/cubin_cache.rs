@@ -1,11 +1,11 @@
 //! Compiled kernels, kept from one start to the next.
 //!
 //! A file in the user's cache folder holds the machine code of all kernels, under a name that is the
-//! hash of everything that it was made from: sources, compiler, architecture. A file that is missing,
-//! cut or changed is made again; where none can be written, every start compiles.
+//! hash of everything that it was made from: sources, compiler, options, architecture. A file that is
+//! missing, cut or changed is made again; where none can be written, every start compiles.
 
 use super::cubin::Cubin;
-use crate::device::nvrtc::{HEADER_SOURCE, Nvrtc, SOURCES};
+use crate::device::nvrtc::{HEADER_SOURCE, Nvrtc, OPTIONS, SOURCES};
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::files::text::sha256;
@@ -86,7 +86,8 @@ pub fn file_in(folder: &Path, nvrtc: &Nvrtc, architecture: &str) -> Option<PathB
     let library = fs::metadata(nvrtc.path()).ok()?;
     let changed = library.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     let mut made_from = format!(
-        "rnnx {} for {architecture} by NVRTC {:?}, {}, {} bytes of {} ns\n{HEADER_SOURCE}",
+        "rnnx {} for {architecture} with {OPTIONS:?} by NVRTC {:?}, {}, {} bytes of {} ns\n\
+         {HEADER_SOURCE}",
         env!("CARGO_PKG_VERSION"),
         nvrtc.version(),
         nvrtc.path().display(),

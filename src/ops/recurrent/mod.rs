@@ -9,9 +9,10 @@
 //! depend on the number of threads. In a packed batch the rows that have ended are the last ones of
 //! their slab: they are left out of its tiles.
 //!
-//! **gpu** (`gpu.rs`): a product and a fused gate kernel a step, and large products over all steps.
+//! **gpu** (`gpu.rs`, `beside.rs`): a product and a fused gate kernel a step, and large products over all steps.
 
 pub(super) mod backward;
+mod beside;
 pub(super) mod cell;
 pub(super) mod context;
 pub(super) mod cpu;
@@ -39,8 +40,8 @@ use layer::{Layer, fail};
 /// Runs a layer over sequences of one length. `state` is the initial state; zero if absent.
 ///
 /// # Errors
-/// [`Error::Op`](crate::Error::Op) for shapes or data types that do not fit, parts that the cell does not have or
-/// lacks, or an id outside the table.
+/// [`Error::Op`](crate::Error::Op) for shapes or data types that do not fit, parts that the cell does
+/// not have or lacks, or an id outside the table.
 pub fn recurrent(
     tape: &mut Tape,
     kind: CellKind,
@@ -113,9 +114,13 @@ pub fn recurrent_side_by_side(
     layers: &[(Input, Hidden)],
     packing: &Packing,
 ) -> Result<Output> {
+    let Some((_, first)) = layers.first() else {
+        return fail(kind.name(), "no layers".into());
+    };
+    let first = first.w_hh.value();
     let mut all = Vec::new();
     for (input, hidden) in layers {
-        let shape = hidden.w_hh.value().shape();
+        let w_hh = hidden.w_hh.value();
         match input {
             Input::Dense { x, .. } if x.value().shape().rows() == packing.rows() => {}
             _ => {
@@ -126,18 +131,13 @@ pub fn recurrent_side_by_side(
         }
         let layer = Layer::new(*input, *hidden, None, packing.clone());
         layer.check(kind)?;
-        if let Some(first) = layers.first().map(|(_, first)| first.w_hh.value())
-            && (first.shape() != shape || first.dtype() != hidden.w_hh.value().dtype())
-        {
-            let message = format!("W_hh {} and {shape} side by side", first.shape());
+        if first.shape() != w_hh.shape() || first.dtype() != w_hh.dtype() {
+            let message = format!("W_hh {} and {} side by side", first.shape(), w_hh.shape());
             return fail(kind.name(), message);
         }
         all.push(layer);
     }
-    let Some((_, first)) = layers.first() else {
-        return fail(kind.name(), "no layers".into());
-    };
-    if let Some(gpu) = first.w_hh.value().gpu().cloned() {
+    if let Some(gpu) = first.gpu().cloned() {
         return for_cell!(kind, C => gpu::run::<C>(&gpu, tape, all));
     }
     let mut outputs = Vec::new();
@@ -145,22 +145,15 @@ pub fn recurrent_side_by_side(
         let y = [packing.rows(), layer.hidden()];
         outputs.push(run(tape, kind, layer, y.into())?);
     }
-    let mut beside = |of: fn(&Output) -> Option<&Var>| -> Result<Option<Var>> {
-        let parts: Vec<&Var> = outputs.iter().filter_map(of).collect();
-        match parts.is_empty() {
-            true => Ok(None),
-            false => concat(tape, &parts).map(Some),
-        }
-    };
-    let (y, h) = (beside(|o| Some(&o.y))?, beside(|o| Some(&o.state.h))?);
-    let c = beside(|o| o.state.c.as_ref())?;
-    match (y, h) {
-        (Some(y), Some(h)) => Ok(Output {
-            y,
-            state: State { h, c },
-        }),
-        _ => fail(kind.name(), "no layers".into()),
-    }
+    let mut beside = |parts: Vec<&Var>| concat(tape, &parts);
+    let y = beside(outputs.iter().map(|o| &o.y).collect())?;
+    let h = beside(outputs.iter().map(|o| &o.state.h).collect())?;
+    let c: Option<Vec<&Var>> = outputs.iter().map(|o| o.state.c.as_ref()).collect();
+    let c = c.map(beside).transpose()?;
+    Ok(Output {
+        y,
+        state: State { h, c },
+    })
 }
 
 fn run(tape: &mut Tape, kind: CellKind, layer: Layer, y: Shape) -> Result<Output> {

@@ -6,11 +6,15 @@ pub mod data;
 pub mod division;
 pub mod eval;
 pub mod explore;
+mod export;
 pub mod feed;
 pub mod generate;
+pub mod import;
+pub mod keras;
 pub mod model;
 pub mod page;
 pub mod score;
+pub mod stateful;
 pub mod study;
 pub mod train;
 
@@ -21,7 +25,7 @@ use toml::Table;
 use crate::data::vocab::Vocab;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
-use crate::programs::orders::{Bench, EvalOrder, Evaluated};
+use crate::programs::orders::{Bench, EvalOrder, Evaluated, Export};
 use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::report::RunData;
 use crate::train::job::Job;
@@ -118,6 +122,10 @@ impl Program for CharLmProgram {
 
     fn eval(&self, order: &EvalOrder) -> Result<Evaluated> {
         eval::run(order)
+    }
+
+    fn export(&self, folder: &RunFolder, checkpoint: &Path, graphs: bool) -> Result<Export> {
+        export::run(folder, checkpoint, graphs)
     }
 }
 

@@ -117,23 +117,6 @@ impl CharLm {
         self.sizes
     }
 
-    /// Logits `[T * B, V]` of ids `[T, B]`, and the state after them. The state before is zero if
-    /// absent; without draws nothing is dropped.
-    ///
-    /// # Errors
-    /// If an id is outside the vocabulary or the state does not fit.
-    pub fn forward(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        ids: &Tensor,
-        state: Option<&State>,
-        draws: Option<&Draws>,
-    ) -> Result<(Var, State)> {
-        let (top, state) = self.top(tape, params, (ids, None), state, draws)?;
-        Ok((self.out.forward(tape, params, &top)?, state))
-    }
-
     /// The first layer's gate table `[V, G H]`; see [`Recurrent::table`].
     ///
     /// # Errors
@@ -143,20 +126,21 @@ impl CharLm {
         first.table(tape, params, &self.embedding)
     }
 
-    /// As [`CharLm::forward`] without draws, with a table that was made before: for steps of one
-    /// character, where a table each would cost more than the step.
+    /// Logits `[T * B, V]` of ids `[T, B]` without dropout, and the state after them. The state before
+    /// is zero if absent. A `table` that was made before is for steps of one character, where a table
+    /// each would cost more than the step.
     ///
     /// # Errors
-    /// As [`CharLm::forward`].
-    pub fn forward_table(
+    /// If an id is outside the vocabulary, the state does not fit, or the device fails.
+    pub fn forward(
         &self,
         tape: &mut Tape,
         params: &Bound,
-        table: &Var,
         ids: &Tensor,
+        table: Option<&Var>,
         state: Option<&State>,
     ) -> Result<(Var, State)> {
-        let (top, state) = self.top(tape, params, (ids, Some(table)), state, None)?;
+        let (top, state) = self.top(tape, params, (ids, table), state, None)?;
         Ok((self.out.forward(tape, params, &top)?, state))
     }
 

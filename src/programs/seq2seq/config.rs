@@ -58,6 +58,7 @@ crate::settings! {
         hidden_size: usize = 256, UNITS, fixed, "units of a layer, each way";
         num_layers: usize = 1, Whole(1, 1), fixed, "layers of encoder and decoder";
         copy: bool = false, Switch, fixed, "write tokens of the source, too, by the attention on them (the attention model only)";
+        tie_embeddings: bool = false, Switch, fixed, "the target embedding is the output layer's weight, too, behind a tanh layer; halves what rare tokens have to learn";
         dropout: f64 = 0.3, DROPOUT, fixed, "share of the embeddings' values dropped in training";
     }
     "Optimiser" {
@@ -118,6 +119,7 @@ impl Seq2SeqConfig {
             embedding: self.embedding_dim,
             hidden: self.hidden_size,
             copy: self.copy,
+            tied: self.tie_embeddings,
         }
     }
 

@@ -93,6 +93,7 @@ mod tests {
         embedding: 3,
         hidden: 5,
         copy: false,
+        tied: false,
     };
 
     /// Where every weight meets one row, the formula counts the weights of the model's matrices.

@@ -8,6 +8,7 @@ pub mod cost;
 pub mod data;
 pub mod decode;
 pub mod eval;
+mod export;
 pub mod model;
 pub mod page;
 pub mod run;
@@ -28,7 +29,7 @@ use crate::data::pairs::Splits;
 use crate::data::vocab::Vocab;
 use crate::files::{RunFolder, TestEvent};
 use crate::log::{self, thousands};
-use crate::programs::orders::{Bench, EvalOrder, Evaluated};
+use crate::programs::orders::{Bench, EvalOrder, Evaluated, Export};
 use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::report::{RunData, read_pairs};
 use crate::train::config_file;
@@ -147,6 +148,10 @@ impl Program for Seq2SeqProgram {
 
     fn eval(&self, order: &EvalOrder) -> Result<Evaluated> {
         eval::run(order)
+    }
+
+    fn export(&self, _: &RunFolder, checkpoint: &Path, graphs: bool) -> Result<Export> {
+        export::run(checkpoint, graphs)
     }
 }
 

@@ -115,7 +115,8 @@ fn units_do_what_they_are_for() {
             unit: KIND,
         },
     ];
-    let all = effects(&stack(), &files, &ids(), &found, |_| 0.0, &spec);
+    let means = stack().shape().units().map(|unit| (unit, 0.0)).collect();
+    let all = effects(&stack(), &files, &ids(), &found, &means, &spec);
     let kinds: Vec<_> = all.iter().map(|e| (e.label, e.unit, e.act)).collect();
     let acts = [
         Act::Ablated,

@@ -1,6 +1,6 @@
 //! Gates and values whose time is known.
 
-use super::models::{COUNTER_STEP, counter, files};
+use super::models::{COUNTER_STEP, counter, file, files};
 use rnnx::programs::charlm::study::causes::memory::{by_depth, layer_gates, unit_gates};
 use rnnx::programs::charlm::study::causes::network::Part;
 use rnnx::programs::charlm::study::causes::record::{Gates, Record, RecordSpec};
@@ -79,4 +79,24 @@ fn a_counter_holds_its_steps_and_never_lets_go() {
     assert!(units[0].half_life.is_none_or(|life| life > 1e6));
     // Unit 2 forgets half at each character: f = sigmoid(0).
     assert!((units[2].half_life.expect("it forgets") - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn brackets_deeper_than_a_mark_counts_are_of_the_deepest() {
+    let text = format!("a = {}{}\n", "(".repeat(300), ")".repeat(300));
+    let spec = RecordSpec {
+        files: 1,
+        chars: 1000,
+        every: 1,
+    };
+    let deep = file("deep.py", &text);
+    let record = Record::of(&Stepper::new(&counter()), &[&deep], &spec);
+    let depths = by_depth(&record, 0);
+    let counted: Vec<usize> = depths.iter().map(|at| usize::from(at.depth)).collect();
+    assert_eq!(counted, (0..=255).collect::<Vec<_>>());
+    // 255 to 300 on the way in and out; the others once each way.
+    assert!(
+        depths[255].places > 80 && depths[254].places == 2,
+        "{depths:?}"
+    );
 }

@@ -94,6 +94,8 @@ fn errors_have_their_places() {
         (words.parses, words.balanced, words.first_error),
         (false, true, Some(20))
     );
+    let windows = of("def f(a):\r\n    é = a b\r\nx");
+    assert_eq!((windows.parses, windows.first_error), (false, Some(21)));
     let quotes = of("def f(a):\n    \"\"\"A docstring.\n\nx = 1\n");
     assert!(quotes.open_triple_quotes && quotes.end.is_none());
     assert!(!of("def f(a):\n    \"\"\"A.\"\"\"\nx").open_triple_quotes);

@@ -55,16 +55,20 @@ impl Recogniser {
         self.allowed_within(usize::from(NEVER))
     }
 
-    /// The terminals that may follow where there is room for `tokens` more tokens, the terminal's own
-    /// included: behind each, an end fits.
+    /// The terminals that may follow where there is room for `tokens` more tokens, one of them the
+    /// terminal's: behind each, an end fits.
     pub fn allowed_within(&self, tokens: usize) -> TerminalSet {
-        let costs = self.grammar.terminal_costs();
         let fits = |t: &Terminal| {
-            let (own, after) = (costs[t.index()], self.set.after[t.index()]);
-            let own = if own == NEVER { 1 } else { own };
-            after != NEVER && usize::from(own) + usize::from(after) <= tokens
+            let behind = self.shortest_behind(*t);
+            behind.is_some_and(|behind| behind < tokens)
         };
         Terminal::all().filter(fits).collect()
+    }
+
+    /// Fewest tokens behind a terminal to where a text may end; `None` where it may not follow.
+    pub fn shortest_behind(&self, terminal: Terminal) -> Option<usize> {
+        let after = self.set.after[terminal.index()];
+        (after != NEVER).then(|| usize::from(after))
     }
 
     /// Goes on by one terminal. False where it may not follow; then nothing changes.

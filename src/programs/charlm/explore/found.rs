@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::programs::charlm::model::CharLmSizes;
-use crate::programs::charlm::study::causes::follow::{Label, Score};
+use crate::programs::charlm::study::causes::follow::Label;
 use crate::programs::charlm::study::causes::measures::Units;
 use crate::programs::charlm::study::causes::network::Part;
 use crate::programs::charlm::study::format::{Found, Study};
@@ -54,17 +54,12 @@ pub fn read(path: &Path, weights: &str, sizes: CharLmSizes) -> Result<Option<Hel
         let has_part = unit.part == Part::H || sizes.cell.has_c();
         if unit.layer >= sizes.layers || unit.unit >= sizes.hidden || !has_part {
             return Err(Error::Data(format!(
-                "{}: unit {} of layer {} is not in this model: study the run again",
-                path.display(),
-                unit.unit,
-                unit.layer
+                "{}: {unit} is not in this model: study the run again",
+                path.display()
             )));
         }
-        let score = match (best.falls, followed.score) {
-            (false, _) => reported,
-            (true, Score::Auc) => 1.0 - reported,
-            (true, Score::Correlation) => -reported,
-        };
+        // That of the unit itself, not of its negative.
+        let score = followed.score.turned(reported, best.falls);
         found.insert(
             name,
             FoundUnit {

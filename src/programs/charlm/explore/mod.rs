@@ -23,7 +23,7 @@ use weights::{encode, encoded_bytes, tensors};
 const FRAME: &str = include_str!("page/page.html");
 const OWN_STYLE: &str = include_str!("page/page.css");
 /// The script's parts; each uses only those before it, but for functions.
-const SCRIPTS: [&str; 13] = [
+const SCRIPTS: [&str; 14] = [
     include_str!("page/kernel.js"),
     include_str!("page/weights.js"),
     include_str!("page/model.js"),
@@ -37,8 +37,8 @@ const SCRIPTS: [&str; 13] = [
     include_str!("page/detail.js"),
     include_str!("page/heat.js"),
     include_str!("page/panels.js"),
+    include_str!("page/main.js"),
 ];
-const MAIN: &str = include_str!("page/main.js");
 
 /// The largest page, in bytes: a browser holds it whole, and its weights once more in f32.
 pub const MAX_PAGE: usize = 64 << 20;
@@ -73,19 +73,9 @@ pub struct Explored<'a> {
 pub fn render(explored: &Explored) -> Result<String> {
     let Explored { weights, vocab, .. } = explored;
     weights.check_vocab(vocab.len())?;
+    check_size(&explored.name, weights)?;
     let tensors = tensors(weights);
     let sizes = weights.sizes();
-    let bytes = encoded_bytes(&tensors);
-    if bytes > MAX_PAGE {
-        return Err(Error::Data(format!(
-            "{}: its {} parameters would make a page of {} MB, more than the {} MB that a browser \
-             should be given; explore a model with fewer units or layers, or see `rnnx generate`",
-            explored.name,
-            thousands(CharLm::layout(sizes).parameters() as u64),
-            bytes >> 20,
-            MAX_PAGE >> 20
-        )));
-    }
     let tokens = match vocab.to_file() {
         Vocab::Char { tokens, .. } => tokens,
         Vocab::Words { .. } => Vec::new(),
@@ -106,7 +96,7 @@ pub fn render(explored: &Explored) -> Result<String> {
     });
     // `<` would let a name or a text end the script element.
     let facts = facts.to_string().replace('<', "\\u003c");
-    let script = SCRIPTS.concat() + MAIN;
+    let script = SCRIPTS.concat();
     // What is put in first holds no mark of what comes later: it has no `<`.
     let page = FRAME
         .replace("<!--name-->", &escape(&explored.name))
@@ -120,6 +110,24 @@ pub fn render(explored: &Explored) -> Result<String> {
             &format!("(() => {{\n\"use strict\";\n{script}}})();"),
         );
     Ok(page)
+}
+
+/// Checks that the page of the run `name` would not be too large.
+///
+/// # Errors
+/// [`Error::Data`] for one of more than [`MAX_PAGE`] bytes.
+pub fn check_size(name: &str, weights: &CharLmWeights) -> Result<()> {
+    let bytes = encoded_bytes(&tensors(weights));
+    if bytes <= MAX_PAGE {
+        return Ok(());
+    }
+    Err(Error::Data(format!(
+        "{name}: its {} parameters would make a page of {} MB, more than the {} MB that a browser \
+         should be given; explore a model with fewer units or layers, or see `rnnx generate`",
+        thousands(CharLm::layout(weights.sizes()).parameters() as u64),
+        bytes >> 20,
+        MAX_PAGE >> 20
+    )))
 }
 
 /// The most characters whose states the page keeps.
@@ -157,7 +165,7 @@ fn subtitle(explored: &Explored, sizes: CharLmSizes) -> String {
             "validation loss {nats:.4} nats ({:.4} bits)",
             nats / std::f64::consts::LN_2
         ),
-        None => "not validated".into(),
+        None => "no validation loss recorded for these weights".into(),
     });
     parts.join(" · ")
 }

@@ -144,6 +144,7 @@ impl Generator {
     /// # Panics
     /// If the state is of a generator of other sizes.
     pub fn set_state(&mut self, state: &State) {
+        assert_eq!(self.layers.len(), state.layers.len(), "a state's layers");
         for (layer, held) in self.layers.iter_mut().zip(&state.layers) {
             layer.h.copy_from_slice(&held.h);
             layer.product.copy_from_slice(&held.product);

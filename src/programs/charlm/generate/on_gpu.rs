@@ -3,14 +3,11 @@
 
 use super::generator::check;
 use super::weights::CharLmWeights;
-use crate::autograd::{Tape, Var};
 use crate::device::Gpu;
-use crate::dtype::DType;
 use crate::error::Result;
 use crate::files::tensors::{HostTensor, TensorFile};
-use crate::nn::Bound;
-use crate::ops::cast::convert;
-use crate::programs::charlm::model::{CharLm, State};
+use crate::programs::charlm::model::CharLm;
+use crate::programs::charlm::stateful::Stateful;
 use crate::tensor::Tensor;
 use crate::train::model::Model;
 use std::sync::Arc;
@@ -21,11 +18,7 @@ use std::sync::Arc;
 /// cuBLAS may sum in another order where there are more.
 pub struct GpuGenerator {
     gpu: Arc<Gpu>,
-    model: CharLm,
-    params: Bound,
-    /// The first layer's gate table `[V, G H]`.
-    table: Var,
-    state: Option<State>,
+    model: Stateful,
     streams: usize,
     logits: Tensor,
 }
@@ -47,15 +40,9 @@ impl GpuGenerator {
         let mut model = CharLm::new::<f32>(sizes, 0);
         model.import(&tensors(weights))?;
         model.params_mut().to_gpu(gpu, mixed)?;
-        let mut tape = Tape::inference();
-        let params = model.params().bind(&mut tape);
-        let table = model.table(&mut tape, &params)?;
         Ok(GpuGenerator {
             gpu: gpu.clone(),
-            model,
-            params,
-            table,
-            state: None,
+            model: Stateful::new(model)?,
             streams,
             logits: Tensor::zeros::<f32>([streams, sizes.vocab]),
         })
@@ -75,17 +62,10 @@ impl GpuGenerator {
     /// If `ids` does not hold one index below V for each stream.
     pub fn step(&mut self, ids: &[u16]) -> Result<&[f32]> {
         assert_eq!(ids.len(), self.streams, "one character for each stream");
-        let ids: Vec<u32> = ids.iter().map(|&id| u32::from(id)).collect();
-        let vocab = self.model.sizes().vocab as u32;
-        assert!(ids.iter().all(|&id| id < vocab), "characters below V");
-        let ids = Tensor::from_slice(&ids, [1, self.streams])?.to_gpu(&self.gpu)?;
-        let mut tape = Tape::inference();
-        let (params, state) = (&self.params, self.state.as_ref());
-        let (logits, state) =
-            self.model
-                .forward_table(&mut tape, params, &self.table, &ids, state)?;
-        self.state = Some(state);
-        self.logits = convert(logits.value(), DType::F32)?.to_cpu()?;
+        let vocab = self.model.vocab();
+        let known = ids.iter().all(|&id| usize::from(id) < vocab);
+        assert!(known, "characters below V");
+        self.logits = self.model.step(ids, [1, self.streams])?;
         self.logits.data::<f32>()
     }
 }

@@ -156,7 +156,7 @@ pub fn sample_all(samplers: &mut [Sampler], logits: &[f32], ids: &mut [u16]) {
 }
 
 /// The index of the largest value but that of `never`, the lowest one of equals.
-fn argmax(logits: &[f32], never: Option<usize>) -> usize {
+pub(in crate::programs::charlm) fn argmax(logits: &[f32], never: Option<usize>) -> usize {
     let mut best = usize::from(never == Some(0));
     for (i, value) in logits.iter().enumerate() {
         if *value > logits[best] && Some(i) != never {

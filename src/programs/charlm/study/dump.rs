@@ -10,7 +10,7 @@ use crate::{Error, Result, interrupt};
 
 /// Characters between two looks at whether the user wants an end.
 const LOOK_EVERY: usize = 4096;
-/// Roll-outs of an indentation end at this width.
+/// Roll-outs of an indentation end at this width, or where a line is wider at once.
 const WIDEST: usize = 256;
 
 /// What is said when the user wants an end.
@@ -175,7 +175,7 @@ fn greedy_width(
     loop {
         predictor.read(space);
         predictor.predict(&mut probabilities);
-        if argmax(&probabilities) != space || width == WIDEST {
+        if argmax(&probabilities) != space || width >= WIDEST {
             break;
         }
         width += 1;

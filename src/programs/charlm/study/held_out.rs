@@ -106,11 +106,7 @@ impl StudyText {
 
     /// The character of an id; of the unknown token U+FFFD.
     pub fn char_of(&self) -> Vec<char> {
-        let chars = self.vocab.tokens().map(|token| match token {
-            Token::Char(c) => c,
-            Token::Unknown => char::REPLACEMENT_CHARACTER,
-        });
-        chars.collect()
+        char_of(&self.vocab)
     }
 
     /// SHA-256 of the names and characters of the files, in hexadecimal.
@@ -321,4 +317,13 @@ fn cleaned(files: &[(String, Vec<u8>)], charset: Charset) -> Vec<(String, Vec<ch
         (name.clone(), chars)
     });
     each.filter(|(_, chars)| !chars.is_empty()).collect()
+}
+
+/// The character of each id; of the unknown token U+FFFD, of bytes U+0000 to U+00FF.
+pub fn char_of(vocab: &CharVocab) -> Vec<char> {
+    let chars = vocab.tokens().map(|token| match token {
+        Token::Char(c) => c,
+        Token::Unknown => char::REPLACEMENT_CHARACTER,
+    });
+    chars.collect()
 }

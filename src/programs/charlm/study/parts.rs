@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::files::atomic::write_atomic;
 use crate::files::text::sha256;
-use crate::{Error, Result, log};
+use crate::train::progress::Progress;
+use crate::{Error, Result};
 
 /// The parts' folder in the study's.
 const FOLDER: &str = "study-parts";
@@ -41,7 +42,7 @@ impl Parts {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn get(&self, key: &str) -> Result<Option<Value>> {
+    pub fn get(&self, key: &str, progress: &Progress) -> Result<Option<Value>> {
         let path = self.path(key);
         let text = match fs::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -55,7 +56,7 @@ impl Parts {
         });
         if part.is_none() {
             let path = path.display();
-            log::line(&format!("note: {path} is damaged: it is measured again"));
+            progress.line(&format!("note: {path} is damaged: it is measured again"));
         }
         Ok(part)
     }

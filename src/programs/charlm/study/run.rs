@@ -95,7 +95,13 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
     }
     let parts = Parts::open(&out)?;
     let text = &materials[0].1.text;
-    tell(text, &order.progress);
+    let mut notes: Vec<String> = Vec::new();
+    for note in materials.iter().flat_map(|(_, m)| &m.text.notes) {
+        if !notes.contains(note) {
+            notes.push(note.clone());
+        }
+    }
+    tell(text, &notes, &order.progress);
     let mut study = Study {
         kind: KIND.into(),
         format: FORMAT,
@@ -109,7 +115,7 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
         },
         settings: order.settings.clone(),
         models: Vec::new(),
-        notes: text.notes.clone(),
+        notes,
     };
     for (model, material) in &models {
         let (trained, material) = &materials[*material];
@@ -186,7 +192,7 @@ fn leave_out_duplicates(texts: &mut [(String, StudyText)]) {
     }
 }
 
-fn tell(text: &StudyText, progress: &Progress) {
+fn tell(text: &StudyText, notes: &[String], progress: &Progress) {
     let chars: usize = text.files.iter().map(|file| file.chars.len()).sum();
     progress.line(&format!(
         "text: {} characters of {} files that were not trained on ({})",
@@ -194,7 +200,7 @@ fn tell(text: &StudyText, progress: &Progress) {
         text.files.len(),
         text.source
     ));
-    for note in &text.notes {
+    for note in notes {
         progress.line(&format!("note: {note}"));
     }
     if text.left_out > 0 {
@@ -236,7 +242,7 @@ fn measure(
             &settings,
         ];
         let key = Parts::key(&decides);
-        let value = match parts.get(&key)? {
+        let value = match parts.get(&key, progress)? {
             Some(value) => value,
             None => {
                 if interrupt::asked() {

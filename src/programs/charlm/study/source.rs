@@ -106,8 +106,8 @@ pub enum Half {
     Report,
 }
 
-/// A file that a study reads; [`SourceFile::new`] lexes one. The vectors of characters have one length, and offsets in
-/// [`Syntax`] are places in them.
+/// A file that a study reads; [`SourceFile::new`] lexes one. The vectors of characters have one length,
+/// and offsets in [`Syntax`] are places in them.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
     /// Its path below the folder that it was found in, with `/` between names.

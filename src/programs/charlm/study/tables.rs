@@ -176,8 +176,12 @@ fn closure(models: &Models<Closure>) -> String {
 
 fn fallen(fall: &Fall) -> String {
     let place = |at: Option<u64>| at.map_or("never".into(), |at| at.to_string());
-    let [at, low, high] = [fall.distance, fall.low, fall.high].map(place);
-    format!("{at} [{low}, {high}]")
+    let [at, high] = [fall.distance, fall.high].map(place);
+    // Of one file there is no interval; and where its lower end is never, so are all.
+    match fall.low {
+        None => at,
+        Some(low) => format!("{at} [{low}, {high}]"),
+    }
 }
 
 /// One table for each model: its columns are contexts.

@@ -129,10 +129,10 @@ impl Partial {
     ) -> impl Fn(usize) -> bool + 'a {
         let (no_unk, room) = (options.no_unk, options.max_length - self.len());
         let next = self.written.as_ref().zip(grammar.as_ref());
-        let next = next.map(|(written, grammar)| (written.next(room), grammar));
+        let next = next.map(|(written, grammar)| (written.next(grammar.syntax, room), grammar));
         move |token| {
             let fits = |(next, grammar): &(Next, &Grammar)| match token as u32 {
-                EOS => next.may_end(),
+                EOS => next.may(EOS),
                 id => grammar
                     .form(source, id)
                     .is_some_and(|form| next.may_be(form)),

@@ -1,6 +1,7 @@
 //! The decoders: previous tokens and the encoder's states to logits of the next token.
 
-use super::kind::Seq2SeqSizes;
+use super::kind::{Dropout, Seq2SeqSizes};
+use super::output::Output;
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
@@ -272,10 +273,10 @@ impl Annotations {
         let lengths = rows.iter().map(|&row| self.spans.len(row as usize));
         let spans = Spans::new(&lengths.collect::<Vec<_>>())?;
         if let Some(copies) = &mut self.copies {
-            let all = copies.to_cpu()?;
-            let all = all.data::<u32>()?;
-            let ids: Vec<u32> = positions.iter().map(|&p| all[p as usize]).collect();
-            *copies = index(&ids, gpu)?;
+            let ids = copies.to_cpu()?;
+            let ids = ids.data::<u32>()?;
+            let ids = positions.iter().map(|&position| ids[position as usize]);
+            *copies = index(&ids.collect::<Vec<_>>(), gpu)?;
         }
         let positions = index(&positions, gpu)?;
         pick(&mut self.keys, &positions)?;
@@ -306,7 +307,7 @@ pub(super) struct Decoder {
     /// E, numbers that stand for a token.
     pub(super) width: usize,
     pub(super) embedding: Embedding,
-    pub(super) out: Linear,
+    pub(super) out: Output,
     /// Its sigmoid is p_gen; of a model that copies.
     pub(super) gate: Option<Linear>,
 }
@@ -327,7 +328,7 @@ impl Decoder {
         packing: &Packing,
     ) -> Result<Decoded> {
         let (features, state, alpha) = from.run(tape, params, input, packing)?;
-        let mut logits = self.out.forward(tape, params, &features)?;
+        let mut logits = self.out.forward(tape, params, &features, None)?;
         let mut gate = None;
         if let (Some(layer), Some(alpha)) = (&self.gate, &alpha) {
             let z = layer.forward(tape, params, &features)?.into_value();
@@ -355,16 +356,17 @@ impl Decoder {
         from: &DecoderState,
         (x, rows): (&Var, &Tensor),
         (packing, targets): (&Packing, &Tensor),
+        dropout: Option<&Dropout>,
     ) -> Result<SoftmaxXent> {
         let (features, _, alpha) = from.run(tape, params, (x, Some(rows)), packing)?;
         match (&self.gate, &alpha) {
             (Some(gate), Some(alpha)) => {
-                let logits = self.out.forward(tape, params, &features)?;
+                let logits = self.out.forward(tape, params, &features, dropout)?;
                 let z = gate.forward(tape, params, &features)?;
                 let copies = from.copies(rows)?;
                 ops::copy_xent(tape, logits, &z, alpha, copies, targets)
             }
-            _ => self.out.loss(tape, params, &features, targets),
+            _ => self.out.loss(tape, params, &features, targets, dropout),
         }
     }
 

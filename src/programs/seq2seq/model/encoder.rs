@@ -3,10 +3,13 @@
 use super::decoder::{Annotations, Attending, Decoder, DecoderState};
 use super::inputs::Source;
 use super::kind::{Dropout, ModelKind, Seq2SeqSizes};
+use super::output::Output;
 use crate::autograd::{Tape, Var};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
+use crate::nn::{
+    Bound, CellKind, Embedding, Init, Layout, Linear, Projection, Recurrent, State, Style,
+};
 use crate::ops;
 
 /// An encoder's layers.
@@ -52,8 +55,14 @@ impl Encoder {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
         let (source, target) = (sizes.source_vocab, sizes.target_vocab);
         let embedding = Embedding::new(layout, "encoder.embedding", source, dim, style);
-        let embed =
-            |layout: &mut Layout| Embedding::new(layout, "decoder.embedding", target, dim, style);
+        let embed = |layout: &mut Layout| match sizes.tied {
+            // As the weight of a linear layer: a standard normal one would give large logits.
+            true => {
+                let init = Init::Uniform(1.0 / (dim as f64).sqrt());
+                Embedding::with_init(layout, "decoder.embedding", (target, dim), init)
+            }
+            false => Embedding::new(layout, "decoder.embedding", target, dim, style),
+        };
         let names = [("encoder.rnn", "l0"), ("decoder.rnn", "l0")];
         let copies = sizes.copy && kind.plain().is_none();
         let (layers, embed, features) = match kind.plain() {
@@ -79,7 +88,7 @@ impl Encoder {
             vocab: target,
             width: dim,
             embedding: embed,
-            out: Linear::new(layout, "out", features, target, style),
+            out: Output::new(layout, features, (target, dim), sizes.tied.then_some(embed)),
             gate: copies.then(|| Linear::new(layout, "copy.gate", features, 1, style)),
         };
         (Encoder { embedding, layers }, decoder)

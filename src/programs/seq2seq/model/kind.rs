@@ -78,9 +78,11 @@ pub struct Seq2SeqSizes {
     pub hidden: usize,
     /// Whether the model with attention copies: it has a gate more.
     pub copy: bool,
+    /// Whether the target embedding is the output layer's weight, too.
+    pub tied: bool,
 }
 
-/// Dropout in a training step, on the embeddings of both sides.
+/// Dropout in a training step, on the embeddings of both sides, and on what a tied output layer reads.
 #[derive(Clone, Debug)]
 pub struct Dropout {
     /// Probability of dropping, in [0, 1).
@@ -96,6 +98,8 @@ impl Dropout {
     pub(super) const SOURCE: u32 = 0;
     /// The stream's lane of the target.
     pub(super) const TARGET: u32 = 1;
+    /// The stream's lane of the output layer.
+    pub(super) const OUTPUT: u32 = 2;
 
     /// x without what is dropped in a lane.
     pub(super) fn apply(&self, tape: &mut Tape, x: &Var, lane: u32) -> Result<Var> {

@@ -14,6 +14,7 @@ mod encoder;
 mod inputs;
 mod kind;
 mod likeliest;
+mod output;
 mod schedule;
 
 pub use decoder::{Annotations, Attending, Decoded, DecoderState};
@@ -166,19 +167,13 @@ impl Seq2Seq {
         self.decoder.step(tape, params, from, &x)
     }
 
-    /// Logits `[N, V]` at every real position of the targets.
+    /// Logits `[N, V]` at every real position of the targets, with teacher forcing and without dropout;
+    /// and what the attention model read them from.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn logits(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        batch: &Inputs,
-        dropout: Option<&Dropout>,
-        teacher: Option<&TeacherForcing>,
-    ) -> Result<Decoded> {
-        let (encoded, x) = self.start(tape, params, batch, dropout, teacher)?;
+    pub fn logits(&self, tape: &mut Tape, params: &Bound, batch: &Inputs) -> Result<Decoded> {
+        let (encoded, x) = self.start(tape, params, batch, None, None)?;
         let input = (&x, Some(&batch.rows));
         self.decoder
             .run(tape, params, &encoded, input, &batch.packing)
@@ -242,7 +237,10 @@ impl Model for Seq2Seq {
         });
         let (encoded, x) = self.start(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
         let (input, asked) = ((&x, &batch.rows), (&batch.packing, &batch.targets));
-        let scored = self.decoder.loss(tape, params, &encoded, input, asked)?;
+        let dropout = dropout.as_ref();
+        let scored = self
+            .decoder
+            .loss(tape, params, &encoded, input, asked, dropout)?;
         Ok(Loss {
             ce: scored.loss,
             correct: scored.correct,

@@ -1,5 +1,5 @@
 // What stands where in Python, after each character: the depth of open brackets, whether a string is
-// open, the indentation of the line, the column. As in rnnx study, a string is open once all of its
+// open, the levels of the line's indentation, the column. As in rnnx study, a string is open once all of its
 // opening delimiter has been read until all of its closing one has, and the white space at the start
 // of a line has the line's whole indentation already.
 const PROPERTIES = [
@@ -11,12 +11,19 @@ const PROPERTIES = [
 
 function lex(chars) {
   const marks = Object.fromEntries(PROPERTIES.map(({ key }) => [key, new Float32Array(chars.length)]));
+  const widths = [0]; // of the blocks that are open, in columns
   // The indentation of the line that starts at `i`; that of the line before where it is blank, holds
   // a comment alone, or goes on with what a bracket or a string began.
   const indentation = (i, before, goesOn) => {
     let end = i;
-    while (chars[end] === " " || chars[end] === "\t") end++;
-    return goesOn || ["\n", "#", undefined].includes(chars[end]) ? before : end - i;
+    let width = 0;
+    for (; [" ", "\t", "\f"].includes(chars[end]); end++) {
+      width = chars[end] === "\t" ? 8 * (Math.floor(width / 8) + 1) : chars[end] === "\f" ? 0 : width + 1;
+    }
+    if (goesOn || ["\n", "#", undefined].includes(chars[end])) return before;
+    while (widths.at(-1) > width) widths.pop();
+    if (widths.at(-1) < width) widths.push(width);
+    return widths.length - 1;
   };
   let depth = 0, column = 0;
   let indent = indentation(0, 0, false);

@@ -35,7 +35,7 @@ class Explorer {
     const { facts } = this;
     this.tensors = readTensors(byId("weights").textContent, facts.tensors);
     this.model = new Model(facts, this.tensors);
-    this.track = new Track(this.model);
+    this.track = new Track(this.model, facts.limit);
     this.prepare();
     this.listen();
     this.reread();
@@ -127,7 +127,6 @@ class Explorer {
       byId("found-note").textContent = `For each property of Python text and each layer the unit that follows it best, over the ${thousands(result.characters)} characters ${result.characters < this.reading.chars.length ? "at the beginning of the text" : "above"}: the best of ${thousands(this.model.hidden * result.scores.depth.length / this.model.layers)} each, so on a short text some by chance. A click colours the text by it.${held}`;
       if (isFirst) this.layers.set(this.found.best());
       this.drawHeat();
-      this.settled = revision;
     }, 250);
   }
 

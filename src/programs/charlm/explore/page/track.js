@@ -1,17 +1,18 @@
 // What the model made of a text: the states after each character, and how likely each was.
 class Track {
-  constructor(model) {
+  constructor(model, limit) {
     this.model = model;
+    this.limit = limit; // the most characters
     this.ids = [];
     this.done = 0; // characters read
-    this.room = 1024;
+    this.room = Math.min(1024, limit);
     this.states = model.zeros(this.room);
     this.score = new Float64Array(this.room); // log-probabilities
   }
 
   grow(characters) {
     if (characters <= this.room) return;
-    this.room = Math.max(characters, 2 * this.room);
+    this.room = Math.max(characters, Math.min(2 * this.room, this.limit));
     const { states, score } = this;
     this.states = this.model.zeros(this.room);
     this.states.forEach((state, l) => Object.keys(state).forEach((name) => state[name].set(states[l][name])));

@@ -101,7 +101,8 @@ pub struct UnitScore {
     pub falls: bool,
     /// The score on the files that it was chosen on.
     pub chosen: f64,
-    /// The score on the other files; none where it does not vary there.
+    /// The score on the other files; none where r is not defined, since the unit or the label does not
+    /// vary there, or an area, since the label does not. (The area of a constant is one half.)
     pub reported: Option<f64>,
 }
 
@@ -125,7 +126,7 @@ pub struct Followed {
     pub balanced_accuracy: Option<f64>,
     /// The score on the other files of the unit that best follows rotated labels.
     pub control: Option<Estimate>,
-    /// The median over the units that vary of the score on the files for choosing.
+    /// The median over the units that have a score of it on the files for choosing.
     pub median: f64,
 }
 
@@ -177,7 +178,7 @@ fn one(choose: &Record, report: &Record, label: Label) -> Option<Followed> {
         Some(unit_score(*unit))
     });
     // The control: the same search with labels that do not belong to the text.
-    let rotated = [choose, report].map(|record| rotated(labels(record, label)));
+    let rotated = true_labels.clone().map(rotated);
     let by_chance = self::scores(choose, &rotated[0], score);
     let control = best(&by_chance, score).and_then(|order| {
         let falls = by_chance[order[0]] < score.nothing();
@@ -219,7 +220,7 @@ impl Score {
     }
 
     /// The score of the negative of a unit's value, where `falls`.
-    fn turned(self, score: f64, falls: bool) -> f64 {
+    pub fn turned(self, score: f64, falls: bool) -> f64 {
         match (self, falls) {
             (_, false) => score,
             (Score::Correlation, true) => -score,
@@ -282,8 +283,8 @@ fn scores(record: &Record, labels: &Labels, score: Score) -> Vec<f64> {
         .collect()
 }
 
-/// Units by their scores, the highest first; those without one (the unit or the label does not change)
-/// are left out. None where no unit has one.
+/// Units by their scores, the highest first; those without one (r of a unit or a label that does not
+/// change, the area of such a label) are left out. None where no unit has one.
 fn best(scores: &[f64], score: Score) -> Option<Vec<usize>> {
     let mut order: Vec<usize> = (0..scores.len())
         .filter(|&n| scores[n].is_finite())

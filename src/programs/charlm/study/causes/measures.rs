@@ -1,5 +1,7 @@
 //! The measures of causes of one model, as a study takes them.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::brackets::BracketIds;
@@ -143,10 +145,9 @@ pub fn units(weights: &CharLmWeights, text: &StudyText, amounts: &Amounts) -> Op
         let layers = layer_gates(&units);
         GateFigures { layers, units }
     });
-    let means = chosen.means();
-    let mean_of = |unit| number(unit).map_or(0.0, |n| means[n]);
+    let means: HashMap<Unit, f32> = chosen.units.iter().copied().zip(chosen.means()).collect();
     let ids = BracketIds::of(&text.vocab);
-    let effects = ids.map(|ids| effects(&network, &report, &ids, &found, mean_of, &amounts.units));
+    let effects = ids.map(|ids| effects(&network, &report, &ids, &found, &means, &amounts.units));
     Some(Units {
         depth: depth.and_then(|found| {
             let unit = found.unit;

@@ -34,11 +34,12 @@ pub fn by_depth(record: &Record, unit: usize) -> Vec<AtDepth> {
             sums[depth] = (n + 1, x + value, xx + value * value);
         }
     }
-    let depths = (0..).zip(sums).map(|(depth, (places, x, xx))| {
+    let depths = sums.into_iter().enumerate().map(|(depth, sum)| {
+        let (places, x, xx) = sum;
         let n = places as f64;
         let mean = (places as u64 >= FEWEST).then_some(x / n);
         AtDepth {
-            depth,
+            depth: depth as u8, // a place's is no more
             places,
             mean,
             spread: mean.map(|mean| (xx / n - mean * mean).max(0.0).sqrt()),

@@ -4,7 +4,7 @@
 //! [`follow`] searches the units for those that tell the structure of the text, [`memory`] asks how
 //! long units keep what they hold. [`swaps`] changes an opener, [`units`] fixes or patches single units,
 //! [`context`] changes what is far away. [`writing`] judges what the model writes by itself, and
-//! [`dyck`] is a language whose rule is known. All but the last two see the model as a [`network`] whose
+//! [`dyck`] is a language whose rule is known. All but [`writing`] see the model as a [`network`] whose
 //! state can be copied and held; [`stepper`] is that of a character LM.
 
 pub mod auc;

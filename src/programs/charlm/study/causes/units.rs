@@ -7,6 +7,8 @@
 //!
 //! Random units of the same layer and part, treated the same, say how much any unit does.
 
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -87,13 +89,13 @@ pub struct Effect {
     pub true_closer_text: Option<Estimate>,
 }
 
-/// Acts on each unit that was found, and on random ones. `mean` gives a unit's mean.
+/// Acts on each unit that was found, and on random ones. `means` are those of all units.
 pub fn effects<N: Network>(
     network: &N,
     files: &[&SourceFile],
     ids: &BracketIds,
     found: &[Found],
-    mean_of: impl Fn(Unit) -> f32 + Sync,
+    means: &HashMap<Unit, f32>,
     spec: &UnitSpec,
 ) -> Vec<Effect> {
     let mut all = pairs(files, spec.chars);
@@ -107,15 +109,7 @@ pub fn effects<N: Network>(
             let file = files[pairs[0].file];
             let mut outcomes = Vec::new();
             walk(network, file, pairs, |pair, state| {
-                outcomes.push(treat(
-                    network,
-                    file,
-                    ids,
-                    *pair,
-                    state,
-                    &treatments,
-                    &mean_of,
-                ));
+                outcomes.push(treat(network, file, ids, *pair, state, &treatments, means));
             });
             outcomes
         })
@@ -176,7 +170,7 @@ fn treat<N: Network>(
     pair: Pair,
     state: &State,
     treatments: &[Treatment],
-    mean_of: &impl Fn(Unit) -> f32,
+    means: &HashMap<Unit, f32>,
 ) -> Outcome {
     let (opener, closer) = ids.pair(pair.kind());
     let (other_opener, other_closer) = ids.swapped(pair.kind());
@@ -195,7 +189,7 @@ fn treat<N: Network>(
         network.read(&mut texts, &read);
         for (lane, Treatment { act, unit, .. }) in treated.iter_mut().zip(treatments) {
             let value = match act {
-                Act::Ablated => mean_of(*unit),
+                Act::Ablated => means[unit],
                 Act::PatchedFromSwapped => texts[1].state.get(*unit),
                 Act::PatchedFromRemoved => texts[2].state.get(*unit),
             };

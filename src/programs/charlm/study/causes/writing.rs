@@ -14,6 +14,7 @@ use crate::programs::charlm::generate::generator::Generator;
 use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
+use crate::programs::charlm::study::held_out::char_of;
 use crate::programs::charlm::study::lexer::lex;
 use crate::programs::charlm::study::source::{Class, Mark, SourceFile};
 use crate::programs::charlm::study::syntax::{BracketKind, LogicalLine, Syntax};
@@ -45,7 +46,8 @@ pub struct Written {
     pub temperature: Option<f64>,
     /// Texts.
     pub n: u64,
-    /// Share that comes to an end.
+    /// Share that comes to an end; of functions of the held-out files all, as longer ones than
+    /// [`LONGEST`] are left out.
     pub complete: Option<Estimate>,
     /// Share that comes to an end and parses.
     pub parses: Option<Estimate>,
@@ -53,7 +55,7 @@ pub struct Written {
     pub balanced: Option<Estimate>,
     /// Share with three quotes that open a string and none that close it.
     pub open_triple_quotes: Option<Estimate>,
-    /// Of those that end and do not parse: characters before the first error.
+    /// Of those that end and do not parse: characters before the first error ([`Judged::first_error`]).
     pub first_error: Option<Estimate>,
     /// Share with 50 characters or more in a row that stand in the training text, be it a line of dashes:
     /// that of the held-out functions is what any Python has.
@@ -82,7 +84,8 @@ pub struct Judged {
     pub balanced: bool,
     /// Whether a string of three quotes is open at its end.
     pub open_triple_quotes: bool,
-    /// The place of its first error.
+    /// Where it does not parse: the place of its first wrong bracket or, where all match, of the parser's
+    /// first error, if it names one.
     pub first_error: Option<usize>,
 }
 
@@ -136,6 +139,11 @@ fn write(
         top_p: None,
     };
     let prompt = vocab.encode(PROMPT)?;
+    let char_of = char_of(vocab);
+    let characters = |ids: &[u16]| -> Vec<char> {
+        let chars = ids.iter().map(|&id| char_of[usize::from(id)]);
+        chars.collect()
+    };
     let mut generator = Generator::new(weights, streams.len())?;
     let samplers = streams.clone().map(|stream| {
         let sampler = Sampler::new(options, vocab.len(), seed, stream)?;
@@ -155,13 +163,13 @@ fn write(
             *last = sampler.sample(logits) as u16;
             text.push(*last);
         }
-        let has_ended = |text: &Vec<u16>| end(&lex(&characters(vocab, text)).1).is_some();
+        let has_ended = |text: &Vec<u16>| end(&lex(&characters(text)).1).is_some();
         if texts[0].len() % LOOK == 0 && texts.iter().all(has_ended) {
             break;
         }
     }
     let texts = texts.into_iter().map(|mut ids| {
-        let mut chars = characters(vocab, &ids);
+        let mut chars = characters(&ids);
         let shown = shown(&chars);
         ids.truncate(shown);
         chars.truncate(shown);
@@ -171,17 +179,6 @@ fn write(
         }
     });
     Ok(texts.collect())
-}
-
-/// The characters of ids, one for each; of bytes U+0000 to U+00FF.
-fn characters(vocab: &CharVocab, ids: &[u16]) -> Vec<char> {
-    use crate::data::chars::Token;
-    let tokens: Vec<Token> = vocab.tokens().collect();
-    let chars = ids.iter().map(|&id| match tokens[usize::from(id)] {
-        Token::Char(c) => c,
-        Token::Unknown => char::REPLACEMENT_CHARACTER,
-    });
-    chars.collect()
 }
 
 /// Where the first function ends: at the next logical line that stands left of its body, as most do in
@@ -198,7 +195,7 @@ pub fn shown(chars: &[char]) -> usize {
     end(&lex(chars).1).map_or(chars.len(), |next| next.text + 1)
 }
 
-/// The functions at the left margin of a file, as [`write`] has its own.
+/// The functions at the left margin of a file, as [`write`] has its own, but those longer than [`LONGEST`].
 fn functions(file: &SourceFile) -> Vec<Text> {
     let lines = &file.syntax.lines;
     let prompt: Vec<char> = PROMPT.chars().collect();
@@ -231,14 +228,14 @@ pub fn judged(chars: &[char]) -> Judged {
             Some(code.char_indices().take_while(|&(at, _)| at < byte).count())
         })
     };
-    let open = |s: &&crate::programs::charlm::study::syntax::StringToken| {
-        s.delimiter.triple && !s.is_closed
-    };
     Judged {
         end,
         parses,
         balanced: bracket.is_none(),
-        open_triple_quotes: syntax.strings.iter().any(|s| open(&s)),
+        open_triple_quotes: syntax
+            .strings
+            .iter()
+            .any(|s| s.delimiter.triple && !s.is_closed),
         first_error: if parses { None } else { first_error() },
     }
 }

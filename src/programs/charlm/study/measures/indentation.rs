@@ -96,7 +96,8 @@ pub fn measure(reading: &Reading) -> Option<Indentation> {
     let mut groups: Groups<(Option<Move>, Option<Span>, Option<Span>), 3> = Groups::default();
     let mut with_tabs = 0;
     for (i, file, dump) in reading.each() {
-        let lines = file.syntax.lines.windows(2).zip(&dump.greedy_widths[1..]);
+        let later = dump.greedy_widths.iter().skip(1);
+        let lines = file.syntax.lines.windows(2).zip(later);
         for (pair, greedy) in lines {
             let (before, line) = (&pair[0], &pair[1]);
             let Some(greedy) = *greedy else {

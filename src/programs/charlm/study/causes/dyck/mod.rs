@@ -100,7 +100,7 @@ pub fn train(spec: &DyckSpec) -> Result<(Stepper, f64)> {
     };
     let mut step = Step::new(model, adam, clip, spec.seed);
     let source = spec.trained.source(2..=spec.trained_length);
-    let last = spec.steps / 10;
+    let last = (spec.steps / 10).max(1);
     let mut loss = 0.0;
     for n in 0..spec.steps {
         let scores = step.train(&batch(spec, &source, n)?, n)?;
@@ -253,20 +253,20 @@ fn score<N: Network>(network: &N, language: Dyck, word: &[u32]) -> Word {
     for &id in word {
         if let Some(kind) = language.closes(id) {
             network.log_p(&lane.state, &mut log_p);
-            let closers = || log_p.iter().skip(1).step_by(2);
-            let total: f64 = closers().map(|log_p| log_p.exp()).sum();
-            let true_p = log_p[id as usize];
-            let better = closers()
-                .take(kind as usize)
-                .filter(|&&p| p >= true_p)
-                .count()
-                + closers()
-                    .skip(kind as usize + 1)
-                    .filter(|&&p| p > true_p)
-                    .count();
+            let closer = |kind: u32| 2 * kind as usize + 1;
+            let closers = (0..language.types).map(closer);
+            let total: f64 = closers.map(|id| log_p[id].exp()).sum();
+            // Of a tie the first is the likeliest.
+            let likeliest = (0..language.types).reduce(|a, b| {
+                if log_p[closer(b)] > log_p[closer(a)] {
+                    b
+                } else {
+                    a
+                }
+            });
             scored.closers += 1;
-            scored.right += usize::from(better == 0);
-            scored.probability += true_p.exp() / total;
+            scored.right += usize::from(likeliest == Some(kind));
+            scored.probability += log_p[id as usize].exp() / total;
         }
         network.read_all(&mut lane, &[id]);
     }

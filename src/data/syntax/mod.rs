@@ -1,0 +1,293 @@
+//! Which tokens of a vocabulary may be written next, so that what is written is Python.
+//!
+//! [`python::grammar`](super::python::grammar) knows kinds of tokens; here they are tokens with ids, an end,
+//! and a length that must do.
+
+mod pieces;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::python::grammar::{
+    Grammar, Recogniser, Start, Terminal, TerminalSet, terminal, terminals,
+};
+use super::tokens::TokenizerKind;
+use super::tokens::bpe::GOES_ON;
+use super::tokens::python::{DEDENT, INDENT, MARKERS, NEWLINE};
+use super::words::{EOS, SPECIALS, WordVocab};
+use crate::{Error, Result};
+use pieces::Pieces;
+
+/// What outputs are held to, as a setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrammarChoice {
+    /// Nothing.
+    #[default]
+    None,
+    /// [`Start::Module`].
+    Module,
+    /// [`Start::Statement`].
+    Statement,
+    /// [`Start::Line`].
+    Line,
+}
+
+impl GrammarChoice {
+    /// Their names, in order.
+    pub const NAMES: [&str; 4] = ["none", "module", "statement", "line"];
+
+    /// The grammar's start.
+    pub fn start(self) -> Option<Start> {
+        match self {
+            GrammarChoice::None => None,
+            GrammarChoice::Module => Some(Start::Module),
+            GrammarChoice::Statement => Some(Start::Statement),
+            GrammarChoice::Line => Some(Start::Line),
+        }
+    }
+}
+
+impl fmt::Display for GrammarChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES[*self as usize])
+    }
+}
+
+impl FromStr for GrammarChoice {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        use GrammarChoice::{Line, Module, None, Statement};
+        let named = [None, Module, Statement, Line].into_iter();
+        let mut named = named.filter(|choice| choice.to_string() == name);
+        named
+            .next()
+            .ok_or_else(|| format!("give {}", Self::NAMES.join(" or ")))
+    }
+}
+
+/// What a token of a vocabulary is to the grammar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing: it is never written.
+    Never,
+    /// These terminals, one after the other.
+    Whole(Box<[Terminal]>),
+    /// A piece that ends a token.
+    Last(Box<str>),
+    /// A piece that its token goes on behind.
+    Inner(Box<str>),
+}
+
+/// The grammar of Python over the tokens of a vocabulary.
+pub struct Syntax {
+    grammar: Arc<Grammar>,
+    start: Start,
+    kind: TokenizerKind,
+    /// By id.
+    forms: Vec<Form>,
+    /// Of `bpe`.
+    pieces: Pieces,
+}
+
+impl fmt::Debug for Syntax {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens = self
+            .forms
+            .iter()
+            .filter(|form| **form != Form::Never)
+            .count();
+        write!(f, "{:?} of {tokens} {} tokens", self.start, self.kind)
+    }
+}
+
+impl Syntax {
+    /// Of the tokens of `vocab`, as a tokenizer of this kind makes them; `bpe` is over Python's. Of one
+    /// that splits at white space, tokens that hold a part of a string are never written.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a tokenizer whose tokens have no place in Python's; [`Error::Data`] if the
+    /// vocabulary has not the tokens for any text.
+    pub fn new(start: Start, kind: TokenizerKind, vocab: &WordVocab) -> Result<Self> {
+        if matches!(kind, TokenizerKind::Words | TokenizerKind::Chars) {
+            return Err(Error::Usage(format!(
+                "a grammar cannot be held to tokens of the kind {kind}: give target-tokens python, \
+                 bpe or whitespace, or grammar none"
+            )));
+        }
+        let words = || {
+            vocab
+                .tokens()
+                .iter()
+                .skip(SPECIALS.len())
+                .map(String::as_str)
+        };
+        let mut syntax = Self {
+            grammar: Grammar::python(),
+            start,
+            kind,
+            forms: Vec::new(),
+            pieces: match kind {
+                TokenizerKind::Bpe => Pieces::new(words().filter(|word| !MARKERS.contains(word))),
+                _ => Pieces::default(),
+            },
+        };
+        let specials = SPECIALS.iter().map(|_| Form::Never);
+        syntax.forms = specials
+            .chain(words().map(|word| syntax.form(word)))
+            .collect();
+        let mut costs = syntax.pieces.costs();
+        // A token of several terminals may be written, and is never needed.
+        for form in &syntax.forms {
+            if let Form::Whole(terminals) = form
+                && let [alone] = terminals[..]
+            {
+                costs[alone.index()] = 1;
+            }
+        }
+        syntax.grammar = Grammar::with_costs(costs);
+        match syntax.shortest() {
+            Some(_) => Ok(syntax),
+            None => Err(Error::Data(
+                "the vocabulary of the targets has not the tokens that Python needs: lower \
+                 min-frequency, give more training pairs, or grammar none"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Tokens of the shortest text.
+    pub fn shortest(&self) -> Option<usize> {
+        self.begin().recogniser.shortest_end()
+    }
+
+    /// The form of a token from anywhere, be it of the vocabulary or not.
+    pub fn form(&self, token: &str) -> Form {
+        let marker = match token {
+            NEWLINE => Some(Terminal::NEWLINE),
+            INDENT => Some(Terminal::INDENT),
+            DEDENT => Some(Terminal::DEDENT),
+            _ => None,
+        };
+        let whole = match (self.kind, marker) {
+            (TokenizerKind::Whitespace, _) => terminals(token),
+            (TokenizerKind::Bpe, None) => {
+                return match token.strip_suffix(GOES_ON) {
+                    Some(part) => Form::Inner(part.into()),
+                    None => Form::Last(token.into()),
+                };
+            }
+            (_, marker) => marker.or_else(|| terminal(token)).map(|alone| vec![alone]),
+        };
+        whole.map_or(Form::Never, |terminals| Form::Whole(terminals.into()))
+    }
+
+    /// V, tokens of the vocabulary.
+    pub fn tokens(&self) -> usize {
+        self.forms.len()
+    }
+
+    /// The form of a token of the vocabulary.
+    pub fn form_of(&self, id: u32) -> &Form {
+        &self.forms[id as usize]
+    }
+
+    /// Nothing is written yet.
+    pub fn begin(&self) -> Written {
+        Written {
+            recogniser: Recogniser::new(&self.grammar, self.start),
+            part: String::new(),
+        }
+    }
+}
+
+/// A text under way.
+#[derive(Clone)]
+pub struct Written {
+    recogniser: Recogniser,
+    /// What is written of a token that goes on.
+    part: String,
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} tokens to its end", self.recogniser.shortest_end())
+    }
+}
+
+impl Written {
+    /// What may be written next where there is room for `room` tokens, the next one included.
+    pub fn next<'a>(&'a self, syntax: &'a Syntax, room: usize) -> Next<'a> {
+        Next {
+            allowed: self.recogniser.allowed_within(room),
+            syntax,
+            written: self,
+            room,
+        }
+    }
+
+    /// Goes on with a token. False where it may not follow.
+    pub fn push(&mut self, form: &Form) -> bool {
+        match form {
+            Form::Never => false,
+            Form::Whole(terminals) => {
+                self.part.is_empty() && terminals.iter().all(|&t| self.recogniser.push(t))
+            }
+            Form::Inner(piece) => {
+                self.part += piece;
+                true
+            }
+            Form::Last(piece) => {
+                let token = std::mem::take(&mut self.part) + piece;
+                terminal(&token).is_some_and(|terminal| self.recogniser.push(terminal))
+            }
+        }
+    }
+}
+
+/// What may be written next.
+pub struct Next<'a> {
+    syntax: &'a Syntax,
+    written: &'a Written,
+    allowed: TerminalSet,
+    room: usize,
+}
+
+impl Next<'_> {
+    /// Whether a token of the vocabulary may be written, or [`EOS`].
+    pub fn may(&self, id: u32) -> bool {
+        match id {
+            EOS => self.written.part.is_empty() && self.written.recogniser.can_end(),
+            _ => self.may_be(self.syntax.form_of(id)),
+        }
+    }
+
+    /// Whether a token from anywhere may be written.
+    pub fn may_be(&self, form: &Form) -> bool {
+        let (recogniser, part) = (&self.written.recogniser, &self.written.part);
+        match form {
+            Form::Never => false,
+            Form::Whole(_) if !part.is_empty() => false,
+            Form::Whole(terminals) => match terminals[..] {
+                [terminal] => self.allowed.contains(terminal),
+                _ => {
+                    let mut longer = self.written.clone();
+                    let fits = |n: usize| n < self.room;
+                    longer.push(form) && longer.recogniser.shortest_end().is_some_and(fits)
+                }
+            },
+            Form::Last(piece) => {
+                let token = [part, &**piece].concat();
+                terminal(&token).is_some_and(|terminal| self.allowed.contains(terminal))
+            }
+            Form::Inner(piece) => {
+                let part = [part, &**piece].concat();
+                let behind = |terminal| recogniser.shortest_behind(terminal);
+                self.syntax.pieces.can_end(&part, self.room - 1, behind)
+            }
+        }
+    }
+}
