@@ -20,7 +20,7 @@ const PLANS: [(usize, usize, &[usize]); 5] = [
     (33, 7, &[2, 7, 1, 3]),
     (7, 257, &[33, 5]),
     (33, 513, &[3, 1, 5, 5, 2]),
-    (3, 2300, &[300]),
+    (7, 2300, &[300]),
 ];
 
 #[derive(Clone, Copy)]
@@ -120,7 +120,6 @@ impl Plan {
             let p = Tensor::from_slice(&p, mixture.shape().clone())?;
             Ok(vec![
                 ("columns", Var::constant(found.columns), EXACT),
-                ("gains", Var::constant(found.gains), SOFTMAX),
                 ("mixture", Var::constant(p), SOFTMAX),
             ])
         })

@@ -186,12 +186,14 @@ fn candidates(
     Ok(all)
 }
 
-/// The `most` largest of those that may be chosen, the lower of equal ones, in any order.
+/// The `most` largest of those that may be chosen, the lower of equal ones, in any order. What is minus
+/// infinity cannot be: no token of the source has such an id.
 pub(super) fn likeliest(row: &[f32], most: usize, may: impl Fn(usize) -> bool) -> Vec<(u32, f32)> {
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(2 * most);
     let mut least = f32::NEG_INFINITY;
     for (token, &x) in row.iter().enumerate() {
-        if (best.len() < most || x > least) && may(token) {
+        let is_likelier = x > least || (best.len() < most && x != f32::NEG_INFINITY);
+        if is_likelier && may(token) {
             best.push((token as u32, x));
             if best.len() == 2 * most {
                 keep(&mut best, most);
