@@ -94,13 +94,13 @@ DEVICE void attention_fwd(ptr<const float> q, ptr<const T> bias, ptr<const T> ke
 constexpr u32 TILE = 8;
 
 // dc_i = what the output layer sends back + what the decoder's cell sends back
-// dalpha_ij = dc_i . h_j, dh_j += alpha_ij dc_i
+// dalpha_ij = dc_i . h_j + what arrives from above, dh_j += alpha_ij dc_i
 //
 // Warps and lanes as in energies().
 template <class T>
-DEVICE void context_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const float> alpha,
-                        ptr<const T> values, ptr<float> d_alpha, ptr<float> dvalues, u64 start,
-                        u32 length, u32 positions, u32 depth) {
+DEVICE void context_bwd(ptr<const T> dy, ptr<const float> above, ptr<const float> dcontext,
+                        ptr<const float> alpha, ptr<const T> values, ptr<float> d_alpha,
+                        ptr<float> dvalues, u64 start, u32 length, u32 positions, u32 depth) {
     u64 row = block_x();
     for (u32 j = thread_x() / 32; j < length; j += threads() / 32) {
         u64 at = (start + j) * depth;
@@ -124,7 +124,8 @@ DEVICE void context_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const fl
             }
         }
         dot = warp_sum(dot);
-        if (thread_x() % 32 == 0) d_alpha[j] = dot;
+        if (thread_x() % 32 == 0)
+            d_alpha[j] = above ? dot + above[row * positions + j] : dot;
     }
 }
 
@@ -173,16 +174,16 @@ DEVICE void energies_bwd(ptr<const float> q, ptr<const T> bias, ptr<const T> key
 }
 
 template <class T>
-DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const float> q,
-                          ptr<const T> bias, ptr<const T> keys, ptr<const T> values,
-                          ptr<const T> v, ptr<const u32> offsets, ptr<const float> alpha,
-                          ptr<T> dq, ptr<float> dkeys, ptr<float> dvalues, ptr<float> dv,
-                          u32 positions, u32 units, u32 depth, u32 pitch) {
+DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dalpha, ptr<const float> dcontext,
+                          ptr<const float> q, ptr<const T> bias, ptr<const T> keys,
+                          ptr<const T> values, ptr<const T> v, ptr<const u32> offsets,
+                          ptr<const float> alpha, ptr<T> dq, ptr<float> dkeys, ptr<float> dvalues,
+                          ptr<float> dv, u32 positions, u32 units, u32 depth, u32 pitch) {
     SHARED(float, scratch, 32);
     ptr<float> d = dynamic_shared<float>();
     u64 start = offsets[block_x()];
     u32 length = offsets[block_x() + 1] - u32(start);
-    context_bwd(dy, dcontext, alpha, values, d, dvalues, start, length, positions, depth);
+    context_bwd(dy, dalpha, dcontext, alpha, values, d, dvalues, start, length, positions, depth);
     block_sync();
     softmax_bwd(alpha, d, scratch, length, positions);
     block_sync();
@@ -199,6 +200,7 @@ DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const 
 // Backward, with the alpha of the same step; tanh is computed again:
 //   dy [n, D] and dcontext [n, D] f32, whose sum is dc_i: of the output layer over all steps at
 //   once (it may be null: zero), and of this step's product.
+//   dalpha [n, S] f32: what arrives at alpha from above; it may be null: zero.
 //   dq [n, A]: overwritten; it is the gradient of the bias too, before the sum over rows.
 //   dkeys [M, A] f32, dvalues [M, D] f32, dv [B, A] f32: added to what they hold, so they start at
 //   zero and gather all steps. dv is a row's share: column_sum_f32 adds the rows up.
@@ -209,12 +211,13 @@ DEVICE void attention_bwd(ptr<const T> dy, ptr<const float> dcontext, ptr<const 
         attention_fwd(q, bias, keys, values, v, offsets, alpha, context, positions, units, depth,  \
                       pitch);                                                                      \
     }                                                                                              \
-    KERNEL(attention_bwd_##suffix, ptr<const T> dy, ptr<const float> dcontext, ptr<const float> q, \
-           ptr<const T> bias, ptr<const T> keys, ptr<const T> values, ptr<const T> v,              \
-           ptr<const u32> offsets, ptr<const float> alpha, ptr<T> dq, ptr<float> dkeys,            \
-           ptr<float> dvalues, ptr<float> dv, u32 positions, u32 units, u32 depth, u32 pitch) {    \
-        attention_bwd(dy, dcontext, q, bias, keys, values, v, offsets, alpha, dq, dkeys, dvalues,  \
-                      dv, positions, units, depth, pitch);                                         \
+    KERNEL(attention_bwd_##suffix, ptr<const T> dy, ptr<const float> dalpha,                       \
+           ptr<const float> dcontext, ptr<const float> q, ptr<const T> bias, ptr<const T> keys,    \
+           ptr<const T> values, ptr<const T> v, ptr<const u32> offsets, ptr<const float> alpha,    \
+           ptr<T> dq, ptr<float> dkeys, ptr<float> dvalues, ptr<float> dv, u32 positions,          \
+           u32 units, u32 depth, u32 pitch) {                                                      \
+        attention_bwd(dy, dalpha, dcontext, q, bias, keys, values, v, offsets, alpha, dq, dkeys,   \
+                      dvalues, dv, positions, units, depth, pitch);                                \
     }
 
 ATTENTION(float, f32)

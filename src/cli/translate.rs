@@ -16,9 +16,12 @@ use crate::data::tokens::TokenizerKind;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
 use crate::log;
-use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode_n_best};
+use crate::programs::seq2seq::copying::ExtendedVocab;
+use crate::programs::seq2seq::decode::{
+    DecodeOptions, Hypothesis, Search, SourceIds, decode_n_best,
+};
 use crate::programs::seq2seq::model::ModelKind;
-use crate::programs::seq2seq::score::rounded;
+use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
 use crate::{Error, Result, terminal};
@@ -184,8 +187,13 @@ fn translate(
     if let Some(message) = unknown(&words, &ids, unit(source.kind())) {
         note(message);
     }
+    let extended = ExtendedVocab::new(&trained.vocab.target, &words).of_source();
+    let source = SourceIds {
+        ids: &ids,
+        extended: Some(&extended),
+    };
     let n_best = args.n_best.map_or(1, |n| n as usize);
-    let found = decode_n_best(&trained.model, &[&ids], options, n_best)?;
+    let found = decode_n_best(&trained.model, &[source], options, n_best)?;
     let hypotheses = found.concat();
     let best = &hypotheses[0];
     if !best.score.is_finite() {
@@ -206,6 +214,7 @@ fn blank(kind: ModelKind) -> Hypothesis {
         score: 0.0,
         ended: true,
         attention: (kind == ModelKind::Attention).then(Vec::new),
+        copied: None,
     }
 }
 
@@ -257,11 +266,8 @@ fn show(
     (text, words): (&str, &[String]),
     hypotheses: &[Hypothesis],
 ) -> Result<bool> {
-    let tokens_of = |hypothesis: &Hypothesis| -> Vec<String> {
-        let ids = hypothesis.tokens.iter();
-        let token = |&id: &u32| trained.vocab.target.token(id).to_owned();
-        ids.map(token).collect()
-    };
+    let extended = ExtendedVocab::new(&trained.vocab.target, words);
+    let tokens_of = |hypothesis: &Hypothesis| extended.tokens(&hypothesis.tokens);
     let text_of = |tokens: &[String]| trained.vocab.tokenizers.target.join(tokens);
     let best = &hypotheses[0];
     let tokens = tokens_of(best);
@@ -273,6 +279,9 @@ fn show(
         }
     }
     if !args.json {
+        if let Some(message) = copies(&tokens, best).filter(|_| !args.quiet) {
+            log::line(&message);
+        }
         let lines = hypotheses.iter().map(|h| text_of(&tokens_of(h)));
         return print(&lines.collect::<Vec<_>>().join("\n"));
     }
@@ -298,10 +307,20 @@ fn answer(text: String, tokens: Vec<String>, hypothesis: &Hypothesis) -> Map<Str
     object.insert("code".into(), json!(text));
     object.insert("ended".into(), json!(hypothesis.ended));
     object.insert("score".into(), json!(hypothesis.score));
-    if let Some(weights) = &hypothesis.attention {
-        object.insert("attention".into(), rounded(weights));
-    }
+    seen(&mut object, hypothesis);
     object
+}
+
+/// Which tokens were copied, each with the number of its source token, from 1. The answer itself is left as
+/// it is, for who reads it by a program.
+fn copies(tokens: &[String], hypothesis: &Hypothesis) -> Option<String> {
+    let places = hypothesis.copied.as_ref()?;
+    let copied = tokens.iter().zip(places).filter_map(|(token, place)| {
+        let number = (*place)? + 1;
+        Some(format!("{token} ({number})"))
+    });
+    let copied: Vec<String> = copied.collect();
+    (!copied.is_empty()).then(|| format!("copied (source token): {}", copied.join(" ")))
 }
 
 /// Prints a line. A reader that has gone, as `head` does, is no failure, but the end of the work.

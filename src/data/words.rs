@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::tokens::{is_string, key};
 use crate::{Error, Result};
 
 /// Fills up the rows of a batch; no token has it.
@@ -22,6 +23,8 @@ pub struct WordVocab {
     tokens: Vec<String>,
     /// Words only: a token of a text that spells like a special is an unknown one.
     ids: HashMap<String, u32>,
+    /// String literals by their [`key`].
+    strings: HashMap<String, u32>,
 }
 
 /// The tokens that occur at least `min_frequency` times, sorted bytewise, and how many different
@@ -94,7 +97,17 @@ impl WordVocab {
         for special in SPECIALS {
             ids.remove(special);
         }
-        Ok(WordVocab { tokens, ids })
+        let mut strings = HashMap::new();
+        for (id, token) in (0..).zip(&tokens) {
+            if is_string(token) {
+                strings.entry(key(token).into_owned()).or_insert(id);
+            }
+        }
+        Ok(WordVocab {
+            tokens,
+            ids,
+            strings,
+        })
     }
 
     /// Number of tokens, the specials with them.
@@ -119,6 +132,14 @@ impl WordVocab {
     /// The id of a token, [`UNK`] where it is not a word of the vocabulary.
     pub fn id(&self, token: &str) -> u32 {
         self.ids.get(token).copied().unwrap_or(UNK)
+    }
+
+    /// The id of the word that is the same as a token for copying: the token itself, or a string
+    /// literal of the same [`key`]. [`UNK`] where there is none.
+    pub fn id_of_same(&self, token: &str) -> u32 {
+        let same = || self.strings.get(&*key(token)).copied();
+        let string = is_string(token).then(same).flatten();
+        self.ids.get(token).copied().or(string).unwrap_or(UNK)
     }
 
     /// The ids of tokens, one each.

@@ -28,6 +28,7 @@ sources!(
     "batch.cu",
     "cast.cu",
     "concat.cu",
+    "copy_xent.cu",
     "dropout.cu",
     "elementwise.cu",
     "embedding.cu",

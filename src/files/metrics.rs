@@ -169,6 +169,9 @@ pub struct TestEvent {
     /// Scores of the outputs.
     #[serde(flatten)]
     pub scores: TextFigures,
+    /// Share of the outputs' tokens that were copied from their sources; of a model that copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_rate: Option<f64>,
     /// Seconds that decoding the test pairs took.
     pub decode_seconds: Option<f64>,
     /// Seconds that training took.

@@ -119,6 +119,10 @@ pub struct PairSample {
     /// `[prediction or prediction + 1, source]` attention weights; none for other models.
     #[serde(default, deserialize_with = "weights")]
     pub attention: Vec<Vec<f32>>,
+    /// Of a model that copies, for each token of the prediction the token of the source that it was copied
+    /// from, if it was; none for other models.
+    #[serde(default)]
+    pub copied: Vec<Option<usize>>,
 }
 
 /// JSON has no NaN: writers put null in its place, and for a model without attention.

@@ -34,6 +34,7 @@ struct Case {
     v: Vec<f64>,        // [A]
     dy: Vec<f64>,       // [N, D], zero if it is not given
     dcontext: Vec<f64>, // [N, D]
+    above: Vec<f64>,    // [N, S], what arrives at alpha; zero if dy is not given
 }
 
 impl Case {
@@ -51,7 +52,8 @@ impl Case {
         }
         let wide = |x: Vec<f32>| -> Vec<f64> { x.into_iter().map(f64::from).collect() };
         let (n, m) = (packing.rows(), offsets[rows] as usize);
-        let dy = values::<T>(n * sizes.depth, 6, if with_dy { 0.5 } else { 0.0 });
+        let given = if with_dy { 0.5 } else { 0.0 };
+        let dy = values::<T>(n * sizes.depth, 6, given);
         Case {
             sizes,
             packing,
@@ -63,6 +65,7 @@ impl Case {
             v: wide(values::<T>(sizes.units, 5, 0.5)),
             dy: wide(dy),
             dcontext: wide(values::<f32>(n * sizes.depth, 7, 0.5)),
+            above: wide(values::<f32>(n * s, 8, given)),
         }
     }
 
@@ -105,9 +108,10 @@ impl Case {
 
     /// The sum of what the gradients are gradients of.
     fn loss(&self) -> f64 {
-        let (_, context) = self.forward();
+        let (alpha, context) = self.forward();
         let through = |i: usize| (self.dy[i] + self.dcontext[i]) * context[i];
-        (0..context.len()).map(through).sum()
+        let at_alpha = alpha.iter().zip(&self.above).map(|(a, d)| a * d);
+        (0..context.len()).map(through).sum::<f64>() + at_alpha.sum::<f64>()
     }
 
     fn backward(&self) -> Gradients {
@@ -121,7 +125,7 @@ impl Case {
         };
         for (row, r, positions) in self.packed() {
             let weight = &alpha[row * s.positions..][..positions.len()];
-            let mut d_alpha = vec![0.0; positions.len()];
+            let mut d_alpha = self.above[row * s.positions..][..positions.len()].to_vec();
             for (j, p) in positions.clone().enumerate() {
                 for d in 0..s.depth {
                     let dc = self.dy[row * s.depth + d] + self.dcontext[row * s.depth + d];
@@ -156,7 +160,7 @@ struct Gradients {
 const SHARED: usize = 12;
 /// Elements behind the queries of a row, and behind their gradients.
 const BEHIND: usize = 2;
-const A_STEP: usize = 6;
+const A_STEP: usize = 7;
 
 fn buffers<T: Storage>(case: &Case, with_dy: bool, start: &[Vec<f32>; 3]) -> Vec<Buf> {
     let s = case.sizes;
@@ -190,6 +194,10 @@ fn buffers<T: Storage>(case: &Case, with_dy: bool, start: &[Vec<f32>; 3]) -> Vec
             fresh::<f32>(rows * s.positions),
             fresh::<T>(rows * s.depth),
             store::<T>(&vec![7.0; rows * (s.units + BEHIND)]),
+            match with_dy {
+                true => give(&part(&case.above, s.positions)),
+                false => Buf::Null,
+            },
         ]);
     }
     bufs
@@ -228,7 +236,7 @@ fn run_steps<T: Storage>(
     }
     for t in (0..case.packing.steps()).rev() {
         let own = SHARED + t * A_STEP;
-        let mut backward = vec![own + 1, own + 2, own];
+        let mut backward = vec![own + 1, own + 6, own + 2, own];
         backward.extend([0, 1, 2, 3, 4, own + 3, own + 5, 8, 9, 10, 5, 6, 7, 11]);
         places.push((&names[1], t, backward));
     }

@@ -5,6 +5,7 @@ mod add_bias;
 mod attention;
 mod cast;
 mod concat;
+mod copy_xent;
 mod device;
 mod dropout;
 mod elementwise;

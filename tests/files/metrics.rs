@@ -103,6 +103,7 @@ fn test_event() -> Event {
                 bleu_smoothed: 0.625,
             }],
         },
+        copied_rate: None,
         decode_seconds: Some(0.25),
         train_seconds: Some(3.5),
     }))

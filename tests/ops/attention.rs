@@ -91,7 +91,7 @@ impl Sizes {
 
     fn all(&self, tape: &mut Tape, v: &[Var]) -> Result<Vec<Var>> {
         let o = self.run(tape, v)?;
-        Ok(vec![o.y, o.context, o.h_n, o.c_n])
+        Ok(vec![o.y, o.context, o.h_n, o.c_n, o.alpha])
     }
 
     fn infer(&self, inputs: &[Tensor]) -> AttentionOutput {
@@ -155,7 +155,7 @@ fn f32_on_larger_sizes() {
 #[test]
 fn each_output_alone() {
     let sizes = Sizes::small();
-    for k in 0..4 {
+    for k in 0..5 {
         gradcheck(
             &format!("attention output {k}"),
             &sizes.inputs(),
@@ -267,7 +267,7 @@ fn the_formulas_in_plain_loops() {
             inputs[8] = f64s(&v, inputs[8].dims());
             let o = sizes.infer(&inputs);
             let [y, context, h_n, c_n] = [o.y, o.context, o.h_n, o.c_n].map(Var::into_value);
-            let actual = [y, context, o.alpha, h_n, c_n];
+            let actual = [y, context, o.alpha.into_value(), h_n, c_n];
             let names = ["y", "context", "alpha", "h_n", "c_n"];
             let expected = by_hand(&sizes, &inputs);
             for ((actual, expected), name) in actual.iter().zip(expected).zip(names) {
@@ -291,7 +291,7 @@ fn weights_are_a_distribution_over_the_positions_of_a_row() {
     let positions: Vec<usize> = (0..20).map(|b| 1 + b * 13 % 40).collect();
     let sizes = Sizes::new(&lengths, &positions, [5, 12, 33, 20]);
     for inputs in [sizes.inputs(), narrow(&sizes.inputs())] {
-        let alpha = sizes.infer(&inputs).alpha;
+        let alpha = sizes.infer(&inputs).alpha.into_value();
         assert_eq!(alpha.dims(), [sizes.packing.rows(), sizes.spans.longest()]);
         let alpha = values(&alpha);
         for b in 0..lengths.len() {

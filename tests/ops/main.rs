@@ -9,6 +9,7 @@ mod add_bias;
 mod attention;
 mod cast;
 mod concat;
+mod copy_xent;
 mod dropout;
 mod elementwise;
 mod embedding;

@@ -46,6 +46,7 @@ pub fn seq2seq(model: &str, quality: f64) -> RunData {
         reference: words(text.1),
         prediction: words(text.2),
         attention: Vec::new(),
+        copied: Vec::new(),
     };
     let config = [
         ("kind", "seq2seq"),
@@ -130,6 +131,7 @@ fn test(quality: f64) -> TestEvent {
             unk_rate: 0.2 - quality / 10.0,
             by_length: vec![bucket(1, 5, 112), bucket(6, 10, 1341)],
         },
+        copied_rate: None,
         decode_seconds: Some(12.5),
         train_seconds: Some(60.0 + quality * 100.0),
     }

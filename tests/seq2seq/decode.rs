@@ -13,6 +13,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 7,
     embedding: 6,
     hidden: 8,
+    copy: false,
 };
 const GREEDY: Search = Search::Greedy;
 /// f32 sums over other batches.
@@ -253,7 +254,7 @@ fn outputs_do_not_depend_on_the_batch() {
         for search in [GREEDY, Search::Beam(4)] {
             let together = decoded(&model, search, 6);
             for (pair, want) in pairs.iter().zip(&together) {
-                let alone = decode(&model, &[&pair.0], options(search, 6)).unwrap();
+                let alone = decode(&model, &[&pair.0[..]], options(search, 6)).unwrap();
                 assert_eq!(alone[0].tokens, want.tokens, "{kind} {search:?}");
                 assert!((alone[0].score - want.score).abs() < SCORE);
             }
@@ -284,7 +285,7 @@ fn special_tokens_are_never_chosen_and_unknown_ones_only_if_allowed() {
                 no_unk: true,
                 ..options(search, 5)
             };
-            let output = decode(&model, &[&[5, 6]], options).unwrap().remove(0);
+            let output = decode(&model, &[&[5, 6][..]], options).unwrap().remove(0);
             let banned = [PAD, SOS, UNK];
             assert!(
                 !output.tokens.iter().any(|t| banned.contains(t)),
@@ -314,7 +315,7 @@ fn attention_has_a_row_for_each_token_and_the_end() {
     }
     for kind in [ModelKind::Rnn, ModelKind::Lstm] {
         assert_eq!(
-            decode(&self::model(kind), &[&[5]], options(GREEDY, 3)).unwrap()[0].attention,
+            decode(&self::model(kind), &[&[5][..]], options(GREEDY, 3)).unwrap()[0].attention,
             None
         );
     }

@@ -14,6 +14,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 8,
     embedding: 3,
     hidden: 5,
+    copy: false,
 };
 
 fn check(noise: Noise) {

@@ -47,6 +47,7 @@ fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
         target_vocab: size("target_vocabulary"),
         embedding: size("embedding_dim"),
         hidden: size("hidden_size"),
+        copy: false,
     };
     let mut model = Seq2Seq::new::<T>(kind, sizes, 1);
     let weights = golden[&kind.to_string()]["weights"].as_object().unwrap();

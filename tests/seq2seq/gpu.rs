@@ -24,6 +24,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 11,
     embedding: 5,
     hidden: 9,
+    copy: false,
 };
 
 fn gpu() -> Arc<Gpu> {

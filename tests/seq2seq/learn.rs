@@ -12,6 +12,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 50,
     embedding: 24,
     hidden: 48,
+    copy: false,
 };
 
 /// Steps after which the slowest of the models had long learnt all pairs.

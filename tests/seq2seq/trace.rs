@@ -104,6 +104,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 7000,
     embedding: 256,
     hidden: 256,
+    copy: false,
 };
 
 /// Sources of 1 to 30 tokens and targets of 1 to 50, the longest among them.

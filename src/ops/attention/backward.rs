@@ -2,7 +2,8 @@
 //! columns) plus what arrives from above:
 //!
 //! ```text
-//! da_j = dctx . m_j          de_j = a_j (da_j - sum_i a_i da_i)
+//! da_j = dctx . m_j + what arrives from above
+//! de_j = a_j (da_j - sum_i a_i da_i)
 //! u_j = tanh(q + k_j)        dk_j += du_j = de_j v (1 - u_j^2)      dq = sum_j du_j
 //! dv += sum_j de_j u_j       dh_{t-1} += dq W_q
 //! ```
@@ -37,6 +38,8 @@ pub struct AttendGradient<'a, T: Dispatch> {
     pub context: &'a [T],
     /// Gradient of the contexts.
     pub dcontext: Option<&'a [T]>,
+    /// Gradient of the attention weights `[N, S]`.
+    pub dalpha: Option<&'a [T]>,
     /// Gradient of the keys: zeros to be added to, if it is wanted.
     pub dkeys: Option<SharedMut<T>>,
     /// Gradient of the values, to be written if it is wanted.
@@ -133,8 +136,9 @@ impl<T: Dispatch> AttendGradient<'_, T> {
         let (b, width) = (slab.first + row, slab.blocks.panel());
         // SAFETY: the row's positions exist.
         unsafe {
-            let alpha = self.alpha.as_ptr();
-            let alpha = alpha.add((slab.packed(t) + row) * spans.longest());
+            let first = (slab.packed(t) + row) * spans.longest();
+            let alpha = self.alpha.as_ptr().add(first);
+            let above = self.dalpha.map(|above| above.as_ptr().add(first));
             let de = self.weights.as_mut_ptr();
             let mut mean = T::ZERO;
             for j in 0..spans.len(b) {
@@ -149,7 +153,10 @@ impl<T: Dispatch> AttendGradient<'_, T> {
                     }
                 }
                 let sum = S::add(S::add(acc[0], acc[1]), S::add(acc[2], acc[3]));
-                let da = sum_lanes::<S>(sum);
+                let mut da = sum_lanes::<S>(sum);
+                if let Some(above) = above {
+                    da += *above.add(j);
+                }
                 mean += *alpha.add(j) * da;
                 *de.add(j) = da;
             }

@@ -29,6 +29,7 @@ struct Node<T: Stored + Dispatch> {
     saved: Saved<T>,
     y_slot: Option<Slot>,
     context_slot: Option<Slot>,
+    alpha_slot: Option<Slot>,
     h_n_slot: Option<Slot>,
     c_n_slot: Option<Slot>,
 }
@@ -151,8 +152,8 @@ pub(super) fn run<T: Stored + Dispatch>(
     });
 
     let h_n = last_rows::<T>(&operands.packing, &y)?;
-    let tensors = [y.clone(), context.clone(), h_n, c_n];
-    let out = operands.outputs(tape, tensors, alpha.clone());
+    let tensors = [y.clone(), context.clone(), alpha.clone(), h_n, c_n];
+    let out = operands.outputs(tape, tensors);
     if let Some(saved) = saved.filter(|_| out.y.slot().is_some()) {
         tape.push(Node {
             operands,
@@ -163,6 +164,7 @@ pub(super) fn run<T: Stored + Dispatch>(
             saved,
             y_slot: out.y.slot(),
             context_slot: out.context.slot(),
+            alpha_slot: out.alpha.slot(),
             h_n_slot: out.h_n.slot(),
             c_n_slot: out.c_n.slot(),
         });
@@ -193,6 +195,7 @@ impl<T: Stored + Dispatch> autograd::Backward for Node<T> {
         let above = [
             grads.take(self.y_slot),
             grads.take(self.context_slot),
+            grads.take(self.alpha_slot),
             grads.take(self.h_n_slot),
             grads.take(self.c_n_slot),
         ];
@@ -231,7 +234,7 @@ impl<T: Stored + Dispatch> Node<T> {
     /// Runs the slabs; their shares of the summed gradients come back in order.
     fn slabs(
         &self,
-        [dy, dcontext, dh_n, dc_n]: &[Option<Tensor>; 4],
+        [dy, dcontext, dalpha, dh_n, dc_n]: &[Option<Tensor>; 5],
         rows: &mut RowGradients,
     ) -> Result<Vec<Share<T>>> {
         let o = &self.operands;
@@ -254,6 +257,7 @@ impl<T: Stored + Dispatch> Node<T> {
         let (h0, c0) = (data::<T>(&o.h0)?, data::<T>(&o.c0)?);
         let (y, context, alpha) = (self.y.data()?, self.context.data()?, self.alpha.data()?);
         let (dy, dcontext) = (given::<T>(dy)?, given::<T>(dcontext)?);
+        let dalpha = given::<T>(dalpha)?;
         let (dh_n, dc_n) = (given::<T>(dh_n)?, given::<T>(dc_n)?);
         let panels = blocks.panels_of(columns);
         let slabs = Slab::all(&o.packing, blocks).into_par_iter();
@@ -269,6 +273,7 @@ impl<T: Stored + Dispatch> Node<T> {
                     alpha,
                     context,
                     dcontext,
+                    dalpha,
                     dkeys,
                     dvalues,
                     dv: Buffer::zeros(v.len()),

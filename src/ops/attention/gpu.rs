@@ -21,6 +21,7 @@ struct Node {
     made: Made,
     y_slot: Option<Slot>,
     context_slot: Option<Slot>,
+    alpha_slot: Option<Slot>,
     h_n_slot: Option<Slot>,
     c_n_slot: Option<Slot>,
 }
@@ -142,14 +143,15 @@ pub(super) fn run(gpu: &Arc<Gpu>, tape: &mut Tape, o: Operands) -> Result<Attent
     for t in 0..o.packing.steps() {
         step(gpu, &o, &made, t, [&side, &h_n, &c_n])?;
     }
-    let outputs = [made.y.clone(), made.context.clone(), h_n, c_n];
-    let out = o.outputs(tape, outputs, made.alpha.clone());
+    let [y, context, alpha] = [&made.y, &made.context, &made.alpha].map(Tensor::clone);
+    let out = o.outputs(tape, [y, context, alpha, h_n, c_n]);
     if made.gates.is_some() && out.y.slot().is_some() {
         tape.push(Node {
             operands: o,
             made,
             y_slot: out.y.slot(),
             context_slot: out.context.slot(),
+            alpha_slot: out.alpha.slot(),
             h_n_slot: out.h_n.slot(),
             c_n_slot: out.c_n.slot(),
         });
@@ -256,8 +258,9 @@ impl Backward for Node {
     fn backward(self: Box<Self>, grads: &mut Grads) -> Result<()> {
         let dy = grads.take(self.y_slot);
         let dcontext = grads.take(self.context_slot);
+        let dalpha = grads.take(self.alpha_slot);
         let states = [self.h_n_slot, self.c_n_slot].map(|slot| grads.take(slot));
-        let arrived = [&dy, &dcontext, &states[0], &states[1]];
+        let arrived = [&dy, &dcontext, &dalpha, &states[0], &states[1]];
         let Some(gpu) = self
             .made
             .y
@@ -268,7 +271,8 @@ impl Backward for Node {
         };
         let deltas = self.deltas(gpu, states)?;
         for t in (0..self.operands.packing.steps()).rev() {
-            self.step(gpu, &deltas, t, [dy.as_ref(), dcontext.as_ref()])?;
+            let above = [&dy, &dcontext, &dalpha].map(Option::as_ref);
+            self.step(gpu, &deltas, t, above)?;
         }
         self.give(grads, gpu, deltas)
     }
@@ -307,7 +311,7 @@ impl Node {
         gpu: &Gpu,
         d: &Deltas,
         t: usize,
-        [dy, dcontext]: [Option<&Tensor>; 2],
+        [dy, dcontext, dalpha]: [Option<&Tensor>; 3],
     ) -> Result<()> {
         let (o, made) = (&self.operands, &self.made);
         let (first, rows, hidden) = (o.packing.offset(t), o.packing.active(t), o.hidden());
@@ -333,6 +337,7 @@ impl Node {
         let added = [d.dkeys.ptr()?, d.dvalues.ptr()?, d.dv.ptr()?];
         let inputs = [
             or_null(dcontext)?,
+            or_null(dalpha)?,
             through_gates,
             at(&made.sums)?,
             bias,

@@ -73,8 +73,9 @@ pub struct AttentionOutput {
     pub y: Var,
     /// Contexts `[N, D]`.
     pub context: Var,
-    /// Attention weights `[N, S]`, zero past the row's positions; no gradient.
-    pub alpha: Tensor,
+    /// Attention weights `[N, S]`, zero past the row's positions; f32 on a GPU. The gradient is the one
+    /// that reaches the row's positions; what lies past them is not looked at.
+    pub alpha: Var,
     /// Hidden state after each row's last element `[B, H]`.
     pub h_n: Var,
     /// Cell state after each row's last element `[B, H]`.
@@ -227,18 +228,17 @@ impl Operands {
         crate::ops::common::one_dtype("attention", &operands)
     }
 
-    /// Puts y, the context, h_n and c_n on the tape.
+    /// Puts y, the context, alpha, h_n and c_n on the tape.
     fn outputs(
         &self,
         tape: &mut Tape,
-        [y, context, h_n, c_n]: [Tensor; 4],
-        alpha: Tensor,
+        [y, context, alpha, h_n, c_n]: [Tensor; 5],
     ) -> AttentionOutput {
         let mut output = |t: Tensor| tape.output(t, self.vars().map(Var::slot));
         AttentionOutput {
             y: output(y),
             context: output(context),
-            alpha,
+            alpha: output(alpha),
             h_n: output(h_n),
             c_n: output(c_n),
         }

@@ -8,7 +8,7 @@ use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
 
 /// Rows that one task takes; fixed, so that the sum over tasks has a fixed order.
-const ROWS: usize = 128;
+pub(in crate::ops) const ROWS: usize = 128;
 
 pub(super) fn run<T: Stored + Dispatch>(
     tape: &mut Tape,
@@ -109,8 +109,9 @@ impl<T: Dispatch> Task<T> for LogSum<'_, T> {
     }
 }
 
+/// The largest element of a row.
 #[inline(always)]
-unsafe fn row_max<S: Simd>(row: &[S::E]) -> S::E {
+pub(in crate::ops) unsafe fn row_max<S: Simd>(row: &[S::E]) -> S::E {
     let mut best = row[0];
     let whole = row.len() / S::LANES * S::LANES;
     if whole > 0 {
@@ -133,8 +134,9 @@ unsafe fn row_max<S: Simd>(row: &[S::E]) -> S::E {
     best
 }
 
+/// The sum of exp(l - max) of a row.
 #[inline(always)]
-unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
+pub(in crate::ops) unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
     use crate::dtype::Float;
     let mut lanes = [S::E::ZERO; MAX_LANES];
     // SAFETY: parts of the row are read, LANES elements of `lanes` are written.
@@ -222,20 +224,27 @@ impl<T: Dispatch> Task<T> for Gradient<'_, T> {
     unsafe fn run<S: Simd<E = T>>(self) {
         let rows = self.rows.chunks_mut(self.vocab).zip(self.targets);
         for ((row, &target), &RowSum { max, sum }) in rows.zip(self.sums) {
-            // SAFETY: each part of the row is read and written within its length.
-            unsafe {
-                let (shift, scale) = (S::splat(max), S::splat(self.scale / sum));
-                for part in row.chunks_mut(S::LANES) {
-                    let (p, n) = (part.as_mut_ptr(), part.len());
-                    if n == S::LANES {
-                        S::store(p, S::mul(scale, S::exp(S::sub(S::load(p), shift))));
-                    } else {
-                        let x = S::load_part(p, n);
-                        S::store_part(p, S::mul(scale, S::exp(S::sub(x, shift))), n);
-                    }
-                }
-            }
+            // SAFETY: dispatch chose the set.
+            unsafe { row_gradient::<S>(row, max, self.scale / sum) };
             row[target as usize] = row[target as usize] - self.scale;
+        }
+    }
+}
+
+/// Turns the logits of a row into scale exp(l - max).
+#[inline(always)]
+pub(in crate::ops) unsafe fn row_gradient<S: Simd>(row: &mut [S::E], max: S::E, scale: S::E) {
+    // SAFETY: each part of the row is read and written within its length.
+    unsafe {
+        let (shift, scale) = (S::splat(max), S::splat(scale));
+        for part in row.chunks_mut(S::LANES) {
+            let (p, n) = (part.as_mut_ptr(), part.len());
+            if n == S::LANES {
+                S::store(p, S::mul(scale, S::exp(S::sub(S::load(p), shift))));
+            } else {
+                let x = S::load_part(p, n);
+                S::store_part(p, S::mul(scale, S::exp(S::sub(x, shift))), n);
+            }
         }
     }
 }

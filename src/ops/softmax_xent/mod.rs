@@ -8,7 +8,7 @@
 //! Both are computed from l - max and sum_j exp(l_j - max): the log-sum itself, rounded, would be
 //! as coarse as the largest logit.
 
-mod cpu;
+pub(super) mod cpu;
 pub(super) mod gpu;
 mod scored;
 

@@ -6,7 +6,7 @@
 use super::config::Seq2SeqConfig;
 use super::cost::{self, Work};
 use super::data::{SeqBatch, SeqData};
-use super::decode::{DecodeOptions, decode};
+use super::decode::{DecodeOptions, SourceIds, decode};
 use super::model::ModelKind;
 use super::train::Seq2SeqJob;
 use crate::data::split::Split;
@@ -83,7 +83,7 @@ pub fn writing(order: &BenchOrder) -> Result<BenchResult> {
     let pairs = data.examples(Split::Test);
     config.batch_size = config.batch_size.min(pairs.len()).max(1);
     let pairs = pairs.iter().take(config.batch_size);
-    let sources: Vec<&[u32]> = pairs.map(|e| &e.source_ids[..]).collect();
+    let sources: Vec<SourceIds> = pairs.map(SourceIds::from).collect();
     let options = DecodeOptions::greedy(config.max_target);
     let (mut lines, mut models) = (Vec::new(), Map::new());
     for kind in kinds(order, &config) {

@@ -10,6 +10,9 @@ use crate::train::progress::clock;
 /// The one figure that is a time.
 const SECONDS: &str = "seconds";
 
+/// A figure that only runs have that copy.
+const COPIED: &str = "copied_rate";
+
 /// A figure of a result.
 struct Figure {
     /// Its key in the file.
@@ -29,7 +32,7 @@ const fn figure(
 
 /// All figures, in the order of the file and of the table.
 #[rustfmt::skip]
-const FIGURES: [Figure; 21] = [
+const FIGURES: [Figure; 22] = [
     figure("model", None, |t| json!(t.model)),
     figure("bleu", Some("BLEU-4"), |t| json!(t.scores.bleu)),
     figure("bleu_smoothed", Some("BLEU-4, smoothed"), |t| json!(t.scores.bleu_smoothed)),
@@ -41,6 +44,7 @@ const FIGURES: [Figure; 21] = [
     figure("parse_rate", Some("parses as Python"), |t| json!(t.scores.parse_rate)),
     figure("reference_parse_rate", Some("its references do"), |t| json!(t.scores.reference_parse_rate)),
     figure("unk_rate", Some("<UNK>"), |t| json!(t.scores.unk_rate)),
+    figure(COPIED, Some("copied"), |t| json!(t.copied_rate)),
     figure("train_loss", Some("training loss"), |t| json!(t.train_loss)),
     figure("valid_loss", Some("validation loss"), |t| json!(t.valid_loss)),
     figure("best_valid_loss", Some("best validation loss"), |t| json!(t.best_valid_loss)),
@@ -55,7 +59,9 @@ const FIGURES: [Figure; 21] = [
 
 /// The result of a run as the file has it.
 pub fn row(test: &TestEvent) -> Value {
-    let pairs = FIGURES.iter();
+    let pairs = FIGURES
+        .iter()
+        .filter(|f| f.key != COPIED || test.copied_rate.is_some());
     let pairs = pairs.map(|f| (f.key.to_owned(), (f.value)(test)));
     Value::Object(pairs.collect())
 }
@@ -71,8 +77,9 @@ pub fn table(tests: &[TestEvent]) -> String {
     text.push('\n');
     // Outputs that are no code have no such rate.
     let has_value = |f: &Figure| tests.iter().any(|test| (f.value)(test).is_number());
-    let of_python = |f: &Figure| f.key.ends_with("parse_rate") || f.key == "bleu_python";
-    let shown = lines.filter(|(_, f)| !of_python(f) || has_value(f));
+    let keys = ["bleu_python", COPIED];
+    let of_some = |f: &Figure| f.key.ends_with("parse_rate") || keys.contains(&f.key);
+    let shown = lines.filter(|(_, f)| !of_some(f) || has_value(f));
     for (line, figure) in shown {
         text += &format!("{line:<width$}");
         for test in tests {

@@ -28,7 +28,7 @@ crate::settings! {
         model: "a seq2seq model",
         log_every: 10,
         optimizer: AdamConfig::torch(1e-3),
-        together: |config| config.files().map(|_| ()),
+        together: Seq2SeqConfig::together,
         presets: {},
         before: { target_language: TargetLanguage::Python },
     }
@@ -57,6 +57,7 @@ crate::settings! {
         embedding_dim: usize = 256, UNITS, fixed, "numbers that stand for a token";
         hidden_size: usize = 256, UNITS, fixed, "units of a layer, each way";
         num_layers: usize = 1, Whole(1, 1), fixed, "layers of encoder and decoder";
+        copy: bool = false, Switch, fixed, "write tokens of the source, too, by the attention on them (the attention model only)";
         dropout: f64 = 0.3, DROPOUT, fixed, "share of the embeddings' values dropped in training";
     }
     "Optimiser" {
@@ -74,12 +75,25 @@ crate::settings! {
 }
 
 impl Seq2SeqConfig {
+    /// What no range of a single row says.
+    fn together(&self) -> Result<()> {
+        if self.copy && self.model.plain().is_some() {
+            return Err(Error::Usage(format!(
+                "copy with model = {}: what is copied is what attention points to; give model = \
+                 attention, or leave copy out",
+                self.model
+            )));
+        }
+        self.files().map(|_| ())
+    }
+
     /// How pairs become ids.
     pub fn limits(&self) -> Limits {
         Limits {
             max_source: self.max_source,
             max_target: self.max_target,
             min_frequency: self.min_frequency,
+            copy: self.copy,
         }
     }
 
@@ -103,6 +117,7 @@ impl Seq2SeqConfig {
             target_vocab,
             embedding: self.embedding_dim,
             hidden: self.hidden_size,
+            copy: self.copy,
         }
     }
 

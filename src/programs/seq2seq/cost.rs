@@ -92,6 +92,7 @@ mod tests {
         target_vocab: 11,
         embedding: 3,
         hidden: 5,
+        copy: false,
     };
 
     /// Where every weight meets one row, the formula counts the weights of the model's matrices.

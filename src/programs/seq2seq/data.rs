@@ -10,6 +10,7 @@ use crate::data::spans::Spans;
 use crate::data::split::Split;
 use crate::data::tokens::Tokenizers;
 use crate::data::words::{EOS, SOS, WordVocab};
+use crate::programs::seq2seq::copying::{Extended, ExtendedVocab};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -22,6 +23,8 @@ pub struct Limits {
     pub max_target: usize,
     /// Occurrences in the training split from which a token has an id of its own.
     pub min_frequency: usize,
+    /// Whether tokens of the source have ids in the target, too.
+    pub copy: bool,
 }
 
 /// A pair, cut to the limits.
@@ -39,6 +42,8 @@ pub struct Example {
     pub source_ids: Vec<u32>,
     /// Ids of the target's tokens, at least one, without `<SOS>` and `<EOS>`.
     pub target_ids: Vec<u32>,
+    /// Ids in the extended vocabulary of the source, for a model that copies.
+    pub extended: Option<Extended>,
 }
 
 /// How many pairs were longer than the limits.
@@ -73,7 +78,7 @@ impl SeqData {
         let tokenizers = choice.tokenizers(splits)?;
         let tokens = split_all(splits, &tokenizers, limits);
         let vocab = SeqVocab::of(&tokens[0], &tokenizers, limits.min_frequency)?;
-        Self::of_tokens(splits, tokens, vocab)
+        Self::of_tokens(splits, tokens, vocab, limits)
     }
 
     /// The data with the tokenizers and vocabularies of a saved model.
@@ -82,10 +87,15 @@ impl SeqData {
     /// [`Error::Data`] for a pair without tokens.
     pub fn with_vocab(splits: &Splits, vocab: SeqVocab, limits: Limits) -> Result<Self> {
         let tokens = split_all(splits, &vocab.tokenizers, limits);
-        Self::of_tokens(splits, tokens, vocab)
+        Self::of_tokens(splits, tokens, vocab, limits)
     }
 
-    fn of_tokens(splits: &Splits, tokens: [Vec<PairTokens>; 3], vocab: SeqVocab) -> Result<Self> {
+    fn of_tokens(
+        splits: &Splits,
+        tokens: [Vec<PairTokens>; 3],
+        vocab: SeqVocab,
+        limits: Limits,
+    ) -> Result<Self> {
         let SeqVocab {
             source,
             target,
@@ -96,7 +106,7 @@ impl SeqData {
             let examples = pairs.iter().zip(tokens).map(|(pair, tokens)| {
                 cut.sources += usize::from(tokens.cut.0);
                 cut.targets += usize::from(tokens.cut.1);
-                encode(pair, tokens, &source, &target)
+                encode(pair, tokens, (&source, &target), limits.copy)
             });
             examples.collect()
         };
@@ -181,7 +191,14 @@ impl SeqData {
             let example = &examples[i as usize];
             (&example.source_ids[..], &example.target_ids[..])
         };
-        SeqBatch::new(&pairs.iter().map(of).collect::<Vec<_>>())
+        let batch = SeqBatch::new(&pairs.iter().map(of).collect::<Vec<_>>())?;
+        let extended = pairs
+            .iter()
+            .map(|&i| examples[i as usize].extended.as_ref());
+        match extended.collect::<Option<Vec<_>>>() {
+            Some(extended) => batch.with_copies(&extended),
+            None => Ok(batch),
+        }
     }
 }
 
@@ -189,8 +206,8 @@ impl SeqData {
 fn encode(
     pair: &Pair,
     tokens: PairTokens,
-    source: &WordVocab,
-    target: &WordVocab,
+    (source, target): (&WordVocab, &WordVocab),
+    copy: bool,
 ) -> Result<Example> {
     if tokens.source.is_empty() || tokens.target.is_empty() {
         return Err(Error::Data(format!(
@@ -203,6 +220,7 @@ fn encode(
         code: pair.code.clone(),
         source_ids: source.encode(tokens.source.iter().map(String::as_str)),
         target_ids: target.encode(tokens.target.iter().map(String::as_str)),
+        extended: copy.then(|| ExtendedVocab::new(target, &tokens.source).pair(&tokens.target)),
         source: tokens.source,
         target: tokens.target,
     })
@@ -245,6 +263,9 @@ pub struct SourceBatch {
     pub positions: Vec<u32>,
     /// The same in the run that reads from the end.
     pub reversed_positions: Vec<u32>,
+    /// The id of each position of the spans in the extended vocabulary of its source, for a model that
+    /// copies.
+    pub copies: Option<Vec<u32>>,
 }
 
 impl SeqBatch {
@@ -277,7 +298,50 @@ impl SeqBatch {
     }
 }
 
+impl SeqBatch {
+    /// The same with the ids of each pair in the extended vocabulary of its source: the targets are
+    /// extended ids then.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if they are not as many as the ids of the pairs.
+    pub fn with_copies(self, extended: &[&Extended]) -> Result<Self> {
+        let pairs: Vec<&Extended> = self.order.iter().map(|&i| extended[i]).collect();
+        let sources: Vec<&[u32]> = pairs.iter().map(|pair| &pair.source[..]).collect();
+        let (mut targets, packing) = (Vec::with_capacity(self.targets.len()), &self.packing);
+        for t in 0..packing.steps() {
+            let active = &pairs[..packing.active(t)];
+            targets.extend(
+                active
+                    .iter()
+                    .map(|p| p.target.get(t).copied().unwrap_or(EOS)),
+            );
+        }
+        Ok(SeqBatch {
+            source: self.source.with_copies(&sources)?,
+            targets,
+            ..self
+        })
+    }
+}
+
 impl SourceBatch {
+    /// The same with the extended id of each token of each source.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if they are not as many as the tokens.
+    pub fn with_copies(self, sources: &[&[u32]]) -> Result<Self> {
+        let lengths = sources.iter().map(|ids| ids.len());
+        let spans = &self.spans;
+        if !lengths.eq((0..spans.rows()).map(|b| spans.len(b))) {
+            let message = "the extended ids are not as many as the source's tokens";
+            return Err(Error::op("seq2seq", message));
+        }
+        Ok(SourceBatch {
+            copies: Some(sources.concat()),
+            ..self
+        })
+    }
+
     /// The source side of a batch whose decoder rows are these sources, none of them empty.
     ///
     /// # Errors
@@ -315,6 +379,7 @@ impl SourceBatch {
             spans: Spans::new(&lengths)?,
             positions,
             reversed_positions,
+            copies: None,
         })
     }
 }

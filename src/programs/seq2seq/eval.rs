@@ -179,11 +179,14 @@ fn table(result: &Map<String, Value>) -> String {
         "parse_rate",
         "reference_parse_rate",
         "unk_rate",
+        "copied_rate",
     ];
     let mut text = String::new();
     let is_missing = |name: &&str| result.get(*name).is_none_or(Value::is_null);
-    let of_python = |name: &str| name.ends_with("parse_rate") || name == "bleu_python";
-    let left_out = |name: &&str| of_python(name) && is_missing(name);
+    let left_out = |name: &&str| {
+        let of_some = ["bleu_python", "copied_rate"].contains(name);
+        (name.ends_with("parse_rate") || of_some) && is_missing(name)
+    };
     for name in names.into_iter().filter(|name| !left_out(name)) {
         let value = match result.get(name).and_then(Value::as_f64) {
             Some(x) => format!("{x:.4}"),

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod comparison;
 pub mod config;
+pub mod copying;
 pub mod cost;
 pub mod data;
 pub mod decode;

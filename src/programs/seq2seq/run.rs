@@ -155,6 +155,7 @@ fn keep(
         loss: forced.map(|f| f.loss),
         accuracy: forced.map(|f| f.accuracy),
         scores: written.scores.figures(),
+        copied_rate: written.copied_rate,
         decode_seconds: Some(written.seconds),
         train_seconds: Some(summary.elapsed.as_secs_f64()),
     })

@@ -7,8 +7,9 @@ use crate::data::words::{SPECIALS, UNK};
 use crate::error::Result;
 use crate::eval::scores::{Compared, TextScores};
 use crate::programs::seq2seq::config::TargetLanguage;
+use crate::programs::seq2seq::copying::ExtendedVocab;
 use crate::programs::seq2seq::data::{Example, SeqData};
-use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, decode};
+use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, SourceIds, decode};
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::train::scores::Means;
 use crate::train::step::score;
@@ -42,6 +43,8 @@ pub struct Written {
     pub outputs: Vec<Output>,
     /// Their scores.
     pub scores: TextScores,
+    /// Share of their tokens that were copied, of a model that copies.
+    pub copied_rate: Option<f64>,
     /// Time it took to write them.
     pub seconds: f64,
 }
@@ -77,13 +80,10 @@ pub fn write(
     // Each hypothesis of a beam takes the memory of a pair.
     let width = options.search.width().max(1);
     for examples in examples.chunks((rows / width).max(1)) {
-        let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
+        let sources: Vec<SourceIds> = examples.iter().map(SourceIds::from).collect();
         for (hypothesis, example) in decode(model, &sources, options)?.into_iter().zip(examples) {
-            let tokens = hypothesis
-                .tokens
-                .iter()
-                .map(|&id| data.target.token(id).to_owned());
-            let tokens: Vec<String> = tokens.collect();
+            let extended = ExtendedVocab::new(&data.target, &example.source);
+            let tokens = extended.tokens(&hypothesis.tokens);
             let text = data.tokenizers.target.join(&tokens);
             scores.add(
                 example.source.len(),
@@ -97,6 +97,7 @@ pub fn write(
         }
     }
     Ok(Written {
+        copied_rate: copied_rate(&outputs),
         outputs,
         scores,
         seconds: began.elapsed().as_secs_f64(),
@@ -136,11 +137,23 @@ fn compare<'a>(
     }
 }
 
+/// Copied tokens of all tokens; none of a model that does not copy, or writes nothing.
+fn copied_rate(outputs: &[Output]) -> Option<f64> {
+    let copied = outputs.iter().filter_map(|o| o.hypothesis.copied.as_ref());
+    let (mut from_source, mut all) = (0usize, 0usize);
+    for tokens in copied {
+        from_source += tokens.iter().flatten().count();
+        all += tokens.len();
+    }
+    (all > 0).then(|| from_source as f64 / all as f64)
+}
+
 /// Digits of an attention weight behind the point, in files. A row of 30 then sums to 1 within
 /// 1.5e-5.
 const DIGITS: i32 = 6;
 
-/// One prediction as a line of JSON; its attention weights for the attention model only.
+/// One prediction as a line of JSON; its attention weights for the attention model only, and the source
+/// position of each token that was copied for one that copies.
 pub fn prediction(example: &Example, output: &Output) -> Value {
     let mut object = json!({
         "docstring": example.docstring,
@@ -149,14 +162,25 @@ pub fn prediction(example: &Example, output: &Output) -> Value {
         "prediction": output.tokens,
         "code": output.text,
     });
-    if let (Some(attention), Some(map)) = (&output.hypothesis.attention, object.as_object_mut()) {
-        map.insert("attention".into(), rounded(attention));
+    if let Some(map) = object.as_object_mut() {
+        seen(map, &output.hypothesis);
     }
     object
 }
 
+/// Adds what the tokens of an output were read from, as far as the model says it: `copied`, a source
+/// position or null for each token, and `attention`.
+pub fn seen(object: &mut Map<String, Value>, output: &Hypothesis) {
+    if let Some(copied) = &output.copied {
+        object.insert("copied".into(), json!(copied));
+    }
+    if let Some(attention) = &output.attention {
+        object.insert("attention".into(), rounded(attention));
+    }
+}
+
 /// Attention weights as they stand in files.
-pub fn rounded(weights: &[Vec<f32>]) -> Value {
+fn rounded(weights: &[Vec<f32>]) -> Value {
     let unit = 10f64.powi(DIGITS);
     let round = |&x: &f32| (f64::from(x) * unit).round() / unit;
     let rows = weights
@@ -172,6 +196,9 @@ pub fn figures(forced: Option<Means>, written: &Written) -> Map<String, Value> {
     figures.insert("accuracy".into(), json!(forced.map(|f| f.accuracy)));
     if let Value::Object(scores) = json!(written.scores.figures()) {
         figures.extend(scores);
+    }
+    if let Some(rate) = written.copied_rate {
+        figures.insert("copied_rate".into(), json!(rate));
     }
     figures.insert("decode_seconds".into(), json!(written.seconds));
     figures

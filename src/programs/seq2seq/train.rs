@@ -1,9 +1,10 @@
 //! `rnnx train-seq2seq`: a seq2seq model as a job of a training session.
 
 use super::config::Seq2SeqConfig;
+use super::copying::ExtendedVocab;
 use super::cost;
 use super::data::{Example, SeqData};
-use super::decode::{DecodeOptions, decode};
+use super::decode::{DecodeOptions, SourceIds, decode};
 use super::model::Seq2Seq;
 use super::score::forced;
 use super::tokens::{self, SeqVocab};
@@ -249,7 +250,7 @@ impl Job for Seq2SeqJob {
     fn sample(&self, epoch: u64) -> Result<Result<Sample>> {
         let examples = self.data.examples(Split::Valid);
         let examples = &examples[..examples.len().min(SAMPLES)];
-        let sources: Vec<&[u32]> = examples.iter().map(|e| &e.source_ids[..]).collect();
+        let sources: Vec<SourceIds> = examples.iter().map(SourceIds::from).collect();
         let options = DecodeOptions {
             syntax: self.syntax.as_ref(),
             ..DecodeOptions::greedy(self.config.max_target)
@@ -259,13 +260,13 @@ impl Job for Seq2SeqJob {
         // Further lines stand below the first.
         let lines = |text: String| text.replace('\n', "\n            ");
         for (Example { source, target, .. }, output) in examples.iter().zip(&outputs) {
-            let tokens = output.tokens.iter().map(|&id| self.data.target.token(id));
+            let tokens = ExtendedVocab::new(&self.data.target, source).tokens(&output.tokens);
             let _ = writeln!(
                 text,
                 "source      {}\nreference   {}\nprediction  {}\n",
                 lines(tokenizers.source.join(source)),
                 lines(tokenizers.target.join(target)),
-                lines(tokenizers.target.join(&tokens.collect::<Vec<_>>()))
+                lines(tokenizers.target.join(&tokens))
             );
         }
         let file = format!("epoch-{epoch}.txt");

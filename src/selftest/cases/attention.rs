@@ -21,8 +21,8 @@ struct Plan {
     sources: &'static [usize],
     /// E, A, D and H.
     sizes: [usize; 4],
-    /// Which of y, context, h_n and c_n get a gradient.
-    seeded: [bool; 4],
+    /// Which of y, context, h_n, c_n and alpha get a gradient.
+    seeded: [bool; 5],
 }
 
 /// One row and one position; targets and sources of many lengths; one length; more positions than
@@ -48,7 +48,7 @@ pub(super) fn cases(table: &mut Vec<Case>) {
             targets,
             sources,
             sizes,
-            seeded: [true; 4],
+            seeded: [true; 5],
         };
         let [e, a, d, h] = sizes;
         let name = format!("{targets:?} from {sources:?}, {e}+{d}, width {a}, {h} units");
@@ -61,8 +61,9 @@ pub(super) fn cases(table: &mut Vec<Case>) {
         sizes,
         seeded,
     };
-    for (k, of) in ["y", "context", "h_n", "c_n"].into_iter().enumerate() {
-        let mut seeded = [false; 4];
+    let outputs = ["y", "context", "h_n", "c_n", "alpha"];
+    for (k, of) in outputs.into_iter().enumerate() {
+        let mut seeded = [false; 5];
         seeded[k] = true;
         let name = format!("gradient of {of}");
         add(table, "attention_lstm", name, move |side| {
@@ -70,7 +71,7 @@ pub(super) fn cases(table: &mut Vec<Case>) {
         });
     }
     add(table, "attention_lstm", "used twice", move |side| {
-        let plan = plan([true; 4]);
+        let plan = plan([true; 5]);
         probe(side, &plan.inputs(), |tape, v| {
             let mut made = plan.made(plan.decode(tape, v)?);
             made.extend(plan.made(plan.decode(tape, v)?));
@@ -79,7 +80,7 @@ pub(super) fn cases(table: &mut Vec<Case>) {
     });
     // Nothing is saved for a backward pass.
     add(table, "attention_lstm", "forward", move |side| {
-        let plan = plan([false; 4]);
+        let plan = plan([false; 5]);
         probe_forward(side, &plan.inputs(), |tape, v| {
             Ok(plan.made(plan.decode(tape, v)?))
         })
@@ -131,23 +132,22 @@ impl Plan {
         attention_lstm(tape, &v[0], weights, state, query, memory, &packing)
     }
 
-    /// The outputs; one that is not seeded is compared without its gradient, and so is alpha.
+    /// The outputs; one that is not seeded is compared without its gradient.
     fn made(self, out: AttentionOutput) -> Made {
         let outputs = [
             ("y", out.y),
             ("context", out.context),
             ("h_n", out.h_n),
             ("c_n", out.c_n),
+            ("alpha", out.alpha),
         ];
         let pairs = outputs.into_iter().zip(self.seeded);
-        let mut made: Made = pairs
+        pairs
             .map(|((name, var), seeded)| match seeded {
                 true => (name, var, ATTENTION),
                 false => (name, Var::constant(var.into_value()), ATTENTION),
             })
-            .collect();
-        made.push(("alpha", Var::constant(out.alpha), ATTENTION));
-        made
+            .collect()
     }
 
     fn run(self, side: &Side) -> Result<Vec<Output>> {

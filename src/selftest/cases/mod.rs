@@ -7,6 +7,7 @@ mod add_bias;
 mod attention;
 mod cast;
 mod concat;
+mod copy_xent;
 mod dropout;
 mod elementwise;
 mod embedding;
@@ -47,6 +48,7 @@ pub(super) fn table() -> Vec<Case> {
     gather::cases(&mut table);
     softmax_xent::cases(&mut table);
     likeliest::cases(&mut table);
+    copy_xent::cases(&mut table);
     recurrent::cases(&mut table);
     side_by_side::cases(&mut table);
     attention::cases(&mut table);

@@ -7,7 +7,7 @@
 //! on has a larger score now than the last of those asked for. One that goes on could still pass
 //! them, as a mean can rise: to wait for that would be to search on to the largest length always.
 
-use super::run::{DecodeOptions, Hypothesis, Partial, Run, row_of, worth_moving};
+use super::run::{DecodeOptions, Grammar, Hypothesis, Partial, Run, Seen, row_of, worth_moving};
 use crate::data::words::EOS;
 use crate::error::Result;
 use crate::ops::softmax_xent::log_sum;
@@ -46,9 +46,9 @@ impl Candidate {
 impl Run<'_> {
     /// The `n` best hypotheses of each source, at least one, the best first.
     pub(super) fn beams(&mut self, width: usize, n: usize) -> Result<Vec<Vec<Hypothesis>>> {
-        let sources = self.lengths.len();
+        let sources = self.sources.len();
         let start = Beam {
-            open: vec![Partial::start(&self.options)],
+            open: vec![Partial::start(&self.grammar)],
             ended: Vec::new(),
         };
         let mut beams = vec![start; sources];
@@ -64,13 +64,12 @@ impl Run<'_> {
                 (0..width).map(|i| open.get(i).map_or(EOS, Partial::last))
             });
             let out = self.step(&self.model.tokens(&rows.collect::<Vec<_>>())?)?;
-            let logits = in_f32(out.logits.value())?;
-            let alpha = out.alpha.as_ref().map(in_f32).transpose()?;
+            let (logits, seen) = (in_f32(out.logits.value())?, Seen::of(&out)?);
             let mut parents: Vec<u32> = (0..(in_batch.len() * width) as u32).collect();
             for (group, &source) in in_batch.iter().enumerate() {
                 let first = group * width;
                 let place = (source, first);
-                let chosen = self.advance(&mut beams[source], place, &logits, alpha.as_ref(), n)?;
+                let chosen = self.advance(&mut beams[source], place, (&logits, &seen), n)?;
                 for (row, parent) in chosen.into_iter().enumerate() {
                     parents[first + row] = (first + parent) as u32;
                 }
@@ -104,21 +103,30 @@ impl Run<'_> {
         &self,
         beam: &mut Beam,
         (source, first): (usize, usize),
-        logits: &Tensor,
-        alpha: Option<&Tensor>,
+        (logits, seen): (&Tensor, &Seen),
         n: usize,
     ) -> Result<Vec<usize>> {
         let width = self.options.search.width();
-        let candidates = candidates(beam, first, logits, &self.options)?;
+        let candidates = candidates(
+            beam,
+            (source, first),
+            logits,
+            (&self.options, &self.grammar),
+        )?;
         let (mut open, mut parents) = (Vec::new(), Vec::new());
         for (rank, candidate) in candidates.iter().enumerate() {
             let ends = candidate.token == EOS;
             if (ends && rank >= width) || (!ends && open.len() == width) {
                 continue;
             }
-            let weights = self.weights_of(alpha, first + candidate.parent, source)?;
+            let read = self.read(seen, first + candidate.parent, source)?;
             let mut longer = beam.open[candidate.parent].clone();
-            longer.push((candidate.token, candidate.gain), weights, &self.options);
+            longer.push(
+                (candidate.token, candidate.gain),
+                read,
+                &self.grammar,
+                source,
+            );
             if ends {
                 insert(&mut beam.ended, longer.finish(&self.options));
             } else {
@@ -148,9 +156,9 @@ impl Run<'_> {
 /// The likeliest continuations, at least as many as can be taken.
 fn candidates(
     beam: &Beam,
-    first: usize,
+    (source, first): (usize, usize),
     logits: &Tensor,
-    options: &DecodeOptions,
+    (options, grammar): (&DecodeOptions, &Option<Grammar>),
 ) -> Result<Vec<Candidate>> {
     // Each row has one way to end, so `beam` that go on are among these.
     let most = 2 * options.search.width();
@@ -168,7 +176,7 @@ fn candidates(
                     gain,
                 }
             };
-            let tokens = likeliest(row, most, hypothesis.may(options));
+            let tokens = likeliest(row, most, hypothesis.may(options, grammar, source));
             Ok(tokens.into_iter().map(candidate).collect())
         })
         .collect();

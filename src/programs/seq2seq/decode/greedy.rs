@@ -6,7 +6,7 @@
 //! chooses at each step.
 
 use super::beam::likeliest;
-use super::run::{Hypothesis, Partial, Run, row_of, worth_moving};
+use super::run::{Hypothesis, Partial, Run, Seen, row_of, worth_moving};
 use crate::data::words::{EOS, SOS};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::ops;
 use crate::ops::cast::convert;
 use crate::ops::likeliest::Likeliest;
 use crate::ops::softmax_xent::log_sum;
-use crate::programs::seq2seq::model::{in_f32, never};
+use crate::programs::seq2seq::model::{Decoded, in_f32, never};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -22,12 +22,12 @@ use rayon::prelude::*;
 /// output, fewer are waits.
 const LOOK: usize = 8;
 
-/// What a step chose, and its attention weights.
-type Chosen = (Likeliest, Option<Tensor>);
+/// What a step chose, and what it gave besides.
+type Chosen = (Likeliest, Decoded);
 
 impl Run<'_> {
     pub(super) fn greedy(&mut self) -> Result<Vec<Hypothesis>> {
-        let mut outputs = vec![Partial::start(&self.options); self.lengths.len()];
+        let mut outputs = vec![Partial::start(&self.grammar); self.sources.len()];
         let alone = self.model.gpu().is_some() && self.options.syntax.is_none();
         let look = if alone { LOOK } else { 1 };
         // The output that each row of the batch goes on with.
@@ -42,7 +42,7 @@ impl Run<'_> {
                 Some(_) => self.choose(&outputs, &rows, logits)?,
             };
             last = chosen.columns.clone();
-            steps.push((chosen, out.alpha));
+            steps.push((chosen, out));
             if step % look == 0 || step == self.options.max_length {
                 for chosen in steps.drain(..) {
                     self.extend(&mut outputs, &rows, &chosen)?;
@@ -68,13 +68,13 @@ impl Run<'_> {
 
     /// The likeliest token of each row that may follow its output, where the logits are.
     fn choose(&self, outputs: &[Partial], rows: &[usize], logits: &Tensor) -> Result<Likeliest> {
-        let (logits, options) = (in_f32(logits)?, &self.options);
-        let chosen = rows.par_iter().enumerate().map(|(row, &output)| {
-            let (logits, output) = (row_of(&logits, row)?, &outputs[output]);
+        let (logits, options, grammar) = (in_f32(logits)?, &self.options, &self.grammar);
+        let chosen = rows.par_iter().enumerate().map(|(row, &source)| {
+            let (logits, output) = (row_of(&logits, row)?, &outputs[source]);
             if output.last() == EOS {
                 return Ok((EOS, 0.0));
             }
-            let may = output.may(options);
+            let may = output.may(options, grammar, source);
             let best = likeliest(logits, 1, &may).first().copied();
             // No comparison finds what is not a number.
             let any = || {
@@ -103,17 +103,17 @@ impl Run<'_> {
         &self,
         outputs: &mut [Partial],
         rows: &[usize],
-        (chosen, alpha): &Chosen,
+        (chosen, out): &Chosen,
     ) -> Result<()> {
         let (columns, gains) = (chosen.columns.to_cpu()?, chosen.gains.to_cpu()?);
         let gains = convert(&gains, DType::F64)?;
         let (columns, gains) = (columns.data::<u32>()?, gains.data::<f64>()?);
-        let alpha = alpha.as_ref().map(in_f32).transpose()?;
+        let seen = Seen::of(out)?;
         for (row, &source) in rows.iter().enumerate() {
             let output = &mut outputs[source];
             if output.last() != EOS {
-                let weights = self.weights_of(alpha.as_ref(), row, source)?;
-                output.push((columns[row], gains[row]), weights, &self.options);
+                let read = self.read(&seen, row, source)?;
+                output.push((columns[row], gains[row]), read, &self.grammar, source);
             }
         }
         Ok(())

@@ -12,18 +12,46 @@ pub use run::{DecodeOptions, Hypothesis, Search};
 
 use crate::autograd::Tape;
 use crate::error::{Error, Result};
-use crate::programs::seq2seq::data::SourceBatch;
+use crate::programs::seq2seq::copying::Extended;
+use crate::programs::seq2seq::data::{Example, SourceBatch};
 use crate::programs::seq2seq::model::{Seq2Seq, Source};
 use crate::train::model::Model;
-use run::Run;
+use run::{Grammar, Run};
 
-/// Decodes some sources, each the ids of at least one token. The outputs stand in their order.
+/// The tokens of a source, at least one.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceIds<'a> {
+    /// Their ids in the source vocabulary.
+    pub ids: &'a [u32],
+    /// What a model that copies can write of them.
+    pub extended: Option<&'a Extended>,
+}
+
+impl<'a> From<&'a [u32]> for SourceIds<'a> {
+    fn from(ids: &'a [u32]) -> Self {
+        SourceIds {
+            ids,
+            extended: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Example> for SourceIds<'a> {
+    fn from(example: &'a Example) -> Self {
+        SourceIds {
+            ids: &example.source_ids,
+            extended: example.extended.as_ref(),
+        }
+    }
+}
+
+/// Decodes some sources. The outputs stand in their order.
 ///
 /// # Errors
 /// As [`decode_n_best`].
-pub fn decode(
+pub fn decode<'a>(
     model: &Seq2Seq,
-    sources: &[&[u32]],
+    sources: &[impl Into<SourceIds<'a>> + Copy],
     options: DecodeOptions,
 ) -> Result<Vec<Hypothesis>> {
     let all = decode_n_best(model, sources, options, 1)?;
@@ -37,12 +65,12 @@ pub fn decode(
 /// is better than what the beam has found, it comes first.
 ///
 /// # Errors
-/// [`Error::Op`] for an empty source, a beam, length or `n` of 0, a length penalty below 0, or an id
-/// outside the vocabulary; for a length in which nothing of the grammar can be written; or if the device
+/// [`Error::Op`] for an empty source, a beam, length or `n` of 0, a length penalty below 0, an id
+/// outside the vocabulary, or a source without its extended ids for a model that copies; for a length in which nothing of the grammar can be written; or if the device
 /// fails.
-pub fn decode_n_best(
+pub fn decode_n_best<'a>(
     model: &Seq2Seq,
-    sources: &[&[u32]],
+    sources: &[impl Into<SourceIds<'a>> + Copy],
     options: DecodeOptions,
     n: usize,
 ) -> Result<Vec<Vec<Hypothesis>>> {
@@ -61,18 +89,26 @@ pub fn decode_n_best(
         let message = format!("{} tokens are too few for {syntax:?}", options.max_length);
         return Err(Error::op("decode", message));
     }
-    let batch = SourceBatch::new(sources)?;
+    let sources: Vec<SourceIds> = sources.iter().map(|&source| source.into()).collect();
+    let batch = SourceBatch::new(&sources.iter().map(|source| source.ids).collect::<Vec<_>>())?;
+    let copies = sources
+        .iter()
+        .map(|source| Some(&source.extended?.source[..]));
+    let batch = match copies.collect::<Option<Vec<&[u32]>>>() {
+        Some(copies) if model.copies() => batch.with_copies(&copies)?,
+        _ => batch,
+    };
     let source = Source::new(&batch, model.vocab().0, model.gpu())?;
     let mut tape = Tape::inference();
     let params = model.params().bind(&mut tape);
     let from = model.encode(&mut tape, &params, &source, None)?;
-    let lengths: Vec<usize> = sources.iter().map(|s| s.len()).collect();
     let mut run = Run {
         model,
         tape,
         params: &params,
         from: from.clone(),
-        lengths: &lengths,
+        grammar: options.syntax.map(|syntax| Grammar::new(syntax, &sources)),
+        sources,
         options,
     };
     let greedy = run.greedy()?.into_iter();

@@ -1,11 +1,12 @@
 //! A decoding under way: what greedy and beam search have in common.
 
+use super::SourceIds;
 use crate::autograd::Tape;
-use crate::data::syntax::{Next, Syntax, Written};
+use crate::data::syntax::{Form, Next, Syntax, Written};
 use crate::data::words::{EOS, SOS};
 use crate::error::Result;
 use crate::nn::Bound;
-use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq, allowed};
+use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq, allowed, in_f32};
 use crate::tensor::Tensor;
 
 /// How a sequence of tokens is looked for.
@@ -82,6 +83,9 @@ pub struct Hypothesis {
     /// Of the attention model: a row of weights over the source's tokens for each token, and for
     /// `<EOS>`.
     pub attention: Option<Vec<Vec<f32>>>,
+    /// Of a model that copies: for each token the source position that it was copied from, where
+    /// copying has the larger part in its probability; of several the one with the largest share.
+    pub copied: Option<Vec<Option<usize>>>,
 }
 
 /// An output that grows.
@@ -90,17 +94,19 @@ pub(super) struct Partial {
     tokens: Vec<u32>,
     pub(super) log_probability: f64,
     attention: Vec<Vec<f32>>,
-    /// The same for a grammar.
+    copied: Vec<Option<usize>>,
+    /// The same as its grammar reads it.
     written: Option<Written>,
 }
 
 impl Partial {
-    pub(super) fn start(options: &DecodeOptions) -> Self {
+    pub(super) fn start(grammar: &Option<Grammar>) -> Self {
         Partial {
             tokens: vec![SOS],
             log_probability: 0.0,
             attention: Vec::new(),
-            written: options.syntax.map(Syntax::begin),
+            copied: Vec::new(),
+            written: grammar.as_ref().map(|grammar| grammar.syntax.begin()),
         }
     }
 
@@ -115,13 +121,23 @@ impl Partial {
     }
 
     /// Which tokens may follow.
-    pub(super) fn may<'a>(&'a self, options: &DecodeOptions<'a>) -> impl Fn(usize) -> bool + 'a {
+    pub(super) fn may<'a>(
+        &'a self,
+        options: &DecodeOptions,
+        grammar: &'a Option<Grammar>,
+        source: usize,
+    ) -> impl Fn(usize) -> bool + 'a {
         let (no_unk, room) = (options.no_unk, options.max_length - self.len());
-        let next = self.written.as_ref().zip(options.syntax);
-        let next = next.map(|(written, syntax)| written.next(syntax, room));
+        let next = self.written.as_ref().zip(grammar.as_ref());
+        let next = next.map(|(written, grammar)| (written.next(grammar.syntax, room), grammar));
         move |token| {
-            let may = |next: &Next| next.may(token as u32);
-            allowed(token, no_unk) && next.as_ref().is_none_or(may)
+            let fits = |(next, grammar): &(Next, &Grammar)| match token as u32 {
+                EOS => next.may_end(),
+                id => grammar
+                    .form(source, id)
+                    .is_some_and(|form| next.may_be(form)),
+            };
+            allowed(token, no_unk) && next.as_ref().is_none_or(fits)
         }
     }
 
@@ -129,17 +145,21 @@ impl Partial {
     pub(super) fn push(
         &mut self,
         (token, gain): (u32, f64),
-        attention: Option<Vec<f32>>,
-        options: &DecodeOptions,
+        read: Option<Read>,
+        grammar: &Option<Grammar>,
+        source: usize,
     ) {
-        if let (Some(written), Some(syntax)) = (&mut self.written, options.syntax)
-            && token != EOS
+        if let (Some(written), Some(grammar)) = (&mut self.written, grammar)
+            && let Some(form) = grammar.form(source, token).filter(|_| token != EOS)
         {
-            written.push(syntax.form_of(token));
+            written.push(form);
         }
         self.tokens.push(token);
         self.log_probability += gain;
-        self.attention.extend(attention);
+        if let Some(read) = read {
+            self.copied.extend(read.copied(token, gain));
+            self.attention.push(read.attention);
+        }
     }
 
     pub(super) fn score(&self, options: &DecodeOptions) -> f64 {
@@ -151,6 +171,10 @@ impl Partial {
         let end = self.tokens.len() - usize::from(ended);
         Hypothesis {
             score: self.score(options),
+            copied: (!self.copied.is_empty()).then(|| {
+                let of_tokens = self.copied.iter().take(end - 1);
+                of_tokens.copied().collect()
+            }),
             attention: (!self.attention.is_empty()).then_some(self.attention),
             tokens: self.tokens[1..end].to_vec(),
             ended,
@@ -165,8 +189,9 @@ pub(super) struct Run<'a> {
     pub(super) tape: Tape,
     pub(super) params: &'a Bound,
     pub(super) from: DecoderState,
-    /// Tokens of each source.
-    pub(super) lengths: &'a [usize],
+    pub(super) sources: Vec<SourceIds<'a>>,
+    /// What the outputs are held to.
+    pub(super) grammar: Option<Grammar<'a>>,
     pub(super) options: DecodeOptions<'a>,
 }
 
@@ -180,15 +205,49 @@ impl Run<'_> {
         Ok(out)
     }
 
-    /// The attention weights of one row over the tokens of its source.
-    pub(super) fn weights_of(
-        &self,
-        alpha: Option<&Tensor>,
-        row: usize,
-        source: usize,
-    ) -> Result<Option<Vec<f32>>> {
-        let weights = alpha.map(|alpha| Ok(row_of(alpha, row)?[..self.lengths[source]].to_vec()));
-        weights.transpose()
+    /// What one row, of a source, read at a step; none for a model without attention.
+    pub(super) fn read(&self, seen: &Seen, row: usize, source: usize) -> Result<Option<Read<'_>>> {
+        let Some(alpha) = &seen.alpha else {
+            return Ok(None);
+        };
+        let source = self.sources[source];
+        let gate = seen.gate.as_ref().map(|gate| row_of(gate, row));
+        let copies = source.extended.map(|extended| &extended.source[..]);
+        Ok(Some(Read {
+            attention: row_of(alpha, row)?[..source.ids.len()].to_vec(),
+            copies: copies.zip(gate.transpose()?.map(|gate| gate[0])),
+        }))
+    }
+}
+
+/// A grammar over the extended vocabularies of some sources.
+pub(super) struct Grammar<'a> {
+    syntax: &'a Syntax,
+    /// Of each source's unknown tokens.
+    unknown: Vec<Vec<Form>>,
+}
+
+impl<'a> Grammar<'a> {
+    pub(super) fn new(syntax: &'a Syntax, sources: &[SourceIds]) -> Self {
+        let forms = |source: &SourceIds| {
+            let unknown = source
+                .extended
+                .iter()
+                .flat_map(|extended| &extended.unknown);
+            unknown.map(|token| syntax.form(token)).collect()
+        };
+        Grammar {
+            syntax,
+            unknown: sources.iter().map(forms).collect(),
+        }
+    }
+
+    /// The form of a token that a source's output may have; none of an id that is no token.
+    fn form(&self, source: usize, id: u32) -> Option<&Form> {
+        match (id as usize).checked_sub(self.syntax.tokens()) {
+            None => Some(self.syntax.form_of(id)),
+            Some(place) => self.unknown[source].get(place),
+        }
     }
 }
 
@@ -196,6 +255,51 @@ impl Run<'_> {
 /// ended is computed in vain, and moving costs a copy of what is attended to.
 pub(super) fn worth_moving(going: usize, rows: usize) -> bool {
     4 * going <= 3 * rows
+}
+
+/// What a step attended to, in host memory.
+pub(super) struct Seen {
+    /// `[B, S]`
+    alpha: Option<Tensor>,
+    /// `[B, 1]`
+    gate: Option<Tensor>,
+}
+
+impl Seen {
+    pub(super) fn of(out: &Decoded) -> Result<Self> {
+        Ok(Seen {
+            alpha: out.alpha.as_ref().map(in_f32).transpose()?,
+            gate: out.gate.as_ref().map(in_f32).transpose()?,
+        })
+    }
+}
+
+/// What a row read at a step.
+pub(super) struct Read<'a> {
+    /// Its attention weights, over its source's tokens.
+    attention: Vec<f32>,
+    /// The extended ids of those, and the logit of p_gen; of a model that copies.
+    copies: Option<(&'a [u32], f32)>,
+}
+
+impl Read<'_> {
+    /// Where the chosen token was copied from, for a model that copies.
+    fn copied(&self, token: u32, log_probability: f64) -> Option<Option<usize>> {
+        let (ids, z) = self.copies?;
+        let held = ids.iter().zip(&self.attention).enumerate();
+        let held = held.filter(|(_, (id, _))| **id == token);
+        let (mut mass, mut best) = (0.0, None);
+        for (j, (_, &weight)) in held {
+            mass += f64::from(weight);
+            if best.is_none_or(|(_, largest)| weight > largest) {
+                best = Some((j, weight));
+            }
+        }
+        // (1 - p_gen) A is more than half of p.
+        let part = mass / (1.0 + f64::from(z).exp());
+        let place = best.filter(|_| part > 0.5 * log_probability.exp());
+        Some(place.map(|(j, _)| j))
+    }
 }
 
 /// One row of an f32 matrix in host memory.

@@ -5,10 +5,12 @@ use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::device::Gpu;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
 use crate::ops;
 use crate::ops::attention;
+use crate::ops::copy_xent::Copies;
+use crate::ops::softmax_xent::SoftmaxXent;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ pub enum DecoderState {
         /// Cell state `[B, H]`; f32 on a GPU.
         c: Var,
         /// What is attended to.
-        annotations: Annotations,
+        annotations: Box<Annotations>,
     },
 }
 
@@ -57,17 +59,22 @@ pub struct Annotations {
     pub spans: Spans,
     /// The spans' offsets `[B + 1]`, where keys and values are on a GPU.
     pub offsets: Option<Tensor>,
+    /// The extended id of each position `[M]`, for a model that copies.
+    pub copies: Option<Tensor>,
 }
 
 /// What a decoder gives for some steps.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// Logits of the next tokens `[N, V]`.
+    /// Logits of the next tokens `[N, V]`; of a model that copies log-probabilities of the extended
+    /// vocabulary `[N, V + S]`, without a gradient.
     pub logits: Var,
     /// State after each row's last step.
     pub state: DecoderState,
     /// Attention weights `[N, S]`, of the attention model.
     pub alpha: Option<Tensor>,
+    /// The logit of p_gen `[N, 1]`, of a model that copies.
+    pub gate: Option<Tensor>,
 }
 
 impl Attending {
@@ -91,7 +98,7 @@ impl DecoderState {
         params: &Bound,
         (x, rows): (&Var, Option<&Tensor>),
         packing: &Packing,
-    ) -> Result<(Var, Self, Option<Tensor>)> {
+    ) -> Result<(Var, Self, Option<Var>)> {
         match self.clone() {
             Self::Plain {
                 layer,
@@ -190,6 +197,25 @@ impl DecoderState {
         }
     }
 
+    /// What can be copied in rows of the decoder, each in the row of the batch that `rows` `[N]` names.
+    fn copies<'a>(&'a self, rows: &'a Tensor) -> Result<Copies<'a>> {
+        let ids = match self {
+            Self::Attention { annotations, .. } => {
+                let ids = annotations.copies.as_ref();
+                ids.map(|ids| (ids, &**annotations))
+            }
+            Self::Plain { .. } => None,
+        };
+        let message = "a model that copies needs the extended ids of the source";
+        let (ids, annotations) = ids.ok_or_else(|| Error::op("seq2seq", message))?;
+        Ok(Copies {
+            ids,
+            rows,
+            spans: &annotations.spans,
+            offsets: annotations.offsets.as_ref(),
+        })
+    }
+
     /// The first rows, as constants: nothing is copied, and no gradient flows through them.
     pub(super) fn first_rows(&self, rows: usize) -> Result<Self> {
         let first = |v: &Var, rows: usize| -> Result<Var> {
@@ -218,18 +244,21 @@ impl DecoderState {
             } => {
                 let lengths: Vec<usize> = (0..rows).map(|b| all.spans.len(b)).collect();
                 let spans = Spans::new(&lengths)?;
+                let copies = all.copies.as_ref();
+                let copies = copies.map(|all| all.slice(0, [spans.total()]));
                 let offsets = all.offsets.as_ref();
                 let offsets = offsets.map(|all| all.slice(0, [rows + 1])).transpose()?;
                 Self::Attention {
                     layers: *layers,
                     h: first(h, rows)?,
                     c: first(c, rows)?,
-                    annotations: Annotations {
+                    annotations: Box::new(Annotations {
                         keys: first(&all.keys, spans.total())?,
                         values: first(&all.values, spans.total())?,
                         spans,
                         offsets,
-                    },
+                        copies: copies.transpose()?,
+                    }),
                 }
             }
         })
@@ -272,6 +301,8 @@ pub(super) struct Decoder {
     pub(super) width: usize,
     pub(super) embedding: Embedding,
     pub(super) out: Linear,
+    /// Its sigmoid is p_gen; of a model that copies.
+    pub(super) gate: Option<Linear>,
 }
 
 impl Decoder {
@@ -290,11 +321,45 @@ impl Decoder {
         packing: &Packing,
     ) -> Result<Decoded> {
         let (features, state, alpha) = from.run(tape, params, input, packing)?;
+        let mut logits = self.out.forward(tape, params, &features)?;
+        let mut gate = None;
+        if let (Some(layer), Some(alpha)) = (&self.gate, &alpha) {
+            let z = layer.forward(tape, params, &features)?.into_value();
+            let rows = match input.1 {
+                Some(rows) => rows.clone(),
+                None => each_row(&z)?,
+            };
+            let copies = from.copies(&rows)?;
+            let mixture = ops::copy_mixture(logits.value(), &z, alpha.value(), copies)?;
+            (logits, gate) = (Var::constant(mixture), Some(z));
+        }
         Ok(Decoded {
-            logits: self.out.forward(tape, params, &features)?,
+            logits,
             state,
-            alpha,
+            alpha: alpha.map(Var::into_value),
+            gate,
         })
+    }
+
+    /// Runs from a state over whole targets `[N]`, and scores them.
+    pub(super) fn loss(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        from: &DecoderState,
+        (x, rows): (&Var, &Tensor),
+        (packing, targets): (&Packing, &Tensor),
+    ) -> Result<SoftmaxXent> {
+        let (features, _, alpha) = from.run(tape, params, (x, Some(rows)), packing)?;
+        match (&self.gate, &alpha) {
+            (Some(gate), Some(alpha)) => {
+                let logits = self.out.forward(tape, params, &features)?;
+                let z = gate.forward(tape, params, &features)?;
+                let copies = from.copies(rows)?;
+                ops::copy_xent(tape, logits, &z, alpha, copies, targets)
+            }
+            _ => self.out.loss(tape, params, &features, targets),
+        }
     }
 
     /// One step from the embeddings x `[B, E]` of the previous tokens, one a row.
@@ -308,5 +373,15 @@ impl Decoder {
         let batch = x.value().shape().rows();
         let packing = Packing::uniform(1, batch)?;
         self.run(tape, params, from, (x, None), &packing)
+    }
+}
+
+/// 0, 1, .. for the rows of a single step, where x is.
+fn each_row(x: &Tensor) -> Result<Tensor> {
+    let numbers: Vec<u32> = (0..x.shape().rows() as u32).collect();
+    let numbers = Tensor::from_slice(&numbers, [numbers.len()])?;
+    match x.gpu() {
+        Some(gpu) => numbers.to_gpu(gpu),
+        None => Ok(numbers),
     }
 }

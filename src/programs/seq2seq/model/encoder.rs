@@ -55,6 +55,7 @@ impl Encoder {
         let embed =
             |layout: &mut Layout| Embedding::new(layout, "decoder.embedding", target, dim, style);
         let names = [("encoder.rnn", "l0"), ("decoder.rnn", "l0")];
+        let copies = sizes.copy && kind.plain().is_none();
         let (layers, embed, features) = match kind.plain() {
             Some((cell, reads_context)) => {
                 let inputs = if reads_context { dim + h } else { dim };
@@ -79,6 +80,7 @@ impl Encoder {
             width: dim,
             embedding: embed,
             out: Linear::new(layout, "out", features, target, style),
+            gate: copies.then(|| Linear::new(layout, "copy.gate", features, 1, style)),
         };
         (Encoder { embedding, layers }, decoder)
     }
@@ -122,7 +124,7 @@ impl Encoder {
                     layers: *decoder,
                     h,
                     c,
-                    annotations,
+                    annotations: Box::new(annotations),
                 })
             }
         }
@@ -174,6 +176,7 @@ impl BothWays {
             values,
             spans: source.spans.clone(),
             offsets: source.offsets.clone(),
+            copies: source.copies.clone(),
         };
         Ok((h, c, annotations))
     }

@@ -21,6 +21,8 @@ pub struct Source {
     /// `[M, 2]`: of each position its packed row in the run from the start, and in that from the end, as
     /// rows of the two side by side.
     pub(super) positions: Tensor,
+    /// The extended id of each position `[M]`, for a model that copies.
+    pub(super) copies: Option<Tensor>,
 }
 
 /// A batch; see [`SeqBatch`].
@@ -64,7 +66,7 @@ pub(super) fn place<const N: usize>(
 }
 
 /// The indices that a [`Source`] is made of.
-const SOURCE: usize = 5;
+const SOURCE: usize = 6;
 
 impl Source {
     /// Places a batch's sources, whose ids are below `vocab`.
@@ -96,18 +98,21 @@ impl Source {
             (&batch.rows, rows),
             (batch.spans.offsets(), batch.spans.total() + 1),
             (both, 2 * packed),
+            // Names of tokens, not rows of anything.
+            (batch.copies.as_deref().unwrap_or_default(), usize::MAX),
         ]
     }
 
     fn of(
         batch: &SourceBatch,
-        [ids, reversed, rows, offsets, both]: [Tensor; SOURCE],
+        [ids, reversed, rows, offsets, both, copies]: [Tensor; SOURCE],
     ) -> Result<Self> {
         Ok(Source {
             packing: batch.packing.clone(),
             positions: both.reshape([batch.spans.total(), 2])?,
             offsets: offsets.gpu().is_some().then_some(offsets),
             spans: batch.spans.clone(),
+            copies: batch.copies.is_some().then_some(copies),
             ids,
             reversed,
             rows,
@@ -127,13 +132,17 @@ impl Inputs {
     /// For an id outside its vocabulary, or if the device fails.
     pub fn new(batch: &SeqBatch, vocab: (usize, usize), gpu: Option<&Arc<Gpu>>) -> Result<Self> {
         let both = Source::both(&batch.source);
-        let [a, b, c, d, e] = Source::lists(&batch.source, &both, vocab.0);
-        let (inputs, targets) = ((&batch.inputs[..], vocab.1), (&batch.targets[..], vocab.1));
+        let [a, b, c, d, e, f] = Source::lists(&batch.source, &both, vocab.0);
+        let extended = match batch.source.copies {
+            Some(_) => vocab.1 + batch.source.spans.longest(),
+            None => vocab.1,
+        };
+        let (inputs, targets) = ((&batch.inputs[..], vocab.1), (&batch.targets[..], extended));
         let rows = (&batch.rows[..], batch.packing.batch());
-        let lists = [a, b, c, d, e, inputs, targets, rows];
-        let [a, b, c, d, e, inputs, targets, rows] = place(lists, gpu)?;
+        let lists = [a, b, c, d, e, f, inputs, targets, rows];
+        let [a, b, c, d, e, f, inputs, targets, rows] = place(lists, gpu)?;
         Ok(Inputs {
-            source: Source::of(&batch.source, [a, b, c, d, e])?,
+            source: Source::of(&batch.source, [a, b, c, d, e, f])?,
             packing: batch.packing.clone(),
             tokens: batch.inputs.clone(),
             inputs,

@@ -76,6 +76,8 @@ pub struct Seq2SeqSizes {
     pub embedding: usize,
     /// H, units of a layer, each way; also A, the width of the attention.
     pub hidden: usize,
+    /// Whether the model with attention copies: it has a gate more.
+    pub copy: bool,
 }
 
 /// Dropout in a training step, on the embeddings of both sides.

@@ -22,10 +22,12 @@ pub use kind::{Dropout, ModelKind, Seq2SeqSizes, TeacherForcing};
 pub(crate) use likeliest::{allowed, in_f32, never};
 
 use crate::autograd::{Tape, Var};
+use crate::data::words::UNK;
 use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
 use crate::error::Result;
 use crate::nn::{Bound, Layout, Params};
+use crate::ops;
 use crate::programs::seq2seq::data::SeqBatch;
 use crate::rng::Purpose;
 use crate::tensor::{Stored, Tensor};
@@ -98,6 +100,11 @@ impl Seq2Seq {
         (self.sizes.source_vocab, self.sizes.target_vocab)
     }
 
+    /// Whether it copies: sources and batches need their extended ids then.
+    pub fn copies(&self) -> bool {
+        self.decoder.gate.is_some()
+    }
+
     /// The GPU that holds the parameters.
     pub fn gpu(&self) -> Option<&Arc<Gpu>> {
         self.params.values().gpu()
@@ -125,16 +132,22 @@ impl Seq2Seq {
         self.encoder.encode(tape, params, source, dropout)
     }
 
-    /// Previous tokens `[B]` where the model is.
+    /// Previous tokens `[B]` where the model is, below V, or any of the extended vocabulary for a model
+    /// that copies.
     ///
     /// # Errors
     /// For a token outside the vocabulary, or if the device fails.
     pub fn tokens(&self, tokens: &[u32]) -> Result<Tensor> {
-        let [tokens] = place([(tokens, self.decoder.vocab)], self.gpu())?;
+        let limit = match self.decoder.gate {
+            Some(_) => usize::MAX,
+            None => self.decoder.vocab,
+        };
+        let [tokens] = place([(tokens, limit)], self.gpu())?;
         Ok(tokens)
     }
 
-    /// One step of the decoder: the previous tokens `[B]`, one a row.
+    /// One step of the decoder: the previous tokens `[B]`, one a row. What was copied and is no word of
+    /// the vocabulary is read as [`UNK`].
     ///
     /// # Errors
     /// If the tokens are not where the model is, or the device fails.
@@ -145,6 +158,10 @@ impl Seq2Seq {
         from: &DecoderState,
         tokens: &Tensor,
     ) -> Result<Decoded> {
+        let tokens = match self.decoder.gate {
+            Some(_) => &ops::known(tokens, self.decoder.vocab, UNK)?,
+            None => tokens,
+        };
         let x = self.decoder.embed(tape, params, tokens)?;
         self.decoder.step(tape, params, from, &x)
     }
@@ -224,12 +241,8 @@ impl Model for Seq2Seq {
             stream: draws.stream(Purpose::TeacherForcing),
         });
         let (encoded, x) = self.start(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
-        let input = (&x, Some(&batch.rows));
-        let (features, ..) = encoded.run(tape, params, input, &batch.packing)?;
-        let scored = self
-            .decoder
-            .out
-            .loss(tape, params, &features, &batch.targets)?;
+        let (input, asked) = ((&x, &batch.rows), (&batch.packing, &batch.targets));
+        let scored = self.decoder.loss(tape, params, &encoded, input, asked)?;
         Ok(Loss {
             ce: scored.loss,
             correct: scored.correct,

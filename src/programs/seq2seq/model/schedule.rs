@@ -10,6 +10,7 @@ use super::inputs::{Inputs, place};
 use super::kind::{Dropout, TeacherForcing};
 use super::likeliest::never;
 use crate::autograd::{Tape, Var};
+use crate::data::words::UNK;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::nn::Params;
@@ -53,7 +54,9 @@ pub(super) fn inputs(
         for (row, &token) in predicted.iter().enumerate() {
             let draw = f64::from(teacher.stream.word((next + row) as u64)) / 4_294_967_296.0;
             if draw >= teacher.ratio {
-                tokens[next + row] = token;
+                // What is copied may be no word of the vocabulary.
+                let is_word = (token as usize) < decoder.vocab;
+                tokens[next + row] = if is_word { token } else { UNK };
             }
         }
     }

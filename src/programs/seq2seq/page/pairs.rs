@@ -37,6 +37,13 @@ pub fn section(runs: &[RunData]) -> String {
                    once), <span class=\"unk\">&lt;UNK&gt;</span> outside the vocabulary. The pairs \
                    stand in the order of samples/test.jsonl.</p>"
         .to_owned();
+    if runs
+        .iter()
+        .any(|run| run.pairs.iter().any(|p| !p.copied.is_empty()))
+    {
+        out += "<p class=\"note\">Tokens <span class=\"copied\">copied</span> from the source say on \
+                hovering which of its tokens they are.</p>";
+    }
     let shown = pairs.len().min(SHOWN);
     let cards: Vec<String> = pairs[..shown].iter().map(|pair| card(runs, pair)).collect();
     let (open, folded) = cards.split_at(cards.len().min(OPEN));
@@ -81,8 +88,8 @@ fn card(runs: &[RunData], pair: &PairSample) -> String {
     );
     if pair.docstring.split_whitespace().ne(&pair.source) {
         let source = pair.source.iter().map(|t| match t == UNKNOWN {
-            true => (t.as_str(), Hit::Unknown),
-            false => (t.as_str(), Hit::None),
+            true => (escape(t), Hit::Unknown),
+            false => (escape(t), Hit::None),
         });
         let _ = write!(
             out,
@@ -90,7 +97,7 @@ fn card(runs: &[RunData], pair: &PairSample) -> String {
             tokens(source)
         );
     }
-    let plain = pair.reference.iter().map(|t| (t.as_str(), Hit::None));
+    let plain = pair.reference.iter().map(|t| (escape(t), Hit::None));
     let _ = write!(
         out,
         "<dt>reference<small>{}</small></dt><dd>{}</dd>",
@@ -105,13 +112,11 @@ fn card(runs: &[RunData], pair: &PairSample) -> String {
         let count = |hit| hits.iter().filter(|h| **h == hit).count();
         let text = match found.prediction.is_empty() {
             true => "<span class=\"soft\">(nothing)</span>".to_owned(),
-            false => tokens(
-                found
-                    .prediction
-                    .iter()
-                    .map(String::as_str)
-                    .zip(hits.clone()),
-            ),
+            false => {
+                let words = found.prediction.iter().enumerate();
+                let words = words.map(|(i, token)| written(token, copied_from(found, i)));
+                tokens(words.zip(hits.clone()))
+            }
         };
         let _ = write!(
             out,
@@ -123,6 +128,23 @@ fn card(runs: &[RunData], pair: &PairSample) -> String {
         );
     }
     out + "</dl></article>"
+}
+
+/// The place and the token of the source that token `i` of a prediction was copied from.
+fn copied_from(pair: &PairSample, i: usize) -> Option<(usize, &str)> {
+    let place = (*pair.copied.get(i)?)?;
+    Some((place, pair.source.get(place)?))
+}
+
+/// A token as the page has it.
+fn written(token: &str, copied_from: Option<(usize, &str)>) -> String {
+    let token = escape(token);
+    copied_from.map_or(token.clone(), |(place, source)| {
+        let (number, source) = (place + 1, escape(source));
+        format!(
+            "<span class=\"copied\" title=\"copied from token {number}, {source}\">{token}</span>"
+        )
+    })
 }
 
 fn many(tokens: usize) -> String {
@@ -157,11 +179,11 @@ fn hits(prediction: &[String], reference: &[String]) -> Vec<Hit> {
     prediction.iter().enumerate().map(hit).collect()
 }
 
-/// Tokens with blanks between, neighbours of the same kind in one element.
-fn tokens<'a>(tokens: impl Iterator<Item = (&'a str, Hit)>) -> String {
+/// Tokens, as HTML, with blanks between, neighbours of the same kind in one element.
+fn tokens(tokens: impl Iterator<Item = (String, Hit)>) -> String {
     let all: Vec<_> = tokens.collect();
     let groups = all.chunk_by(|a, b| a.1 == b.1).map(|group| {
-        let words: Vec<_> = group.iter().map(|(token, _)| escape(token)).collect();
+        let words: Vec<_> = group.iter().map(|(token, _)| token.as_str()).collect();
         match group[0].1 {
             Hit::None => words.join(" "),
             // A box each: two unknown tokens are two.
