@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rnnx::data::syntax::GrammarChoice;
 use rnnx::data::tokens::TokenizerKind;
 use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::CharLmConfig;
@@ -61,6 +62,7 @@ fn unusual() -> Seq2SeqConfig {
         teacher_forcing: 0.5,
         beam: 3,
         length_penalty: 0.5,
+        grammar: GrammarChoice::Line,
         seed: 1 << 40,
         log_every: 1,
         checkpoint_every: Some(20),
@@ -235,6 +237,7 @@ fn resume_refuses_contradictions() {
         ("--learning-rate 0.5", "learning-rate = 0.5", "0.001"),
         ("--clip-norm 0.5", "clip-norm = 0.5", "5.0"),
         ("--teacher-forcing 0.5", "teacher-forcing = 0.5", "1.0"),
+        ("--grammar line", "grammar = \"line\"", "\"none\""),
         ("--seed 2", "seed = 2", "1"),
         ("--precision fp16", "precision = \"fp16\"", "\"fp32\""),
     ] {
