@@ -258,6 +258,7 @@ fn resume_refuses_contradictions() {
         ("--learning-rate 0.5", "learning-rate = 0.5", "0.001"),
         ("--clip-norm 0.5", "clip-norm = 0.5", "5.0"),
         ("--teacher-forcing 0.5", "teacher-forcing = 0.5", "1.0"),
+        ("--grammar line", "grammar = \"line\"", "\"none\""),
         ("--seed 2", "seed = 2", "1"),
         ("--precision fp16", "precision = \"fp16\"", "\"fp32\""),
     ] {

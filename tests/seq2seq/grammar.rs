@@ -7,96 +7,22 @@ use rnnx::data::syntax::{Form, Syntax};
 use rnnx::data::tokens::bpe::Base;
 use rnnx::data::tokens::{Bpe, Tokenizer, TokenizerKind};
 use rnnx::data::words::{SPECIALS, UNK, WordVocab};
-use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode, decode_n_best};
+use rnnx::programs::seq2seq::copying::ExtendedVocab;
+use rnnx::programs::seq2seq::decode::{
+    DecodeOptions, Hypothesis, Search, SourceIds, decode, decode_n_best,
+};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
 
 /// Tokens of Python, of parts of it, and of none.
+#[rustfmt::skip]
 const TOKENS: &[&str] = &[
-    "<NEWLINE>",
-    "<INDENT>",
-    "<DEDENT>",
-    "x",
-    "self",
-    "match",
-    "_",
-    "print",
-    "1",
-    "0x1f",
-    "2j",
-    "1.5e3",
-    "'a'",
-    "\"b c\"",
-    "f'{x!r}'",
-    "b'd'",
-    "'''e\nf'''",
-    "r'\\d'",
-    "(",
-    ")",
-    "[",
-    "]",
-    "{",
-    "}",
-    ",",
-    ":",
-    ".",
-    "=",
-    "==",
-    "+",
-    "-",
-    "*",
-    "**",
-    "@",
-    "->",
-    ":=",
-    "+=",
-    ";",
-    "if",
-    "else",
-    "elif",
-    "for",
-    "in",
-    "while",
-    "def",
-    "class",
-    "return",
-    "import",
-    "from",
-    "as",
-    "try",
-    "except",
-    "finally",
-    "with",
-    "lambda",
-    "not",
-    "and",
-    "is",
-    "yield",
-    "await",
-    "async",
-    "pass",
-    "raise",
-    "del",
-    "None",
-    "True",
-    "'open",
-    "f'{x'",
-    "0777",
-    "$",
-    "?",
-    "<>",
-    "b'é'",
-    "'\\N{no}'",
-    "x y",
-    "# no",
-    "foo(x,",
-    "):",
-    "self.x",
-    "x=1",
-    "a[0].b",
-    "é",
-    "...",
-    "not in",
-    "\\",
+    "<NEWLINE>", "<INDENT>", "<DEDENT>", "x", "self", "match", "_", "print", "1", "0x1f", "2j",
+    "1.5e3", "'a'", "\"b c\"", "f'{x!r}'", "b'd'", "'''e\nf'''", "r'\\d'", "(", ")", "[", "]", "{",
+    "}", ",", ":", ".", "=", "==", "+", "-", "*", "**", "@", "->", ":=", "+=", ";", "if", "else",
+    "elif", "for", "in", "while", "def", "class", "return", "import", "from", "as", "try", "except",
+    "finally", "with", "lambda", "not", "and", "is", "yield", "await", "async", "pass", "raise",
+    "del", "None", "True", "'open", "f'{x'", "0777", "$", "?", "<>", "b'é'", "'\\N{no}'", "x y",
+    "# no", "foo(x,", "):", "self.x", "x=1", "a[0].b", "é", "...", "not in", "\\",
 ];
 
 fn vocab() -> WordVocab {
@@ -212,6 +138,60 @@ fn all_that_untrained_models_write_in_pieces_parses() {
     all_parses(&vocab, &tokenizer);
 }
 
+/// What a model copies is held to the grammar, too: strings and names of a description, not its words
+/// between them.
+#[test]
+fn what_is_copied_is_held_to_the_grammar() {
+    let vocab = vocab();
+    let syntax = Syntax::new(Start::Line, TokenizerKind::Python, &vocab).unwrap();
+    let sizes = Seq2SeqSizes {
+        source_vocab: 12,
+        target_vocab: vocab.len(),
+        embedding: 5,
+        hidden: 6,
+        copy: true,
+    };
+    let source = [
+        "call",
+        "foo",
+        "'a string'",
+        "<UNK>",
+        "it's",
+        "0x",
+        "def",
+        "=>",
+    ];
+    let tokens = source.map(str::to_owned);
+    let extended = ExtendedVocab::new(&vocab, &tokens);
+    let ids: Vec<u32> = (4..12).collect();
+    let of_source = extended.clone().of_source();
+    let source = SourceIds {
+        ids: &ids,
+        extended: Some(&of_source),
+    };
+    let mut copied = 0;
+    for seed in 0..60 {
+        let model = Seq2Seq::new::<f32>(ModelKind::Attention, sizes, seed);
+        for search in [Search::Greedy, Search::Beam(3)] {
+            let options = DecodeOptions {
+                search,
+                syntax: Some(&syntax),
+                ..DecodeOptions::greedy(20)
+            };
+            let output = decode(&model, &[source], options).unwrap().remove(0);
+            let tokens = extended.tokens(&output.tokens);
+            let text = Tokenizer::Python.join(&tokens);
+            assert!(parses_as_line(&text), "{seed} {search:?}: {text}");
+            copied += output
+                .tokens
+                .iter()
+                .filter(|&&id| id as usize >= vocab.len())
+                .count();
+        }
+    }
+    assert!(copied > 0, "something is copied");
+}
+
 #[test]
 fn a_beam_under_a_grammar_is_never_below_greedy() {
     let vocab = vocab();
@@ -242,7 +222,6 @@ fn what_is_no_token_of_python_is_never_written() {
         "0777",
         "$",
         "?",
-        "<>",
         "b'é'",
         "'\\N{no}'",
         "x y",
@@ -254,6 +233,7 @@ fn what_is_no_token_of_python_is_never_written() {
         assert_eq!(python.form_of(vocab.id(token)), &Form::Never, "{token}");
         assert_eq!(blanks.form_of(vocab.id(token)), &Form::Never, "{token}");
     }
+    assert_eq!(python.form_of(vocab.id("<>")), &Form::Never);
     for id in 0..SPECIALS.len() as u32 {
         assert_eq!(
             python.form_of(id),

@@ -17,7 +17,7 @@ use super::python::grammar::{
 use super::tokens::TokenizerKind;
 use super::tokens::bpe::GOES_ON;
 use super::tokens::python::{DEDENT, INDENT, MARKERS, NEWLINE};
-use super::words::{EOS, SPECIALS, WordVocab};
+use super::words::{SPECIALS, WordVocab};
 use crate::{Error, Result};
 use pieces::Pieces;
 
@@ -257,15 +257,12 @@ pub struct Next<'a> {
 }
 
 impl Next<'_> {
-    /// Whether a token of the vocabulary may be written, or [`EOS`].
-    pub fn may(&self, id: u32) -> bool {
-        match id {
-            EOS => self.written.part.is_empty() && self.written.recogniser.can_end(),
-            _ => self.may_be(self.syntax.form_of(id)),
-        }
+    /// Whether the text may end here.
+    pub fn may_end(&self) -> bool {
+        self.written.part.is_empty() && self.written.recogniser.can_end()
     }
 
-    /// Whether a token from anywhere may be written.
+    /// Whether a token may be written.
     pub fn may_be(&self, form: &Form) -> bool {
         let (recogniser, part) = (&self.written.recogniser, &self.written.part);
         match form {

@@ -72,7 +72,7 @@ crate::settings! {
     "Decoding" {
         beam: usize = 1, Whole(1, 1_000), free, "hypotheses kept when the test pairs are decoded at the end; 1 is greedy";
         length_penalty: f64 = 1.0, Real(0.0, 10.0), free, "power of an output's tokens that a beam divides its log-probability by; 1 is the mean a token, 0 favours short ones";
-        grammar: GrammarChoice = GrammarChoice::None, OneOf(&GrammarChoice::NAMES), free, "what outputs are held to: any number of Python statements, one, or one logical line (an else: alone, too); for Python targets";
+        grammar: GrammarChoice = GrammarChoice::None, OneOf(&GrammarChoice::NAMES), fixed, "what outputs are held to: any number of Python statements, one, or one logical line (an else: alone, too); for Python targets";
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) struct Partial {
     pub(super) log_probability: f64,
     attention: Vec<Vec<f32>>,
     copied: Vec<Option<usize>>,
-    /// The same for a grammar.
+    /// The same as its grammar reads it.
     written: Option<Written>,
 }
 
@@ -242,7 +242,7 @@ impl<'a> Grammar<'a> {
         }
     }
 
-    /// The terminals of a token that a source's output may have; none of an id that is no token.
+    /// The form of a token that a source's output may have; none of an id that is no token.
     fn form(&self, source: usize, id: u32) -> Option<&Form> {
         match (id as usize).checked_sub(self.syntax.tokens()) {
             None => Some(self.syntax.form_of(id)),
