@@ -19,16 +19,6 @@
 constexpr float TINY = 1e-30f;
 constexpr u32 INFINITE = 0x7F800000;
 
-// The largest logit and its lowest column.
-struct Best {
-    float value;
-    u32 column;
-};
-DEVICE Best better(Best a, Best b) {
-    bool second = b.value > a.value || (b.value == a.value && b.column < a.column);
-    return second ? b : a;
-}
-
 DEVICE float log_sigmoid(float z) {
     float a = z < 0.0f ? -z : z;
     return (z < 0.0f ? z : 0.0f) - ln(1.0f + exponential(-a));
@@ -102,10 +92,10 @@ DEVICE Mixed<T> mix(ptr<const T> logits, ptr<const T> gate, ptr<const float> alp
         for (u32 j = 0; j < GROUP; j++) m.best = better(m.best, Best{v[j], c + j});
     }
     for (u32 l = 16; l > 0; l /= 2)
-        m.best = better(m.best, Best{shfl_xor(m.best.value, l), shfl_xor(m.best.column, l)});
+        m.best = better(m.best, Best{shfl_xor(m.best.value, l), shfl_xor(m.best.index, l)});
     if (thread_x() % 32 == 0) {
         values[thread_x() / 32] = m.best.value;
-        columns[thread_x() / 32] = m.best.column;
+        columns[thread_x() / 32] = m.best.index;
     }
     block_sync();
     m.best = Best{values[0], columns[0]};
@@ -142,7 +132,7 @@ DEVICE void copy_xent(const Mixed<T>& m, u32 target, Written<T> to, ptr<float> s
 
     // A word is right if no other is likelier: the likeliest logit, or what the source holds.
     float p = m.p(target), beaten = 0.0f;
-    if (thread_x() == 0 && m.beats(m.best.column, target, p)) beaten = 1.0f;
+    if (thread_x() == 0 && m.beats(m.best.index, target, p)) beaten = 1.0f;
     for (u32 j = thread_x(); j < m.length; j += threads())
         if (m.beats(m.ids[m.start + j], target, p)) beaten = 1.0f;
     beaten = block_sum(beaten, scratch);  // and every logit has been read: dlogits may be logits

@@ -34,13 +34,16 @@ pub struct Grads {
     /// Of the values. A gradient may arrive in another shape where the value was reshaped.
     pub(super) shapes: Vec<Shape>,
     pub(super) flat: Option<Tensor>,
+    /// Whether the flat gradient tensor holds gradients that others are added to.
+    adds: bool,
 }
 
 impl Grads {
-    pub(super) fn new(tape: u64, flat: Option<Tensor>) -> Self {
+    pub(super) fn new(tape: u64, flat: Option<Tensor>, adds: bool) -> Self {
         Grads {
             tape,
             flat,
+            adds,
             ..Self::default()
         }
     }
@@ -53,7 +56,7 @@ impl Grads {
         let segment = Content::Segment {
             offset,
             len: shape.numel(),
-            written: false,
+            written: self.adds,
         };
         self.push(segment, shape)
     }

@@ -88,13 +88,13 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 impl Tape {
     /// A tape that records.
     pub fn new() -> Self {
-        Self::with(None)
+        Self::with(None, false)
     }
 
-    fn with(flat: Option<Tensor>) -> Self {
+    fn with(flat: Option<Tensor>, adds: bool) -> Self {
         Tape {
             nodes: Vec::new(),
-            grads: Grads::new(NEXT.fetch_add(1, Ordering::Relaxed), flat),
+            grads: Grads::new(NEXT.fetch_add(1, Ordering::Relaxed), flat, adds),
             recording: true,
             prepared: Vec::new(),
         }
@@ -110,7 +110,12 @@ impl Tape {
 
     /// A recording tape whose parameters' gradients are written into `flat`.
     pub fn with_flat_gradients(flat: Tensor) -> Self {
-        Self::with(Some(flat))
+        Self::with(Some(flat), false)
+    }
+
+    /// A recording tape whose parameters' gradients are added to those that `flat` holds.
+    pub fn adding_to(flat: Tensor) -> Self {
+        Self::with(Some(flat), true)
     }
 
     /// Whether ops are recorded.

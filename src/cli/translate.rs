@@ -23,6 +23,7 @@ use crate::programs::seq2seq::decode::{
 };
 use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::score::seen;
+use crate::programs::seq2seq::tokens::SourceText;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
 use crate::{Error, Result};
@@ -38,6 +39,9 @@ pub struct TranslateArgs {
     pub run: PathBuf,
     /// The source, such as a docstring; without it, each line of standard input is one
     pub text: Option<String>,
+    /// The function's parameters and the type that it returns, for a run whose --source reads them
+    #[arg(long, value_name = "TEXT")]
+    pub signature: Option<String>,
     /// Keep the N likeliest hypotheses at each step [default: greedy]
     #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
     pub beam: Option<u64>,
@@ -100,6 +104,13 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
             "--attention: the {kind} model has none; name a run of --model attention"
         )));
     }
+    if args.signature.is_some() && trained.config.source != SourceText::Both {
+        return Err(Error::Usage(format!(
+            "--signature: the run's sources are of --source {}; leave it out, and give a signature that \
+             is the whole source as TEXT",
+            trained.config.source
+        )));
+    }
     if args.device.device.is_some() && !args.quiet {
         log::line(&chosen.line());
     }
@@ -160,7 +171,11 @@ fn translate(
 ) -> Result<bool> {
     let limit = trained.config.max_source;
     let source = &trained.vocab.tokenizers.source;
-    let mut words = source.split(first_paragraph(text));
+    let mut words = match trained.config.source {
+        _ if first_paragraph(text).is_empty() => Vec::new(),
+        SourceText::Signature => source.split(text.trim()),
+        both => both.split(source, text, args.signature.as_deref()),
+    };
     let note = |message: String| {
         if !args.quiet {
             log::line(&format!("note: {place}: {message}"));

@@ -51,7 +51,7 @@ pub(super) fn read(input: Input, delimiter: u8, reading: &mut Reading) -> Result
         let [source, target] = columns.map(|column| table.field(column));
         let found = source.and_then(|source| Ok((source, target?)));
         let (source, target) = found.map_err(|what| reading.wrong(line, &what))?;
-        reading.take(line, source, target)?;
+        reading.take(line, (source, target), None)?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Pairs as JSON lines: an object a line, usually with CodeSearchNet's fields `docstring` and `code`.
+//! Pairs as JSON lines: an object a line, usually with CodeSearchNet's fields `docstring` and `code`, and
+//! perhaps `signature`.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, Read, Write};
@@ -49,13 +50,15 @@ pub(super) fn read(mut input: Input, reading: &mut Reading) -> Result<()> {
         let format = reading.format;
         let found = object(line).and_then(|object| {
             let source = field(&object, &format.source_field, "source-field")?;
-            Ok([
-                source,
-                field(&object, &format.target_field, "target-field")?,
-            ])
+            let target = field(&object, &format.target_field, "target-field")?;
+            let signature = match object.get("signature") {
+                None | Some(Value::Null) => None,
+                Some(_) => Some(field(&object, "signature", "signature")?),
+            };
+            Ok((source, target, signature))
         });
-        let [source, target] = found.map_err(|what| reading.wrong(number, &what))?;
-        reading.take(number, &source, &target)?;
+        let (source, target, signature) = found.map_err(|what| reading.wrong(number, &what))?;
+        reading.take(number, (&source, &target), signature)?;
     }
     Ok(())
 }
@@ -92,7 +95,10 @@ fn field(object: &Map<String, Value>, name: &str, setting: &str) -> Result<Strin
 pub fn write_jsonl(path: &Path, pairs: &[Pair]) -> Result<()> {
     let lines = |out: &mut dyn Write| -> io::Result<()> {
         for pair in pairs {
-            let line = json!({ "docstring": pair.docstring, "code": pair.code });
+            let mut line = json!({ "docstring": pair.docstring, "code": pair.code });
+            if let Some(signature) = &pair.signature {
+                line["signature"] = json!(signature);
+            }
             // Whole: a compressor takes its time for each of many small parts.
             out.write_all(format!("{line}\n").as_bytes())?;
         }

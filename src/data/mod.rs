@@ -5,8 +5,8 @@
 //! given goes through [`encoding`].
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
-//! (filters, split, [`near`] duplicates) -> [`pairs`] (tokens; [`pair_files`] on disk: [`jsonl`],
-//! CSV, TSV) -> [`words`] (tokens to ids; [`syntax`]: which of them may follow). A [`split`] is a
+//! (filters, split, [`near`] duplicates) -> [`pairs`] ([`pair_files`] on disk: [`jsonl`], CSV, TSV)
+//! -> [`tokens`] -> [`words`] (tokens to ids; [`syntax`]: which of them may follow). A [`split`] is a
 //! part of the data. [`unpacking`] bounds what compressed files
 //! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 

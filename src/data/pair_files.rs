@@ -57,7 +57,12 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     /// Takes the pair that begins in a line. CodeSearchNet's code still holds the docstring: it is
     /// taken out where it can be found.
-    pub fn take(&mut self, line: u64, source: &str, target: &str) -> Result<()> {
+    pub fn take(
+        &mut self,
+        line: u64,
+        (source, target): (&str, &str),
+        signature: Option<String>,
+    ) -> Result<()> {
         let PairFormat {
             source_field,
             target_field,
@@ -72,6 +77,7 @@ impl Reading<'_> {
             self.read.pairs.push(Pair {
                 docstring: source.into(),
                 code,
+                signature,
             });
         } else if *strict {
             let what = format!("{source_field:?} is empty: it holds no token");

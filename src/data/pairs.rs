@@ -13,6 +13,8 @@ pub struct Pair {
     pub docstring: String,
     /// The function's source without its docstring.
     pub code: String,
+    /// The function's parameters and the type that it returns, where the data has them.
+    pub signature: Option<String>,
 }
 
 impl Pair {
@@ -83,8 +85,8 @@ pub struct Splits {
     pub valid: Vec<Pair>,
     /// Pairs that are only tested on.
     pub test: Vec<Pair>,
-    /// SHA-256 over all pairs in this order, in hexadecimal: for each string its length in bytes
-    /// as u64 little-endian, then its bytes.
+    /// SHA-256 over all pairs in this order, in hexadecimal: for docstring and code its length in
+    /// bytes as u64 little-endian, then its bytes.
     pub sha256: String,
     /// Where the pairs come from, for people.
     pub source: String,
@@ -95,21 +97,42 @@ pub struct Splits {
 impl Splits {
     /// Three splits and their hash.
     pub fn new(train: Vec<Pair>, valid: Vec<Pair>, test: Vec<Pair>, source: String) -> Self {
-        let mut hash = Sha256::new();
-        for pair in train.iter().chain(&valid).chain(&test) {
-            for text in [&pair.docstring, &pair.code] {
-                hash.update((text.len() as u64).to_le_bytes());
-                hash.update(text);
-            }
-        }
-        Splits {
-            sha256: format!("{:x}", hash.finalize()),
+        let splits = Splits {
+            sha256: String::new(),
             train,
             valid,
             test,
             source,
             skipped: None,
+        };
+        Splits {
+            sha256: splits.hash(|pair| vec![pair.docstring.clone(), pair.code.clone()]),
+            ..splits
         }
+    }
+
+    /// The same splits for those who read the signatures, too: the hash is over these as well, where a
+    /// pair has none over an empty one.
+    pub fn with_signatures(self) -> Self {
+        let all = |pair: &Pair| {
+            let signature = pair.signature.clone().unwrap_or_default();
+            vec![pair.docstring.clone(), pair.code.clone(), signature]
+        };
+        Splits {
+            sha256: self.hash(all),
+            ..self
+        }
+    }
+
+    fn hash(&self, texts: fn(&Pair) -> Vec<String>) -> String {
+        let mut hash = Sha256::new();
+        for pair in self.train.iter().chain(&self.valid).chain(&self.test) {
+            for text in texts(pair) {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+        }
+        format!("{:x}", hash.finalize())
     }
 
     /// How many test pairs stand in the training split, too: same source tokens, same target

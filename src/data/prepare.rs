@@ -169,7 +169,12 @@ fn distinct_pairs(
                 continue;
             }
         };
-        for python::Function { docstring, code } in functions {
+        for python::Function {
+            docstring,
+            signature,
+            code,
+        } in functions
+        {
             report.functions += 1;
             let source = source_tokens(&docstring).count();
             if source == 0 {
@@ -180,7 +185,11 @@ fn distinct_pairs(
                 report.too_long += 1;
                 continue;
             };
-            let pair = Pair { docstring, code };
+            let pair = Pair {
+                docstring,
+                code,
+                signature: Some(signature),
+            };
             if seen.insert(pair.key()) {
                 pairs.push(pair);
             } else {

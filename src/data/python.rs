@@ -30,6 +30,9 @@ const TAB: usize = 8;
 pub struct Function {
     /// The docstring's value, its indentation cleaned by [`clean_docstring`].
     pub docstring: String,
+    /// Its parameters with their annotations and defaults, in parentheses, and the type that it
+    /// returns, in one line without comments: `(self, key: str = "") -> bool`.
+    pub signature: String,
     /// The source from `def` or `async def` to the last statement, without the docstring and
     /// without the indentation of its first line. Decorators are left out, as CodeSearchNet does:
     /// they stand before the function and say what is done with it, not what it does. A function
@@ -189,8 +192,37 @@ impl Finder<'_> {
         let fits = has_at_most(pieces(), self.max_tokens);
         Some(Function {
             docstring: clean_docstring(docstring.value.to_str()),
+            signature: self.signature(function),
             code: fits.then(|| pieces().collect()),
         })
+    }
+
+    /// The tokens from the parameters to the colon, with a blank where white space or a comment was.
+    fn signature(&self, function: &StmtFunctionDef) -> String {
+        let mut before = function.parameters.range.start();
+        let first = self
+            .tokens
+            .partition_point(|t| t.as_tuple().1.start() < before);
+        let (mut signature, mut open) = (String::new(), 0usize);
+        for token in &self.tokens[first..] {
+            let (kind, range) = token.as_tuple();
+            match kind {
+                TokenKind::Colon if open == 0 => break,
+                TokenKind::Lpar | TokenKind::Lsqb | TokenKind::Lbrace => open += 1,
+                TokenKind::Rpar | TokenKind::Rsqb | TokenKind::Rbrace => {
+                    open = open.saturating_sub(1);
+                }
+                TokenKind::Comment | TokenKind::NonLogicalNewline => continue,
+                _ => {}
+            }
+            let closes = open == 0 && kind == TokenKind::Rpar;
+            if range.start() > before && !signature.ends_with('(') && !closes {
+                signature.push(' ');
+            }
+            signature += &self.source[range.to_std_range()];
+            before = range.end();
+        }
+        signature
     }
 
     /// Where `def` or `async def` stands: the node of a function starts at its decorators.

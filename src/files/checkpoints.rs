@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 pub(super) const BEST: &str = "best";
 pub(super) const LAST: &str = "last";
+/// The folder of an average of checkpoints.
+const AVERAGE: &str = "average";
 /// The files of a checkpoint. The weights go first: without them a folder is no checkpoint.
 const FILES: [&str; 3] = [MODEL, OPTIMIZER, STATE];
 
@@ -126,17 +128,56 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Makes the saved checkpoint of `step` the best one.
+    /// Saves an average of checkpoints as `checkpoints/average`, with the state of the last of them
+    /// but nothing of the optimizer's: it is nothing to go on from. Returns its folder.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is no such checkpoint; [`Error::Io`]: `best` stays.
-    pub fn mark_best(&self, step: u64) -> Result<()> {
+    /// [`Error::Io`] that names the file; [`Error::Checkpoint`] where something foreign has this name.
+    pub fn save_average(&self, model: &TensorFile, state: &TrainState) -> Result<PathBuf> {
+        let folder = self.checkpoints_path().join(AVERAGE);
+        if fs::symlink_metadata(&folder).is_ok() && !is_checkpoint(&folder) {
+            let message = "is no checkpoint of rnnx, and has the name of an average: move it away";
+            return Err(Error::checkpoint(folder, message));
+        }
+        write_folder(&folder, |temp| {
+            model.save(&temp.join(MODEL))?;
+            state.save(&temp.join(STATE))
+        })?;
+        Ok(folder)
+    }
+
+    /// Whether a checkpoint's folder holds an average.
+    pub fn is_average(checkpoint: &Path) -> bool {
+        checkpoint.file_name().is_some_and(|name| name == AVERAGE)
+    }
+
+    /// The folder of the checkpoint of `step`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is no such checkpoint.
+    pub fn at_step(&self, step: u64) -> Result<PathBuf> {
         let all = self.checkpoints_path();
         let saved = self.saved()?.into_iter().find(|(at, _)| *at == step);
         let (_, name) = saved.ok_or_else(|| {
             Error::checkpoint(all.join(format!("step-{step}")), "no such checkpoint")
         })?;
-        self.link(BEST, &all.join(name))
+        Ok(all.join(name))
+    }
+
+    /// Makes the saved checkpoint of `step` the best one.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is no such checkpoint; [`Error::Io`]: `best` stays.
+    pub fn mark_best(&self, step: u64) -> Result<()> {
+        self.link(BEST, &self.at_step(step)?)
+    }
+
+    /// Makes the average the best checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: `best` stays.
+    pub fn mark_average_best(&self) -> Result<()> {
+        self.link(BEST, &self.checkpoints_path().join(AVERAGE))
     }
 
     fn link(&self, name: &str, checkpoint: &Path) -> Result<()> {
@@ -149,13 +190,13 @@ impl RunFolder {
 
     // ---- removing --------------------------------------------------------------------------
 
-    /// Deletes old checkpoints: the `keep` most recent up to `last` stay, and those that `best` and
-    /// `last` point to.
+    /// Deletes old checkpoints: the `keep` most recent up to `last` stay, those that `best` and
+    /// `last` point to, and those of the steps `others`.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Checkpoint`] when a link leads nowhere or out of the run: then
     /// nothing is deleted.
-    pub fn prune(&self, keep: usize) -> Result<()> {
+    pub fn prune(&self, keep: usize, others: &[u64]) -> Result<()> {
         let name = |folder: &PathBuf| Some(folder.file_name()?.to_str()?.to_owned());
         let last = name(&self.last()?);
         let best = self.best()?.as_ref().and_then(name);
@@ -163,7 +204,8 @@ impl RunFolder {
         let mut saved = self.saved()?;
         // What lies after `last` is of a run that was taken back to it.
         saved.retain(|(step, _)| *step <= newest);
-        for (_, name) in saved.iter().rev().skip(keep) {
+        let old = saved.iter().rev().skip(keep);
+        for (_, name) in old.filter(|(step, _)| !others.contains(step)) {
             if last.as_ref() != Some(name) && best.as_ref() != Some(name) {
                 remove_checkpoint(&self.checkpoints_path().join(name))?;
             }
@@ -185,8 +227,10 @@ impl RunFolder {
         if fs::symlink_metadata(&all).is_ok_and(|m| m.is_symlink()) {
             return remove_any(&all).map_err(Error::io("remove", &all));
         }
-        for (_, name) in self.saved()? {
-            remove_checkpoint(&all.join(name))?;
+        let saved = self.saved()?.into_iter().map(|(_, name)| all.join(name));
+        let average = [all.join(AVERAGE)].into_iter().filter(|a| is_checkpoint(a));
+        for folder in saved.chain(average) {
+            remove_checkpoint(&folder)?;
         }
         remove_if_empty(&all)
     }

@@ -62,6 +62,9 @@ pub struct TrainState {
     /// The step of the last validation inside of the unfinished epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_step: Option<u64>,
+    /// Steps of the last checkpoints of which an average is made when training ends.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub averaged: Vec<u64>,
     /// The settings that change the computation, as `config.toml` has their values; none in older
     /// files.
     #[serde(default)]
@@ -165,6 +168,7 @@ impl TrainState {
             rate_cuts: 0,
             stale: 0,
             valid_step: None,
+            averaged: Vec::new(),
             settings: BTreeMap::new(),
         }
     }

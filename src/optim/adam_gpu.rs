@@ -167,6 +167,22 @@ impl GpuAdam {
         self.state.part(SCALE, Shape::default())
     }
 
+    /// The loss scale times `share`, as the seed of the backward pass of one of several batches.
+    ///
+    /// # Errors
+    /// If the device fails or has not enough memory.
+    pub fn seed(&self, gpu: &Arc<Gpu>, share: f64) -> Result<Tensor> {
+        let scale = self.scale();
+        if share == 1.0 {
+            return Ok(scale);
+        }
+        let seed = Tensor::on_gpu(gpu, DType::F32, Shape::default())?;
+        let mut args = pointers(&[&scale, &seed])?;
+        args.extend([Arg::from(share as f32), Arg::from(1u64)]);
+        gpu.launch(&Launch::per_element("scale_f32", 1), &args)?;
+        Ok(seed)
+    }
+
     /// Unscales and clips the gradient and updates the parameters and their f16 copy. A gradient
     /// that is not finite only lowers the loss scale.
     ///
@@ -177,6 +193,20 @@ impl GpuAdam {
         gpu: &Gpu,
         params: &mut Params,
         gradient: &Tensor,
+        clip: Clip,
+    ) -> Result<()> {
+        self.update_mean(gpu, params, (gradient, 1.0), clip)
+    }
+
+    /// As [`GpuAdam::update`] by the gradient times `mean`, where it is a sum over several batches.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn update_mean(
+        &mut self,
+        gpu: &Gpu,
+        params: &mut Params,
+        (gradient, mean): (&Tensor, f64),
         clip: Clip,
     ) -> Result<()> {
         let (max, epsilon, per_tensor) = match clip {
@@ -198,7 +228,7 @@ impl GpuAdam {
         ];
         let mut args = pointers(&tensors)?;
         args.push(self.segments.into());
-        args.extend([1.0, max, epsilon].map(|x| Arg::from(x as f32)));
+        args.extend([mean, max, epsilon].map(|x| Arg::from(x as f32)));
         args.extend([per_tensor, growth].map(Arg::from));
         gpu.launch(&Launch::new("adam_prepare", self.blocks, 256), &args)?;
 

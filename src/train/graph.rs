@@ -40,7 +40,9 @@ pub struct GpuLoop<F> {
     gpu: Arc<Gpu>,
     feed: F,
     ring: Ring,
-    /// Tokens of a step.
+    /// Batches of a step.
+    batches: usize,
+    /// Tokens of a batch.
     tokens: usize,
     /// Memory of the step; the graph's once it is captured.
     pool: Pool,
@@ -72,10 +74,17 @@ impl<F: Feed> GpuLoop<F> {
             gpu: gpu.clone(),
             feed,
             ring: Ring::new(gpu)?,
+            batches: 1,
             tokens: 0,
             pool: Pool::default(),
             told: false,
         })
+    }
+
+    /// The same with so many batches a step, 1 to [`SLOTS`], whose gradients are added up.
+    #[must_use]
+    pub fn accumulating(self, batches: usize) -> Self {
+        GpuLoop { batches, ..self }
     }
 
     /// The feed.
@@ -102,16 +111,17 @@ impl<F: Feed> GpuLoop<F> {
         (!std::mem::replace(&mut self.told, true)).then_some(line)
     }
 
-    /// Sets the counters.
+    /// Sets the counters, which count batches.
     ///
     /// # Errors
     /// If the device fails.
     pub fn begin(&mut self, step_in_epoch: u64, step: u64) -> Result<()> {
-        self.ring.begin(step_in_epoch, step)
+        let batches = self.batches as u64;
+        self.ring.begin(step_in_epoch * batches, step * batches)
     }
 
-    /// Trains `n` steps from step number `first` of the run, at most [`SLOTS`], and returns their
-    /// figures in order.
+    /// Trains `n` steps from step number `first` of the run, at most as many as [`SLOTS`] batches are,
+    /// and returns their figures in order.
     ///
     /// # Errors
     /// If the device fails.
@@ -119,12 +129,15 @@ impl<F: Feed> GpuLoop<F> {
     where
         M: Model<Batch = F::Batch>,
     {
-        let n = n.min(SLOTS);
+        let n = n.min(SLOTS / self.batches);
         for _ in 0..n {
             self.one(step)?;
         }
-        self.ring
-            .read(first, &vec![self.tokens; n], step.is_mixed())
+        let tokens = vec![self.tokens; n * self.batches];
+        let first = first * self.batches as u64;
+        let scores = self.ring.read(first, &tokens, step.is_mixed())?;
+        let steps = scores.chunks(self.batches).filter_map(Scores::joined);
+        Ok(steps.collect())
     }
 
     fn one<M: Model<Batch = F::Batch>>(&mut self, step: &mut Step<M>) -> Result<()> {
@@ -163,13 +176,23 @@ impl<F: Feed> GpuLoop<F> {
         Ok(())
     }
 
-    /// Issues one step, from the batch to the record of its figures, and returns its tokens.
+    /// Issues one step, from its batches to the records of their figures, and returns the tokens of a
+    /// batch.
     fn issue<M: Model<Batch = F::Batch>>(&self, step: &mut Step<M>) -> Result<usize> {
         let counter = self.ring.counter();
-        self.feed.issue(&self.gpu, counter)?;
-        let draws = Draws::counted(step.seed(), counter.slice(1, [1])?);
-        let issued = step.issue(self.feed.batch(), &draws)?;
-        self.ring.record(step, &issued)?;
-        Ok(issued.loss.tokens)
+        let mut tokens = 0;
+        // A capture that failed may have left something.
+        step.forget();
+        for left in (0..self.batches).rev() {
+            self.feed.issue(&self.gpu, counter)?;
+            let draws = Draws::counted(step.seed(), counter.slice(1, [1])?);
+            let issued = step.add(self.feed.batch(), &draws)?;
+            if left == 0 {
+                step.finish()?;
+            }
+            self.ring.record(step, &issued)?;
+            tokens = issued.loss.tokens;
+        }
+        Ok(tokens)
     }
 }

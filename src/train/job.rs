@@ -102,6 +102,8 @@ pub struct Plan {
     pub checkpoint_every: Option<u64>,
     /// Most recent checkpoints that are kept.
     pub keep: usize,
+    /// Checkpoints that are averaged when training ends.
+    pub average: Option<usize>,
     /// Steps between two validations within an epoch.
     pub eval_every: Option<u64>,
     /// Validations that are no better than the best, one after the other, that end the run.
@@ -286,11 +288,18 @@ pub trait Job: Sized {
         None
     }
 
-    /// Scores the validation data; none if there is none.
+    /// Scores a model, this one or [another](Job::with_weights), on the validation data; none if there
+    /// is none.
     ///
     /// # Errors
     /// If the device fails.
-    fn validate(&self) -> Result<Option<Means>>;
+    fn validate(&self, model: &Self::Model) -> Result<Option<Means>>;
+
+    /// The model with other weights, where this one is.
+    ///
+    /// # Errors
+    /// If the weights do not fit, or the device fails.
+    fn with_weights(&self, weights: &TensorFile) -> Result<Self::Model>;
 
     /// Something to look at of the model after `epoch` epochs. Weights that it cannot be made of
     /// are no reason to stop training: the inner error becomes a note.

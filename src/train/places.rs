@@ -163,7 +163,7 @@ fn places<C: Config>(run: &RunFolder, config: &C) -> Result<Vec<C>> {
 /// The configuration with the run's own copy in place of standard input.
 fn with_kept_input<C: Config>(run: &RunFolder, config: &C) -> Result<C> {
     let mut table = config.table()?;
-    let copy = run.stdin_path();
+    let copy = absolute(run.stdin_path()).map_err(Error::io("find", run.path()))?;
     for key in path_keys(C::settings()) {
         for value in each_path(table.get_mut(key.name)) {
             if let (Some(STDIN), Some(copy)) = (value.as_str(), copy.to_str()) {

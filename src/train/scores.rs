@@ -44,6 +44,27 @@ impl Scores {
         })
     }
 
+    /// The figures of a step that was taken on several batches: means by token, and what the
+    /// optimizer left after the last of them. Of one batch they are its own, to the bit.
+    pub(crate) fn joined(parts: &[Scores]) -> Option<Self> {
+        let last = *parts.last()?;
+        if parts.len() == 1 {
+            return Some(last);
+        }
+        let tokens: f64 = parts.iter().map(|s| s.tokens).sum();
+        let mean = |of: fn(&Scores) -> f64| {
+            let sum: f64 = parts.iter().map(|s| of(s) * s.tokens).sum();
+            sum / tokens
+        };
+        Some(Scores {
+            loss: mean(|s| s.loss),
+            ce: mean(|s| s.ce),
+            correct: parts.iter().map(|s| s.correct).sum(),
+            tokens,
+            ..last
+        })
+    }
+
     /// Takes over what the optimizer of a GPU left.
     pub(crate) fn add_optimizer(&mut self, left: GpuAdamStep, mixed: bool) {
         self.grad_norm = left.norm;

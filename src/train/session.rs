@@ -1,6 +1,7 @@
 //! A training session, whatever the model: the loop over epochs and steps, checkpoints, records,
 //! Ctrl-C, validation and the best checkpoint.
 
+mod average;
 mod drawing;
 mod saving;
 mod validation;
@@ -155,6 +156,7 @@ impl<J: Job> Session<J> {
                 && self.over().is_none()
             {
                 self.train_steps(limit)?;
+                self.list_if_due();
                 self.check_folder()?;
                 if interrupt::asked() {
                     return self.stop();

@@ -271,6 +271,8 @@ macro_rules! settings {
                     "added to the root of Adam's second moment; sgd does not read it";
                 weight_decay: f64 = $optimizer.weight_decay, Real(0.0, 1e3), fixed,
                     "share of every parameter that a step takes away, times the learning rate; it is no part of the loss";
+                accumulate: usize = 1, Whole(1, 64), fixed,
+                    "batches of a step, whose gradients are added up: as one so many times as large, in the memory of one";
             }
             "Run" {
                 seed: u64 = 1, SEED, fixed, "seed of every random stream";
@@ -282,6 +284,8 @@ macro_rules! settings {
                     "most recent checkpoints that are kept, besides the best one";
                 eval_every: Option<usize> = None, INTERVAL, valid,
                     "steps between two validations, besides the one at each epoch's end";
+                average: Option<usize> = None, Whole(1, 1_000), free,
+                    "checkpoints whose weights are averaged when training ends, the last so many of those at the epochs' ends and every checkpoint-every steps; the average is validated, and the best if it is better";
                 patience: Option<usize> = None, INTERVAL, free,
                     "validations without a better one after which training ends";
                 max_time: Option<$crate::train::span::Span> = None, Time, free,

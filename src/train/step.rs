@@ -4,7 +4,7 @@ use super::model::{Draws, Loss, Model};
 use super::scores::Scores;
 use crate::autograd::{Tape, Var};
 use crate::device::Gpu;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::files::tensors::TensorFile;
 use crate::nn::{Bound, Layout};
@@ -23,6 +23,8 @@ pub struct Step<M> {
     clip: Clip,
     seed: u64,
     gradient: Option<Tensor>,
+    /// What the gradient holds since the last update.
+    added: Option<Added>,
     /// On the CPU, the learning rates of the next steps.
     rates: VecDeque<f64>,
 }
@@ -31,6 +33,16 @@ pub struct Step<M> {
 enum Optimizer {
     Cpu(Adam),
     Gpu(Arc<Gpu>, Box<GpuAdam>),
+}
+
+/// Batches whose gradients have been added up. Each counts by its tokens, relative to the first, so
+/// that the sums of a GPU's f16 gradients have the loss scale of one batch.
+#[derive(Clone, Copy, Debug)]
+struct Added {
+    /// Tokens of the first.
+    first: usize,
+    /// Tokens of all.
+    tokens: usize,
 }
 
 /// A step's results, which on a GPU may still be on their way.
@@ -57,6 +69,7 @@ impl<M: Model> Step<M> {
             clip,
             seed,
             gradient: None,
+            added: None,
             rates: VecDeque::new(),
         }
     }
@@ -97,26 +110,66 @@ impl<M: Model> Step<M> {
     /// # Errors
     /// If the batch does not fit the model, or the device fails.
     pub fn train(&mut self, batch: &M::Batch, step: u64) -> Result<Scores> {
-        let issued = self.issue(batch, &Draws::new(self.seed, step))?;
-        let mut scores = Scores::of(&issued.loss)?;
-        scores.loss = issued.total.item()? + issued.penalty.map_or(Ok(0.0), |p| p.item())?;
-        scores.grad_norm = issued.grad_norm;
+        self.train_all(std::slice::from_ref(batch), step)
+    }
+
+    /// Trains one step on several batches, in the memory of one. Their gradients are added up, each
+    /// weighted by its tokens, and the sum is clipped: it is the step on one batch of all their
+    /// examples, but for rounding and for what is drawn at random. `first` numbers the random streams
+    /// of the first batch, which the next numbers follow.
+    ///
+    /// # Errors
+    /// If there is no batch, one does not fit the model, or the device fails.
+    pub fn train_all(&mut self, batches: &[M::Batch], first: u64) -> Result<Scores> {
+        let mut parts = Vec::with_capacity(batches.len());
+        for (number, batch) in (first..).zip(batches) {
+            let issued = self.add(batch, &Draws::new(self.seed, number))?;
+            let mut scores = Scores::of(&issued.loss)?;
+            scores.loss = issued.total.item()? + issued.penalty.map_or(Ok(0.0), |p| p.item())?;
+            parts.push(scores);
+        }
+        let grad_norm = self.finish()?;
+        let scores = Scores::joined(&parts);
+        let mut scores = scores.ok_or_else(|| Error::op("train", "no batch to train on"))?;
+        scores.grad_norm = grad_norm;
         if let Some((_, adam)) = self.gpu() {
             scores.add_optimizer(adam.read()?, self.is_mixed());
         }
         Ok(scores)
     }
 
-    /// Issues a step's work: on a GPU, nothing of it is waited for.
+    /// Issues the work of a step on one batch: on a GPU, nothing of it is waited for.
     ///
     /// # Errors
     /// If the batch does not fit the model, or the device fails.
     pub fn issue(&mut self, batch: &M::Batch, draws: &Draws) -> Result<Issued> {
+        let issued = self.add(batch, draws)?;
+        let grad_norm = self.finish()?;
+        Ok(Issued {
+            grad_norm,
+            ..issued
+        })
+    }
+
+    /// Forgets what has been added since the last [`Step::finish`].
+    pub fn forget(&mut self) {
+        self.added = None;
+    }
+
+    /// Issues a forward and a backward pass, and adds the gradient to what has been added since the
+    /// last [`Step::finish`].
+    ///
+    /// # Errors
+    /// If the batch does not fit the model, or the device fails.
+    pub fn add(&mut self, batch: &M::Batch, draws: &Draws) -> Result<Issued> {
         let flat = match self.gradient.take() {
             Some(flat) => flat,
             None => self.place(&Tensor::zeros::<f32>([self.layout().len()]))?,
         };
-        let mut tape = Tape::with_flat_gradients(flat);
+        let mut tape = match self.added {
+            None => Tape::with_flat_gradients(flat),
+            Some(_) => Tape::adding_to(flat),
+        };
         let params = self.model.params().bind(&mut tape);
         let loss = self.model.loss(&mut tape, &params, batch, Some(draws))?;
         let (total, penalty) = match &self.optimizer {
@@ -129,34 +182,52 @@ impl<M: Model> Step<M> {
             }
         };
         drop(params);
-        let value = total.value().clone();
-        let grad_norm = self.update(tape, &total)?;
+        let added = self.added.unwrap_or(Added {
+            first: loss.tokens,
+            tokens: 0,
+        });
+        let share = loss.tokens as f64 / added.first as f64;
+        let seed = match &self.optimizer {
+            Optimizer::Cpu(_) => Tensor::scalar(share as f32),
+            Optimizer::Gpu(gpu, adam) => adam.seed(gpu, share)?,
+        };
+        self.gradient = Some(tape.backward(&total, seed)?.into_flat()?);
+        self.added = Some(Added {
+            tokens: added.tokens + loss.tokens,
+            ..added
+        });
         Ok(Issued {
             loss,
-            total: value,
+            total: total.into_value(),
             penalty,
-            grad_norm,
+            grad_norm: 0.0,
         })
     }
 
-    /// Runs the tape backward from the loss and updates the parameters, none of which may be bound
-    /// any more.
-    fn update(&mut self, tape: Tape, loss: &Var) -> Result<f64> {
-        let seed = match &self.optimizer {
-            Optimizer::Cpu(_) => Tensor::scalar(1.0f32),
-            Optimizer::Gpu(_, adam) => adam.scale(),
-        };
-        let gradient = tape.backward(loss, seed)?.into_flat()?;
+    /// Updates the parameters, none of which may be bound any more, with the mean over the tokens of
+    /// what has been added, and returns its norm; on a GPU zero, as it is in the optimizer's state.
+    ///
+    /// # Errors
+    /// If nothing has been added, or the device fails.
+    pub fn finish(&mut self) -> Result<f64> {
+        let nothing = || Error::op("train", "no batch to train on");
+        let added = self.added.take().ok_or_else(nothing)?;
+        let mut gradient = self.gradient.take().ok_or_else(nothing)?;
+        let mean = added.first as f64 / added.tokens as f64;
         let params = self.model.params_mut();
         let norm = match &mut self.optimizer {
             Optimizer::Cpu(adam) => {
+                if added.tokens != added.first {
+                    let sums = gradient.data_mut::<f32>()?;
+                    sums.iter_mut().for_each(|g| *g *= mean as f32);
+                }
                 if let Some(rate) = self.rates.pop_front() {
                     adam.config.learning_rate = rate;
                 }
                 adam.update(params, &gradient, self.clip)?.norm
             }
             Optimizer::Gpu(gpu, adam) => {
-                adam.update(gpu, params, &gradient, self.clip)?;
+                adam.update_mean(gpu, params, (&gradient, mean), self.clip)?;
                 0.0
             }
         };
@@ -185,6 +256,18 @@ impl<M: Model> Step<M> {
     /// Whether products and activations are f16.
     pub fn is_mixed(&self) -> bool {
         self.model.params().half().is_some()
+    }
+
+    /// Another model of the same sizes with these weights, where the model is.
+    ///
+    /// # Errors
+    /// If the weights do not fit, or the device fails.
+    pub fn placed(&self, mut model: M, weights: &TensorFile) -> Result<M> {
+        model.import(weights)?;
+        if let Some((gpu, _)) = self.gpu() {
+            model.params_mut().to_gpu(gpu, self.is_mixed())?;
+        }
+        Ok(model)
     }
 
     /// A tensor where the model is.

@@ -1,8 +1,11 @@
 //! The program as users run it: what it prints, writes, refuses and returns.
 
+mod accumulate;
+mod average;
 mod bad_input;
 mod cells;
 mod charset;
+mod corpus_forms;
 mod damage;
 mod data_fetch;
 mod data_fetch_trouble;
@@ -22,6 +25,7 @@ mod inspect;
 #[cfg(unix)]
 mod interrupt;
 mod others;
+mod pair_forms;
 mod places;
 mod report;
 mod resume;
@@ -39,6 +43,7 @@ mod support;
 #[cfg(unix)]
 mod tensorboard;
 mod terminal;
+mod tokens;
 mod train;
 mod translate;
 mod translate_bad_input;

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use rnnx::Result;
 use rnnx::data::charset::CharsetChoice;
 use rnnx::data::corpus::CorpusSpec;
+use rnnx::data::folders::Patterns;
 
 mod batch;
 mod charset;
 mod corpus;
 mod division;
+mod folders;
 mod grammar;
+mod input;
 mod jsonl;
+mod pair_files;
 mod pairs;
 mod prepare;
 mod python;
@@ -45,6 +49,11 @@ fn spec(paths: &[&Path]) -> CorpusSpec {
         max_chars: 6_000_000,
         seed: 0,
     }
+}
+
+/// The Python files of these paths.
+fn gather(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {
+    rnnx::data::prepare::gather(paths, &Patterns::new(&[])?)
 }
 
 /// A folder with these files.

@@ -17,7 +17,22 @@ pub(super) fn pair(docstring: &str, code: &str) -> Pair {
     Pair {
         docstring: docstring.into(),
         code: code.into(),
+        signature: None,
     }
+}
+
+#[test]
+fn signatures_count_for_those_who_read_them() {
+    let with = |signature: Option<&str>| Pair {
+        signature: signature.map(str::to_owned),
+        ..pair("a", "b")
+    };
+    let splits = |signature| Splits::new(vec![with(signature)], vec![], vec![], String::new());
+    let hash = |signature| splits(signature).with_signatures().sha256;
+    assert_eq!(splits(None).sha256, splits(Some("(x)")).sha256);
+    assert_ne!(hash(Some("(x)")), hash(Some("(y)")));
+    assert_ne!(hash(None), splits(None).sha256);
+    assert_eq!(hash(None), hash(Some("")));
 }
 
 #[test]

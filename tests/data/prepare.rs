@@ -5,10 +5,10 @@ use rnnx::data::charset::{Charset, CharsetChoice};
 use rnnx::data::corpus::{Corpus, CorpusSpec, embedded_files};
 use rnnx::data::near::{NearReport, near};
 use rnnx::data::pairs::{Pair, Splits};
-use rnnx::data::prepare::{PrepareOptions, PrepareReport, Prepared, gather, prepare, text};
+use rnnx::data::prepare::{PrepareOptions, PrepareReport, Prepared, prepare, text};
 
 use super::pairs::pair;
-use super::{assert_fails, folder, spec};
+use super::{assert_fails, folder, gather, spec};
 
 fn function(name: &str, docstring: &str, tail: &str) -> String {
     format!("def {name}(x):\n    '{docstring}'\n    return {tail}\n")

@@ -6,7 +6,9 @@ use rnnx::data::python::{
 #[track_caller]
 pub fn found(source: &str) -> Vec<(String, String)> {
     let functions = functions(source, usize::MAX).expect("this source parses");
-    let pair = |Function { docstring, code }| (docstring, code.expect("no limit"));
+    let pair = |Function {
+                    docstring, code, ..
+                }| (docstring, code.expect("no limit"));
     functions.into_iter().map(pair).collect()
 }
 
@@ -16,6 +18,27 @@ pub fn code(source: &str) -> String {
     let mut found = found(source);
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0).1
+}
+
+#[test]
+fn signatures_have_parameters_annotations_and_the_type_that_is_returned() {
+    let source = r#"
+@a(b)
+async def one(self, x: int = 1,  # a comment
+              *, y: "Dict[str, int]"={'a': (1, 2)}, **kw,
+              ) -> (Optional
+                    [str]): "One."; return 1
+def two(): "Two."; pass
+def three[T](a, /, b=lambda c: c): "Three."; pass
+"#;
+    let found = functions(source, 100).unwrap();
+    let signatures: Vec<&str> = found.iter().map(|f| f.signature.as_str()).collect();
+    let expected = [
+        "(self, x: int = 1, *, y: \"Dict[str, int]\"={'a': (1, 2)}, **kw,) -> (Optional [str])",
+        "()",
+        "(a, /, b=lambda c: c)",
+    ];
+    assert_eq!(signatures, expected);
 }
 
 pub fn pair(docstring: &str, code: &str) -> (String, String) {

@@ -2,13 +2,12 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 
 use rnnx::Result;
-use rnnx::data::prepare::gather;
 use rnnx::data::unpacking::Unpacking;
 use rnnx::data::wheels;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::{assert_fails, folder};
+use super::{assert_fails, folder, gather};
 
 fn wheel(members: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

@@ -25,7 +25,7 @@ fn links_out_of_the_run_are_not_followed() {
     assert_eq!(two, checkpoints.join("step-2-2"));
     run.mark_best(2).unwrap();
     assert_eq!(run.best().unwrap().as_ref(), Some(&two));
-    run.prune(1).unwrap();
+    run.prune(1, &[]).unwrap();
     assert_eq!(names(&checkpoints), ["step-0", "step-2", "step-2-2"]);
     // `best` itself.
     fs::remove_file(path.join("best")).unwrap();
@@ -115,18 +115,18 @@ fn prune_keeps_the_most_recent_and_best_and_last() {
     // Neither a folder of another name nor one without weights is rnnx's.
     fs::create_dir(checkpoints.join("step-mine")).unwrap();
     fs::create_dir(checkpoints.join("step-5")).unwrap();
-    run.prune(2).unwrap();
+    run.prune(2, &[]).unwrap();
     let kept = ["step-10", "step-2", "step-4", "step-5", "step-mine"];
     assert_eq!(names(&checkpoints), kept);
     // A file that somebody put into a checkpoint stays, without the checkpoint.
     fs::write(checkpoints.join("step-4/notes.txt"), "mine").unwrap();
-    run.prune(1).unwrap();
+    run.prune(1, &[]).unwrap();
     assert_eq!(names(&checkpoints), kept);
     assert_eq!(names(&checkpoints.join("step-4")), ["notes.txt"]);
     // Its name is taken; a checkpoint that the run was taken back behind does not count.
     assert_eq!(save(&run, 4), checkpoints.join("step-4-2"));
     save(&run, 6);
-    run.prune(1).unwrap();
+    run.prune(1, &[]).unwrap();
     let kept = [
         "step-10",
         "step-2",
@@ -140,7 +140,7 @@ fn prune_keeps_the_most_recent_and_best_and_last() {
     // With a link that leads nowhere nothing is deleted.
     save(&run, 11);
     fs::remove_dir_all(checkpoints.join("step-2")).unwrap();
-    let text = checkpoint_message(run.prune(1), &path.join("best"));
+    let text = checkpoint_message(run.prune(1, &[]), &path.join("best"));
     assert!(text.contains("step-2, which is gone"), "{text}");
     assert!(text.contains("holds step-6, step-10, step-11:"), "{text}");
     assert_eq!(names(&checkpoints).len(), 6);

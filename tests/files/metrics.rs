@@ -48,6 +48,7 @@ fn valid(step: u64, closing: bool) -> Event {
         valid_loss: 1.5,
         valid_accuracy: 0.5,
         closing,
+        averaged: None,
     })
 }
 

@@ -8,7 +8,9 @@ use flate2::write::GzEncoder;
 use rnnx::Result;
 use rnnx::data::charset::CharsetChoice;
 use rnnx::data::corpus::{Corpus, CorpusSpec};
-use rnnx::data::jsonl::{PairFile, read_jsonl, write_jsonl};
+use rnnx::data::input::read_all;
+use rnnx::data::jsonl::{read_jsonl, write_jsonl};
+use rnnx::data::pair_files::{PairFile, PairFormat, read_pairs};
 use rnnx::data::unpacking::Unpacking;
 use rnnx::data::wheels::python_files;
 use rnnx::data::{packages, python};
@@ -117,6 +119,53 @@ fn check_pairs(slot: &Slot, copy: &Slot, bytes: &[u8]) {
 fn pairs() {
     let (slot, copy) = (Slot::new("pairs.jsonl"), Slot::new("copy.jsonl"));
     fuzz("pairs", &[PAIRS], |bytes| check_pairs(&slot, &copy, bytes));
+}
+
+#[test]
+fn tables_of_pairs() {
+    const TABLE: &[u8] =
+        b"id,docstring,code\n1,\"Adds, \"\"one\"\".\nTwice.\",x + 1\n\n2,na\xc3\xafve,y\n";
+    let (csv, tsv) = (Slot::new("pairs.csv"), Slot::new("pairs.tsv"));
+    let numbers = PairFormat {
+        source_field: "2".into(),
+        target_field: "3".into(),
+        strict: false,
+    };
+    fuzz("tables", &[TABLE], |bytes| {
+        let tabs = bytes.iter().map(|&b| if b == b',' { b'\t' } else { b });
+        for path in [csv.put(bytes), tsv.put(&tabs.collect::<Vec<_>>())] {
+            for format in [&PairFormat::default(), &numbers] {
+                let Some(file) = accepted(read_pairs(&path, format)) else {
+                    continue;
+                };
+                assert!(!file.pairs.is_empty());
+                let strict = PairFormat {
+                    strict: true,
+                    ..format.clone()
+                };
+                let all = accepted(read_pairs(&path, &strict)).is_some();
+                assert_eq!(all, file.skipped.is_empty());
+            }
+        }
+    });
+}
+
+/// A raw block, a block of one byte repeated, and a frame to be skipped (RFC 8878).
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\xa0\x09\0\0\0\x20\0\0abcd\x2b\0\0e\
+                      \x50\x2a\x4d\x18\x03\0\0\0abc";
+
+#[test]
+fn zstd_frames() {
+    let slot = Slot::new("text.zst");
+    assert_eq!(
+        read_all(&slot.put(ZSTD)).expect("a whole file"),
+        b"abcdeeeee"
+    );
+    fuzz("zstd", &[ZSTD], |bytes| {
+        if let Some(text) = accepted(read_all(&slot.put(bytes))) {
+            assert!(text.len() <= 256 << 20);
+        }
+    });
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

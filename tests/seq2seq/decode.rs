@@ -28,7 +28,7 @@ fn model(kind: ModelKind) -> Seq2Seq {
     model
 }
 
-fn options(search: Search, max_length: usize) -> DecodeOptions {
+fn options(search: Search, max_length: usize) -> DecodeOptions<'static> {
     DecodeOptions {
         search,
         ..DecodeOptions::greedy(max_length)

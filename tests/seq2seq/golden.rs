@@ -3,13 +3,17 @@
 
 use super::{Noise, Number, Pairs, batch, close, for_each_kind, pass};
 use rnnx::autograd::Tape;
+use rnnx::device::Gpu;
+use rnnx::device::emulated::Emulated;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::seq2seq::data::SeqBatch;
 use rnnx::programs::seq2seq::decode::{DecodeOptions, decode};
 use rnnx::programs::seq2seq::model::{Inputs, ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::tensor::Tensor;
 use rnnx::train::model::Model;
+use rnnx::train::step::Step;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// f64 against PyTorch's f64: only the order of sums differs.
 const F64: f64 = 1e-12;
@@ -17,6 +21,8 @@ const F64: f64 = 1e-12;
 const F64_AFTER_ADAM: f64 = 1e-10;
 /// f32 outputs and losses, relative to the largest value: 2^-24 over a few hundred additions.
 const F32: f64 = 1e-5;
+/// f32 losses and norms some Adam steps later, which divide by roots of small numbers.
+const F32_AFTER_ADAM: f64 = 1e-3;
 /// f32 gradients, whose sums cancel more.
 const F32_GRADIENT: f64 = 1e-4;
 
@@ -209,6 +215,42 @@ fn adam_steps_with_global_clipping_match_pytorch() {
                     "{}: {error:e}",
                     s.name
                 );
+            }
+        }
+    });
+}
+
+/// The pairs one by one, whose numbers of tokens differ, added up to PyTorch's step on all of them.
+#[test]
+fn adam_steps_on_added_up_batches_match_pytorch() {
+    let golden = golden();
+    let pairs = pairs(&golden);
+    let lengths: BTreeSet<usize> = pairs.iter().map(|p| p.1.len()).collect();
+    assert!(lengths.len() > 2, "{lengths:?}");
+    let config = AdamConfig::torch(golden["learning_rate"].as_f64().unwrap());
+    let gpu = Gpu::new(Emulated::new(0));
+    for_each_kind(|kind| {
+        for want in golden[&kind.to_string()]["adam"].as_array().unwrap() {
+            let max = want["clip"].as_f64().unwrap();
+            let clip = Clip::Global { max, epsilon: 1e-6 };
+            for gpu in [None, Some(&gpu)] {
+                let model = model::<f32>(&golden, kind);
+                let adam = Adam::new::<f32>(config, model.params().layout());
+                let mut step = Step::new(model, adam, clip, 1);
+                if let Some(gpu) = gpu {
+                    step = step.to_gpu(gpu, None).unwrap();
+                }
+                let parts = pairs
+                    .chunks(1)
+                    .map(|pair| step.model().inputs(&batch(pair)));
+                let parts: Vec<Inputs> = parts.collect::<rnnx::Result<_>>().unwrap();
+                let norms = numbers(&want["norms"]);
+                for (n, (loss, norm)) in numbers(&want["losses"]).iter().zip(norms).enumerate() {
+                    let got = step.train_all(&parts, 0).unwrap();
+                    let what = format!("{kind} step {n}");
+                    close(&what, &[got.loss], &[*loss], F32_AFTER_ADAM);
+                    close(&what, &[got.grad_norm], &[norm], F32_AFTER_ADAM);
+                }
             }
         }
     });

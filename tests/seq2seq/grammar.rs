@@ -128,6 +128,8 @@ fn model(kind: ModelKind, vocab: &WordVocab, seed: u64) -> (Seq2Seq, Vec<Vec<u32
         target_vocab: vocab.len(),
         embedding: 5,
         hidden: 6,
+        copy: false,
+        tied: false,
     };
     let sources = (0..16).map(|n| (0..1 + n % 5).map(|i| 4 + (n * 3 + i * 5) % 8).collect());
     (Seq2Seq::new::<f32>(kind, sizes, seed), sources.collect())
@@ -310,6 +312,6 @@ fn refused() {
         syntax: Some(&brackets),
         ..DecodeOptions::greedy(1)
     };
-    let error = decode(&model, &[&sources[0]], options).unwrap_err();
+    let error = decode(&model, &[&sources[0][..]], options).unwrap_err();
     assert!(error.to_string().contains("too few"), "{error}");
 }

@@ -107,6 +107,9 @@ pub struct ValidEvent {
     /// Whether it is there because the run ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub closing: bool,
+    /// Of how many checkpoints the weights are the average; none where they are the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub averaged: Option<u64>,
 }
 
 /// What settings were and what they became, by name; null where one is not set.

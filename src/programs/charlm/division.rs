@@ -43,7 +43,7 @@ pub struct DivisionSpec {
     pub seed: u64,
     /// Characters predicted in a window, which has one more.
     pub seq_length: usize,
-    /// Windows of a training step.
+    /// Windows of a training step, in all its batches.
     pub batch_size: usize,
 }
 
@@ -257,8 +257,8 @@ impl Division {
         } else if train_windows < batch_size {
             format!(
                 "the corpus is too short for one batch: its {train_chars} training characters give \
-                 {train_windows} windows, fewer than batch-size {batch_size}; lower batch-size to \
-                 at most {train_windows}, or lower seq-length, or use a longer corpus"
+                 {train_windows} windows, fewer than batch-size {batch_size} (times accumulate); lower \
+                 batch-size to at most {train_windows}, or lower seq-length, or use a longer corpus"
             )
         } else if valid_windows == 0 && valid_fraction > 0.0 {
             format!(

@@ -12,6 +12,7 @@ use crate::data::vocab::Vocab;
 use crate::error::Result;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
+use crate::files::tensors::TensorFile;
 use crate::nn::Layout;
 use crate::optim::Clip;
 use crate::train::graph::GpuLoop;
@@ -142,7 +143,7 @@ impl Job for CharLmJob {
                 ),
             },
             data.steps_per_epoch(),
-            config.batch_size * config.seq_length
+            config.batch_size * config.accumulate * config.seq_length
         )
     }
 
@@ -154,7 +155,7 @@ impl Job for CharLmJob {
                     [config.seq_length, config.batch_size],
                 );
                 let feed = TextFeed::new(gpu, data.train_ids(), windows, shape)?;
-                Some(GpuLoop::new(gpu, feed)?)
+                Some(GpuLoop::new(gpu, feed)?.accumulating(config.accumulate))
             }
             None => None,
         };
@@ -169,6 +170,11 @@ impl Job for CharLmJob {
 
     fn step(&self) -> &Step<CharLm> {
         &self.step
+    }
+
+    fn with_weights(&self, weights: &TensorFile) -> Result<CharLm> {
+        let model = Self::model(&self.config, &self.data);
+        self.step.placed(model, weights)
     }
 
     fn only_copy(&self) -> Option<&[u8]> {
@@ -188,6 +194,7 @@ impl Job for CharLmJob {
             log_every: c.log_every as u64,
             checkpoint_every: c.checkpoint_every.map(|n| n as u64),
             keep: c.keep,
+            average: c.average,
             eval_every: c.eval_every.map(|n| n as u64),
             patience: c.patience.map(|n| n as u64),
             max_time: c.max_time,
@@ -195,7 +202,7 @@ impl Job for CharLmJob {
             clip_norm: c.clip_norm,
             seed: c.seed,
             step_streams: &["dropout"],
-            unit: (c.batch_size * c.seq_length) as f64,
+            unit: (c.batch_size * c.accumulate * c.seq_length) as f64,
         }
     }
 
@@ -217,18 +224,25 @@ impl Job for CharLmJob {
         if let Some(feed) = &mut self.feed {
             return feed.run(&mut self.step, state.step, rates.len());
         }
-        let first = state.step_in_epoch as usize * self.config.batch_size;
-        let windows = &self.order[first..first + self.config.batch_size];
-        let batch = self.data.train_batch(windows)?;
-        Ok(vec![self.step.train(&batch, state.step)?])
+        let CharLmConfig {
+            batch_size,
+            accumulate,
+            ..
+        } = self.config;
+        let windows = self.order.chunks_exact(batch_size);
+        let windows = windows.skip(state.step_in_epoch as usize * accumulate);
+        let batches = windows.take(accumulate).map(|w| self.data.train_batch(w));
+        let batches = batches.collect::<Result<Vec<_>>>()?;
+        let number = state.step * accumulate as u64;
+        Ok(vec![self.step.train_all(&batches, number)?])
     }
 
     fn news(&mut self) -> Option<String> {
         self.feed.as_mut().and_then(GpuLoop::news)
     }
 
-    fn validate(&self) -> Result<Option<Means>> {
-        validate(self.step.model(), &self.data, self.config.batch_size)
+    fn validate(&self, model: &CharLm) -> Result<Option<Means>> {
+        validate(model, &self.data, self.config.batch_size)
     }
 
     /// A short text. Generation cannot take weights beyond f16.

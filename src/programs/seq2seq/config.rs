@@ -16,7 +16,7 @@ use crate::optim::{AdamConfig, Clip};
 use crate::programs::seq2seq::data::Limits;
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
-use crate::programs::seq2seq::tokens::TokenChoice;
+use crate::programs::seq2seq::tokens::{SourceText, TokenChoice};
 use crate::{Error, Result};
 
 crate::settings! {
@@ -37,14 +37,15 @@ crate::settings! {
         valid: Option<PathBuf> = None, Path, free, "validation pairs, as train";
         test: Option<PathBuf> = None, Path, free, "test pairs, as train";
         pairs: Option<PathBuf> = None, Path, free, "one file in place of the three, divided by the hash of each pair, so that a pair keeps its split while the file grows";
-        valid_fraction: Option<f64> = None, Above(0.0, 0.9), fixed, "share of one file's pairs that validates; 0.1 unless set. With it train alone is such a file";
-        test_fraction: Option<f64> = None, Above(0.0, 0.9), fixed, "share of one file's pairs that is tested on, as valid-fraction";
+        valid_fraction: Option<f64> = None, Real(0.0, 0.9), fixed, "share of one file's pairs that validates; 0.1 unless set. With it train alone is such a file";
+        test_fraction: Option<f64> = None, Real(0.0, 0.9), fixed, "share of one file's pairs that is tested on, as valid-fraction";
         source_field: String = PairFormat::default().source_field, Name, free, "field that holds the source; of a table without a header the column's number";
         target_field: String = PairFormat::default().target_field, Name, free, "field that holds the target, as source-field";
         strict: bool = false, Switch, free, "stop at a pair whose source is empty; else such pairs are skipped and counted";
         target_language: TargetLanguage = TargetLanguage::Auto, OneOf(&["auto", "python", "text"]), fixed, "what the targets are: only python has a parse rate; auto is python where most training targets are";
         max_source: usize = 30, BATCH, fixed, "tokens of a source (a docstring, say) that are read";
         max_target: usize = 50, BATCH, fixed, "tokens of a target (code, say) that are learned";
+        source: SourceText = SourceText::Docstring, OneOf(&SourceText::NAMES), fixed, "what a source is: the docstring, the function's signature (of the field signature), or the signature and the docstring behind it";
         source_tokens: TokenizerKind = TokenizerKind::Whitespace, OneOf(&TokenizerKind::NAMES), fixed, "how sources are split: at white space, into words (quoted strings whole), Python's tokens, pieces of words, or characters";
         target_tokens: TokenizerKind = TokenizerKind::Whitespace, OneOf(&TokenizerKind::NAMES), fixed, "how targets are split, likewise; bpe is pieces of Python's tokens, or of words where targets are text";
         bpe_merges: usize = 4000, Whole(0, 1_000_000), fixed, "pairs of pieces that become one, learned on the training pairs where a side is bpe";
@@ -91,6 +92,7 @@ impl Seq2SeqConfig {
     /// How pairs become ids.
     pub fn limits(&self) -> Limits {
         Limits {
+            source: self.source,
             max_source: self.max_source,
             max_target: self.max_target,
             min_frequency: self.min_frequency,
@@ -170,14 +172,25 @@ impl Seq2SeqConfig {
     ///
     /// # Errors
     /// [`Error::Usage`] if the settings name neither one file nor three, else as [`Splits::read`] and
-    /// [`Splits::divide`].
+    /// [`Splits::divide`]; [`Error::Data`] for signatures that no pair has.
     pub fn splits(&self) -> Result<Splits> {
         let format = self.format();
-        match self.files()? {
-            Files::Three(files) => Splits::read(files, &format),
-            Files::One(path, fractions) => Splits::divide(path, &format, fractions),
-            Files::Embedded => Splits::embedded(),
+        let splits = match self.files()? {
+            Files::Three(files) => Splits::read(files, &format)?,
+            Files::One(path, fractions) => Splits::divide(path, &format, fractions)?,
+            Files::Embedded => Splits::embedded()?,
+        };
+        if self.source == SourceText::Docstring {
+            return Ok(splits);
         }
+        if splits.train.iter().all(|pair| pair.signature.is_none()) {
+            return Err(Error::Data(format!(
+                "source = \"{}\" reads the field \"signature\", which no training pair of {} has: give \
+                 pairs of `rnnx data prepare` or `rnnx data fetch`, or --source docstring",
+                self.source, splits.source
+            )));
+        }
+        Ok(splits.with_signatures())
     }
 
     /// Where the pairs come from.

@@ -3,7 +3,7 @@
 //! A source is the first tokens of a docstring, a target those of its code; [`super::tokens`] says what
 //! tokens are. The decoder reads `<SOS> tokens` and is asked for `tokens <EOS>`.
 
-use super::tokens::{PairTokens, SeqVocab, TokenChoice, split_all};
+use super::tokens::{PairTokens, SeqVocab, SourceText, TokenChoice, split_all};
 use crate::data::packing::Packing;
 use crate::data::pairs::{Pair, Splits};
 use crate::data::spans::Spans;
@@ -17,6 +17,8 @@ use crate::{Error, Result};
 /// How pairs become ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// What the source is made of.
+    pub source: SourceText,
     /// Tokens of a docstring that are kept.
     pub max_source: usize,
     /// Tokens of the code that are kept.
@@ -75,7 +77,7 @@ impl SeqData {
     /// # Errors
     /// [`Error::Data`] if no token is frequent enough to have an id.
     pub fn new(splits: &Splits, limits: Limits, choice: TokenChoice) -> Result<Self> {
-        let tokenizers = choice.tokenizers(splits)?;
+        let tokenizers = choice.tokenizers(splits, limits.source)?;
         let tokens = split_all(splits, &tokenizers, limits);
         let vocab = SeqVocab::of(&tokens[0], &tokenizers, limits.min_frequency)?;
         Self::of_tokens(splits, tokens, vocab, limits)

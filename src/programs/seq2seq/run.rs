@@ -49,7 +49,9 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
     let checkpoint = folder.checkpoint()?;
     let state = TrainState::load(&checkpoint.join(STATE))?;
     let same = |(_, test): &(String, TestEvent)| {
+        // An average has the step of the last checkpoint that it is made of.
         summary.trained == 0
+            && !RunFolder::is_average(&checkpoint)
             && test.step == Some(state.step)
             && test.beam == Some(job.config.beam as u64)
             && folder.predictions_path().is_file()
@@ -70,7 +72,8 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
                 resume_out.display(),
                 out = out.display()
             ))?;
-            let figures = score(&job, &load(&job, &checkpoint)?)?;
+            let model = job.with_weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+            let figures = score(&job, &model)?;
             drop(testing);
             let test = Box::new(keep(&job, &folder, &state, &summary, figures)?);
             metrics.write(&Event::Test(test.clone()))?;
@@ -97,16 +100,6 @@ fn tell(job: &Seq2SeqJob, checkpoint: &Path) {
         checkpoint.display(),
         log::thousands(job.data.examples(Split::Test).len() as u64)
     ));
-}
-
-/// The model of a checkpoint, where the job's is.
-fn load(job: &Seq2SeqJob, checkpoint: &Path) -> Result<Seq2Seq> {
-    let mut model = Seq2SeqJob::model(&job.config, &job.data);
-    model.import(&TensorFile::load(&checkpoint.join(MODEL))?)?;
-    if let Some((gpu, _)) = job.step.gpu() {
-        model.params_mut().to_gpu(gpu, job.step.is_mixed())?;
-    }
-    Ok(model)
 }
 
 /// Scores the test pairs.

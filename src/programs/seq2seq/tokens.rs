@@ -9,7 +9,60 @@ use crate::data::vocab::Vocab;
 use crate::data::words::{WordVocab, frequent};
 use crate::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::Path;
+
+/// What the source of a pair is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceText {
+    /// The first paragraph of the docstring.
+    Docstring,
+    /// The signature of the function.
+    Signature,
+    /// The signature, [`SEPARATOR`], and the first paragraph of the docstring.
+    Both,
+}
+
+/// The token between a signature and a docstring.
+pub const SEPARATOR: &str = "<SEP>";
+
+impl SourceText {
+    /// Their names, in order.
+    pub const NAMES: [&str; 3] = ["docstring", "signature", "both"];
+
+    /// The texts of a source, one or two; a signature that is not there is empty.
+    pub fn texts<'a>(self, docstring: &'a str, signature: Option<&'a str>) -> Vec<&'a str> {
+        let (docstring, signature) = (first_paragraph(docstring), signature.unwrap_or_default());
+        match self {
+            SourceText::Docstring => vec![docstring],
+            SourceText::Signature => vec![signature],
+            SourceText::Both => vec![signature, docstring],
+        }
+    }
+
+    /// The tokens of a source.
+    pub fn split(
+        self,
+        tokenizer: &Tokenizer,
+        docstring: &str,
+        signature: Option<&str>,
+    ) -> Vec<String> {
+        let texts = self.texts(docstring, signature);
+        let parts: Vec<_> = texts
+            .into_iter()
+            .map(|text| tokenizer.split(text))
+            .collect();
+        parts.join(&SEPARATOR.to_owned())
+    }
+}
+
+impl fmt::Display for SourceText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SourceText::NAMES[*self as usize])
+    }
+}
 
 /// Which tokenizers a run is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +84,12 @@ impl TokenChoice {
     ///
     /// # Errors
     /// [`Error::Data`] for more different tokens than can be counted.
-    pub fn tokenizers(self, splits: &Splits) -> Result<Tokenizers> {
+    pub fn tokenizers(self, splits: &Splits, text: SourceText) -> Result<Tokenizers> {
         let is_bpe = [self.source, self.target].map(|kind| kind == TokenizerKind::Bpe);
         let tokens = splits.train.par_iter().flat_map_iter(|pair| {
-            let source = is_bpe[0].then(|| Base::Words.split(source_text(pair)));
+            let texts = text.texts(&pair.docstring, pair.signature.as_deref());
+            let source = texts.into_iter().map(|text| Base::Words.split(text));
+            let source = is_bpe[0].then(|| source.flatten().collect());
             let target = is_bpe[1].then(|| self.targets.split(&pair.code));
             source.into_iter().chain(target).flatten()
         });
@@ -74,11 +129,6 @@ impl TokenChoice {
     }
 }
 
-/// The text of a pair's source.
-pub fn source_text(pair: &Pair) -> &str {
-    first_paragraph(&pair.docstring)
-}
-
 /// The tokens of a pair, cut to the limits.
 #[derive(Clone, Debug)]
 pub(super) struct PairTokens {
@@ -98,10 +148,11 @@ pub(super) fn split(pairs: &[Pair], tokenizers: &Tokenizers, limits: Limits) -> 
         (tokens, long)
     };
     let of = |pair: &Pair| {
-        let (source, source_cut) = take(
-            tokenizers.source.split(source_text(pair)),
-            limits.max_source,
-        );
+        let signature = pair.signature.as_deref();
+        let source = limits
+            .source
+            .split(&tokenizers.source, &pair.docstring, signature);
+        let (source, source_cut) = take(source, limits.max_source);
         let (target, target_cut) = take(tokenizers.target.split(&pair.code), limits.max_target);
         PairTokens {
             source,
@@ -144,8 +195,15 @@ impl SeqVocab {
     /// # Errors
     /// [`Error::Data`] if no token is frequent enough to have an id.
     pub(super) fn of(tokens: &[PairTokens], tokenizers: &Tokenizers, least: usize) -> Result<Self> {
+        let separator = tokens
+            .iter()
+            .flat_map(|t| &t.source)
+            .find(|t| *t == SEPARATOR);
         let side = |tokenizer: &Tokenizer, of: fn(&PairTokens) -> &[String]| match tokenizer {
-            Tokenizer::Bpe(bpe) => WordVocab::of_all(bpe.pieces()),
+            Tokenizer::Bpe(bpe) => {
+                let separator = separator.map(String::as_str);
+                WordVocab::of_all(bpe.pieces().chain(separator))
+            }
             _ => WordVocab::from_tokens(all(tokens, of), least),
         };
         Ok(SeqVocab {

@@ -5,7 +5,7 @@ use super::copying::ExtendedVocab;
 use super::cost;
 use super::data::{Example, SeqData};
 use super::decode::{DecodeOptions, SourceIds, decode};
-use super::model::Seq2Seq;
+use super::model::{Inputs, Seq2Seq};
 use super::score::forced;
 use super::tokens::{self, SeqVocab};
 use super::unknown;
@@ -15,6 +15,7 @@ use crate::data::syntax::Syntax;
 use crate::data::vocab::Vocab;
 use crate::error::Result;
 use crate::files::state::TrainState;
+use crate::files::tensors::TensorFile;
 use crate::log;
 use crate::nn::Layout;
 use crate::optim::Clip;
@@ -129,7 +130,7 @@ impl Job for Seq2SeqJob {
             data.cut.sources,
             data.cut.targets,
             parameters,
-            data.steps_per_epoch(config.batch_size),
+            data.steps_per_epoch(config.batch_size * config.accumulate),
         ]
         .map(|n| log::thousands(n as u64));
         let kinds = match data.tokenizers.are_published() {
@@ -150,7 +151,7 @@ impl Job for Seq2SeqJob {
             unknown::told(data, config.min_frequency),
             config.model,
             config.hidden_size,
-            config.batch_size
+            config.batch_size * config.accumulate
         )
     }
 
@@ -172,6 +173,11 @@ impl Job for Seq2SeqJob {
         &self.step
     }
 
+    fn with_weights(&self, weights: &TensorFile) -> Result<Seq2Seq> {
+        let model = Self::model(&self.config, &self.data);
+        self.step.placed(model, weights)
+    }
+
     fn vocab_text(&self) -> String {
         self.data.vocab().to_file().to_text()
     }
@@ -180,11 +186,12 @@ impl Job for Seq2SeqJob {
         let c = &self.config;
         Plan {
             epochs: c.epochs as u64,
-            steps_per_epoch: self.data.steps_per_epoch(c.batch_size) as u64,
+            steps_per_epoch: self.data.steps_per_epoch(c.batch_size * c.accumulate) as u64,
             max_steps: c.max_steps.map(|n| n as u64),
             log_every: c.log_every as u64,
             checkpoint_every: c.checkpoint_every.map(|n| n as u64),
             keep: c.keep,
+            average: c.average,
             eval_every: c.eval_every.map(|n| n as u64),
             patience: c.patience.map(|n| n as u64),
             max_time: c.max_time,
@@ -201,49 +208,64 @@ impl Job for Seq2SeqJob {
     fn begin_epoch(&mut self, state: &TrainState) -> Result<()> {
         let c = &self.config;
         let epoch = (c.seed, state.epoch as u32);
-        self.batches = self
-            .data
-            .epoch_batches(epoch, c.batch_size, c.shuffle, c.bucket_batches);
+        self.batches = self.data.epoch_batches(
+            epoch,
+            c.batch_size * c.accumulate,
+            c.shuffle,
+            c.bucket_batches,
+        );
         Ok(())
     }
 
     /// On the CPU one step; on a GPU several, none of which the host waits for before the last.
     fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>> {
         self.step.set_rates(rates)?;
-        let mut batches = self.batches[state.step_in_epoch as usize..].iter();
-        let mut next = |model: &Seq2Seq| match batches.next() {
-            Some(pairs) => model
-                .inputs(&self.data.batch(Split::Train, pairs)?)
-                .map(Some),
-            None => Ok(None),
-        };
+        let accumulate = self.config.accumulate;
+        // Batches are numbered as if every step had as many.
+        let number = |step: u64| step * accumulate as u64;
+        let batches = &self.batches[state.step_in_epoch as usize..];
         let Some(ring) = &self.ring else {
-            let inputs = next(self.step.model())?;
-            let scores = inputs.map(|inputs| self.step.train(&inputs, state.step));
+            let inputs = batches
+                .first()
+                .map(|pairs| self.inputs(pairs))
+                .transpose()?;
+            let scores = inputs.map(|parts| self.step.train_all(&parts, number(state.step)));
             return scores.into_iter().collect();
         };
         if self.counted.take() != Some(state.step) {
-            ring.begin(state.step_in_epoch, state.step)?;
+            ring.begin(number(state.step_in_epoch), number(state.step))?;
         }
-        let mut tokens = Vec::new();
-        for step in (state.step..).take(rates.len().min(SLOTS)) {
-            let Some(inputs) = next(self.step.model())? else {
-                break;
-            };
-            let draws = ring.draws(self.config.seed, step);
-            let issued = self.step.issue(&inputs, &draws)?;
-            ring.record(&self.step, &issued)?;
-            tokens.push(issued.loss.tokens);
+        let (mut tokens, mut sizes) = (Vec::new(), Vec::new());
+        let most = rates.len().min(SLOTS / accumulate);
+        for (step, pairs) in (state.step..).zip(batches.iter().take(most)) {
+            let parts = self.inputs(pairs)?;
+            for (i, inputs) in parts.iter().enumerate() {
+                let draws = ring.draws(self.config.seed, number(step) + i as u64);
+                let issued = self.step.add(inputs, &draws)?;
+                if i + 1 == parts.len() {
+                    self.step.finish()?;
+                }
+                ring.record(&self.step, &issued)?;
+                tokens.push(issued.loss.tokens);
+            }
+            sizes.push(parts.len());
         }
-        let scores = ring.read(state.step, &tokens, self.step.is_mixed())?;
-        self.counted = Some(state.step + tokens.len() as u64);
-        Ok(scores)
+        let parts = ring.read(number(state.step), &tokens, self.step.is_mixed())?;
+        // The last step of an epoch may have fewer batches: then the counter is behind.
+        let is_whole = sizes.last() == Some(&accumulate);
+        self.counted = is_whole.then_some(state.step + sizes.len() as u64);
+        let mut parts = &parts[..];
+        let steps = sizes.iter().filter_map(|&n| {
+            let step;
+            (step, parts) = parts.split_at(n);
+            Scores::joined(step)
+        });
+        Ok(steps.collect())
     }
 
     /// Mean over all real tokens of the validation pairs, teacher forced.
-    fn validate(&self) -> Result<Option<Means>> {
-        let (model, batch) = (self.step.model(), self.config.batch_size);
-        forced(model, &self.data, Split::Valid, batch)
+    fn validate(&self, model: &Seq2Seq) -> Result<Option<Means>> {
+        forced(model, &self.data, Split::Valid, self.config.batch_size)
     }
 
     /// What the model writes for the first validation pairs.
@@ -271,5 +293,17 @@ impl Job for Seq2SeqJob {
         }
         let file = format!("epoch-{epoch}.txt");
         Ok(Ok(Sample { file, text }))
+    }
+}
+
+impl Seq2SeqJob {
+    /// The batches of a step that has these pairs, in device memory.
+    fn inputs(&self, pairs: &[u32]) -> Result<Vec<Inputs>> {
+        let parts = pairs.chunks(self.config.batch_size);
+        let of = |part: &[u32]| {
+            let batch = self.data.batch(Split::Train, part)?;
+            self.step.model().inputs(&batch)
+        };
+        parts.map(of).collect()
     }
 }

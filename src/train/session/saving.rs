@@ -34,7 +34,7 @@ impl<J: Job> Session<J> {
 
     /// Old checkpoints that cannot be removed are in nobody's way.
     pub(super) fn prune(&self) {
-        if let Err(e) = self.folder.prune(self.plan.keep) {
+        if let Err(e) = self.folder.prune(self.plan.keep, &self.state.averaged) {
             self.progress
                 .line(&format!("note: old checkpoints are kept: {e}"));
         }

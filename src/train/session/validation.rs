@@ -19,6 +19,7 @@ impl<J: Job> Session<J> {
         self.state.epoch += 1;
         self.state.step_in_epoch = 0;
         self.state.valid_step = None;
+        self.list_for_average();
         let seconds = self.elapsed() - self.epochs_took;
         self.epochs_took += seconds;
         let event = EpochEvent {
@@ -56,7 +57,7 @@ impl<J: Job> Session<J> {
         let Some(valid) = self.validate()? else {
             return Ok(());
         };
-        self.record_valid(valid, false)?;
+        self.record_valid(valid, false, None)?;
         self.state.valid_step = Some(self.state.step);
         if self.judge(valid) {
             self.save()?;
@@ -69,13 +70,18 @@ impl<J: Job> Session<J> {
     /// Validates what a run leaves that ends inside of an epoch, and marks it if it is the best. The
     /// state stays: a run that goes on from here is one that never stopped.
     pub(super) fn close(&mut self) -> Result<()> {
+        self.validate_last()?;
+        self.average()
+    }
+
+    fn validate_last(&mut self) -> Result<()> {
         if self.state.step_in_epoch == 0 || self.state.valid_step == Some(self.state.step) {
             return Ok(());
         }
         let Some(valid) = self.validate()? else {
             return Ok(());
         };
-        self.record_valid(valid, true)?;
+        self.record_valid(valid, true, None)?;
         if valid.loss < self.best() {
             self.folder.mark_best(self.state.step)?;
             self.closing = Some(valid.loss);
@@ -110,14 +116,19 @@ impl<J: Job> Session<J> {
     /// The figures of the validation data. If it is interrupted the run is saved as it was before: one
     /// that goes on from there validates.
     fn validate(&mut self) -> Result<Option<Means>> {
-        match self.job.validate() {
+        self.validated(self.job.validate(self.job.step().model()))
+    }
+
+    /// The same of a validation of whichever weights.
+    pub(super) fn validated(&mut self, valid: Result<Option<Means>>) -> Result<Option<Means>> {
+        match valid {
             Err(Error::Interrupted(_)) => self.stop().map(|()| None),
             valid => valid,
         }
     }
 
     /// The best score so far.
-    fn best(&self) -> f64 {
+    pub(super) fn best(&self) -> f64 {
         self.state.best.as_ref().map_or(f64::INFINITY, |b| b.score)
     }
 
@@ -140,17 +151,26 @@ impl<J: Job> Session<J> {
         improved
     }
 
-    fn record_valid(&mut self, valid: Means, closing: bool) -> Result<()> {
+    pub(super) fn record_valid(
+        &mut self,
+        valid: Means,
+        closing: bool,
+        averaged: Option<u64>,
+    ) -> Result<()> {
         let event = ValidEvent {
             step: self.state.step,
             epoch: self.state.epoch + 1,
             valid_loss: valid.loss,
             valid_accuracy: valid.accuracy,
             closing,
+            averaged,
+        };
+        let what = match averaged {
+            Some(n) => format!("average of the last {n} checkpoints"),
+            None => format!("step {}", event.step),
         };
         self.progress.line(&format!(
-            "step {}{}",
-            event.step,
+            "{what}{}",
             shown(Some(valid.loss), Some(valid.accuracy))
         ));
         let event = Event::Valid(event);
