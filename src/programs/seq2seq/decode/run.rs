@@ -132,7 +132,7 @@ impl Partial {
         let next = next.map(|(written, grammar)| (written.next(grammar.syntax, room), grammar));
         move |token| {
             let fits = |(next, grammar): &(Next, &Grammar)| match token as u32 {
-                EOS => next.may(EOS),
+                EOS => next.may_end(),
                 id => grammar
                     .form(source, id)
                     .is_some_and(|form| next.may_be(form)),
