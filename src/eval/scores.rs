@@ -111,12 +111,14 @@ pub struct Compared<'a> {
     pub text: &'a str,
     /// Whether the prediction counts as right.
     pub exact: bool,
-    /// Python's tokens of the whole reference and of the prediction, where they are Python.
+    /// Python's tokens of the whole reference and of the prediction, where they are Python, as they are
+    /// compared.
     pub python: Option<[Vec<String>; 2]>,
 }
 
 impl TextScores {
-    /// No pair yet. `parses` says whether a text is Python, where targets are code; `unknown` is the token that stands for every unknown one.
+    /// No pair yet. `parses` says whether a text is Python, where targets are code; `unknown` is the
+    /// token that stands for every unknown one.
     pub fn new(parses: Option<fn(&str) -> bool>, unknown: &'static str) -> Self {
         TextScores {
             parses,

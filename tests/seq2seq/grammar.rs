@@ -150,6 +150,7 @@ fn what_is_copied_is_held_to_the_grammar() {
         embedding: 5,
         hidden: 6,
         copy: true,
+        tied: false,
     };
     let source = [
         "call",

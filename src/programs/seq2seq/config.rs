@@ -12,7 +12,7 @@ use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
 use crate::data::tokens::bpe::Base;
 use crate::data::words::WordVocab;
-use crate::optim::{AdamConfig, Clip};
+use crate::optim::{AdamConfig, Clip, ScheduleKind};
 use crate::programs::seq2seq::data::Limits;
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
@@ -29,7 +29,16 @@ crate::settings! {
         log_every: 10,
         optimizer: AdamConfig::torch(1e-3),
         together: Seq2SeqConfig::together,
-        presets: {},
+        presets: {
+            // Lines of pseudo-code and Python, as Django's (Oda et al. 2015): some ten minutes of a CPU.
+            "pseudocode": {
+                source_tokens: TokenizerKind::Words, target_tokens: TokenizerKind::Python,
+                copy: true, tie_embeddings: true, grammar: GrammarChoice::Line, beam: 5,
+                max_source: 120, max_target: 120, min_frequency: 3, dropout: 0.35, epochs: 9,
+                batch_size: 64, bucket_batches: 20, learning_rate: 2e-3, warmup_steps: 100,
+                schedule: ScheduleKind::Cosine
+            },
+        },
         before: { target_language: TargetLanguage::Python },
     }
     "Data" {

@@ -108,8 +108,8 @@ pub fn write(
 ///
 /// Tokens that white space separates are compared as published: the prediction is right if it is the
 /// reference's first `max-target` tokens. With all other tokenizers it is right if it is the whole code:
-/// has Python's tokens of it, strings apart from the white space in them (see [`key`]), or, of targets
-/// that are text, its tokens.
+/// has Python's tokens of it, or, of targets that are text, its tokens. Of Python's tokens strings are
+/// compared without the white space in them (see [`key`]): a description has that spaced out.
 fn compare<'a>(
     data: &SeqData,
     example: &'a Example,
@@ -117,14 +117,18 @@ fn compare<'a>(
     is_python: bool,
 ) -> Compared<'a> {
     let tokenizer = &data.tokenizers.target;
-    let python = is_python.then(|| [&example.code, text].map(tokens::python::split));
+    let python = is_python.then(|| {
+        let keys = |code: &str| {
+            tokens::python::split(code)
+                .iter()
+                .map(|t| key(t).into())
+                .collect()
+        };
+        [keys(&example.code), keys(text)]
+    });
     let exact = match (tokenizer.kind(), &python) {
         (TokenizerKind::Whitespace, _) => example.target == tokens,
-        (_, Some([code, text])) => {
-            let keys = |tokens: &'_ [String]| tokens.iter().map(|t| key(t).into_owned()).collect();
-            let [code, text]: [Vec<String>; 2] = [keys(code), keys(text)];
-            code == text
-        }
+        (_, Some([code, text])) => code == text,
         (_, None) => tokenizer.whole(&tokenizer.split(&example.code)) == tokenizer.whole(tokens),
     };
     Compared {
