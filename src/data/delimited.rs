@@ -5,8 +5,7 @@ use std::io::{self, BufRead, Read};
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use super::input::Input;
-use super::jsonl::MAX_LINE;
-use super::pair_files::Reading;
+use super::pair_reading::{MAX_LINE, Reading};
 use crate::{Error, Result};
 
 /// Which column a field is.

@@ -9,25 +9,10 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Map, Value, json};
 
 use super::input::Input;
-use super::pair_files::{PairFile, PairFormat, Reading, read_pairs};
+use super::pair_reading::{MAX_LINE, Reading};
 use super::pairs::Pair;
 use crate::Result;
 use crate::files::atomic::write_atomic;
-
-/// A longer line is refused: a small compressed file can hold one that fills the memory.
-pub(super) const MAX_LINE: u64 = 64 << 20;
-
-/// Reads pairs with CodeSearchNet's fields, as [`read_pairs`].
-///
-/// # Errors
-/// As [`read_pairs`].
-pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
-    let format = PairFormat {
-        strict,
-        ..PairFormat::default()
-    };
-    read_pairs(path, &format)
-}
 
 /// Reads the pairs of JSON lines.
 pub(super) fn read(mut input: Input, reading: &mut Reading) -> Result<()> {
@@ -87,7 +72,7 @@ fn field(object: &Map<String, Value>, name: &str, setting: &str) -> Result<Strin
     }
 }
 
-/// Writes pairs so that [`read_jsonl`] reads the same; compressed by gzip where the name ends in
+/// Writes pairs so that [`read_jsonl`](super::pair_files::read_jsonl) reads the same; compressed by gzip where the name ends in
 /// `.gz`. The same pairs give the same bytes.
 ///
 /// # Errors

@@ -23,6 +23,7 @@ pub mod near;
 pub mod packages;
 pub mod packing;
 pub mod pair_files;
+mod pair_reading;
 pub mod pairs;
 pub mod prepare;
 pub mod python;

@@ -2,113 +2,20 @@
 //! one file divided into splits.
 
 use std::ffi::OsStr;
-use std::io;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::input::Input;
-use super::pairs::{Pair, Splits, source_tokens, target_tokens};
+use super::pair_reading::{Reading, unreadable};
+use super::pairs::{Pair, Splits};
 use super::split::Split;
 use super::unpacking::Unpacking;
-use super::{delimited, jsonl, python};
+use super::{delimited, jsonl};
 use crate::files::{access, group};
 use crate::{Error, Result};
 
-/// How files of pairs are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PairFormat {
-    /// The field that holds the source; of CSV and TSV without a header the column, from 1.
-    pub source_field: String,
-    /// The field that holds the target, as `source_field`.
-    pub target_field: String,
-    /// A pair whose source is empty is an error; else it is skipped and counted.
-    pub strict: bool,
-}
-
-impl Default for PairFormat {
-    /// CodeSearchNet's fields; empty sources are skipped.
-    fn default() -> Self {
-        PairFormat {
-            source_field: "docstring".into(),
-            target_field: "code".into(),
-            strict: false,
-        }
-    }
-}
-
-/// What a file of pairs holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PairFile {
-    /// The pairs.
-    pub pairs: Vec<Pair>,
-    /// Lines, from 1, of the pairs that were skipped, because their source holds no token.
-    pub skipped: Vec<u64>,
-}
-
-/// Pairs while a file is read.
-pub(super) struct Reading<'a> {
-    pub format: &'a PairFormat,
-    /// What messages call the file.
-    pub name: &'a str,
-    pub read: PairFile,
-}
-
-impl Reading<'_> {
-    /// Takes the pair that begins in a line. CodeSearchNet's code still holds the docstring: it is
-    /// taken out where it can be found.
-    pub fn take(
-        &mut self,
-        line: u64,
-        (source, target): (&str, &str),
-        signature: Option<String>,
-    ) -> Result<()> {
-        let PairFormat {
-            source_field,
-            target_field,
-            strict,
-        } = self.format;
-        let code = python::without_docstring(target).unwrap_or_else(|| target.into());
-        if target_tokens(&code).next().is_none() {
-            let what = format!("{target_field:?} is empty: it holds no token");
-            return Err(self.wrong(line, &what));
-        }
-        if source_tokens(source).next().is_some() {
-            self.read.pairs.push(Pair {
-                docstring: source.into(),
-                code,
-                signature,
-            });
-        } else if *strict {
-            let what = format!("{source_field:?} is empty: it holds no token");
-            return Err(self.wrong(line, &what));
-        } else {
-            self.read.skipped.push(line);
-        }
-        Ok(())
-    }
-
-    /// Says what is wrong with a line.
-    pub fn wrong(&self, line: u64, what: &str) -> Error {
-        Error::Data(format!(
-            "{}:{line}: {what}; mend or remove the line",
-            self.name
-        ))
-    }
-
-    /// What an error in reading a line is.
-    pub fn failed(&self, input: &Input, line: u64, e: io::Error) -> Error {
-        let place = format!("{}:{line}", self.name);
-        input.error(e, &place, |e| unreadable(self.name, &e))
-    }
-}
-
-fn unreadable(name: &str, e: &io::Error) -> Error {
-    Error::Data(match e.kind() {
-        io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
-        _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
-    })
-}
+pub use super::pair_reading::{PairFile, PairFormat};
 
 /// Reads the pairs of a file: of `.csv` fields between commas, quoted by `"` where they hold commas,
 /// quotes or lines (RFC 4180); of `.tsv` fields between tabs, where a quote is a character as any
@@ -124,6 +31,18 @@ fn unreadable(name: &str, e: &io::Error) -> Error {
 /// the fields of CSV and TSV where one is a name and one a number.
 pub fn read_pairs(path: &Path, format: &PairFormat) -> Result<PairFile> {
     read_with(path, format, &mut Unpacking::default())
+}
+
+/// Reads pairs with CodeSearchNet's fields, as [`read_pairs`].
+///
+/// # Errors
+/// As [`read_pairs`].
+pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
+    let format = PairFormat {
+        strict,
+        ..PairFormat::default()
+    };
+    read_pairs(path, &format)
 }
 
 /// As [`read_pairs`]; `unpacking` counts what the compressed files of the command hold.

@@ -1,8 +1,8 @@
 //! Which curves the pages show.
 
+use super::chart::Chart;
 use super::marks::{Mark, Series, Stroke};
 use super::run::RunData;
-use super::svg::Chart;
 use super::text::Unit;
 use crate::files::{EpochEvent, StepEvent, ValidEvent};
 

@@ -4,6 +4,7 @@
 //! is put together from; `attention` draws an alignment, also as a file of its own.
 
 pub mod attention;
+pub mod chart;
 pub mod charts;
 pub mod csv;
 pub mod marks;

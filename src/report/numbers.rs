@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::chart::Chart;
 use super::marks::{COLOURS, Series, Stroke};
-use super::svg::Chart;
 use super::text::Unit;
 
 /// The points of a line as they are drawn.

@@ -5,31 +5,11 @@
 
 use std::fmt::Write;
 
-use super::marks::{COLOURS, Series, Stroke};
+use super::chart::Chart;
+use super::marks::{COLOURS, Stroke};
 use super::numbers::{Drawn, script};
 use super::scale::{limits, ticks};
 use super::text::{Unit, escape, tick, value};
-
-/// A line chart over steps or epochs.
-#[derive(Clone, Debug)]
-pub struct Chart {
-    /// Above the plot.
-    pub title: String,
-    /// Below the x axis.
-    pub x_label: &'static str,
-    /// Beside the y axis.
-    pub y_label: &'static str,
-    /// How values of y are written.
-    pub unit: Unit,
-    /// A second scale of the same values at the right: its label, and its unit in the left one's.
-    pub right: Option<(&'static str, f64)>,
-    /// The lines, the first one lowest.
-    pub series: Vec<Series>,
-    /// Places on the x axis where something changed, each with a text for the pointer.
-    pub changes: Vec<(f64, String)>,
-    /// Width and height in pixels.
-    pub size: (f64, f64),
-}
 
 /// Up to this many points of an epoch line get a marker each; the last one always does.
 const MARKERS: usize = 60;

@@ -5,8 +5,8 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rnnx::Result;
-use rnnx::data::jsonl::{read_jsonl, write_jsonl};
-use rnnx::data::pair_files::PairFormat;
+use rnnx::data::jsonl::write_jsonl;
+use rnnx::data::pair_files::{PairFormat, read_jsonl};
 use rnnx::data::pairs::Splits;
 
 use super::pairs::pair;

@@ -13,10 +13,9 @@ use crate::data::tokens::TokenizerKind;
 use crate::data::tokens::bpe::Base;
 use crate::data::words::WordVocab;
 use crate::optim::{AdamConfig, Clip, ScheduleKind};
-use crate::programs::seq2seq::data::Limits;
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
-use crate::programs::seq2seq::tokens::{SourceText, TokenChoice};
+use crate::programs::seq2seq::tokens::{Limits, SourceText, TokenChoice};
 use crate::{Error, Result};
 
 crate::settings! {

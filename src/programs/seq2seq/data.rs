@@ -3,7 +3,7 @@
 //! A source is the first tokens of a docstring, a target those of its code; [`super::tokens`] says what
 //! tokens are. The decoder reads `<SOS> tokens` and is asked for `tokens <EOS>`.
 
-use super::tokens::{PairTokens, SeqVocab, SourceText, TokenChoice, split_all};
+use super::tokens::{Limits, PairTokens, SeqVocab, TokenChoice, split_all};
 use crate::data::packing::Packing;
 use crate::data::pairs::{Pair, Splits};
 use crate::data::spans::Spans;
@@ -13,21 +13,6 @@ use crate::data::words::{EOS, SOS, WordVocab};
 use crate::programs::seq2seq::copying::{Extended, ExtendedVocab};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
-
-/// How pairs become ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// What the source is made of.
-    pub source: SourceText,
-    /// Tokens of a docstring that are kept.
-    pub max_source: usize,
-    /// Tokens of the code that are kept.
-    pub max_target: usize,
-    /// Occurrences in the training split from which a token has an id of its own.
-    pub min_frequency: usize,
-    /// Whether tokens of the source have ids in the target, too.
-    pub copy: bool,
-}
 
 /// A pair, cut to the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -75,7 +75,13 @@ pub fn write(
     let began = Instant::now();
     let examples = data.examples(split);
     let mut outputs = Vec::with_capacity(examples.len());
-    let parses = language.is_python().then_some(python::parses_as_line as _);
+    // The published setup asks for whole statements.
+    let published = data.tokenizers.target.kind() == TokenizerKind::Whitespace;
+    let parses: fn(&str) -> bool = match published && options.syntax.is_none() {
+        true => python::parses,
+        false => python::parses_as_line,
+    };
+    let parses = language.is_python().then_some(parses);
     let mut scores = TextScores::new(parses, SPECIALS[UNK as usize]);
     // Each hypothesis of a beam takes the memory of a pair.
     let width = options.search.width().max(1);

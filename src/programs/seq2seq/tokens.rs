@@ -1,6 +1,5 @@
 //! How pairs become tokens, and tokens ids: the tokenizers and vocabularies of both sides.
 
-use super::data::Limits;
 use crate::data::pairs::{Pair, Splits, first_paragraph};
 use crate::data::split::Split;
 use crate::data::tokens::bpe::{Base, Bpe};
@@ -62,6 +61,21 @@ impl fmt::Display for SourceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(SourceText::NAMES[*self as usize])
     }
+}
+
+/// How pairs become ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What the source is made of.
+    pub source: SourceText,
+    /// Tokens of a docstring that are kept.
+    pub max_source: usize,
+    /// Tokens of the code that are kept.
+    pub max_target: usize,
+    /// Occurrences in the training split from which a token has an id of its own.
+    pub min_frequency: usize,
+    /// Whether tokens of the source have ids in the target, too.
+    pub copy: bool,
 }
 
 /// Which tokenizers a run is to have.

@@ -8,9 +8,10 @@ use super::measures::closure::{Closure, ClosureRow};
 use super::measures::context::Context;
 use super::measures::indentation::Indentation;
 use crate::Result;
+use crate::report::chart::Chart;
 use crate::report::marks::{COLOURS, Mark, Series, Stroke, legend_entry};
 use crate::report::parts::{figure, table};
-use crate::report::svg::{Chart, draw};
+use crate::report::svg::draw;
 use crate::report::text::{Unit, escape};
 use crate::report::{Measured, MeasuredColumn, MeasuredLine, RunData};
 
