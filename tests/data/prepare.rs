@@ -82,7 +82,11 @@ fn what_is_left_out_is_counted() -> Result<()> {
     assert_eq!(report, expected);
     assert_eq!(splits.source, "here");
     let pairs = all(&splits);
-    assert_eq!(pairs[0], &pair("One.", "def a(x):\n    return 1"));
+    let one = Pair {
+        signature: Some("(x)".into()),
+        ..pair("One.", "def a(x):\n    return 1")
+    };
+    assert_eq!(pairs[0], &one);
     assert_eq!(pairs[2].docstring, long[5..]);
     Ok(())
 }
