@@ -144,7 +144,8 @@ fn gradients_of_the_whole_model() {
     let step = 1e-5;
     for s in layout.segments() {
         let mut largest = 0.0f64;
-        for i in s.offset..s.offset + s.shape.numel() {
+        let of_segment = gradient.iter().enumerate().skip(s.offset);
+        for (i, &analytic) in of_segment.take(s.shape.numel()) {
             let mut loss_at = |delta: f64| {
                 let values = model.params_mut().values_mut();
                 let value = &mut values.data_mut::<f64>().unwrap()[i];
@@ -155,7 +156,6 @@ fn gradients_of_the_whole_model() {
                 loss
             };
             let difference = (loss_at(step) - loss_at(-step)) / (2.0 * step);
-            let analytic = gradient[i];
             largest = largest.max(analytic.abs());
             let name = &s.name;
             assert!(
