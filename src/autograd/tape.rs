@@ -72,7 +72,8 @@ pub struct Tape {
     nodes: Vec<Box<dyn Backward>>,
     grads: Grads,
     recording: bool,
-    prepared: Vec<Prepared>,
+    /// What ops have prepared; none where nothing is kept.
+    prepared: Option<Vec<Prepared>>,
 }
 
 /// What an op made of some constants.
@@ -96,7 +97,7 @@ impl Tape {
             nodes: Vec::new(),
             grads: Grads::new(NEXT.fetch_add(1, Ordering::Relaxed), flat, adds),
             recording: true,
-            prepared: Vec::new(),
+            prepared: None,
         }
     }
 
@@ -105,6 +106,15 @@ impl Tape {
         Tape {
             recording: false,
             ..Self::new()
+        }
+    }
+
+    /// As [`Tape::inference`], for many steps with the same parameters: it holds those, and what ops
+    /// [prepare](Tape::prepared) of them.
+    pub fn of_steps() -> Self {
+        Tape {
+            prepared: Some(Vec::new()),
+            ..Self::inference()
         }
     }
 
@@ -145,7 +155,7 @@ impl Tape {
     }
 
     /// What an op makes of its parameters before it computes, such as weights in the order of its inner
-    /// loop. A tape that does not record keeps it for the next time that the op has the same ones.
+    /// loop. A tape [of steps](Tape::of_steps) keeps it for the next time that the op has the same ones.
     ///
     /// # Errors
     /// As `prepare`.
@@ -159,13 +169,13 @@ impl Tape {
             let mut pairs = p.of.iter().zip(of);
             p.op == op && p.of.len() == of.len() && pairs.all(|(a, b)| a.is_same(&b.value))
         };
-        let known = self.prepared.iter().find(same);
+        let known = self.prepared.iter().flatten().find(same);
         if let Some(known) = known.and_then(|p| p.what.clone().downcast::<P>().ok()) {
             return Ok(known);
         }
         let what = Arc::new(prepare()?);
-        if !self.recording {
-            self.prepared.push(Prepared {
+        if let Some(all) = &mut self.prepared {
+            all.push(Prepared {
                 op,
                 of: of.iter().map(|var| var.value.clone()).collect(),
                 what: what.clone(),

@@ -151,7 +151,7 @@ fn the_table_of_keys_is_complete() {
         assert_ne!(table.get(name), default.get(name), "{name} is not unusual");
     }
     // A word that both programs know is limited alike, so one message serves both.
-    for key in settings.keys.iter().filter(|k| !SAME.contains(&&*k.name)) {
+    for key in settings.keys.iter().filter(|k| !SAME.contains(&k.name)) {
         if let Some(other) = CharLmConfig::settings().find(key.name) {
             assert_eq!(
                 (key.allowed, key.resume),

@@ -78,7 +78,7 @@ impl Browser {
     }
 
     /// Goes on with Tab to the first chart.
-    fn to_chart(&mut self) {
+    fn focus_chart(&mut self) {
         for _ in 0..20 {
             self.key("Tab");
             if self.value("document.activeElement.matches('figure > svg')") == true {
@@ -148,7 +148,7 @@ fn values_are_read_with_the_keyboard() {
         return;
     };
     browser.open(&page(3), READY);
-    browser.to_chart();
+    browser.focus_chart();
     let steps = |step: u64| format!("step {step}; training step: {:.4}", ce(step));
     // A line without a value there says which is the nearest.
     let epoch = |loss: f64| format!("validation: {loss:.4} (step 150)");
@@ -215,7 +215,7 @@ fn scale_and_smoothing_change_the_curves() {
             .value("document.querySelectorAll('figure > svg')[0].querySelectorAll('.line').length"),
         4
     );
-    browser.to_chart();
+    browser.focus_chart();
     browser.key("End");
     let (mut sum, mut all) = (0.0, 0.0);
     for step in 1..=STEPS {
@@ -257,7 +257,7 @@ fn a_page_follows_its_run_to_the_end_and_keeps_what_one_has_set() {
         "(() => { for (const d of document.querySelectorAll('details')) d.open = true; scrollTo(0, 321); })()",
     );
     // Nothing changes under the eyes of who reads a value.
-    browser.to_chart();
+    browser.focus_chart();
     browser.value("scrollTo(0, 321)");
     browser.key("End");
     fs::write(browser.path(), live_page(3)).unwrap();

@@ -99,7 +99,7 @@ pub fn decode_n_best<'a>(
         _ => batch,
     };
     let source = Source::new(&batch, model.vocab().0, model.gpu())?;
-    let mut tape = Tape::inference();
+    let mut tape = Tape::of_steps();
     let params = model.params().bind(&mut tape);
     let from = model.encode(&mut tape, &params, &source, None)?;
     let mut run = Run {
@@ -118,7 +118,8 @@ pub fn decode_n_best<'a>(
     run.from = from;
     let beams = run.beams(width, n)?.into_iter();
     let both = beams.zip(greedy).map(|(mut found, greedy)| {
-        if greedy.score > found[0].score {
+        // A beam finds nothing where no logit is a number.
+        if found.first().is_none_or(|best| greedy.score > best.score) {
             found.retain(|other| other.tokens != greedy.tokens || other.ended != greedy.ended);
             found.insert(0, greedy);
             found.truncate(n);
