@@ -48,11 +48,12 @@ fn strings(value: &Value) -> Vec<&str> {
     tokens.map(|t| t.as_str().unwrap()).collect()
 }
 
-const FIGURES: [&str; 11] = [
+const FIGURES: [&str; 12] = [
     "loss",
     "accuracy",
     "bleu",
     "bleu_smoothed",
+    "bleu_python",
     "exact_match",
     "token_accuracy",
     "chrf",
@@ -152,7 +153,7 @@ fn predictions_hold_what_the_figures_are_made_of() {
         let (mut matches, mut totals, mut lengths, mut exact) = ([0; 4], [0; 4], [0; 2], 0);
         for (written, given) in written.iter().zip(&given) {
             let keys: Vec<_> = written.as_object().unwrap().keys().cloned().collect();
-            let mut expected = vec!["docstring", "source", "reference", "prediction"];
+            let mut expected = vec!["docstring", "source", "reference", "prediction", "code"];
             if kind == "attention" {
                 expected.push("attention");
                 check_attention(written);
@@ -164,6 +165,7 @@ fn predictions_hold_what_the_figures_are_made_of() {
                 strings(&written["prediction"]),
             );
             assert_eq!(reference.join(" "), given["code"].as_str().unwrap());
+            assert_eq!(output.join(" "), written["code"].as_str().unwrap());
             for n in 1..=4 {
                 let known = ngrams(&reference, n);
                 for (ngram, count) in ngrams(&output, n) {

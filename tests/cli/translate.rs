@@ -152,7 +152,14 @@ fn json_tells_all() {
             "--json --quiet",
         ));
         let keys: Vec<_> = got.as_object().unwrap().keys().cloned().collect();
-        let mut expected = vec!["docstring", "source", "prediction", "ended", "score"];
+        let mut expected = vec![
+            "docstring",
+            "source",
+            "prediction",
+            "code",
+            "ended",
+            "score",
+        ];
         if kind == "attention" {
             expected.push("attention");
         }
