@@ -165,6 +165,7 @@ fn predictions_hold_what_the_figures_are_made_of() {
                 strings(&written["prediction"]),
             );
             assert_eq!(reference.join(" "), given["code"].as_str().unwrap());
+            assert_eq!(output.join(" "), written["code"].as_str().unwrap());
             for n in 1..=4 {
                 let known = ngrams(&reference, n);
                 for (ngram, count) in ngrams(&output, n) {
