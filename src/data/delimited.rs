@@ -1,5 +1,6 @@
 //! Tables of pairs: CSV and TSV.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
@@ -56,7 +57,7 @@ pub(super) fn read(input: Input, delimiter: u8, reading: &mut Reading) -> Result
 }
 
 struct Table<'a> {
-    reader: Reader<Quotes<'a>>,
+    reader: Reader<Watched<'a>>,
     record: ByteRecord,
     is_quoted: bool,
 }
@@ -69,7 +70,13 @@ impl<'a> Table<'a> {
             .quoting(is_quoted)
             .has_headers(false)
             .flexible(true)
-            .from_reader(Quotes { input, odd: false });
+            .from_reader(Watched {
+                input,
+                odd: false,
+                read: 0,
+                line_feeds: VecDeque::new(),
+                counted: 0,
+            });
         Table {
             reader,
             record: ByteRecord::new(),
@@ -89,7 +96,9 @@ impl<'a> Table<'a> {
         if !more {
             return Ok(None);
         }
-        let line = self.record.position().map_or(line, |at| at.line());
+        let inner = self.record.as_slice().iter().filter(|b| **b == b'\n');
+        let (inner, end) = (inner.count() as u64, self.reader.position().byte());
+        let line = self.reader.get_mut().first_line(end, inner);
         if self.record.as_slice().len() as u64 > MAX_LINE {
             let what = format!("the record is longer than {MAX_LINE} bytes");
             return Err(reading.wrong(line, &what));
@@ -135,13 +144,34 @@ impl<'a> Table<'a> {
     }
 }
 
-/// A file, and whether it has an odd number of quotes so far.
-struct Quotes<'a> {
+/// A file that is watched while it is read.
+struct Watched<'a> {
     input: Input<'a>,
+    /// Whether it has an odd number of quotes so far.
     odd: bool,
+    /// Bytes read.
+    read: u64,
+    /// Where the line feeds stand that [`Watched::first_line`] has not counted.
+    line_feeds: VecDeque<u64>,
+    /// Those that it has.
+    counted: u64,
 }
 
-impl Read for Quotes<'_> {
+impl Watched<'_> {
+    /// The number of the line in which a record begins that ends at byte `end` and has `inner` line
+    /// feeds in its fields. (The table's reader counts blank lines before it to it, and of a `\r\n` the
+    /// second half to the next one.)
+    fn first_line(&mut self, end: u64, inner: u64) -> u64 {
+        let mut terminated = false;
+        while let Some(at) = self.line_feeds.pop_front_if(|at| *at < end) {
+            self.counted += 1;
+            terminated = at + 1 == end;
+        }
+        self.counted + u64::from(!terminated) - inner
+    }
+}
+
+impl Read for Watched<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let from = self.input.fill_buf()?;
         let n = from.len().min(to.len());
@@ -149,6 +179,12 @@ impl Read for Quotes<'_> {
         self.input.consume(n);
         let quotes = to[..n].iter().filter(|&&b| b == b'"').count();
         self.odd ^= quotes % 2 == 1;
+        let line_feeds = to[..n]
+            .iter()
+            .zip(self.read..)
+            .filter(|(b, _)| **b == b'\n');
+        self.line_feeds.extend(line_feeds.map(|(_, at)| at));
+        self.read += n as u64;
         Ok(n)
     }
 }

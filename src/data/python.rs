@@ -170,13 +170,19 @@ struct Finder<'a> {
 impl<'a> StatementVisitor<'a> for Finder<'a> {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
         if let Stmt::FunctionDef(function) = stmt {
-            self.found.extend(self.function(function));
+            self.take(function);
         }
         walk_stmt(self, stmt);
     }
 }
 
 impl Finder<'_> {
+    /// Not a part of the recursion, whose frames are to be small.
+    #[inline(never)]
+    fn take(&mut self, function: &StmtFunctionDef) {
+        self.found.extend(self.function(function));
+    }
+
     fn function(&self, function: &StmtFunctionDef) -> Option<Function> {
         let docstring = leading_strings(function).next()?.0;
         if leading_strings(function).count() == function.body.len() {

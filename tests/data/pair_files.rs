@@ -57,6 +57,15 @@ fn a_record_that_is_no_pair_is_named_with_its_line_and_field() {
     let (names, numbers) = (fields("a", "b"), fields("1", "2"));
     for (name, content, format, line, part) in [
         ("x.csv", "a,b\n1,2\n\n3\n", &names, 4, "no column 2"),
+        ("x.csv", "a,b\r\n1,2\r\n3\r\n", &names, 3, "no column 2"),
+        (
+            "x.csv",
+            "a,b\n\"1\n1\",2\n3\n4,5\n",
+            &names,
+            4,
+            "no column 2",
+        ),
+        ("x.csv", "a,b\n1,2\n\"3\n\"", &names, 3, "no column 2"),
         (
             "x.csv",
             "1,2\n3\n",
