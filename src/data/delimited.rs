@@ -104,8 +104,13 @@ impl<'a> Table<'a> {
             return Err(reading.wrong(line, &what));
         }
         // A quote that nothing closes takes the rest of the file into its field.
-        let open = self.is_quoted && self.reader.is_done() && self.reader.get_ref().odd;
-        if open && self.record.as_slice().contains(&b'\n') {
+        let open = self.is_quoted && inner > 0 && self.reader.get_ref().odd;
+        let file = self.reader.get_mut();
+        if open
+            && file
+                .has_ended(end)
+                .map_err(|e| reading.failed(&file.input, line, e))?
+        {
             let what =
                 "a field begins with a quote (\") that nothing closes up to the end of the file";
             return Err(reading.wrong(line, what));
@@ -168,6 +173,13 @@ impl Watched<'_> {
             terminated = at + 1 == end;
         }
         self.counted + u64::from(!terminated) - inner
+    }
+}
+
+impl Watched<'_> {
+    /// Whether nothing stands behind byte `at`.
+    fn has_ended(&mut self, at: u64) -> io::Result<bool> {
+        Ok(self.read == at && self.input.fill_buf()?.is_empty())
     }
 }
 

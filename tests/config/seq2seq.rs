@@ -291,3 +291,22 @@ fn the_model_that_is_asked_for() {
         "{message}"
     );
 }
+
+#[test]
+fn the_preset_for_pseudo_code() {
+    let presets = Seq2SeqConfig::settings().presets;
+    assert_eq!(
+        presets.iter().map(|p| p.name).collect::<Vec<_>>(),
+        ["pseudocode"]
+    );
+    let preset = (presets[0].values)().unwrap();
+    let settings = Seq2SeqConfig::settings();
+    let of = |flags: &Table| resolve(settings, None, false, [&preset, flags]);
+    let config = Seq2SeqConfig::from_table(of(&Table::new()).unwrap()).unwrap();
+    let start = (config.model, config.copy, config.grammar);
+    assert_eq!(start, (ModelKind::Attention, true, GrammarChoice::Line));
+    // What is no setting of a preset is the default; a flag comes first.
+    assert_eq!(config.hidden_size, 256);
+    let config = Seq2SeqConfig::from_table(of(&flags("--beam 1")).unwrap()).unwrap();
+    assert_eq!((config.beam, config.copy), (1, true));
+}

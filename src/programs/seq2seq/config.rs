@@ -31,6 +31,7 @@ crate::settings! {
         presets: {
             // Lines of pseudo-code and Python, as Django's (Oda et al. 2015): some ten minutes of a CPU.
             "pseudocode": {
+                model: ModelKind::Attention,
                 source_tokens: TokenizerKind::Words, target_tokens: TokenizerKind::Python,
                 copy: true, tie_embeddings: true, grammar: GrammarChoice::Line, beam: 5,
                 max_source: 120, max_target: 120, min_frequency: 3, dropout: 0.35, epochs: 9,
