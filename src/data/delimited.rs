@@ -98,19 +98,21 @@ impl<'a> Table<'a> {
         }
         let inner = self.record.as_slice().iter().filter(|b| **b == b'\n');
         let (inner, end) = (inner.count() as u64, self.reader.position().byte());
-        let line = self.reader.get_mut().first_line(end, inner);
+        let file = self.reader.get_mut();
+        let open = self.is_quoted && inner > 0 && file.odd;
+        let open = open
+            && file
+                .has_ended(end)
+                .map_err(|e| reading.failed(&file.input, line, e))?;
+        // The line feed at the end of an open field ends no record.
+        let in_field = open && self.record.as_slice().ends_with(b"\n");
+        let line = file.first_line(end, inner) + u64::from(in_field);
         if self.record.as_slice().len() as u64 > MAX_LINE {
             let what = format!("the record is longer than {MAX_LINE} bytes");
             return Err(reading.wrong(line, &what));
         }
         // A quote that nothing closes takes the rest of the file into its field.
-        let open = self.is_quoted && inner > 0 && self.reader.get_ref().odd;
-        let file = self.reader.get_mut();
-        if open
-            && file
-                .has_ended(end)
-                .map_err(|e| reading.failed(&file.input, line, e))?
-        {
+        if open {
             let what =
                 "a field begins with a quote (\") that nothing closes up to the end of the file";
             return Err(reading.wrong(line, what));
