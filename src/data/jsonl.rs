@@ -76,7 +76,7 @@ fn field(object: &Map<String, Value>, name: &str, setting: &str) -> Result<Strin
 /// `.gz`. The same pairs give the same bytes.
 ///
 /// # Errors
-/// [`Error::Io`] that names the file; an old file stays as it was.
+/// [`Error::Io`](crate::Error::Io) that names the file; an old file stays as it was.
 pub fn write_jsonl(path: &Path, pairs: &[Pair]) -> Result<()> {
     let lines = |out: &mut dyn Write| -> io::Result<()> {
         for pair in pairs {

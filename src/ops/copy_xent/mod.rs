@@ -21,7 +21,7 @@
 //! All of it is computed from the logarithms of both parts, so a p of any size has a loss and a
 //! gradient. Below [`TINY`], where an A of f32 ends, log A goes on as its tangent.
 //!
-//! **cpu** (`cpu.rs`) Rows in parallel, as [`super::softmax_xent`]: two passes over V forward, one
+//! **cpu** (`cpu.rs`) Rows in parallel, as [`super::softmax_xent()`]: two passes over V forward, one
 //! backward, in place. What the source adds is a sum over its positions.
 //!
 //! **gpu** (`gpu.rs`, `kernels/copy_xent.cu`) A block a row.
