@@ -6,7 +6,7 @@ use crate::data::spans::Spans;
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::error::Result;
 use crate::ops::softmax_xent::SoftmaxXent;
-use crate::ops::softmax_xent::cpu::{ROWS, row_exp_sum, row_gradient, row_max};
+use crate::ops::softmax_xent::cpu::{ROWS, RowSum, gradient};
 use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
 
@@ -96,10 +96,8 @@ impl<'a, T: Stored> Source<'a, T> {
 /// What a row's gradients are computed from.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share<T> {
-    /// The largest logit.
-    max: T,
-    /// Sum of exp(l - max).
-    sum: T,
+    /// Of the logits.
+    sum: RowSum<T>,
     /// r, the vocabulary's share in p(target).
     vocabulary: T,
     /// g - r.
@@ -129,16 +127,13 @@ impl<T: Stored + Dispatch> Task<T> for Score<'_, T> {
         let (mut nll, mut correct) = (0.0, 0);
         let rows = self.logits.chunks(self.vocab).zip(self.targets);
         for (i, ((row, &target), saved)) in rows.zip(self.shares).enumerate() {
-            // SAFETY: dispatch chose the set; the helpers stay within the row.
-            let (max, sum) = unsafe {
-                let max = row_max::<S>(row);
-                (max, row_exp_sum::<S>(row, max))
-            };
+            // SAFETY: dispatch chose the set.
+            let sum = unsafe { RowSum::of::<S>(row) };
             let (ids, alpha) = self.source.row(self.first + i);
             let mixed = Mixed {
                 row,
-                max,
-                log_sum: sum.to_f64().ln(),
+                max: sum.max,
+                log_sum: sum.sum.to_f64().ln(),
                 gate: self.gates[self.first + i].to_f64(),
                 ids,
                 alpha,
@@ -184,8 +179,8 @@ impl<T: Stored + Dispatch> Mixed<'_, T> {
         weights.fold(None, |sum, alpha| Some(sum.unwrap_or(0.0) + alpha))
     }
 
-    /// log p(target), and what its gradients are computed from; `sum` is that of exp(l - max).
-    fn score(&self, target: u32, sum: T) -> (f64, Share<T>) {
+    /// log p(target), and what its gradients are computed from; `sum` is that of the logits.
+    fn score(&self, target: u32, sum: RowSum<T>) -> (f64, Share<T>) {
         let log_vocabulary = self.log_vocabulary(target);
         // A target outside the vocabulary has no other part.
         let mass = self
@@ -197,7 +192,6 @@ impl<T: Stored + Dispatch> Mixed<'_, T> {
         let log_p = log_add(log_vocabulary, log_copy);
         let [vocabulary, copy] = [log_vocabulary, log_copy].map(|part| (part - log_p).exp());
         let share = Share {
-            max: self.max,
             sum,
             vocabulary: T::from_f64(vocabulary),
             gate: T::from_f64(log_sigmoid(self.gate).exp() - vocabulary),
@@ -268,8 +262,7 @@ impl<T: Stored + Dispatch> Backward for Node<T> {
         let Some(dloss) = grads.take(self.loss) else {
             return Ok(());
         };
-        let (rows, vocab) = (self.logits.shape().rows(), self.logits.shape().last());
-        let scale = T::from_f64(dloss.item()? / rows as f64);
+        let scale = T::from_f64(dloss.item()? / self.shares.len() as f64);
         let [logits_slot, gate_slot, alpha_slot] = self.slots;
         if gate_slot.is_some() {
             let dz: Vec<T> = self.shares.iter().map(|s| s.gate * scale).collect();
@@ -284,25 +277,8 @@ impl<T: Stored + Dispatch> Backward for Node<T> {
         if logits_slot.is_none() {
             return Ok(());
         }
-        let mut dlogits = self.logits;
-        if !dlogits.is_unique() {
-            dlogits = Tensor::from_slice(dlogits.data::<T>()?, dlogits.shape().clone())?;
-        }
-        let targets = self.targets.data::<u32>()?.par_chunks(ROWS);
-        dlogits
-            .data_mut::<T>()?
-            .par_chunks_mut(ROWS * vocab)
-            .zip(targets)
-            .zip(self.shares.par_chunks(ROWS))
-            .for_each(|((rows, targets), shares)| {
-                T::dispatch(Gradient {
-                    rows,
-                    vocab,
-                    targets,
-                    shares,
-                    scale,
-                });
-            });
+        let of_row = |n: usize| (self.shares[n].sum, scale * self.shares[n].vocabulary);
+        let dlogits = gradient(self.logits, &self.targets, of_row)?;
         grads.add(logits_slot, dlogits)
     }
 }
@@ -323,31 +299,5 @@ impl<T: Stored + Dispatch> Node<T> {
             }
         }
         Ok(dalpha)
-    }
-}
-
-/// Turns some rows of logits into their gradients.
-struct Gradient<'a, T> {
-    rows: &'a mut [T],
-    vocab: usize,
-    targets: &'a [u32],
-    shares: &'a [Share<T>],
-    scale: T,
-}
-
-impl<T: Dispatch> Task<T> for Gradient<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd<E = T>>(self) {
-        let rows = self.rows.chunks_mut(self.vocab).zip(self.targets);
-        for ((row, &target), share) in rows.zip(self.shares) {
-            let scale = self.scale * share.vocabulary;
-            // SAFETY: dispatch chose the set.
-            unsafe { row_gradient::<S>(row, share.max, scale / share.sum) };
-            if let Some(of_target) = row.get_mut(target as usize) {
-                *of_target = *of_target - scale;
-            }
-        }
     }
 }

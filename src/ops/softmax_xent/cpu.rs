@@ -50,11 +50,29 @@ pub(super) fn run<T: Stored + Dispatch>(
 
 /// What a row's softmax is computed from.
 #[derive(Clone, Copy, Debug, Default)]
-struct RowSum<T> {
+pub(in crate::ops) struct RowSum<T> {
     /// The largest logit.
-    max: T,
+    pub max: T,
     /// Sum of exp(l - max).
-    sum: T,
+    pub sum: T,
+}
+
+impl<T: Dispatch> RowSum<T> {
+    /// Of a row.
+    #[inline(always)]
+    pub unsafe fn of<S: Simd<E = T>>(row: &[T]) -> Self {
+        // SAFETY: the caller vouches for the set; the helpers stay within the row.
+        unsafe {
+            let max = row_max::<S>(row);
+            let sum = row_exp_sum::<S>(row, max);
+            RowSum { max, sum }
+        }
+    }
+
+    /// log of the sum of the exponentials.
+    pub fn log(self) -> f64 {
+        self.max.to_f64() + self.sum.to_f64().ln()
+    }
 }
 
 /// The forward pass of some rows: their summed loss and the number predicted right.
@@ -73,12 +91,9 @@ impl<T: Dispatch> Task<T> for Score<'_, T> {
         let (mut nll, mut correct) = (0.0, 0);
         let rows = self.logits.chunks(self.vocab).zip(self.targets);
         for ((row, &target), saved) in rows.zip(self.sums) {
-            // SAFETY: dispatch chose the set; the helpers stay within the row.
-            let (max, sum) = unsafe {
-                let max = row_max::<S>(row);
-                (max, row_exp_sum::<S>(row, max))
-            };
-            *saved = RowSum { max, sum };
+            // SAFETY: dispatch chose the set.
+            *saved = unsafe { RowSum::of::<S>(row) };
+            let RowSum { max, sum } = *saved;
             let of_target = row[target as usize];
             nll += sum.to_f64().ln() + (max.to_f64() - of_target.to_f64());
             // Of equal ones the first is the prediction; few targets get as far as the search.
@@ -101,17 +116,14 @@ impl<T: Dispatch> Task<T> for LogSum<'_, T> {
 
     #[inline(always)]
     unsafe fn run<S: Simd<E = T>>(self) -> f64 {
-        // SAFETY: dispatch chose the set; the helpers stay within the row.
-        unsafe {
-            let max = row_max::<S>(self.0);
-            max.to_f64() + row_exp_sum::<S>(self.0, max).to_f64().ln()
-        }
+        // SAFETY: dispatch chose the set.
+        unsafe { RowSum::of::<S>(self.0) }.log()
     }
 }
 
 /// The largest element of a row.
 #[inline(always)]
-pub(in crate::ops) unsafe fn row_max<S: Simd>(row: &[S::E]) -> S::E {
+unsafe fn row_max<S: Simd>(row: &[S::E]) -> S::E {
     let mut best = row[0];
     let whole = row.len() / S::LANES * S::LANES;
     if whole > 0 {
@@ -136,7 +148,7 @@ pub(in crate::ops) unsafe fn row_max<S: Simd>(row: &[S::E]) -> S::E {
 
 /// The sum of exp(l - max) of a row.
 #[inline(always)]
-pub(in crate::ops) unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
+unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
     use crate::dtype::Float;
     let mut lanes = [S::E::ZERO; MAX_LANES];
     // SAFETY: parts of the row are read, LANES elements of `lanes` are written.
@@ -183,57 +195,70 @@ impl<T: Stored + Dispatch> Backward for Node<T> {
         let Some(dloss) = grads.take(self.loss) else {
             return Ok(());
         };
-        let (rows, vocab) = (self.logits.shape().rows(), self.logits.shape().last());
-        let scale = T::from_f64(dloss.item()? / rows as f64);
-        let mut dlogits = self.logits;
-        if !dlogits.is_unique() {
-            dlogits = Tensor::from_slice(dlogits.data::<T>()?, dlogits.shape().clone())?;
-        }
-        let targets = self.targets.data::<u32>()?.par_chunks(ROWS);
-        dlogits
-            .data_mut::<T>()?
-            .par_chunks_mut(ROWS * vocab)
-            .zip(targets)
-            .zip(self.sums.par_chunks(ROWS))
-            .for_each(|((rows, targets), sums)| {
-                T::dispatch(Gradient {
-                    rows,
-                    vocab,
-                    targets,
-                    sums,
-                    scale,
-                });
-            });
+        let scale = T::from_f64(dloss.item()? / self.sums.len() as f64);
+        let dlogits = gradient(self.logits, &self.targets, |n| (self.sums[n], scale))?;
         grads.add(self.logits_slot, dlogits)
     }
 }
 
+/// The gradient of logits `[N, V]`, in their memory where nobody else holds it: of row n the softmax, less
+/// one at its target if that is a column, times a scale. `of_row` gives what its softmax is computed from,
+/// and the scale.
+pub(in crate::ops) fn gradient<T: Stored + Dispatch>(
+    mut logits: Tensor,
+    targets: &Tensor,
+    of_row: impl Fn(usize) -> (RowSum<T>, T) + Sync,
+) -> Result<Tensor> {
+    if !logits.is_unique() {
+        logits = Tensor::from_slice(logits.data::<T>()?, logits.shape().clone())?;
+    }
+    let vocab = logits.shape().last();
+    let rows = logits.data_mut::<T>()?.par_chunks_mut(ROWS * vocab);
+    let chunks = rows
+        .zip(targets.data::<u32>()?.par_chunks(ROWS))
+        .enumerate();
+    chunks.for_each(|(chunk, (rows, targets))| {
+        T::dispatch(Gradient {
+            rows,
+            vocab,
+            targets,
+            first: chunk * ROWS,
+            of_row: &of_row,
+        });
+    });
+    Ok(logits)
+}
+
 /// Turns some rows of logits into their gradients.
-struct Gradient<'a, T> {
+struct Gradient<'a, T, F> {
     rows: &'a mut [T],
     vocab: usize,
     targets: &'a [u32],
-    sums: &'a [RowSum<T>],
-    scale: T,
+    /// The number of the first row.
+    first: usize,
+    of_row: &'a F,
 }
 
-impl<T: Dispatch> Task<T> for Gradient<'_, T> {
+impl<T: Dispatch, F: Fn(usize) -> (RowSum<T>, T)> Task<T> for Gradient<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd<E = T>>(self) {
         let rows = self.rows.chunks_mut(self.vocab).zip(self.targets);
-        for ((row, &target), &RowSum { max, sum }) in rows.zip(self.sums) {
+        for (i, (row, &target)) in rows.enumerate() {
+            let (RowSum { max, sum }, scale) = (self.of_row)(self.first + i);
             // SAFETY: dispatch chose the set.
-            unsafe { row_gradient::<S>(row, max, self.scale / sum) };
-            row[target as usize] = row[target as usize] - self.scale;
+            unsafe { row_gradient::<S>(row, max, scale / sum) };
+            if let Some(of_target) = row.get_mut(target as usize) {
+                *of_target = *of_target - scale;
+            }
         }
     }
 }
 
 /// Turns the logits of a row into scale exp(l - max).
 #[inline(always)]
-pub(in crate::ops) unsafe fn row_gradient<S: Simd>(row: &mut [S::E], max: S::E, scale: S::E) {
+unsafe fn row_gradient<S: Simd>(row: &mut [S::E], max: S::E, scale: S::E) {
     // SAFETY: each part of the row is read and written within its length.
     unsafe {
         let (shift, scale) = (S::splat(max), S::splat(scale));

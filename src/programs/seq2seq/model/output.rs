@@ -39,31 +39,31 @@ impl Output {
         }
     }
 
-    /// What the last layer reads.
-    fn input(
+    /// The last layer: what it reads, its weight `[V, ..]` and its bias `[V]`.
+    fn last<'a>(
         &self,
         tape: &mut Tape,
-        params: &Bound,
+        params: &'a Bound,
         features: &Var,
         dropout: Option<&Dropout>,
-    ) -> Result<Var> {
+    ) -> Result<(Var, &'a Var, &'a Var)> {
         match self {
-            Output::Linear(_) => Ok(features.clone()),
-            Output::Tied { layer, .. } => {
+            Output::Linear(linear) => {
+                Ok((features.clone(), linear.weight(params), linear.bias(params)))
+            }
+            Output::Tied {
+                layer,
+                embedding,
+                bias,
+            } => {
                 let z = layer.forward(tape, params, features)?;
                 let x = ops::tanh(tape, &z)?;
-                dropout.map_or(Ok(x.clone()), |d| d.apply(tape, &x, Dropout::OUTPUT))
+                let x = match dropout {
+                    Some(d) => d.apply(tape, &x, Dropout::OUTPUT)?,
+                    None => x,
+                };
+                Ok((x, embedding.weight(params), params.var(*bias)))
             }
-        }
-    }
-
-    /// The weight `[V, ..]` and the bias `[V]` of the last layer.
-    fn last<'a>(&self, params: &'a Bound) -> (&'a Var, &'a Var) {
-        match self {
-            Output::Linear(linear) => (linear.weight(params), linear.bias(params)),
-            Output::Tied {
-                embedding, bias, ..
-            } => (embedding.weight(params), params.var(*bias)),
         }
     }
 
@@ -75,8 +75,7 @@ impl Output {
         features: &Var,
         dropout: Option<&Dropout>,
     ) -> Result<Var> {
-        let x = self.input(tape, params, features, dropout)?;
-        let (weight, bias) = self.last(params);
+        let (x, weight, bias) = self.last(tape, params, features, dropout)?;
         let product = ops::matmul(tape, &x, weight, false, true)?;
         ops::add_bias(tape, product, bias)
     }
@@ -90,8 +89,7 @@ impl Output {
         targets: &Tensor,
         dropout: Option<&Dropout>,
     ) -> Result<SoftmaxXent> {
-        let x = self.input(tape, params, features, dropout)?;
-        let (weight, bias) = self.last(params);
+        let (x, weight, bias) = self.last(tape, params, features, dropout)?;
         ops::linear_xent(tape, &x, weight, bias, targets)
     }
 }
