@@ -1,15 +1,16 @@
 //! `rnnx study RUN...`: how far character LMs remember.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::flags::size;
 use super::process::{emit, use_threads};
 use crate::files::RunFolder;
+use crate::files::atomic::write_atomic;
 use crate::programs::charlm::study::format::StudySettings;
 use crate::programs::charlm::study::run::{StudyOrder, run as study};
-use crate::programs::charlm::study::tables;
+use crate::programs::charlm::study::{page, tables};
 use crate::train::progress::Progress;
 use crate::{Result, interrupt};
 
@@ -30,6 +31,9 @@ pub struct StudyArgs {
     /// Where study.json goes [default: the run's folder; study where several are compared]
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+    /// Draw the figures, too, as SVG files beside study.json
+    #[arg(long)]
+    pub svg: bool,
     /// Print study.json in place of tables
     #[arg(long)]
     pub json: bool,
@@ -60,6 +64,14 @@ pub fn run(args: &StudyArgs) -> Result<()> {
     };
     let (found, file) = study(&order)?;
     order.progress.line(&format!("written: {}", file.display()));
+    if args.svg {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        for (name, picture) in page::pictures(&found)? {
+            let path = folder.join(name);
+            write_atomic(&path, |w| w.write_all(picture.as_bytes()))?;
+            order.progress.line(&format!("written: {}", path.display()));
+        }
+    }
     emit(&match args.json {
         true => found.to_json()?,
         false => tables::render(&found)?,

@@ -7,7 +7,9 @@ use super::marks::COLOURS;
 use super::run::RunData;
 use super::text::escape;
 
-/// Colours, type and parts of every page.
+/// Colours, and how charts look.
+pub const CHARTS: &str = include_str!("chart.css");
+/// Type and parts of every page.
 pub const STYLE: &str = include_str!("page.css");
 /// Draws the charts anew, and what the page does beyond that.
 const SCRIPTS: [&str; 2] = [include_str!("chart.js"), include_str!("page.js")];
@@ -46,7 +48,7 @@ pub fn wrap(shell: &Shell, body: &str, runs: &[RunData]) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          {refresh}<link rel=\"icon\" href=\"data:,\">\n<title>{title} – rnnx report</title>\n\
-         <style>\n{STYLE}{style}</style>\n</head>\n<body>\n<header><h1>{heading}</h1>\
+         <style>\n{CHARTS}{STYLE}{style}</style>\n</head>\n<body>\n<header><h1>{heading}</h1>\
          <p>{subtitle}</p>{live}</header>\n<main>\n"
     );
     out += body;

@@ -1,6 +1,6 @@
-//! Line charts as inline SVG: axes with round ticks, labels with units, gaps at NaN, direct labels.
+//! Line charts as SVG: axes with round ticks, labels with units, gaps at NaN, direct labels.
 //!
-//! Colours and strokes are classes (`c0` to `c5`; `thin`, `dashed`, `bold`) that the page's style
+//! Colours and strokes are classes (`c0` to `c5`; `thin`, `dashed`, `bold`) that the charts' style
 //! sheet fills in for light and dark screens.
 
 use std::fmt::Write;
@@ -9,6 +9,7 @@ use super::chart::Chart;
 use super::marks::{COLOURS, Stroke};
 use super::numbers::{Drawn, script};
 use super::scale::{limits, ticks};
+use super::shell::CHARTS;
 use super::text::{Unit, escape, tick, value};
 
 /// Up to this many points of an epoch line get a marker each; the last one always does.
@@ -39,8 +40,43 @@ impl Frame {
     }
 }
 
-/// Draws the chart, with the numbers that the page's script draws it anew from.
+/// Draws the chart for a page, with the numbers that the page's script draws it anew from.
 pub fn draw(chart: &Chart) -> String {
+    let (w, h) = chart.size;
+    let plot = plot(chart);
+    let (title, body) = (escape(&chart.title), &plot.body);
+    let mut out =
+        format!("<svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{title}\">{body}</svg>");
+    out += &script(chart, plot.limits, plot.outside.as_deref(), &plot.drawn);
+    out
+}
+
+/// Draws the chart as a file of its own: its own style for light and dark screens, no script, no
+/// request.
+pub fn picture(chart: &Chart) -> String {
+    let ((w, h), title) = (chart.size, escape(&chart.title));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" \
+         viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>\
+         <style>\n{CHARTS}text {{ font-family: system-ui, sans-serif; }}\n</style>\
+         <rect width=\"100%\" height=\"100%\" fill=\"var(--card)\"/>{}</svg>\n",
+        plot(chart).body
+    )
+}
+
+/// A chart that is drawn.
+struct Plot {
+    /// What stands in the picture.
+    body: String,
+    /// The range of y.
+    limits: Option<(f64, f64)>,
+    /// What is said of values outside of it.
+    outside: Option<String>,
+    /// The lines.
+    drawn: Vec<Drawn>,
+}
+
+fn plot(chart: &Chart) -> Plot {
     let (w, h) = chart.size;
     let (limits, outside) = limits(&chart.series);
     let ticks = limits.map(|(lo, hi)| ticks(lo, hi, (h / 55.0).max(3.0)));
@@ -62,10 +98,7 @@ pub fn draw(chart: &Chart) -> String {
         x_max: xs.map(|p| p.0).fold(1.0, f64::max),
         y,
     };
-    let mut out = format!(
-        "<svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{}\">",
-        escape(&chart.title)
-    );
+    let mut out = String::new();
     axes(&mut out, chart, &frame, ticks.as_deref());
     changes(&mut out, chart, &frame);
     let thinned = |s| Drawn::of(s, |x| frame.px(x), frame.reach);
@@ -91,9 +124,12 @@ pub fn draw(chart: &Chart) -> String {
             "<text class=\"note\" x=\"{x}\" y=\"{y}\">{text}</text>"
         );
     }
-    out += "</svg>";
-    out += &script(chart, limits, outside.as_deref(), &drawn);
-    out
+    Plot {
+        body: out,
+        limits,
+        outside,
+        drawn,
+    }
 }
 
 fn axes(out: &mut String, chart: &Chart, f: &Frame, ticks_y: Option<&[f64]>) {

@@ -148,6 +148,77 @@ fn several_runs_side_by_side() {
     assert!(both.stdout.contains("1 files"), "{}", both.stdout);
 }
 
+#[test]
+fn runs_that_differ_in_their_seed_alone_have_a_column_of_their_own() {
+    let place = with_run();
+    place.train("b", &format!("{FILES} --seed 2")).ok();
+    // A model of the same sizes that has learnt nothing, with a longer window.
+    let untrained = FILES.replace("--max-steps 2", "--max-steps 0 --seq-length 24");
+    place.train("c", &untrained).ok();
+    let done = place.run("study a b c --quick --svg").ok();
+    let study = json(&fs::read_to_string(place.path("study/study.json")).unwrap());
+    let recipe = |i: usize| &study["models"][i]["recipe"];
+    assert_eq!(recipe(0)["alike"], recipe(1)["alike"]);
+    assert_ne!(recipe(0)["alike"], recipe(2)["alike"]);
+    assert_eq!(
+        [recipe(0), recipe(1)].map(|r| r["seed"].as_u64()),
+        [Some(1), Some(2)]
+    );
+    assert_eq!(
+        [recipe(0), recipe(2)].map(|r| r["seq_length"].as_u64()),
+        [Some(16), Some(24)]
+    );
+    assert!(study["models"][3].get("recipe").is_none());
+    let bits = |i: usize| {
+        let all = &study["models"][i]["measures"]["classes"]["all"];
+        all["bits"]["mean"].as_f64().unwrap()
+    };
+    let (low, high) = (bits(0).min(bits(1)), bits(0).max(bits(1)));
+    let seeds = format!("{:.3} [{low:.3}, {high:.3}]", (bits(0) + bits(1)) / 2.0);
+    let rows: Vec<&str> = done.stdout.lines().collect();
+    let head = rows.iter().position(|row| row.ends_with("a, 2 seeds"));
+    let of_all = rows[head.unwrap() + 1];
+    assert!(
+        of_all.starts_with("all ") && of_all.ends_with(&seeds),
+        "{of_all} {seeds}"
+    );
+    // Memory beside the window: the first context that is no shorter than it.
+    let title = rows
+        .iter()
+        .position(|row| row.starts_with("memory and the window"));
+    let row = |i: usize| {
+        let cells = rows[title.unwrap() + 2 + i].split("  ").map(str::trim);
+        cells.filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
+    };
+    assert_eq!([row(0)[0], row(0)[1], row(0)[4]], ["a", "16", "16"]);
+    assert_eq!([row(2)[0], row(2)[1], row(2)[4]], ["c", "24", "32"]);
+    let losses = &study["models"][2]["measures"]["context"]["all"]["losses"];
+    let after = |k: u64| {
+        let mut losses = losses.as_array().unwrap().iter();
+        losses.find(|loss| loss["k"] == k).unwrap()["bits"]["mean"]
+            .as_f64()
+            .unwrap()
+    };
+    assert_eq!(row(2)[6], format!("{:.3}", after(32) - after(1024)));
+    // The figures, each a file that asks for nothing.
+    for name in [
+        "closing-brackets-type-accuracy",
+        "closing-brackets-top-1",
+        "truncated-context-bits-per-character",
+    ] {
+        let svg = fs::read_to_string(place.path(&format!("study/{name}.svg"))).unwrap();
+        assert!(
+            svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"),
+            "{svg}"
+        );
+        for model in ["a ", "b ", "c ", "3-grams "] {
+            let label = format!(">{model}");
+            assert!(svg.contains(&label), "{name}: no {label}");
+        }
+        assert!(!svg.contains("<script") && !svg.contains("href"), "{name}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_study_goes_on() {

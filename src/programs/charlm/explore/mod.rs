@@ -14,7 +14,7 @@ use super::model::{CharLm, CharLmSizes};
 use crate::data::chars::{CharVocab, name};
 use crate::data::vocab::Vocab;
 use crate::log::thousands;
-use crate::report::shell::STYLE;
+use crate::report::shell::{CHARTS, STYLE};
 use crate::report::text::escape;
 use crate::{Error, Result};
 use found::HeldOut;
@@ -104,7 +104,7 @@ pub fn render(explored: &Explored) -> Result<String> {
         .replace("<!--made-->", &escape(&made(explored)))
         .replace("<!--facts-->", &facts)
         .replace("<!--weights-->", &encode(weights, &tensors)?)
-        .replace("<!--style-->", &format!("{STYLE}{OWN_STYLE}"))
+        .replace("<!--style-->", &format!("{CHARTS}{STYLE}{OWN_STYLE}"))
         .replace(
             "<!--script-->",
             &format!("(() => {{\n\"use strict\";\n{script}}})();"),

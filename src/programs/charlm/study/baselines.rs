@@ -35,6 +35,7 @@ pub fn baselines(material: &Material, trained: &str, of: &str) -> Vec<StudyModel
         kind: "baseline",
         checkpoint: String::new(),
         step: None,
+        recipe: None,
         sha256: Parts::key(&["n-grams", VERSION, trained, &what]),
         weights: None,
         make,

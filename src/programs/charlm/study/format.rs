@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::duplicates::Duplicate;
+use super::recipe::Recipe;
 use super::source::{Half, SourceFile};
 use crate::files::atomic::write_atomic;
 use crate::files::run::STUDY;
@@ -108,6 +109,9 @@ pub struct ModelFound {
     pub checkpoint: String,
     /// The optimizer steps that it was trained for.
     pub step: Option<u64>,
+    /// How it was trained; none of a baseline, or of a run that an older rnnx studied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
     /// SHA-256 of all that decides what it predicts.
     pub sha256: String,
     /// By the name of the measure: what it found, or [`Blank`].

@@ -1,6 +1,6 @@
 //! Text tables, and the rows of several models side by side.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::estimate::Estimate;
 use super::rows::Row;
@@ -10,55 +10,134 @@ use crate::log::thousands;
 pub const BLANK: &str = "-";
 
 /// Models with what a measure found of each.
-pub type Models<'a, T> = [(&'a str, T)];
+pub type Models<'a, T> = [(Name<'a>, T)];
+
+/// What stands above a model's column.
+#[derive(Clone, Copy, Debug)]
+pub struct Name<'a> {
+    /// Its name.
+    pub text: &'a str,
+    /// What it shares with the runs that differ from it in their seed alone.
+    pub alike: Option<&'a str>,
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.text)
+    }
+}
 
 /// The rows of each model.
 pub fn each<'a, T, R>(
     models: &Models<'a, T>,
     rows: impl Fn(&T) -> Vec<R>,
-) -> Vec<(&'a str, Vec<R>)> {
+) -> Vec<(Name<'a>, Vec<R>)> {
     let each = models.iter().map(|(name, found)| (*name, rows(found)));
     each.collect()
 }
 
 /// Of one model a column for each figure; of several a table for each figure, with a column for each
-/// model.
-pub fn table<R: Row>(title: &str, models: &[(&str, Vec<R>)]) -> String {
-    let Some((_, first)) = models.first() else {
-        return String::new();
-    };
-    let left = |row: &R| vec![row.label(), thousands(row.n())];
-    let head = |names: &[&str]| {
-        let names = ["", "n"].iter().chain(names);
-        names.map(|name| (*name).to_owned()).collect::<Vec<_>>()
-    };
-    if models.len() == 1 {
-        let rows = first.iter().map(|row| {
-            let figures = row.figures().into_iter().map(cell);
-            left(row).into_iter().chain(figures).collect()
-        });
-        return grid(title, head(R::FIGURES), rows.collect());
+/// model, and behind them one for those that differ in their seed alone.
+pub fn table<R: Row>(title: &str, models: &[(Name, Vec<R>)]) -> String {
+    match models {
+        [] => String::new(),
+        [(_, rows)] => of_one(title, rows),
+        _ => of_several(title, models),
     }
-    let names: Vec<&str> = models.iter().map(|(name, _)| *name).collect();
+}
+
+fn head<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    ["", "n"]
+        .into_iter()
+        .chain(names)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn of_one<R: Row>(title: &str, rows: &[R]) -> String {
+    let rows = rows.iter().map(|row| {
+        let label = match row.detail() {
+            Some(detail) => format!("{}: {detail}", row.label()),
+            None => row.label(),
+        };
+        let figures = row.figures().into_iter().map(cell);
+        [label, thousands(row.n())]
+            .into_iter()
+            .chain(figures)
+            .collect()
+    });
+    grid(title, head(R::FIGURES.iter().copied()), rows.collect())
+}
+
+fn of_several<R: Row>(title: &str, models: &[(Name, Vec<R>)]) -> String {
+    let mut bins: Vec<(String, u64)> = Vec::new();
+    for row in models.iter().flat_map(|(_, rows)| rows) {
+        if bins.iter().all(|(label, _)| *label != row.label()) {
+            bins.push((row.label(), row.n()));
+        }
+    }
+    let seeds = seeds(models);
+    let counted: Vec<String> = seeds
+        .iter()
+        .map(|(name, of)| format!("{name}, {} seeds", of.len()))
+        .collect();
+    let names = models.iter().map(|(name, _)| name.text);
+    let head = head(names.chain(counted.iter().map(String::as_str)));
     let mut out = String::new();
     for (figure, name) in R::FIGURES.iter().enumerate() {
-        let rows = first.iter().map(|row| {
-            let of_model = |(_, rows): &(&str, Vec<R>)| {
-                let own = rows.iter().find(|own| own.label() == row.label());
-                cell(own.and_then(|own| own.figures()[figure]))
+        let rows = bins.iter().map(|(label, n)| {
+            let of = |rows: &Vec<R>| {
+                let own = rows.iter().find(|own| own.label() == *label)?;
+                own.figures()[figure]
             };
-            left(row)
-                .into_iter()
-                .chain(models.iter().map(of_model))
-                .collect()
+            let own = models.iter().map(|(_, rows)| cell(of(rows)));
+            let over_seeds = seeds.iter().map(|(_, group)| {
+                let figures = group.iter().map(|&i| Some(of(&models[i].1)?.mean));
+                cell(
+                    figures
+                        .collect::<Option<Vec<f64>>>()
+                        .map(|means| spread(&means)),
+                )
+            });
+            let left = [label.clone(), thousands(*n)];
+            left.into_iter().chain(own).chain(over_seeds).collect()
         });
         let title = match title {
             "" => (*name).to_owned(),
             _ => format!("{title}: {name}"),
         };
-        out += &grid(&title, head(&names), rows.collect());
+        out += &grid(&title, head.clone(), rows.collect());
     }
     out
+}
+
+/// The models that differ in their seed alone: the first one's name, and the indices of all.
+fn seeds<'a, T>(models: &Models<'a, T>) -> Vec<(&'a str, Vec<usize>)> {
+    let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
+    for (i, (name, _)) in models
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| name.alike.is_some())
+    {
+        let known = groups
+            .iter_mut()
+            .find(|(_, of)| models[of[0]].0.alike == name.alike);
+        match known {
+            Some((_, of)) => of.push(i),
+            None => groups.push((name.text, vec![i])),
+        }
+    }
+    groups.retain(|(_, of)| of.len() > 1);
+    groups
+}
+
+/// The mean of some figures, with the lowest and the highest.
+fn spread(means: &[f64]) -> Estimate {
+    Estimate {
+        mean: means.iter().sum::<f64>() / means.len() as f64,
+        low: means.iter().copied().reduce(f64::min),
+        high: means.iter().copied().reduce(f64::max),
+    }
 }
 
 /// A figure with its interval.

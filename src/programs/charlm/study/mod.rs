@@ -20,6 +20,7 @@ pub mod ngram;
 pub mod page;
 pub mod parts;
 pub mod predictor;
+pub mod recipe;
 pub mod rows;
 pub mod run;
 pub mod source;

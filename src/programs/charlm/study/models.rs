@@ -4,11 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::predictor::{Predictor, Recurrent};
+use super::recipe::Recipe;
 use super::source::SourceFile;
 use crate::data::chars::CharVocab;
 use crate::files::run::MODEL;
+use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::files::text::sha256;
+use crate::programs::charlm::config::CharLmConfig;
 use crate::programs::charlm::generate::generator::Generator;
 use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::weights::CharLmWeights;
@@ -28,6 +31,8 @@ pub struct StudyModel {
     pub checkpoint: String,
     /// The optimizer steps that it was trained for; none where that is not known.
     pub step: Option<u64>,
+    /// How it was trained; none for a baseline.
+    pub recipe: Option<Recipe>,
     /// SHA-256 of all that decides what it predicts.
     pub sha256: String,
     /// Makes it.
@@ -45,7 +50,8 @@ impl StudyModel {
     pub fn of_run(
         name: String,
         checkpoint: &Path,
-        step: Option<u64>,
+        config: &CharLmConfig,
+        state: &TrainState,
         vocab: &CharVocab,
     ) -> Result<Self> {
         let path = checkpoint.join(MODEL);
@@ -67,7 +73,8 @@ impl StudyModel {
             name,
             kind: "run",
             checkpoint: checkpoint.display().to_string(),
-            step,
+            step: Some(state.step),
+            recipe: Some(Recipe::of(config, state, weights.sizes())?),
             sha256: sha256(&bytes),
             weights: Some(weights.clone()),
             make: Box::new(move |_| {

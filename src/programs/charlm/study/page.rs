@@ -11,11 +11,12 @@ use crate::Result;
 use crate::report::chart::Chart;
 use crate::report::marks::{COLOURS, Mark, Series, Stroke, legend_entry};
 use crate::report::parts::{figure, table};
-use crate::report::svg::draw;
+use crate::report::svg::{draw, picture};
 use crate::report::text::{Unit, escape};
 use crate::report::{Measured, MeasuredColumn, MeasuredLine, RunData};
 
 const DISTANCE: &str = "log2 of the distance in characters";
+const INTERVALS: &str = "the middle 95 % over resampled files";
 
 /// What a page shows of a study.
 ///
@@ -176,11 +177,28 @@ fn titles(all: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     titles
 }
 
+/// The figure of lines of one title, each with its name.
 fn chart(title: &str, lines: &[&(String, &MeasuredLine)]) -> String {
-    let Some((_, first)) = lines.first() else {
-        return String::new();
-    };
-    let (mut series, mut legend) = (Vec::new(), String::new());
+    let mut legend = String::new();
+    for (i, (name, _)) in lines.iter().enumerate() {
+        let colour = format!("c{}", i % COLOURS);
+        legend += &legend_entry(&colour, Stroke::Bold, Some(Mark::of(i)), name);
+    }
+    legend += &legend_entry("ink", Stroke::Thin, None, INTERVALS);
+    let lines = lines.iter().map(|(name, line)| (&**name, *line));
+    let drawn = plotted(title, &lines.collect::<Vec<_>>(), false);
+    figure(
+        title,
+        &legend,
+        &drawn.map_or(String::new(), |chart| draw(&chart)),
+    )
+}
+
+/// The chart of lines of one title; with `labels` their names stand at their ends. None where there is
+/// no line.
+fn plotted(title: &str, lines: &[(&str, &MeasuredLine)], labels: bool) -> Option<Chart> {
+    let (_, first) = lines.first()?;
+    let mut series = Vec::new();
     for (i, (name, line)) in lines.iter().enumerate() {
         let of = |name: String, stroke, points: &[(f64, f64)]| Series {
             name,
@@ -193,17 +211,12 @@ fn chart(title: &str, lines: &[&(String, &MeasuredLine)]) -> String {
         for (end, points) in ["lower", "upper"].into_iter().zip(&line.bounds) {
             series.push(of(format!("{name}, {end} end"), Stroke::Thin, points));
         }
-        series.push(of(name.clone(), Stroke::Bold, &line.points));
-        let colour = format!("c{}", i % COLOURS);
-        legend += &legend_entry(&colour, Stroke::Bold, Some(Mark::of(i)), name);
+        series.push(Series {
+            label: labels.then(|| (*name).to_owned()),
+            ..of((*name).to_owned(), Stroke::Bold, &line.points)
+        });
     }
-    legend += &legend_entry(
-        "ink",
-        Stroke::Thin,
-        None,
-        "the middle 95 % over resampled files",
-    );
-    let chart = Chart {
+    Some(Chart {
         title: title.to_owned(),
         x_label: first.x_label,
         y_label: first.y_label,
@@ -212,8 +225,29 @@ fn chart(title: &str, lines: &[&(String, &MeasuredLine)]) -> String {
         series,
         changes: Vec::new(),
         size: (1050.0, 320.0),
-    };
-    figure(title, &legend, &draw(&chart))
+    })
+}
+
+/// The figures of a study as SVG files: names and contents.
+///
+/// # Errors
+/// As [`measured`].
+pub fn pictures(study: &Study) -> Result<Vec<(String, String)>> {
+    let lines = measured(study)?.lines;
+    let files = titles(lines.iter().map(|line| line.title))
+        .into_iter()
+        .filter_map(|title| {
+            let own = lines.iter().filter(|line| line.title == title);
+            let own: Vec<_> = own.map(|line| (&*line.name, line)).collect();
+            let about = format!("{title}. Thin lines: {INTERVALS}");
+            let chart = plotted(&about, &own, true)?;
+            let subject = title.split(':').next().unwrap_or(title);
+            let name = format!("{subject} {}", chart.y_label)
+                .to_lowercase()
+                .replace(' ', "-");
+            Some((format!("{name}.svg"), picture(&chart)))
+        });
+    Ok(files.collect())
 }
 
 fn side_by_side(title: &str, columns: &[&(String, &MeasuredColumn)]) -> String {

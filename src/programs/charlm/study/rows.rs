@@ -16,6 +16,10 @@ pub trait Row {
     const FIGURES: &'static [&'static str];
     /// The bin.
     fn label(&self) -> String;
+    /// What of the bin is this model's alone.
+    fn detail(&self) -> Option<String> {
+        None
+    }
     /// Events.
     fn n(&self) -> u64;
     /// The figures, in the order of their names.

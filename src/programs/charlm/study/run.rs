@@ -162,14 +162,14 @@ fn prepare(
     texts: &mut Vec<(String, StudyText)>,
 ) -> Result<(StudyModel, usize)> {
     let vocab = Vocab::read_chars(&run.folder)?;
-    let step = Some(run.state.step);
-    let model = StudyModel::of_run(run.name.clone(), &run.checkpoint, step, &vocab)?;
+    let config: CharLmConfig = trained(&run.folder, &run.checkpoint)?;
+    let (name, checkpoint) = (run.name.clone(), &run.checkpoint);
+    let model = StudyModel::of_run(name, checkpoint, &config, &run.state, &vocab)?;
     let trained_on = Parts::key(&[&run.state.data_sha256, &run.folder.vocab_sha256()?]);
     let known = texts.iter().position(|(key, _)| *key == trained_on);
     if let Some(known) = known {
         return Ok((model, known));
     }
-    let config: CharLmConfig = trained(&run.folder, &run.checkpoint)?;
     let wanted = TextOrder {
         paths: order.text.clone(),
         max_chars: order.settings.max_chars,
@@ -228,6 +228,7 @@ fn measure(
         kind: model.kind.into(),
         checkpoint: model.checkpoint.clone(),
         step: model.step,
+        recipe: model.recipe.clone(),
         sha256: model.sha256.clone(),
         measures: Default::default(),
     };

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::causes;
-use super::format::{Found, Study};
-use super::grid::{BLANK, Models, cell, each, grid, table};
+use super::estimate::Estimate;
+use super::format::{Found, ModelFound, Study};
+use super::grid::{BLANK, Models, Name, cell, each, grid, table};
 use super::measures::classes::Classes;
 use super::measures::closure::{Closure, Fall};
 use super::measures::context::{Context, ContextRow};
@@ -14,6 +15,7 @@ use super::measures::delimiters::Delimiters;
 use super::measures::identifiers::Identifiers;
 use super::measures::indentation::Indentation;
 use super::measures::snippets::Snippets;
+use super::recipe;
 use super::rows::Row;
 use crate::Result;
 use crate::log::thousands;
@@ -31,6 +33,10 @@ pub fn render(study: &Study) -> Result<String> {
         text.files.len(),
         text.source
     );
+    out += &recipe::table(study);
+    if study.models.iter().any(|model| alike(study, model) > 1) {
+        out += "\nseeds: the mean over runs that differ in nothing but their seed [the lowest, the highest]\n";
+    }
     out += &section(study, "classes", "Bits a character", |models| {
         let rows = |c: &Classes| after(&c.all, &c.by_class);
         table("", &each(models, rows))
@@ -88,6 +94,7 @@ pub fn render(study: &Study) -> Result<String> {
         "Bits a character after the last k characters only",
         context,
     )?;
+    out += &windows(study)?;
     let of_causes = causes::tables::swaps;
     out += &section(study, "swaps", "Openers swapped, nats", of_causes)?;
     let of_causes = causes::tables::contexts;
@@ -119,6 +126,23 @@ fn after<R: Clone>(all: &R, bins: &[R]) -> Vec<R> {
     [all].into_iter().chain(bins).cloned().collect()
 }
 
+fn name_of(model: &ModelFound) -> Name<'_> {
+    Name {
+        text: &model.name,
+        alike: model.recipe.as_ref().map(|recipe| &*recipe.alike),
+    }
+}
+
+/// Runs that differ from this one in their seed alone, itself among them.
+fn alike(study: &Study, model: &ModelFound) -> usize {
+    let models = study.models.iter();
+    let same = models.filter(|other| match (&other.recipe, &model.recipe) {
+        (Some(other), Some(own)) => other.alike == own.alike,
+        _ => false,
+    });
+    same.count()
+}
+
 /// A measure's tables over the models that have figures, and why others have none.
 fn section<T: for<'de> Deserialize<'de>>(
     study: &Study,
@@ -129,7 +153,7 @@ fn section<T: for<'de> Deserialize<'de>>(
     let (mut models, mut out) = (Vec::new(), format!("\n== {title} ==\n"));
     for model in &study.models {
         match model.measure::<T>(name)? {
-            Some(Found::Figures(figures)) => models.push((&*model.name, figures)),
+            Some(Found::Figures(figures)) => models.push((name_of(model), figures)),
             Some(Found::Blank(reason)) => {
                 let _ = writeln!(out, "{}: blank: {reason}", model.name);
             }
@@ -149,7 +173,7 @@ fn closure(models: &Models<Closure>) -> String {
     );
     out += &table("by depth", &each(models, |c| c.by_depth.clone()));
     let head = ["falls below", "figure"].map(str::to_owned);
-    let names = models.iter().map(|(name, _)| (*name).to_owned());
+    let names = models.iter().map(|(name, _)| name.to_string());
     let falls = models.first().map_or(0, |(_, c)| c.falls.len());
     let rows = (0..falls).map(|i| {
         let falls = models.iter().filter_map(|(_, c)| c.falls.get(i));
@@ -184,21 +208,74 @@ fn fallen(fall: &Fall) -> String {
     }
 }
 
+/// I. Does memory exceed the window that gradients went back through in training? The effective context
+/// beside it, and the bits that are still gained by what lies farther back.
+fn windows(study: &Study) -> Result<String> {
+    let head = [
+        "",
+        "window",
+        "effective context",
+        "bits after k",
+        "k",
+        "bits after 1,024",
+        "gained beyond k",
+    ];
+    let mut rows = Vec::new();
+    for model in &study.models {
+        let found = model.measure::<Context>("context")?;
+        let (Some(recipe), Some(Found::Figures(found))) = (&model.recipe, found) else {
+            continue;
+        };
+        let beyond = found
+            .all
+            .losses
+            .iter()
+            .find(|loss| loss.k >= recipe.seq_length);
+        let bits = [beyond, found.all.losses.last()].map(|loss| loss?.bits);
+        let [after, longest] = bits.map(cell);
+        let gained = match bits {
+            [Some(after), Some(longest)] => format!("{:.3}", after.mean - longest.mean),
+            _ => BLANK.into(),
+        };
+        rows.push(vec![
+            model.name.clone(),
+            thousands(recipe.seq_length as u64),
+            reach(found.all.effective),
+            after,
+            beyond.map_or(BLANK.into(), |loss| thousands(loss.k as u64)),
+            longest,
+            gained,
+        ]);
+    }
+    Ok(match rows.is_empty() {
+        true => String::new(),
+        false => grid(
+            "memory and the window of training, in characters; k: the first context that is no shorter",
+            head.map(str::to_owned).to_vec(),
+            rows,
+        ),
+    })
+}
+
+/// An effective context.
+fn reach(effective: Option<Estimate>) -> String {
+    effective.map_or(BLANK.into(), |e| {
+        let end = |x: Option<f64>| x.map_or(BLANK.into(), |x| format!("{x:.0}"));
+        format!("{:.0} [{}, {}]", e.mean, end(e.low), end(e.high))
+    })
+}
+
 /// One table for each model: its columns are contexts.
 fn context(models: &Models<Context>) -> String {
     let mut out = String::new();
     for (name, found) in models {
-        let mut head = vec![(*name).to_owned(), "n".into()];
+        let mut head = vec![name.to_string(), "n".into()];
         head.extend(ContextRow::FIGURES.iter().map(|f| (*f).to_owned()));
         let rows = [&found.all].into_iter().chain(&found.by_class);
         let rows = rows.map(|row| {
             let means = row.figures().into_iter().skip(1);
             let means = means.map(|e| e.map_or(BLANK.into(), |e| format!("{:.3}", e.mean)));
-            let effective = row.effective.map_or(BLANK.into(), |e| {
-                let end = |x: Option<f64>| x.map_or(BLANK.into(), |x| format!("{x:.0}"));
-                format!("{:.0} [{}, {}]", e.mean, end(e.low), end(e.high))
-            });
-            let left = [row.label(), thousands(row.n), effective];
+            let left = [row.label(), thousands(row.n), reach(row.effective)];
             left.into_iter().chain(means).collect()
         });
         out += &grid("", head, rows.collect());

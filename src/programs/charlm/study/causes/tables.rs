@@ -74,11 +74,11 @@ impl Row for Followed {
     const FIGURES: &'static [&'static str] = &["score", "control"];
 
     fn label(&self) -> String {
-        let unit = self
-            .best
-            .first()
-            .map_or(String::new(), |best| best.unit.to_string());
-        format!("{} ({}): {unit}", self.label.name(), self.score.name())
+        format!("{} ({})", self.label.name(), self.score.name())
+    }
+
+    fn detail(&self) -> Option<String> {
+        Some(self.best.first()?.unit.to_string())
     }
 
     fn n(&self) -> u64 {
@@ -105,7 +105,11 @@ impl Row for Effect {
             Act::PatchedFromSwapped => "from the text with another opener",
             Act::PatchedFromRemoved => "from the text with a blank",
         };
-        format!("{}, {}, {act}", self.label.name(), self.unit)
+        format!("{}, {act}", self.label.name())
+    }
+
+    fn detail(&self) -> Option<String> {
+        Some(self.unit.to_string())
     }
 
     fn n(&self) -> u64 {

@@ -1,0 +1,104 @@
+//! How the runs of a study were trained: what tells them apart, and which differ in nothing but their
+//! seed.
+
+use serde::{Deserialize, Serialize};
+
+use super::format::Study;
+use super::grid::grid;
+use super::parts::Parts;
+use crate::Result;
+use crate::files::state::TrainState;
+use crate::log::thousands;
+use crate::nn::CellKind;
+use crate::programs::charlm::config::CharLmConfig;
+use crate::programs::charlm::model::{CharLm, CharLmSizes};
+use crate::train::keys::Resume;
+use crate::train::settings::Config;
+
+/// How a run was trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The recurrent cell.
+    pub cell: CellKind,
+    /// Recurrent layers.
+    pub num_layers: usize,
+    /// Units of each.
+    pub hidden_size: usize,
+    /// Numbers that were learnt.
+    pub parameters: usize,
+    /// Characters of a training window: how far gradients went back.
+    pub seq_length: usize,
+    /// Windows a step.
+    pub batch_size: usize,
+    /// Passes over the training text until the checkpoint, the begun one not counted.
+    pub epochs: u64,
+    /// The seed of every random stream.
+    pub seed: u64,
+    /// A hash of the training text and of every setting that decides what is computed but the seed:
+    /// runs that have the same one tell by how much chance moves a figure.
+    pub alike: String,
+}
+
+impl Recipe {
+    /// That of a run's checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) for a setting that TOML cannot hold.
+    pub fn of(config: &CharLmConfig, state: &TrainState, sizes: CharLmSizes) -> Result<Self> {
+        let table = config.table()?;
+        let keys = CharLmConfig::settings().keys.iter();
+        let deciding = keys.filter(|key| key.resume != Resume::Free && key.name != "seed");
+        let deciding =
+            deciding.filter_map(|key| Some(format!("{} = {}", key.name, table.get(key.name)?)));
+        let deciding: Vec<String> = deciding.chain([state.data_sha256.clone()]).collect();
+        let deciding: Vec<&str> = deciding.iter().map(String::as_str).collect();
+        Ok(Recipe {
+            cell: sizes.cell,
+            num_layers: sizes.layers,
+            hidden_size: sizes.hidden,
+            parameters: CharLm::layout(sizes).parameters(),
+            seq_length: config.seq_length,
+            batch_size: config.batch_size * config.accumulate,
+            epochs: state.epoch,
+            seed: state.seed,
+            alike: Parts::key(&deciding),
+        })
+    }
+}
+
+/// The runs of a study, one a row; nothing where none says how it was trained.
+pub fn table(study: &Study) -> String {
+    let head = [
+        "",
+        "cell",
+        "layers",
+        "units",
+        "parameters",
+        "window",
+        "batch",
+        "epochs",
+        "steps",
+        "seed",
+    ];
+    let rows = study.models.iter().filter_map(|model| {
+        let recipe = model.recipe.as_ref()?;
+        let whole = |n: usize| thousands(n as u64);
+        Some(vec![
+            model.name.clone(),
+            recipe.cell.to_string(),
+            whole(recipe.num_layers),
+            whole(recipe.hidden_size),
+            whole(recipe.parameters),
+            whole(recipe.seq_length),
+            whole(recipe.batch_size),
+            recipe.epochs.to_string(),
+            model.step.map_or(String::new(), thousands),
+            recipe.seed.to_string(),
+        ])
+    });
+    let rows: Vec<_> = rows.collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => grid("the runs", head.map(str::to_owned).to_vec(), rows),
+    }
+}
