@@ -24,6 +24,7 @@ const SIZES: CharLmSizes = CharLmSizes {
     embedding: 4,
     hidden: 7,
     layers: 2,
+    tied: false,
 };
 const T: usize = 5;
 const B: usize = 3;

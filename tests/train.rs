@@ -24,6 +24,7 @@ const SIZES: CharLmSizes = CharLmSizes {
     embedding: 12,
     hidden: 40,
     layers: 2,
+    tied: false,
 };
 
 /// The streaming engine sums in another order than the matrix products, and its activations are
@@ -181,6 +182,7 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
         embedding: 16,
         hidden: 64,
         layers: 2,
+        tied: false,
     };
     let mut step = trainer(sizes, 1e-2, 0.0)?;
     let steps = 400;

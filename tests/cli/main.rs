@@ -43,6 +43,7 @@ mod support;
 #[cfg(unix)]
 mod tensorboard;
 mod terminal;
+mod tied;
 mod tokens;
 mod train;
 mod translate;

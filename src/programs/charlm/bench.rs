@@ -42,10 +42,9 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     let (length, batch) = (config.seq_length, config.batch_size);
     let sizes = config.sizes(VOCAB);
     if order.chosen.gpu.is_none() {
-        memory::check(sizes.step_bytes(batch, length), CharLmJob::MEMORY_SETTINGS)?;
+        memory::check(config.step_bytes(VOCAB), CharLmJob::MEMORY_SETTINGS)?;
     }
-    let model = CharLm::new::<f32>(sizes, config.seed);
-    let model = model.with_dropout(config.dropout).with_l2(config.l2);
+    let model = config.model(VOCAB);
     let adam = Adam::new::<f32>(config.optimizer(), model.params().layout());
     let mut step = Step::new(model, adam, config.clip(), config.seed);
     let (times, wall, graph, profile) = match &order.chosen.gpu {

@@ -109,8 +109,7 @@ impl Job for CharLmJob {
     }
 
     fn step_bytes(config: &CharLmConfig, data: &CharData) -> u128 {
-        let sizes = config.sizes(data.vocab.len());
-        sizes.step_bytes(config.batch_size, config.seq_length)
+        config.step_bytes(data.vocab.len())
     }
 
     fn layout(config: &CharLmConfig, data: &CharData) -> Layout {
@@ -118,8 +117,7 @@ impl Job for CharLmJob {
     }
 
     fn model(config: &CharLmConfig, data: &CharData) -> CharLm {
-        let model = CharLm::new::<f32>(config.sizes(data.vocab.len()), config.seed);
-        model.with_dropout(config.dropout).with_l2(config.l2)
+        config.model(data.vocab.len())
     }
 
     fn clip(config: &CharLmConfig) -> Clip {

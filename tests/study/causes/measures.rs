@@ -28,6 +28,7 @@ fn weights(cell: CellKind) -> CharLmWeights {
         embedding: 4,
         hidden: 9,
         layers: 2,
+        tied: false,
     };
     let model = CharLm::new::<f32>(sizes, 3);
     sample::weights(&model.export().expect("exports")).expect("a character LM")
