@@ -14,8 +14,9 @@ use crate::data::encoding::Encoded;
 use crate::data::input::read_all;
 use crate::data::vocab::Vocab;
 use crate::files::run::RunFolder;
-use crate::programs::charlm::score::{Position, Score, Scorer};
+use crate::programs::charlm::score::{Score, Scorer};
 use crate::programs::orders::check_finite;
+use crate::programs::position::Position;
 use crate::terminal::visible;
 use crate::train::device::Chosen;
 use crate::train::progress::Progress;
@@ -204,7 +205,7 @@ impl<'a> Json<'a> {
     }
 
     fn row(&self, position: &Position) -> Value {
-        let token = |id: u16| &*self.tokens[usize::from(id)];
+        let token = |id: u32| &*self.tokens[id as usize];
         let top = position.top(self.top).into_iter();
         json!({
             "token": token(position.id),

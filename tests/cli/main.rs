@@ -29,6 +29,7 @@ mod pair_forms;
 mod places;
 mod report;
 mod resume;
+mod sampling;
 mod schedule;
 mod score;
 mod selftest;

@@ -4,7 +4,6 @@ use super::config::CharLmConfig;
 use super::data::CharBatch;
 use super::feed::TextFeed;
 use super::generate::generator::Generator;
-use super::generate::sampling::{self, Sampler, SamplingOptions};
 use super::generate::weights::CharLmWeights;
 use super::generate::{Engine, sample};
 use super::model::CharLm;
@@ -16,6 +15,7 @@ use crate::files::state::LossScaler;
 use crate::optim::Adam;
 use crate::programs::orders::{BenchOrder, BenchResult, Timed, figures};
 use crate::rng::{Purpose, Stream};
+use crate::sampling::{self, Sampler, SamplingOptions};
 use crate::tensor::Tensor;
 use crate::train::graph::GpuLoop;
 use crate::train::job::Job;
@@ -186,7 +186,7 @@ pub fn generate(order: &BenchOrder) -> Result<BenchResult> {
     let weights = sample::weights(&model.export()?)?;
     let mut generator = Generator::new(&weights, 1)?;
     let options = SamplingOptions {
-        temperature: sample::TEMPERATURE,
+        temperature: sampling::TEMPERATURE,
         top_k: None,
         top_p: None,
     };
