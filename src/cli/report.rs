@@ -201,6 +201,7 @@ fn read_records(folder: &Path) -> Result<RunData> {
     run.steps = metrics.steps;
     run.epochs = metrics.epochs;
     run.valids = metrics.valids;
+    run.average = metrics.average;
     run.changes = metrics.changes;
     (run.test, run.overtaken) = (metrics.test, metrics.overtaken);
     Ok(run)

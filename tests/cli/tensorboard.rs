@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::support::{EPOCH, Place, train_args};
 
 /// What is in the event files for each field of the metrics.
-const CURVES: [(&str, &str, &str); 14] = [
+const CURVES: [(&str, &str, &str); 16] = [
     ("step", "loss", "train/loss"),
     ("step", "ce", "train/ce"),
     ("step", "accuracy", "train/accuracy"),
@@ -28,6 +28,8 @@ const CURVES: [(&str, &str, &str); 14] = [
     ("epoch", "valid_accuracy", "valid/accuracy"),
     ("valid", "valid_loss", "valid/loss"),
     ("valid", "valid_accuracy", "valid/accuracy"),
+    ("average", "valid_loss", "average/loss"),
+    ("average", "valid_accuracy", "average/accuracy"),
 ];
 
 /// The points of each curve, by its name.
@@ -39,8 +41,12 @@ fn of_metrics(run: &Path) -> Curves {
     let mut curves = Curves::new();
     for line in text.lines() {
         let event: Value = serde_json::from_str(line).unwrap();
+        let of = match event["averaged"].is_null() {
+            true => event["event"].as_str().unwrap(),
+            false => "average",
+        };
         for (kind, field, tag) in CURVES {
-            if let (true, Some(y)) = (event["event"] == kind, event[field].as_f64()) {
+            if let (true, Some(y)) = (of == kind, event[field].as_f64()) {
                 let point = (event["step"].as_u64().unwrap(), y as f32);
                 curves.entry(tag.to_owned()).or_default().push(point);
             }
@@ -188,17 +194,21 @@ fn check(run: &Path) -> Vec<Read> {
 
 #[test]
 fn every_figure_of_the_metrics_is_in_the_event_file() {
-    let place = Place::with_run("a", "--epochs 2 --eval-every 3 --tensorboard --quiet");
+    let place = Place::with_run(
+        "a",
+        "--epochs 2 --eval-every 3 --average 2 --tensorboard --quiet",
+    );
     let events = check(&place.path("a"));
     let curves = of_events(&events);
     let steps = curves["train/loss"].iter().map(|p| p.0);
     assert!(steps.eq(1..=2 * EPOCH));
     let validated: Vec<u64> = curves["valid/loss"].iter().map(|p| p.0).collect();
     assert_eq!(validated, [3, 6, 8, 9, 12, 15, 16]);
+    assert_eq!(curves["average/loss"][0].0, 16);
     // In fp32 there is no loss scale.
     let tags: Vec<&str> = curves.keys().map(String::as_str).collect();
     assert!(
-        !tags.contains(&"train/loss_scale") && tags.len() == 11,
+        !tags.contains(&"train/loss_scale") && tags.len() == 13,
         "{tags:?}"
     );
     assert!(events.windows(2).all(|e| e[0].time <= e[1].time));
