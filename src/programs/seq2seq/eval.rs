@@ -173,6 +173,7 @@ fn table(result: &Map<String, Value>) -> String {
         "bleu",
         "bleu_smoothed",
         "bleu_python",
+        "bleu_sentence",
         "exact_match",
         "token_accuracy",
         "chrf",
