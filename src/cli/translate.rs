@@ -21,6 +21,7 @@ use crate::programs::seq2seq::copying::ExtendedVocab;
 use crate::programs::seq2seq::decode::{
     DecodeOptions, Hypothesis, Sampling, Search, SourceIds, decode_n_best,
 };
+use crate::programs::seq2seq::likelihood::MAX_TARGET;
 use crate::programs::seq2seq::model::ModelKind;
 use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::tokens::SourceText;
@@ -67,7 +68,7 @@ pub struct TranslateArgs {
     #[arg(long, value_name = "START", value_parser = words("grammar").try_map(|name| name.parse::<GrammarChoice>()))]
     pub grammar: Option<GrammarChoice>,
     /// Tokens written at most [default: the run's --max-target]
-    #[arg(long, value_name = "N", value_parser = between(1, 10_000), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_TARGET as i64), allow_hyphen_values = true)]
     pub max_length: Option<u64>,
     /// Never write <UNK>
     #[arg(long)]

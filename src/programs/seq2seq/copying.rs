@@ -63,14 +63,17 @@ impl<'a> ExtendedVocab<'a> {
         }
     }
 
+    /// The token of an id. Panics for one that no token has.
+    pub fn token(&self, id: u32) -> &'a str {
+        match (id as usize).checked_sub(self.words.len()) {
+            Some(place) => self.unknown[place],
+            None => self.words.token(id),
+        }
+    }
+
     /// The tokens of ids. Panics for one that no token has.
     pub fn tokens(&self, ids: &[u32]) -> Vec<String> {
-        let words = self.words.len();
-        let token = |&id: &u32| match (id as usize).checked_sub(words) {
-            Some(place) => self.unknown[place].to_owned(),
-            None => self.words.token(id).to_owned(),
-        };
-        ids.iter().map(token).collect()
+        ids.iter().map(|&id| self.token(id).to_owned()).collect()
     }
 
     /// The ids of the source and of these target tokens.
