@@ -167,11 +167,15 @@ impl Position<'_> {
     /// is first in the vocabulary.
     pub fn top(&self, n: usize) -> Vec<(u16, f64)> {
         let mut ids: Vec<u16> = (0..self.logits.len()).map(|id| id as u16).collect();
-        ids.sort_by(|&a, &b| {
-            let [a, b] = [a, b].map(|id| self.logits[usize::from(id)]);
-            b.total_cmp(&a)
-        });
-        ids.truncate(n);
+        let order = |&a: &u16, &b: &u16| {
+            let [x, y] = [a, b].map(|id| self.logits[usize::from(id)]);
+            y.total_cmp(&x).then(a.cmp(&b))
+        };
+        if n < ids.len() {
+            ids.select_nth_unstable_by(n, order);
+            ids.truncate(n);
+        }
+        ids.sort_unstable_by(order);
         let p = |id: u16| (id, self.log_p(id).exp());
         ids.into_iter().map(p).collect()
     }
@@ -189,5 +193,19 @@ mod tests {
             assert_eq!(position.top(2)[0].0, 1);
         }
         assert_eq!((score.characters, score.correct), (4, 2));
+    }
+
+    #[test]
+    fn the_likeliest_are_the_first_of_all_of_them_in_order() {
+        let logits: Vec<f32> = (0..50).map(|i| (i * 7 % 11) as f32).collect();
+        let mut score = Score::default();
+        let position = score.add(0, &logits);
+        let mut all: Vec<u16> = (0..50).collect();
+        // Stable: of a tie the first stays the first.
+        all.sort_by_key(|&id| -(logits[usize::from(id)] as i32));
+        for n in [0, 1, 5, 49, 50, 80] {
+            let top: Vec<u16> = position.top(n).iter().map(|(id, _)| *id).collect();
+            assert_eq!(top, all[..n.min(50)]);
+        }
     }
 }
