@@ -200,6 +200,12 @@ fn the_ring_goes_round() {
 }
 
 #[test]
+#[should_panic(expected = "a step has 1 to 64 batches, not 65")]
+fn a_step_has_no_more_batches_than_figures_have_room() {
+    let _ = feed(&Gpu::new(Emulated::new(0))).accumulating(SLOTS + 1);
+}
+
+#[test]
 fn ids_beyond_a_byte_reach_the_batch() {
     let gpu = Gpu::new(Emulated::new(0));
     let id = |at: usize| 65_534 - 700 * at as u16;

@@ -146,18 +146,25 @@ pub fn read_all(path: &Path) -> Result<Vec<u8>> {
     if path == Path::new(STDIN) {
         return read_stdin();
     }
-    let (name, mut unpacking) = (path.display().to_string(), Unpacking::default());
-    let unreadable = |e: io::Error| {
-        Error::Data(match e.kind() {
-            io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
-            _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
-        })
-    };
-    let mut input = Input::open(path, &mut unpacking).map_err(unreadable)?;
+    let unreadable = |e| access::unreadable(path, &e);
+    read_with(path, &mut Unpacking::default(), unreadable)
+}
+
+/// All bytes of a file, unpacked where it is compressed; `unpacking` counts what comes out of it, and
+/// `unreadable` says what it is that it cannot be opened or read.
+///
+/// # Errors
+/// `unreadable`; [`Error::Data`] where it is damaged, or holds too much.
+pub fn read_with(
+    path: &Path,
+    unpacking: &mut Unpacking,
+    unreadable: impl Fn(io::Error) -> Error,
+) -> Result<Vec<u8>> {
+    let mut input = Input::open(path, unpacking).map_err(&unreadable)?;
     let mut bytes = Vec::new();
     match input.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(e) => Err(input.error(e, &name, unreadable)),
+        Err(e) => Err(input.error(e, &path.display().to_string(), unreadable)),
     }
 }
 

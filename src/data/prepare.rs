@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -290,13 +290,8 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
 }
 
 fn read(path: &Path, unpacking: &mut Unpacking) -> Result<(String, Vec<u8>)> {
-    let name = path.display().to_string();
-    let mut input = Input::open(path, unpacking).map_err(|e| unreadable(path, &e))?;
-    let mut content = Vec::new();
-    match input.read_to_end(&mut content) {
-        Ok(_) => Ok((name, content)),
-        Err(e) => Err(input.error(e, &name, |e| unreadable(path, &e))),
-    }
+    let content = input::read_with(path, unpacking, |e| unreadable(path, &e))?;
+    Ok((path.display().to_string(), content))
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Error {

@@ -196,3 +196,19 @@ fn a_seq2seq_run_is_tested_with_its_average_where_that_is_best() {
     seq2seq::train(&place, "one", "--model lstm --epochs 1 --average 2").ok();
     assert!(!place.path("one/checkpoints/average").exists());
 }
+
+#[test]
+fn a_checkpoint_of_another_model_is_no_reason_to_fail() {
+    let place = Place::with_run("a", "--epochs 2 --average 3 --keep 9 --quiet");
+    place.train("b", "--epochs 1 --hidden-size 12 --quiet").ok();
+    let file = |run: &str| place.path(run).join("checkpoints/step-8/model.safetensors");
+    fs::copy(file("b"), file("a")).unwrap();
+    let done = place.run("train-charlm --resume --out a --epochs 3").ok();
+    assert!(
+        done.stderr.contains("note: no average: "),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("has the shape"), "{}", done.stderr);
+    assert_eq!(super::support::state_number(&place.path("a"), "epoch"), 3);
+}

@@ -28,6 +28,10 @@ mod interrupt;
 mod others;
 mod pair_forms;
 mod places;
+#[cfg(unix)]
+#[path = "../support/python.rs"]
+#[expect(dead_code, reason = "TensorBoard is asked line by line")]
+mod python;
 mod report;
 mod resume;
 mod sampling;

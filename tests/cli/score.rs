@@ -137,7 +137,7 @@ fn the_state_is_carried_along_the_whole_text() {
             .enumerate()
         {
             assert!(
-                (a - b).abs() < 1e-5,
+                (a - b).abs() < ORDER,
                 "piece {piece}, character {at}: {a}, {b}"
             );
         }

@@ -2,7 +2,6 @@
 //! back here, and by TensorBoard itself where a Python has it.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use super::python;
 use super::support::{EPOCH, Place, train_args};
 
 /// What is in the event files for each field of the metrics.
@@ -289,28 +289,9 @@ while True:
         break
 "#;
 
-/// A Python that has TensorBoard, or a word that there is none.
-fn python() -> Option<PathBuf> {
-    let active = env::var_os("VIRTUAL_ENV").map(|env| Path::new(&env).join("bin/python3"));
-    let has = |python: &PathBuf| {
-        let mut command = Command::new(python);
-        command.args(["-c", "import tensorboard"]);
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    let found = active.into_iter().chain(["python3".into()]).find(has);
-    if found.is_none() {
-        // To the terminal itself: the test harness hides what a passing test prints.
-        let line = "\nSKIPPED: no Python with tensorboard (`pip install tensorboard`) has read the event \
-                    files\n";
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    found
-}
-
 #[test]
 fn tensorboard_reads_the_same_and_follows_a_run_that_goes_on() {
-    let Some(python) = python() else {
+    let Some(python) = python::with(&["tensorboard"]) else {
         return;
     };
     let place = Place::new();

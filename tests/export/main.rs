@@ -2,6 +2,7 @@
 
 mod graphs;
 mod keras;
+#[path = "../support/python.rs"]
 mod python;
 mod runs;
 mod support;

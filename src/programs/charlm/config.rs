@@ -25,7 +25,7 @@ crate::settings! {
         presets: {
             // 300 epochs of large batches.
             "published": { epochs: 300, batch_size: 512, seq_length: 256, learning_rate: 1.8e-4 },
-            // A text of about a megabyte, in six minutes of CPU time on two cores.
+            // A text of about a megabyte.
             "small": {
                 epochs: 6, batch_size: 12, seq_length: 256, learning_rate: 4e-3,
                 schedule: ScheduleKind::Cosine, warmup_steps: 100, beta2: 0.99, l2: 0.0,

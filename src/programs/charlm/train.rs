@@ -7,9 +7,10 @@ use super::generate::sample;
 use super::model::CharLm;
 use crate::data::chars::{CharVocab, UNK};
 use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::input::{STDIN, read_all, stdin_of};
+use crate::data::input::{STDIN, stdin_of};
 use crate::data::vocab::Vocab;
 use crate::error::Result;
+use crate::files::access;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
@@ -287,7 +288,7 @@ pub fn load(config: &CharLmConfig) -> Result<CharSource> {
 fn resumed_source(config: &CharLmConfig, out: &Path) -> Result<CharSource> {
     let mut source = find_resumed(out, config, load, |source| &source.sha256)?;
     if config.corpus.iter().any(|path| path == Path::new(STDIN)) {
-        source.stdin = Some(read_all(&RunFolder::at(out).stdin_path())?.into());
+        source.stdin = Some(access::read(&RunFolder::at(out).stdin_path())?.into());
     }
     Ok(source)
 }
