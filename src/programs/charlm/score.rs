@@ -11,7 +11,7 @@ use super::stateful::Stateful;
 use crate::data::chars::CharVocab;
 use crate::error::Result;
 use crate::files::run::MODEL;
-use crate::ops::likeliest::log_sum;
+use crate::ops::softmax_xent::log_sum;
 use crate::train::device::Chosen;
 use crate::train::init::load_weights;
 use crate::train::model::Model;
@@ -129,11 +129,11 @@ impl Score {
 
     /// Adds a character, given the logits `[V]` of its place.
     fn add<'a>(&mut self, id: u16, logits: &'a [f32]) -> Position<'a> {
-        let log_sum = log_sum(logits);
+        let exact: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
         let position = Position {
             id,
             logits,
-            log_sum,
+            log_sum: log_sum(&exact),
         };
         self.characters += 1;
         self.nats -= position.log_p(id);
