@@ -6,14 +6,13 @@
 //! chooses at each step.
 
 use super::beam::likeliest;
-use super::run::{Hypothesis, Partial, Run, Seen, row_of, worth_moving};
+use super::run::{Hypothesis, Partial, Run, Seen, log_total, row_of, worth_moving};
 use crate::data::words::{EOS, SOS};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::ops::cast::convert;
 use crate::ops::likeliest::Likeliest;
-use crate::ops::softmax_xent::log_sum;
 use crate::programs::seq2seq::model::{Decoded, in_f32, never};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -68,7 +67,8 @@ impl Run<'_> {
 
     /// The likeliest token of each row that may follow its output, where the logits are.
     fn choose(&self, outputs: &[Partial], rows: &[usize], logits: &Tensor) -> Result<Likeliest> {
-        let (logits, options, grammar) = (in_f32(logits)?, &self.options, &self.grammar);
+        let (logits, copies) = (in_f32(logits)?, self.model.copies());
+        let (options, grammar) = (&self.options, &self.grammar);
         let chosen = rows.par_iter().enumerate().map(|(row, &source)| {
             let (logits, output) = (row_of(&logits, row)?, &outputs[source]);
             if output.last() == EOS {
@@ -88,7 +88,7 @@ impl Run<'_> {
                     "no token may follow, which a grammar never leaves",
                 )
             })?;
-            Ok((token, f64::from(x) - log_sum(logits)))
+            Ok((token, f64::from(x) - log_total(logits, copies)))
         });
         let (columns, gains): (Vec<u32>, Vec<f64>) =
             chosen.collect::<Result<Vec<_>>>()?.into_iter().unzip();
