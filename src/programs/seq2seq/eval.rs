@@ -68,7 +68,11 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     let batch = order.batch_size.unwrap_or(config.batch_size);
     let beam = order.beam.unwrap_or(config.beam);
     let grammar = order.grammar.unwrap_or(config.grammar);
-    let syntax = config.syntax(grammar, &trained.vocab.target)?;
+    let syntax = config.syntax(
+        grammar,
+        &trained.vocab.target,
+        ("max-target", config.max_target),
+    )?;
     let options = DecodeOptions {
         syntax: syntax.as_ref(),
         search: Search::of_width(beam),
@@ -124,6 +128,7 @@ fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
             let skipped = [(&**path, &file.skipped[..])];
             let skipped = skipped_note(&format.source_field, skipped);
             let source = path.display().to_string();
+            config.check_signatures(&file.pairs, &source)?;
             Splits {
                 skipped,
                 ..Splits::new(Vec::new(), Vec::new(), file.pairs, source)
