@@ -14,15 +14,16 @@ use super::process::emit_part;
 use crate::data::pairs::first_paragraph;
 use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
+use crate::data::tokens::python::MARKERS;
 use crate::data::words::UNK;
 use crate::files::atomic::write_atomic;
 use crate::log;
-use crate::programs::seq2seq::copying::ExtendedVocab;
+use crate::programs::seq2seq::copying::Extended;
 use crate::programs::seq2seq::decode::{
     DecodeOptions, Hypothesis, Sampling, Search, SourceIds, decode_n_best,
 };
 use crate::programs::seq2seq::likelihood::MAX_TARGET;
-use crate::programs::seq2seq::model::ModelKind;
+use crate::programs::seq2seq::model::{ModelKind, Seq2Seq};
 use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::tokens::SourceText;
 use crate::programs::seq2seq::trained::Trained;
@@ -44,7 +45,8 @@ pub(super) const MAX_BEAM: i64 = 1000;
 pub struct TranslateArgs {
     /// The run's folder (its best checkpoint), or one checkpoint's folder
     pub run: PathBuf,
-    /// The source, such as a docstring; without it, each line of standard input is one
+    /// The source, such as a docstring; without it, each line of standard input is one, and a blank line
+    /// ends its answers where they may have several: with --n-best, or of targets with line ends
     pub text: Option<String>,
     /// The function's parameters and the type that it returns, for a run whose --source reads them
     #[arg(long, value_name = "TEXT")]
@@ -123,8 +125,13 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
         trained.move_to_gpu(gpu, chosen.mixed)?;
     }
     let grammar = args.grammar.unwrap_or(trained.config.grammar);
-    let syntax = trained.config.syntax(grammar, &trained.vocab.target)?;
-    let options = options(args, &trained, syntax.as_ref());
+    let length = args.max_length.map(|n| n as usize);
+    let length = length.unwrap_or(trained.config.max_target);
+    let room = ("--max-length", length);
+    let syntax = trained
+        .config
+        .syntax(grammar, &trained.vocab.target, room)?;
+    let options = options(args, &trained, length, syntax.as_ref());
     match &args.text {
         Some(text) => translate(args, (&trained, options), text, ("the text", 0)).map(|_| ()),
         None => translate_lines(args, (&trained, options)),
@@ -163,6 +170,7 @@ fn translate_lines(args: &TranslateArgs, model: (&Trained, DecodeOptions)) -> Re
     if stdin.is_terminal() && !args.quiet {
         log::line("one text a line; end with Ctrl-D");
     }
+    let apart = !args.json && may_have_lines(args, model.0);
     let mut lines = stdin.split(b'\n').zip(1u64..);
     let Some(first) = lines.next() else {
         let message = "standard input is empty: give a source as TEXT, or one a line";
@@ -185,11 +193,22 @@ fn translate_lines(args: &TranslateArgs, model: (&Trained, DecodeOptions)) -> Re
             ))
         })?;
         let text = text.strip_suffix('\r').unwrap_or(text);
-        if !translate(args, model, text, (&place, (number - 1) as u32))? {
+        let source = (&*place, (number - 1) as u32);
+        if !translate(args, model, text, source)? || (apart && !emit_part("\n")?) {
             break;
         }
     }
     Ok(())
+}
+
+/// Whether there may be several lines for one source. It depends on what is asked for and on the run alone,
+/// so that a reader knows.
+fn may_have_lines(args: &TranslateArgs, trained: &Trained) -> bool {
+    // One logical line has no line end outside of its tokens.
+    let is_line = args.grammar.unwrap_or(trained.config.grammar) == GrammarChoice::Line;
+    let ends_line =
+        |token: &String| token.contains('\n') || (!is_line && MARKERS.contains(&token.as_str()));
+    args.n_best.is_some_and(|n| n > 1) || trained.vocab.target.tokens().iter().any(ends_line)
 }
 
 /// Translates one source; `place` is what errors call it, and its number from 0. A blank line has an empty
@@ -221,8 +240,8 @@ fn translate(
         return show(
             args,
             trained,
-            (text, &words),
-            &[blank(trained.model.kind())],
+            (text, &words, &Extended::default()),
+            &[blank(&trained.model)],
         );
     }
     if words.len() > limit {
@@ -231,10 +250,11 @@ fn translate(
         words.truncate(limit);
     }
     let ids: Vec<u32> = words.iter().map(|w| trained.vocab.source.id(w)).collect();
-    if let Some(message) = unknown(&words, &ids, unit(source.kind())) {
+    let copies = trained.model.copies();
+    if let Some(message) = unknown(&words, &ids, unit(source.kind()), copies) {
         note(message);
     }
-    let extended = ExtendedVocab::new(&trained.vocab.target, &words).of_source();
+    let extended = Extended::new(&trained.vocab.target, &words, &[]);
     let source = SourceIds {
         ids: &ids,
         extended: Some(&extended),
@@ -254,35 +274,37 @@ fn translate(
     if best.tokens.is_empty() {
         note("the model writes nothing for it".into());
     }
-    show(args, trained, (text, &words), &hypotheses)
+    show(args, trained, (text, &words, &extended), &hypotheses)
 }
 
 /// The answer to nothing.
-fn blank(kind: ModelKind) -> Hypothesis {
+fn blank(model: &Seq2Seq) -> Hypothesis {
     Hypothesis {
         tokens: Vec::new(),
         log_probability: 0.0,
         score: 0.0,
         ended: true,
-        attention: (kind == ModelKind::Attention).then(Vec::new),
-        copied: None,
+        attention: (model.kind() == ModelKind::Attention).then(Vec::new),
+        copied: model.copies().then(Vec::new),
     }
 }
 
 /// What to say of words outside the vocabulary.
-fn unknown(words: &[String], ids: &[u32], unit: &str) -> Option<String> {
+fn unknown(words: &[String], ids: &[u32], unit: &str, copies: bool) -> Option<String> {
     let mut unknown: Vec<&str> = Vec::new();
     for (word, id) in words.iter().zip(ids) {
         if *id == UNK && !unknown.contains(&&**word) {
             unknown.push(word);
         }
     }
-    if ids.iter().all(|id| *id == UNK) {
+    if !copies && ids.iter().all(|id| *id == UNK) {
         return Some(format!(
             "the model knows none of its {unit}, so what it writes says nothing of them"
         ));
     }
-    (!unknown.is_empty()).then(|| format!("{unit} the model does not know: {}", unknown.join(" ")))
+    let but = if copies { ", but can copy" } else { "" };
+    let unknown = (!unknown.is_empty()).then(|| unknown.join(" "));
+    unknown.map(|unknown| format!("{unit} the model does not know{but}: {unknown}"))
 }
 
 /// What the tokens of a source are to people.
@@ -298,9 +320,9 @@ fn unit(kind: TokenizerKind) -> &'static str {
 fn options<'a>(
     args: &TranslateArgs,
     trained: &Trained,
+    max_length: usize,
     syntax: Option<&'a Syntax>,
 ) -> DecodeOptions<'a> {
-    let max_length = args.max_length.map(|n| n as usize);
     let search = match args.sampling {
         true => Search::Sampling(Sampling {
             options: args.draws.options(),
@@ -311,7 +333,7 @@ fn options<'a>(
     };
     DecodeOptions {
         search,
-        max_length: max_length.unwrap_or(trained.config.max_target),
+        max_length,
         no_unk: args.no_unk,
         length_penalty: args.length_penalty.unwrap_or(trained.config.length_penalty),
         syntax,
@@ -322,11 +344,11 @@ fn options<'a>(
 fn show(
     args: &TranslateArgs,
     trained: &Trained,
-    (text, words): (&str, &[String]),
+    (text, words, extended): (&str, &[String], &Extended),
     hypotheses: &[Hypothesis],
 ) -> Result<bool> {
-    let extended = ExtendedVocab::new(&trained.vocab.target, words);
-    let tokens_of = |hypothesis: &Hypothesis| extended.tokens(&hypothesis.tokens);
+    let target = &trained.vocab.target;
+    let tokens_of = |hypothesis: &Hypothesis| extended.tokens(target, &hypothesis.tokens);
     let text_of = |tokens: &[String]| trained.vocab.tokenizers.target.join(tokens);
     let best = &hypotheses[0];
     let tokens = tokens_of(best);

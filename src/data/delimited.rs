@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Read};
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use super::input::Input;
-use super::pair_reading::{MAX_LINE, Reading};
+use super::pair_reading::{MAX_LINE, Reading, SIGNATURE};
 use crate::{Error, Result};
 
 /// Which column a field is.
@@ -30,6 +30,7 @@ impl<'a> Column<'a> {
 pub(super) fn read(input: Input, delimiter: u8, reading: &mut Reading) -> Result<()> {
     let mut table = Table::new(input, delimiter);
     let format = reading.format;
+    let mut signature = None;
     let columns = match [&format.source_field, &format.target_field].map(|f| Column::of(f)) {
         [Column::Number(source), Column::Number(target)] => [source, target],
         [Column::Named(source), Column::Named(target)] => {
@@ -37,6 +38,7 @@ pub(super) fn read(input: Input, delimiter: u8, reading: &mut Reading) -> Result
                 return Ok(());
             };
             let source = table.named(source, "source-field", line, reading)?;
+            signature = table.column(SIGNATURE);
             [source, table.named(target, "target-field", line, reading)?]
         }
         _ => {
@@ -49,9 +51,14 @@ pub(super) fn read(input: Input, delimiter: u8, reading: &mut Reading) -> Result
     };
     while let Some(line) = table.next(reading)? {
         let [source, target] = columns.map(|column| table.field(column));
-        let found = source.and_then(|source| Ok((source, target?)));
-        let (source, target) = found.map_err(|what| reading.wrong(line, &what))?;
-        reading.take(line, (source, target), None)?;
+        // Records may end before it.
+        let signature = signature.filter(|&column| column < table.record.len());
+        let signature = signature.map(|column| table.field(column)).transpose();
+        let found = source.and_then(|source| Ok((source, target?, signature?)));
+        let (source, target, signature) = found.map_err(|what| reading.wrong(line, &what))?;
+        // A table has no other way to leave one out.
+        let signature = signature.filter(|text| !text.trim().is_empty());
+        reading.take(line, (source, target), signature.map(str::to_owned))?;
     }
     Ok(())
 }
@@ -120,11 +127,15 @@ impl<'a> Table<'a> {
         Ok(Some(line))
     }
 
-    /// The column that the header, which was just read, calls so.
-    fn named(&self, name: &str, setting: &str, line: u64, reading: &Reading) -> Result<usize> {
+    /// The column that the header, which was just read, calls so, if there is one.
+    fn column(&self, name: &str) -> Option<usize> {
         let mut header = self.record.iter();
-        let found = header.position(|field| field.trim_ascii() == name.as_bytes());
-        found.ok_or_else(|| {
+        header.position(|field| field.trim_ascii() == name.as_bytes())
+    }
+
+    /// The same of one that must be there.
+    fn named(&self, name: &str, setting: &str, line: u64, reading: &Reading) -> Result<usize> {
+        self.column(name).ok_or_else(|| {
             let header = self
                 .record
                 .iter()

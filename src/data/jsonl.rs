@@ -9,7 +9,7 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Map, Value, json};
 
 use super::input::Input;
-use super::pair_reading::{MAX_LINE, Reading};
+use super::pair_reading::{MAX_LINE, Reading, SIGNATURE};
 use super::pairs::Pair;
 use crate::Result;
 use crate::files::atomic::write_atomic;
@@ -36,11 +36,8 @@ pub(super) fn read(mut input: Input, reading: &mut Reading) -> Result<()> {
         let found = object(line).and_then(|object| {
             let source = field(&object, &format.source_field, "source-field")?;
             let target = field(&object, &format.target_field, "target-field")?;
-            let signature = match object.get("signature") {
-                None | Some(Value::Null) => None,
-                Some(_) => Some(field(&object, "signature", "signature")?),
-            };
-            Ok((source, target, signature))
+            let signature = object.get(SIGNATURE).and_then(Value::as_str);
+            Ok((source, target, signature.map(str::to_owned)))
         });
         let (source, target, signature) = found.map_err(|what| reading.wrong(number, &what))?;
         reading.take(number, (&source, &target), signature)?;
@@ -82,7 +79,7 @@ pub fn write_jsonl(path: &Path, pairs: &[Pair]) -> Result<()> {
         for pair in pairs {
             let mut line = json!({ "docstring": pair.docstring, "code": pair.code });
             if let Some(signature) = &pair.signature {
-                line["signature"] = json!(signature);
+                line[SIGNATURE] = json!(signature);
             }
             // Whole: a compressor takes its time for each of many small parts.
             out.write_all(format!("{line}\n").as_bytes())?;

@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// A longer line is refused: a small compressed file can hold one that fills the memory.
 pub(super) const MAX_LINE: u64 = 64 << 20;
 
+/// The field that holds a signature, where there is one.
+pub(super) const SIGNATURE: &str = "signature";
+
 /// How files of pairs are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairFormat {

@@ -69,13 +69,6 @@ fn of_row<T: Dispatch>(row: &[T], never: u32) -> (u32, f64) {
     (best as u32, top - softmax_xent::log_sum(row))
 }
 
-/// log of the sum of the exponentials, in f64.
-pub fn log_sum(row: &[f32]) -> f64 {
-    let numbers = row.iter().map(|&x| f64::from(x));
-    let max = numbers.clone().fold(f64::NEG_INFINITY, f64::max);
-    max + numbers.map(|x| (x - max).exp()).sum::<f64>().ln()
-}
-
 // ---- gpu -----------------------------------------------------------------------------------
 
 /// Threads of a row.

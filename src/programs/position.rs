@@ -1,6 +1,6 @@
 //! What a model holds likely at one place of a sequence.
 
-use crate::ops::likeliest::log_sum;
+use crate::ops::softmax_xent::log_sum;
 
 /// A token, and the distribution that a model gives its place. Arithmetic is in f64.
 #[derive(Clone, Copy, Debug)]
@@ -14,10 +14,11 @@ pub struct Position<'a> {
 impl<'a> Position<'a> {
     /// The place of a token below V, given the logits `[V]` there.
     pub fn new(id: u32, logits: &'a [f32]) -> Self {
+        let exact: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
         Position {
             id,
             logits,
-            log_sum: log_sum(logits),
+            log_sum: log_sum(&exact),
         }
     }
 

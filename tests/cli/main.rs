@@ -55,3 +55,4 @@ mod tokens;
 mod train;
 mod translate;
 mod translate_bad_input;
+mod translate_lines;

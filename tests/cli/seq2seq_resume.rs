@@ -97,9 +97,23 @@ fn a_finished_run_is_not_tested_again() {
         done.stderr
     );
     assert_eq!((tests("a").len(), &tests("a")[0]["beam"]), (1, &3.into()));
+    // So is another choice among what it has found; greedily there is none.
+    let tested = |flags: &str| {
+        let done = place.run(&format!("train-seq2seq --out a --resume {flags}"));
+        (done.ok().stderr.contains("testing"), tests("a"))
+    };
+    let (again, events) = tested("--length-penalty 0.5");
+    assert!(again);
+    assert_eq!(
+        (events.len(), &events[0]["length_penalty"]),
+        (1, &0.5.into())
+    );
+    assert!(!tested("").0);
+    assert!(tested("--length-penalty 1 --beam 1").0);
+    assert!(!tested("--length-penalty 2").0);
     // More epochs: the saved configuration holds, and the last test alone remains.
     place
-        .run("train-seq2seq --out a --resume --epochs 2 --beam 1")
+        .run("train-seq2seq --out a --resume --epochs 2 --length-penalty 1")
         .ok();
     train(&place, "whole", "--model rnn --epochs 2").ok();
     assert_same_run(&place.path("whole"), &place.path("a"));

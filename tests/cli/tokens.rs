@@ -161,15 +161,23 @@ fn a_source_may_be_the_signature_and_the_docstring() {
     let splits = ["train", "valid", "test"].map(|split| format!("pairs/{split}.jsonl.gz"));
     let [train_pairs, valid, test] = &splits;
     let data = format!("--train {train_pairs} --valid {valid} --test {test} --min-frequency 1");
-    for (kind, tokens) in [("both", "words"), ("signature", "bpe"), ("both", "chars")] {
+    for (kind, tokens) in [
+        ("both", "words"),
+        ("signature", "bpe"),
+        ("both", "chars"),
+        ("both", "bpe"),
+    ] {
         let out = format!("{kind}-{tokens}");
+        let targets = if out == "both-bpe" { "bpe" } else { "python" };
         let flags = format!(
-            "{data} --model rnn --source {kind} --source-tokens {tokens} --target-tokens python --max-steps 2 --bpe-merges 3"
+            "{data} --model rnn --source {kind} --source-tokens {tokens} --target-tokens {targets} --max-steps 2 --bpe-merges 3"
         );
         train(&place, &out, &flags).ok();
         let list = vocab(&place, &out)["source"].clone();
         let has = list.as_array().unwrap().contains(&json!("<SEP>"));
         assert_eq!(has, kind == "both", "{list}");
+        let targets = vocab(&place, &out)["target"].clone();
+        assert!(!targets.as_array().unwrap().contains(&json!("<SEP>")));
         place
             .run(&format!("eval {out} --predictions {out}.jsonl"))
             .ok();
@@ -180,7 +188,7 @@ fn a_source_may_be_the_signature_and_the_docstring() {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        assert_eq!(read.contains("<SEP>Say"), kind == "both", "{read}");
+        assert_eq!(read.contains("<SEP>S"), kind == "both", "{read}");
         // Lines and levels of the code are in the reference.
         if line["docstring"] == "Say that." {
             assert!(
@@ -215,6 +223,23 @@ fn a_source_may_be_the_signature_and_the_docstring() {
     let done = train(&place, "none", "--source both --max-steps 1");
     done.fails(
         3,
-        &["no training pair", "data prepare", "--source docstring"],
+        &[
+            "no pair of train.jsonl",
+            "data prepare",
+            "--source docstring",
+        ],
     );
+    place
+        .run("eval both-words --pairs test.jsonl")
+        .fails(3, &["no pair of test.jsonl", "\"signature\""]);
+    // One pair without.
+    let line = |more: &str| format!("{{\"docstring\": \"Say it.\", \"code\": \"say()\"{more}}}\n");
+    place.write("one.jsonl", line(", \"signature\": \"(x)\"") + &line(""));
+    place.run("eval both-words --pairs one.jsonl").ok();
+    place
+        .run("eval signature-bpe --pairs one.jsonl")
+        .fails(3, &["has no signature", "Say it.", "--source both"]);
+    // A table has them in the column of that name.
+    place.write("all.csv", "signature,code,docstring\n(x),say(),Say it.\n");
+    place.run("eval signature-bpe --pairs all.csv").ok();
 }

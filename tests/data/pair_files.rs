@@ -53,6 +53,27 @@ fn csv_and_tsv_give_the_pairs_of_their_columns() -> Result<()> {
 }
 
 #[test]
+fn the_column_signature_of_a_table_is_read() -> Result<()> {
+    let signatures = |name: &str, content: &str| -> Result<Vec<Option<String>>> {
+        let file = read(name, content.as_bytes(), &fields("a", "b"))?;
+        Ok(file.pairs.into_iter().map(|pair| pair.signature).collect())
+    };
+    let some = Some("(x)".to_owned());
+    let csv = "signature,a,b\n(x),1,2\n,3,4\n\" \",5,6\n";
+    assert_eq!(signatures("x.csv", csv)?, [some.clone(), None, None]);
+    // A record may end before it.
+    let tsv = "a\tb\tsignature\n1\t2\n3\t4\t(x)\n";
+    assert_eq!(signatures("x.tsv", tsv)?, [None, some.clone()]);
+    assert_eq!(signatures("x.csv", "a,b\n1,2\n")?, [None]);
+    // What is no text is no signature, which few read.
+    let json = "{\"a\":\"1\",\"b\":\"2\",\"signature\":[1]}\n\
+                {\"a\":\"1\",\"b\":\"2\",\"signature\":null}\n\
+                {\"a\":\"1\",\"b\":\"2\",\"signature\":\"(x)\"}\n";
+    assert_eq!(signatures("x.jsonl", json)?, [None, None, some]);
+    Ok(())
+}
+
+#[test]
 fn a_record_that_is_no_pair_is_named_with_its_line_and_field() {
     let (names, numbers) = (fields("a", "b"), fields("1", "2"));
     for (name, content, format, line, part) in [

@@ -73,6 +73,7 @@ fn test_event() -> Event {
         model: Some("lstm".into()),
         seed: Some(7),
         beam: Some(1),
+        length_penalty: None,
         parameters: Some(1000),
         train_loss: Some(2.0),
         valid_loss: None,

@@ -107,6 +107,7 @@ fn test(quality: f64) -> TestEvent {
         model: None,
         seed: Some(7),
         beam: Some(1),
+        length_penalty: None,
         parameters: Some(4_712_354 + (quality * 100.0) as u64),
         train_loss: Some(5.5 - quality),
         valid_loss: Some(6.0 - quality),

@@ -374,9 +374,28 @@ fn refused() {
     let pair = pairs(SIZES, 1).remove(0);
     let other = Extended {
         source: vec![4; pair.source.len() + 1],
-        ..pair.extended
+        ..pair.extended.clone()
     };
     let batch = batch(&[(pair.source, pair.target)]);
-    let error = batch.with_copies(&[&other]).unwrap_err().to_string();
-    assert!(error.contains("not as many"), "{error}");
+    let shorter = Extended {
+        target: Vec::new(),
+        ..pair.extended.clone()
+    };
+    for extended in [&[&other][..], &[&shorter], &[], &[&pair.extended; 2]] {
+        let copying = batch.clone().with_copies(extended);
+        let error = copying.unwrap_err().to_string();
+        assert!(error.contains("not as many"), "{error}");
+    }
+    let copying = batch_of(&pairs(SIZES, 5));
+    model.inputs(&copying).unwrap();
+    // A model that does not copy has no class for what is copied.
+    for kind in ModelKind::ALL {
+        let sizes = Seq2SeqSizes {
+            copy: false,
+            ..SIZES
+        };
+        let plain = Seq2Seq::new::<f32>(kind, sizes, 1);
+        let error = plain.inputs(&copying).unwrap_err().to_string();
+        assert!(error.contains("does not copy"), "{kind}: {error}");
+    }
 }

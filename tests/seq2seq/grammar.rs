@@ -7,7 +7,7 @@ use rnnx::data::syntax::{Form, Syntax};
 use rnnx::data::tokens::bpe::Base;
 use rnnx::data::tokens::{Bpe, Tokenizer, TokenizerKind};
 use rnnx::data::words::{SPECIALS, UNK, WordVocab};
-use rnnx::programs::seq2seq::copying::ExtendedVocab;
+use rnnx::programs::seq2seq::copying::Extended;
 use rnnx::programs::seq2seq::decode::{
     DecodeOptions, Hypothesis, Search, SourceIds, decode, decode_n_best,
 };
@@ -163,12 +163,11 @@ fn what_is_copied_is_held_to_the_grammar() {
         "=>",
     ];
     let tokens = source.map(str::to_owned);
-    let extended = ExtendedVocab::new(&vocab, &tokens);
+    let extended = Extended::new(&vocab, &tokens, &[]);
     let ids: Vec<u32> = (4..12).collect();
-    let of_source = extended.clone().of_source();
     let source = SourceIds {
         ids: &ids,
-        extended: Some(&of_source),
+        extended: Some(&extended),
     };
     let mut copied = 0;
     for seed in 0..60 {
@@ -180,7 +179,7 @@ fn what_is_copied_is_held_to_the_grammar() {
                 ..DecodeOptions::greedy(20)
             };
             let output = decode(&model, &[source], options).unwrap().remove(0);
-            let tokens = extended.tokens(&output.tokens);
+            let tokens = extended.tokens(&vocab, &output.tokens);
             let text = Tokenizer::Python.join(&tokens);
             assert!(parses_as_line(&text), "{seed} {search:?}: {text}");
             copied += output

@@ -10,7 +10,6 @@ use crate::data::pairs::{Pair, Splits, first_paragraph};
 use crate::data::split::Split;
 use crate::data::words::WordVocab;
 use crate::programs::orders::{self, check_finite};
-use crate::programs::seq2seq::copying::ExtendedVocab;
 use crate::programs::seq2seq::data::SeqData;
 use crate::programs::seq2seq::likelihood::{Likelihood, MAX_TARGET, Scored};
 use crate::programs::seq2seq::tokens::{Limits, SourceText};
@@ -207,9 +206,8 @@ fn print(args: &ScoreArgs, checkpoint: &Path, (trained, data): (&Trained, &SeqDa
 /// What JSON says of a pair.
 fn of_pair(words: &WordVocab, scored: &Scored, top: usize) -> Map<String, Value> {
     let example = scored.example;
-    let extended = ExtendedVocab::new(words, &example.source);
     let positions = scored.positions.iter();
-    let rows = positions.map(|position| row(position, top, |id| extended.token(id)));
+    let rows = positions.map(|position| row(position, top, |id| example.token(words, id)));
     let mut object = orders::figures([
         ("source", json!(example.source)),
         ("target", json!(example.target)),

@@ -105,6 +105,20 @@ impl fmt::Debug for Syntax {
 }
 
 impl Syntax {
+    /// Checks that tokens of this kind have a place in Python's.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if they have none.
+    pub fn check_tokens(kind: TokenizerKind) -> Result<()> {
+        if matches!(kind, TokenizerKind::Words | TokenizerKind::Chars) {
+            return Err(Error::Usage(format!(
+                "a grammar cannot be held to tokens of the kind {kind}: give target-tokens python, \
+                 bpe or whitespace, or grammar none"
+            )));
+        }
+        Ok(())
+    }
+
     /// Of the tokens of `vocab`, as a tokenizer of this kind makes them; `bpe` is over Python's. Of one
     /// that splits at white space, tokens that hold a part of a string are never written.
     ///
@@ -112,12 +126,7 @@ impl Syntax {
     /// [`Error::Usage`] for a tokenizer whose tokens have no place in Python's; [`Error::Data`] if the
     /// vocabulary has not the tokens for any text.
     pub fn new(start: Start, kind: TokenizerKind, vocab: &WordVocab) -> Result<Self> {
-        if matches!(kind, TokenizerKind::Words | TokenizerKind::Chars) {
-            return Err(Error::Usage(format!(
-                "a grammar cannot be held to tokens of the kind {kind}: give target-tokens python, \
-                 bpe or whitespace, or grammar none"
-            )));
-        }
+        Self::check_tokens(kind)?;
         let words = || {
             vocab
                 .tokens()

@@ -154,6 +154,9 @@ pub struct TestEvent {
     pub seed: Option<u64>,
     /// Hypotheses kept in decoding; 1 is greedy.
     pub beam: Option<u64>,
+    /// The power of an output's tokens that a beam divides its log-probability by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_penalty: Option<f64>,
     /// Trained numbers of the model.
     pub parameters: Option<u64>,
     /// Mean training loss of the last epoch, nats a token.

@@ -130,11 +130,13 @@ impl<T: Stored + Dispatch> Task<T> for Score<'_, T> {
             // SAFETY: dispatch chose the set.
             let sum = unsafe { RowSum::of::<S>(row) };
             let (ids, alpha) = self.source.row(self.first + i);
+            let gate = self.gates[self.first + i].to_f64();
             let mixed = Mixed {
                 row,
                 max: sum.max,
                 log_sum: sum.sum.to_f64().ln(),
-                gate: self.gates[self.first + i].to_f64(),
+                log_gate: log_sigmoid(gate),
+                log_copy: log_sigmoid(-gate),
                 ids,
                 alpha,
             };
@@ -155,8 +157,10 @@ pub(super) struct Mixed<'a, T> {
     pub max: T,
     /// log of the sum of exp(l - max).
     pub log_sum: f64,
-    /// z.
-    pub gate: f64,
+    /// log g.
+    pub log_gate: f64,
+    /// log(1 - g).
+    pub log_copy: f64,
     /// What the positions hold.
     pub ids: &'a [u32],
     /// Their attention weights.
@@ -168,7 +172,7 @@ impl<T: Stored + Dispatch> Mixed<'_, T> {
     pub fn log_vocabulary(&self, id: u32) -> f64 {
         let logit = self.row.get(id as usize);
         logit.map_or(f64::NEG_INFINITY, |l| {
-            log_sigmoid(self.gate) + (l.to_f64() - self.max.to_f64() - self.log_sum)
+            self.log_gate + (l.to_f64() - self.max.to_f64() - self.log_sum)
         })
     }
 
@@ -186,15 +190,13 @@ impl<T: Stored + Dispatch> Mixed<'_, T> {
         let mass = self
             .mass(target)
             .or((log_vocabulary.is_infinite()).then_some(0.0));
-        let log_copy = mass.map_or(f64::NEG_INFINITY, |mass| {
-            log_sigmoid(-self.gate) + log_of_mass(mass)
-        });
+        let log_copy = mass.map_or(f64::NEG_INFINITY, |mass| self.log_copy + log_of_mass(mass));
         let log_p = log_add(log_vocabulary, log_copy);
         let [vocabulary, copy] = [log_vocabulary, log_copy].map(|part| (part - log_p).exp());
         let share = Share {
             sum,
             vocabulary: T::from_f64(vocabulary),
-            gate: T::from_f64(log_sigmoid(self.gate).exp() - vocabulary),
+            gate: T::from_f64(self.log_gate.exp() - vocabulary),
             copy: T::from_f64(mass.map_or(0.0, |mass| copy / mass.max(TINY))),
         };
         (log_p, share)
@@ -202,14 +204,14 @@ impl<T: Stored + Dispatch> Mixed<'_, T> {
 
     /// p of an id.
     fn p(&self, id: u32) -> f64 {
-        let copied = self.mass(id).unwrap_or(0.0) * log_sigmoid(-self.gate).exp();
+        let copied = self.mass(id).unwrap_or(0.0) * self.log_copy.exp();
         self.log_vocabulary(id).exp() + copied
     }
 
     /// Whether an id is the likeliest of the extended vocabulary; of equals that is the lowest.
     fn chooses(&self, id: u32) -> bool {
         let p = self.p(id);
-        let largest = (log_sigmoid(self.gate) - self.log_sum).exp();
+        let largest = (self.log_gate - self.log_sum).exp();
         let before = &self.row[..self.row.len().min(id as usize)];
         if p < largest || (p == largest && before.contains(&self.max)) {
             return false;

@@ -42,27 +42,28 @@ fn on_cpu<T: Stored + Dispatch>(
         .enumerate()
         .for_each(|(n, (to, row))| {
             let (ids, alpha) = source.row(n);
+            let gate = gates[n].to_f64();
             let mixed = Mixed {
                 row,
                 max: T::ZERO,
                 log_sum: log_sum(row),
-                gate: gates[n].to_f64(),
+                log_gate: log_sigmoid(gate),
+                log_copy: log_sigmoid(-gate),
                 ids,
                 alpha,
             };
-            let shift = log_sigmoid(mixed.gate) - mixed.log_sum;
+            let shift = mixed.log_gate - mixed.log_sum;
             let (words, others) = to.split_at_mut(vocab);
             for (to, logit) in words.iter_mut().zip(row) {
                 *to = T::from_f64(logit.to_f64() + shift);
             }
             others.fill(T::from_f64(f64::NEG_INFINITY));
-            let log_copy = log_sigmoid(-mixed.gate);
             for &id in ids {
                 let mass = mixed.mass(id).filter(|&mass| mass > 0.0);
                 let Some((mass, to)) = mass.zip(to.get_mut(id as usize)) else {
                     continue;
                 };
-                let part = log_copy + mass.ln();
+                let part = mixed.log_copy + mass.ln();
                 *to = T::from_f64(log_add(mixed.log_vocabulary(id), part));
             }
         });

@@ -123,10 +123,11 @@ pub fn writing(order: &BenchOrder) -> Result<BenchResult> {
     Ok(BenchResult::Rate { line, figures })
 }
 
-/// The model that was asked for, or the published ones.
+/// The model that was asked for, or the published ones; of those attention alone copies.
 fn kinds(order: &BenchOrder, config: &Seq2SeqConfig) -> Vec<ModelKind> {
     match order.settings.contains_key("model") {
         true => vec![config.model],
+        false if config.copy => vec![ModelKind::Attention],
         false => ModelKind::ALL[..ModelKind::PUBLISHED].to_vec(),
     }
 }

@@ -95,7 +95,22 @@ impl Seq2SeqConfig {
                 self.model
             )));
         }
+        self.check_grammar(self.grammar)?;
         self.files().map(|_| ())
+    }
+
+    /// Checks that a grammar, if it is one, is for such targets.
+    fn check_grammar(&self, grammar: GrammarChoice) -> Result<()> {
+        if grammar.start().is_none() {
+            return Ok(());
+        }
+        if !self.target_language.is_python() {
+            return Err(Error::Usage(format!(
+                "grammar {grammar}: the targets are not Python; give grammar none, or \
+                 target-language python if they are"
+            )));
+        }
+        Syntax::check_tokens(self.target_tokens)
     }
 
     /// How pairs become ids.
@@ -143,21 +158,29 @@ impl Seq2SeqConfig {
         }
     }
 
-    /// What outputs of a vocabulary are held to; `target_language` is settled.
+    /// What outputs of a vocabulary are held to; `target_language` is settled. `room` is the tokens that an
+    /// output may have, and the setting that says so.
     ///
     /// # Errors
-    /// [`Error::Usage`] for targets that are no Python; else as [`Syntax::new`].
-    pub fn syntax(&self, grammar: GrammarChoice, target: &WordVocab) -> Result<Option<Syntax>> {
+    /// [`Error::Usage`] for targets that are no Python, or too little room; else as [`Syntax::new`].
+    pub fn syntax(
+        &self,
+        grammar: GrammarChoice,
+        target: &WordVocab,
+        (setting, room): (&str, usize),
+    ) -> Result<Option<Syntax>> {
         let Some(start) = grammar.start() else {
             return Ok(None);
         };
-        if !self.target_language.is_python() {
-            return Err(Error::Usage(format!(
-                "grammar {grammar}: the targets are not Python; give grammar none, or \
-                 target-language python if they are"
-            )));
+        self.check_grammar(grammar)?;
+        let syntax = Syntax::new(start, self.target_tokens, target)?;
+        match syntax.shortest().filter(|&shortest| shortest > room) {
+            Some(shortest) => Err(Error::Usage(format!(
+                "{setting} {room}: the shortest output of grammar {grammar} has {shortest} tokens; raise \
+                 {setting}, or give another grammar"
+            ))),
+            None => Ok(Some(syntax)),
         }
-        Syntax::new(start, self.target_tokens, target).map(Some)
     }
 
     /// Clipping as torch's `clip_grad_norm_` does it.
@@ -189,17 +212,27 @@ impl Seq2SeqConfig {
             Files::One(path, fractions) => Splits::divide(path, &format, fractions)?,
             Files::Embedded => Splits::embedded()?,
         };
-        if self.source == SourceText::Docstring {
-            return Ok(splits);
-        }
-        if splits.train.iter().all(|pair| pair.signature.is_none()) {
+        self.check_signatures(&splits.train, &splits.source)?;
+        Ok(match self.source {
+            SourceText::Docstring => splits,
+            SourceText::Signature | SourceText::Both => splits.with_signatures(),
+        })
+    }
+
+    /// Checks that pairs, which messages call `name`, have signatures where sources are made of them.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if none has.
+    pub fn check_signatures(&self, pairs: &[Pair], name: &str) -> Result<()> {
+        let is_read = self.source != SourceText::Docstring;
+        if is_read && pairs.iter().all(|pair| pair.signature.is_none()) {
             return Err(Error::Data(format!(
-                "source = \"{}\" reads the field \"signature\", which no training pair of {} has: give \
-                 pairs of `rnnx data prepare` or `rnnx data fetch`, or --source docstring",
-                self.source, splits.source
+                "source = \"{}\" reads the field \"signature\", which no pair of {name} has: give pairs \
+                 of `rnnx data prepare` or `rnnx data fetch`, or train with --source docstring",
+                self.source
             )));
         }
-        Ok(splits.with_signatures())
+        Ok(())
     }
 
     /// Where the pairs come from.

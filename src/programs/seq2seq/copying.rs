@@ -4,16 +4,9 @@
 use crate::data::tokens::key;
 use crate::data::words::{UNK, WordVocab};
 
-/// What a model that copies can write for one source. Ids below V, the size of the target
-/// vocabulary, are its words; V + k is the k-th different token of the source that is none of them.
-#[derive(Clone, Debug)]
-pub struct ExtendedVocab<'a> {
-    words: &'a WordVocab,
-    unknown: Vec<&'a str>,
-    ids: Vec<u32>,
-}
-
-/// The extended ids of a pair.
+/// What a model that copies can write for one source, and the ids of a pair in it. Ids below V, the size
+/// of the target vocabulary, are its words; V + k is the k-th different token of the source that is
+/// none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extended {
     /// Of each source position.
@@ -24,71 +17,49 @@ pub struct Extended {
     pub unknown: Vec<String>,
 }
 
-impl<'a> ExtendedVocab<'a> {
-    /// That of a source's tokens.
-    pub fn new(words: &'a WordVocab, source: &'a [String]) -> Self {
-        let mut unknown: Vec<&str> = Vec::new();
-        let id = |token: &'a String| match words.id_of_same(token) {
-            UNK => {
-                let place = unknown.iter().position(|other| key(other) == key(token));
-                let place = place.unwrap_or_else(|| {
-                    unknown.push(token);
-                    unknown.len() - 1
-                });
-                (words.len() + place) as u32
-            }
+impl Extended {
+    /// That of a source's tokens, with the ids of these target tokens.
+    pub fn new(words: &WordVocab, source: &[String], target: &[String]) -> Self {
+        let mut unknown: Vec<String> = Vec::new();
+        let behind = |place: usize| (words.len() + place) as u32;
+        let of_source = |token: &String| match words.id_of_same(token) {
+            UNK => behind(place(&unknown, token).unwrap_or_else(|| {
+                unknown.push(token.clone());
+                unknown.len() - 1
+            })),
             word => word,
         };
-        let ids = source.iter().map(id).collect();
-        ExtendedVocab {
-            words,
-            unknown,
-            ids,
-        }
-    }
-
-    /// The id of each source position.
-    pub fn source_ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// The id of a target's token.
-    pub fn id(&self, token: &str) -> u32 {
-        match self.words.id_of_same(token) {
-            UNK => {
-                let place = self.unknown.iter().position(|u| key(u) == key(token));
-                place.map_or(UNK, |place| (self.words.len() + place) as u32)
-            }
+        let source = source.iter().map(of_source).collect();
+        let of_target = |token: &String| match words.id_of_same(token) {
+            UNK => place(&unknown, token).map_or(UNK, behind),
             word => word,
-        }
-    }
-
-    /// The token of an id. Panics for one that no token has.
-    pub fn token(&self, id: u32) -> &'a str {
-        match (id as usize).checked_sub(self.words.len()) {
-            Some(place) => self.unknown[place],
-            None => self.words.token(id),
-        }
-    }
-
-    /// The tokens of ids. Panics for one that no token has.
-    pub fn tokens(&self, ids: &[u32]) -> Vec<String> {
-        ids.iter().map(|&id| self.token(id).to_owned()).collect()
-    }
-
-    /// The ids of the source and of these target tokens.
-    pub fn pair(self, target: &[String]) -> Extended {
+        };
+        let target = target.iter().map(of_target).collect();
         Extended {
-            target: target.iter().map(|token| self.id(token)).collect(),
-            unknown: self.unknown.into_iter().map(str::to_owned).collect(),
-            source: self.ids,
+            source,
+            target,
+            unknown,
         }
     }
 
-    /// The ids of the source, without a target.
-    pub fn of_source(self) -> Extended {
-        self.pair(&[])
+    /// The token of an id; `words` is the target vocabulary. Panics for one that no token has.
+    pub fn token<'a>(&'a self, words: &'a WordVocab, id: u32) -> &'a str {
+        match (id as usize).checked_sub(words.len()) {
+            Some(place) => &self.unknown[place],
+            None => words.token(id),
+        }
     }
+
+    /// The tokens of ids, likewise.
+    pub fn tokens(&self, words: &WordVocab, ids: &[u32]) -> Vec<String> {
+        let ids = ids.iter();
+        ids.map(|&id| self.token(words, id).to_owned()).collect()
+    }
+}
+
+/// Which of the unknown tokens is the same as this one.
+fn place(unknown: &[String], token: &str) -> Option<usize> {
+    unknown.iter().position(|other| key(other) == key(token))
 }
 
 #[cfg(test)]
@@ -99,12 +70,12 @@ mod tests {
     fn unknown_tokens_of_a_source_have_ids_behind_the_words() {
         let words = WordVocab::from_tokens(["call", "the"], 1).unwrap();
         let source = ["call", "foo", "the", "bar", "foo", "<UNK>"].map(str::to_owned);
-        let extended = ExtendedVocab::new(&words, &source);
-        // Four special tokens, then call and the.
-        assert_eq!(extended.source_ids(), [4, 6, 5, 7, 6, 8]);
-        let tokens = extended.tokens(&[4, 6, 7, 8]);
-        assert_eq!(tokens, ["call", "foo", "bar", "<UNK>"]);
         let target = ["bar", "the", "baz", "foo"].map(str::to_owned);
-        assert_eq!(extended.pair(&target).target, [7, 5, UNK, 6]);
+        let extended = Extended::new(&words, &source, &target);
+        // Four special tokens, then call and the.
+        assert_eq!(extended.source, [4, 6, 5, 7, 6, 8]);
+        assert_eq!(extended.target, [7, 5, UNK, 6]);
+        let tokens = extended.tokens(&words, &[4, 6, 7, 8]);
+        assert_eq!(tokens, ["call", "foo", "bar", "<UNK>"]);
     }
 }

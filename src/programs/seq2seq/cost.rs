@@ -25,7 +25,12 @@ pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target: u
         }
         None => (3 * h + e, 12 * h * (e + h) + 15 * h * h),
     };
-    let parameters = (vs + vt) * e + vt * features + gates;
+    // Of the last layer: the embedding is its weight where that is tied.
+    let last = match sizes.tied {
+        true => features * e,
+        false => vt * features,
+    };
+    let parameters = (vs + vt) * e + last + gates;
     4 * (t * (2 * vt + 12 * h + 2 * features) + s * (16 * h + 2 * e) + 5 * parameters)
 }
 
@@ -64,17 +69,21 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
     let [e, h, v] = [sizes.embedding, sizes.hidden, sizes.target_vocab].map(|n| n as f64);
     let [pairs, source, target, attended] =
         [work.pairs, work.source, work.target, work.attended].map(|n| n as f64);
+    let last = |features: f64| match sizes.tied {
+        true => features * e + e * v,
+        false => features * v,
+    };
     let products = match kind.plain() {
         Some((cell, context)) => {
             let (g, read) = (cell.gates() as f64, e + f64::from(u8::from(context)) * h);
-            source * g * h * (e + h) + target * (g * h * (read + h) + h * v)
+            source * g * h * (e + h) + target * (g * h * (read + h) + last(h))
         }
         None => {
             let (encoder, keys, bridges) = (8.0 * h * (e + h), 2.0 * h * h, 4.0 * h * h);
             let (query, decoder) = (h * h, 4.0 * h * (e + 3.0 * h));
             source * (encoder + keys)
                 + pairs * bridges
-                + target * (query + decoder + (3.0 * h + e) * v)
+                + target * (query + decoder + last(3.0 * h + e))
                 + attended * 3.0 * h
         }
     };
@@ -85,7 +94,6 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
 mod tests {
     use super::*;
     use crate::programs::seq2seq::model::Seq2Seq;
-    use crate::train::model::Model;
 
     const SIZES: Seq2SeqSizes = Seq2SeqSizes {
         source_vocab: 7,
@@ -105,19 +113,45 @@ mod tests {
             target: 1,
             attended: 1,
         };
-        for kind in ModelKind::ALL {
-            let model = Seq2Seq::new::<f32>(kind, SIZES, 1);
-            let segments = model.params().layout().segments().iter();
-            let matrices =
-                segments.filter(|s| s.shape.dims().len() == 2 && !s.name.contains("embedding"));
+        for (kind, tied) in ModelKind::ALL
+            .into_iter()
+            .flat_map(|k| [(k, false), (k, true)])
+        {
+            let sizes = Seq2SeqSizes { tied, ..SIZES };
+            let layout = Seq2Seq::layout(kind, sizes);
+            // Tied, the target's embedding is a matrix of a product, too.
+            let looked_up = |name: &str| match tied {
+                true => name.starts_with("encoder.embedding"),
+                false => name.contains("embedding"),
+            };
+            let segments = layout.segments().iter();
+            let matrices = segments.filter(|s| s.shape.dims().len() == 2 && !looked_up(&s.name));
             let weights: usize = matrices.map(|s| s.shape.numel()).sum();
             // The context multiplies activations: 2H of them for a position.
             let context = match kind {
                 ModelKind::Attention => 2 * SIZES.hidden,
                 _ => 0,
             };
-            let flop = step_flop(kind, SIZES, once);
-            assert_eq!(flop, 6.0 * (weights + context) as f64, "{kind}");
+            let flop = step_flop(kind, sizes, once);
+            assert_eq!(flop, 6.0 * (weights + context) as f64, "{kind} {tied}");
+        }
+    }
+
+    #[test]
+    fn a_tied_layer_has_no_weight_of_its_own() {
+        let of = |kind, tied| {
+            let sizes = Seq2SeqSizes { tied, ..SIZES };
+            (
+                Seq2Seq::layout(kind, sizes).parameters(),
+                step_bytes(kind, sizes, 0, 0),
+            )
+        };
+        for kind in ModelKind::ALL {
+            let [(own, more), (shared, less)] = [false, true].map(|tied| of(kind, tied));
+            // The biases differ too, which the estimate leaves out.
+            let biases = SIZES.embedding;
+            let saved = own + biases - shared;
+            assert_eq!(more - less, 4 * 5 * saved as u128, "{kind}");
         }
     }
 

@@ -3,16 +3,18 @@
 //! A source is the first tokens of a docstring, a target those of its code; [`super::tokens`] says what
 //! tokens are. The decoder reads `<SOS> tokens` and is asked for `tokens <EOS>`.
 
-use super::tokens::{Limits, PairTokens, SeqVocab, TokenChoice, split_all};
-use crate::data::packing::Packing;
+mod batch;
+
+use super::copying::Extended;
+use super::tokens::{Limits, PairTokens, SeqVocab, SourceText, TokenChoice, split_all};
 use crate::data::pairs::{Pair, Splits};
-use crate::data::spans::Spans;
 use crate::data::split::Split;
 use crate::data::tokens::Tokenizers;
-use crate::data::words::{EOS, SOS, WordVocab};
-use crate::programs::seq2seq::copying::{Extended, ExtendedVocab};
+use crate::data::words::{UNK, WordVocab};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
+
+pub use batch::{SeqBatch, SourceBatch};
 
 /// A pair, cut to the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,23 @@ pub struct Example {
     pub target_ids: Vec<u32>,
     /// Ids in the extended vocabulary of the source, for a model that copies.
     pub extended: Option<Extended>,
+}
+
+impl Example {
+    /// The token of an id that a model writes for it; `words` is the target vocabulary. Panics for one
+    /// that no token has.
+    pub fn token<'a>(&'a self, words: &'a WordVocab, id: u32) -> &'a str {
+        match &self.extended {
+            Some(extended) => extended.token(words, id),
+            None => words.token(id),
+        }
+    }
+
+    /// The tokens of ids, likewise.
+    pub fn tokens(&self, words: &WordVocab, ids: &[u32]) -> Vec<String> {
+        let ids = ids.iter();
+        ids.map(|&id| self.token(words, id).to_owned()).collect()
+    }
 }
 
 /// How many pairs were longer than the limits.
@@ -93,7 +112,7 @@ impl SeqData {
             let examples = pairs.iter().zip(tokens).map(|(pair, tokens)| {
                 cut.sources += usize::from(tokens.cut.0);
                 cut.targets += usize::from(tokens.cut.1);
-                encode(pair, tokens, (&source, &target), limits.copy)
+                encode(pair, tokens, (&source, &target), limits)
             });
             examples.collect()
         };
@@ -194,229 +213,45 @@ fn encode(
     pair: &Pair,
     tokens: PairTokens,
     (source, target): (&WordVocab, &WordVocab),
-    copy: bool,
+    limits: Limits,
 ) -> Result<Example> {
+    if tokens.source.is_empty() && limits.source == SourceText::Signature {
+        return Err(Error::Data(format!(
+            "a pair has no signature, which source = \"signature\" reads: docstring {:?}; give it one, \
+             remove it, or train with --source both",
+            pair.docstring
+        )));
+    }
     if tokens.source.is_empty() || tokens.target.is_empty() {
         return Err(Error::Data(format!(
             "a pair has no tokens: docstring {:?}, code {:?}",
             pair.docstring, pair.code
         )));
     }
+    let extended = limits
+        .copy
+        .then(|| Extended::new(target, &tokens.source, &tokens.target));
+    let target_ids = match &extended {
+        // As decoding feeds them: a string that is spaced otherwise than a word is that word.
+        Some(extended) => {
+            let word = |&id: &u32| {
+                if (id as usize) < target.len() {
+                    id
+                } else {
+                    UNK
+                }
+            };
+            extended.target.iter().map(word).collect()
+        }
+        None => target.encode(tokens.target.iter().map(String::as_str)),
+    };
     Ok(Example {
         docstring: pair.docstring.clone(),
         code: pair.code.clone(),
         source_ids: source.encode(tokens.source.iter().map(String::as_str)),
-        target_ids: target.encode(tokens.target.iter().map(String::as_str)),
-        extended: copy.then(|| ExtendedVocab::new(target, &tokens.source).pair(&tokens.target)),
+        target_ids,
+        extended,
         source: tokens.source,
         target: tokens.target,
     })
-}
-
-// ---- batches -------------------------------------------------------------------------------
-
-/// Some pairs, packed. Encoder rows stand in the order of their sources' lengths, decoder rows in
-/// that of their targets'; equal lengths keep the order of the pairs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeqBatch {
-    /// The source side.
-    pub source: SourceBatch,
-    /// The pair of each decoder row: its place among those the batch was made from.
-    pub order: Vec<usize>,
-    /// Steps of the decoder.
-    pub packing: Packing,
-    /// Packed rows of the decoder's input: `<SOS>` and the target's tokens.
-    pub inputs: Vec<u32>,
-    /// Packed rows of what is asked for: the target's tokens and `<EOS>`.
-    pub targets: Vec<u32>,
-    /// The decoder row of each packed row.
-    pub rows: Vec<u32>,
-}
-
-/// The source side of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceBatch {
-    /// Steps of the encoder.
-    pub packing: Packing,
-    /// Packed rows of the source's tokens.
-    pub ids: Vec<u32>,
-    /// The packed rows when each source is read from its end.
-    pub reversed: Vec<u32>,
-    /// The encoder row of each decoder row.
-    pub rows: Vec<u32>,
-    /// The source positions of each decoder row.
-    pub spans: Spans,
-    /// The packed row of each position of the spans.
-    pub positions: Vec<u32>,
-    /// The same in the run that reads from the end.
-    pub reversed_positions: Vec<u32>,
-    /// The id of each position of the spans in the extended vocabulary of its source, for a model that
-    /// copies.
-    pub copies: Option<Vec<u32>>,
-}
-
-impl SeqBatch {
-    /// The batch of pairs of source and target ids, none of them empty.
-    ///
-    /// # Errors
-    /// [`Error::Op`] for no pairs, or an empty source.
-    pub fn new(pairs: &[(&[u32], &[u32])]) -> Result<Self> {
-        let targets: Vec<&[u32]> = pairs.iter().map(|p| p.1).collect();
-        let order = by_length(&targets);
-        let lengths: Vec<usize> = order.iter().map(|&i| targets[i].len() + 1).collect();
-        let packing = Packing::new(&lengths)?;
-        let (mut inputs, mut asked, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for t in 0..packing.steps() {
-            for (row, &i) in order[..packing.active(t)].iter().enumerate() {
-                inputs.push(if t == 0 { SOS } else { targets[i][t - 1] });
-                asked.push(targets[i].get(t).copied().unwrap_or(EOS));
-                rows.push(row as u32);
-            }
-        }
-        let sources: Vec<&[u32]> = order.iter().map(|&i| pairs[i].0).collect();
-        Ok(SeqBatch {
-            source: SourceBatch::new(&sources)?,
-            order,
-            packing,
-            inputs,
-            targets: asked,
-            rows,
-        })
-    }
-}
-
-impl SeqBatch {
-    /// The same with the ids of each pair in the extended vocabulary of its source: the targets are
-    /// extended ids then.
-    ///
-    /// # Errors
-    /// [`Error::Op`] if they are not as many as the ids of the pairs.
-    pub fn with_copies(self, extended: &[&Extended]) -> Result<Self> {
-        let pairs: Vec<&Extended> = self.order.iter().map(|&i| extended[i]).collect();
-        let sources: Vec<&[u32]> = pairs.iter().map(|pair| &pair.source[..]).collect();
-        let (mut targets, packing) = (Vec::with_capacity(self.targets.len()), &self.packing);
-        for t in 0..packing.steps() {
-            let active = &pairs[..packing.active(t)];
-            targets.extend(
-                active
-                    .iter()
-                    .map(|p| p.target.get(t).copied().unwrap_or(EOS)),
-            );
-        }
-        Ok(SeqBatch {
-            source: self.source.with_copies(&sources)?,
-            targets,
-            ..self
-        })
-    }
-}
-
-impl SourceBatch {
-    /// The same with the extended id of each token of each source.
-    ///
-    /// # Errors
-    /// [`Error::Op`] if they are not as many as the tokens.
-    pub fn with_copies(self, sources: &[&[u32]]) -> Result<Self> {
-        let lengths = sources.iter().map(|ids| ids.len());
-        let spans = &self.spans;
-        if !lengths.eq((0..spans.rows()).map(|b| spans.len(b))) {
-            let message = "the extended ids are not as many as the source's tokens";
-            return Err(Error::op("seq2seq", message));
-        }
-        Ok(SourceBatch {
-            copies: Some(sources.concat()),
-            ..self
-        })
-    }
-
-    /// The source side of a batch whose decoder rows are these sources, none of them empty.
-    ///
-    /// # Errors
-    /// [`Error::Op`] for no sources, or an empty one.
-    pub fn new(sources: &[&[u32]]) -> Result<Self> {
-        let order = by_length(sources);
-        let lengths: Vec<usize> = order.iter().map(|&i| sources[i].len()).collect();
-        let packing = Packing::new(&lengths)?;
-        let (mut ids, mut reversed) = (Vec::new(), Vec::new());
-        for t in 0..packing.steps() {
-            for (row, &i) in order[..packing.active(t)].iter().enumerate() {
-                ids.push(sources[i][t]);
-                let mirror = sources[i].len() - 1 - t;
-                reversed.push((packing.offset(mirror) + row) as u32);
-            }
-        }
-        let mut rows = vec![0; sources.len()];
-        for (row, &i) in order.iter().enumerate() {
-            rows[i] = row as u32;
-        }
-        let (mut positions, mut reversed_positions) = (Vec::new(), Vec::new());
-        for (source, &row) in sources.iter().zip(&rows) {
-            for t in 0..source.len() {
-                let at = |t: usize| packing.offset(t) as u32 + row;
-                positions.push(at(t));
-                reversed_positions.push(at(source.len() - 1 - t));
-            }
-        }
-        let lengths: Vec<usize> = sources.iter().map(|s| s.len()).collect();
-        Ok(SourceBatch {
-            packing,
-            ids,
-            reversed,
-            rows,
-            spans: Spans::new(&lengths)?,
-            positions,
-            reversed_positions,
-            copies: None,
-        })
-    }
-}
-
-/// The order of the longest first.
-fn by_length(sequences: &[&[u32]]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..sequences.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(sequences[i].len()));
-    order
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_of_three_pairs() {
-        let pairs: [(&[u32], &[u32]); 3] = [
-            (&[10, 11], &[20]),
-            (&[12, 13, 14], &[21, 22, 23]),
-            (&[15], &[24, 25]),
-        ];
-        let batch = SeqBatch::new(&pairs).unwrap();
-        assert_eq!(batch.order, [1, 2, 0]);
-        assert_eq!(batch.packing, Packing::new(&[4, 3, 2]).unwrap());
-        assert_eq!(batch.inputs, [SOS, SOS, SOS, 21, 24, 20, 22, 25, 23]);
-        assert_eq!(batch.targets, [21, 24, 20, 22, 25, EOS, 23, EOS, EOS]);
-        assert_eq!(batch.rows, [0, 1, 2, 0, 1, 2, 0, 1, 0]);
-        let source = &batch.source;
-        // Encoder rows: pairs 1, 0, 2; decoder rows: pairs 1, 2, 0.
-        assert_eq!(source.ids, [12, 10, 15, 13, 11, 14]);
-        let read_backwards: Vec<u32> = source
-            .reversed
-            .iter()
-            .map(|&r| source.ids[r as usize])
-            .collect();
-        assert_eq!(read_backwards, [14, 11, 15, 13, 10, 12]);
-        assert_eq!(source.rows, [0, 2, 1]);
-        assert_eq!(source.spans, Spans::new(&[3, 1, 2]).unwrap());
-        let at_positions: Vec<u32> = source
-            .positions
-            .iter()
-            .map(|&r| source.ids[r as usize])
-            .collect();
-        assert_eq!(at_positions, [12, 13, 14, 15, 10, 11]);
-        let backwards: Vec<u32> = source
-            .reversed_positions
-            .iter()
-            .map(|&r| read_backwards[r as usize])
-            .collect();
-        assert_eq!(backwards, at_positions);
-    }
 }

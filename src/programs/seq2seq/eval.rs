@@ -67,7 +67,11 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
     let batch = order.batch_size.unwrap_or(config.batch_size);
     let beam = order.beam.unwrap_or(config.beam);
     let grammar = order.grammar.unwrap_or(config.grammar);
-    let syntax = config.syntax(grammar, &trained.vocab.target)?;
+    let syntax = config.syntax(
+        grammar,
+        &trained.vocab.target,
+        ("max-target", config.max_target),
+    )?;
     let options = DecodeOptions {
         syntax: syntax.as_ref(),
         search: Search::of_width(beam),

@@ -49,11 +49,15 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
     let checkpoint = folder.checkpoint()?;
     let state = TrainState::load(&checkpoint.join(STATE))?;
     let same = |(_, test): &(String, TestEvent)| {
+        let config = &job.config;
+        let penalty = test.length_penalty.unwrap_or(1.0);
         // An average has the step of the last checkpoint that it is made of.
         summary.trained == 0
             && !RunFolder::is_average(&checkpoint)
             && test.step == Some(state.step)
-            && test.beam == Some(job.config.beam as u64)
+            && test.beam == Some(config.beam as u64)
+            // Greedy search chooses nothing by it.
+            && (config.beam == 1 || penalty == config.length_penalty)
             && folder.predictions_path().is_file()
     };
     let mut metrics = MetricsWriter::append(&folder.metrics_path())?;
@@ -141,6 +145,7 @@ fn keep(
         model: Some(config.model.to_string()),
         seed: Some(config.seed),
         beam: Some(config.beam as u64),
+        length_penalty: Some(config.length_penalty),
         parameters: Some(job.step.model().params().layout().parameters() as u64),
         train_loss: last.map(|e| e.train_loss),
         valid_loss: last.and_then(|e| e.valid_loss),

@@ -7,7 +7,6 @@ use crate::data::words::{SPECIALS, UNK};
 use crate::error::Result;
 use crate::eval::scores::{Compared, TextScores};
 use crate::programs::seq2seq::config::TargetLanguage;
-use crate::programs::seq2seq::copying::ExtendedVocab;
 use crate::programs::seq2seq::data::{Example, SeqData};
 use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, SourceIds, decode};
 use crate::programs::seq2seq::model::Seq2Seq;
@@ -88,8 +87,7 @@ pub fn write(
     for examples in examples.chunks((rows / width).max(1)) {
         let sources: Vec<SourceIds> = examples.iter().map(SourceIds::from).collect();
         for (hypothesis, example) in decode(model, &sources, options)?.into_iter().zip(examples) {
-            let extended = ExtendedVocab::new(&data.target, &example.source);
-            let tokens = extended.tokens(&hypothesis.tokens);
+            let tokens = example.tokens(&data.target, &hypothesis.tokens);
             let text = data.tokenizers.target.join(&tokens);
             scores.add(
                 example.source.len(),

@@ -213,16 +213,16 @@ impl SeqVocab {
             .iter()
             .flat_map(|t| &t.source)
             .find(|t| *t == SEPARATOR);
-        let side = |tokenizer: &Tokenizer, of: fn(&PairTokens) -> &[String]| match tokenizer {
-            Tokenizer::Bpe(bpe) => {
-                let separator = separator.map(String::as_str);
-                WordVocab::of_all(bpe.pieces().chain(separator))
+        let separator = separator.map(String::as_str);
+        let side = |tokenizer: &Tokenizer, of: fn(&PairTokens) -> &[String], more: Option<&str>| {
+            match tokenizer {
+                Tokenizer::Bpe(bpe) => WordVocab::of_all(bpe.pieces().chain(more)),
+                _ => WordVocab::from_tokens(all(tokens, of), least),
             }
-            _ => WordVocab::from_tokens(all(tokens, of), least),
         };
         Ok(SeqVocab {
-            source: side(&tokenizers.source, |t| &t.source)?,
-            target: side(&tokenizers.target, |t| &t.target)?,
+            source: side(&tokenizers.source, |t| &t.source, separator)?,
+            target: side(&tokenizers.target, |t| &t.target, None)?,
             tokenizers: tokenizers.clone(),
         })
     }

@@ -1,7 +1,6 @@
 //! `rnnx train-seq2seq`: a seq2seq model as a job of a training session.
 
 use super::config::Seq2SeqConfig;
-use super::copying::ExtendedVocab;
 use super::cost;
 use super::data::{Example, SeqData};
 use super::decode::{DecodeOptions, SourceIds, decode};
@@ -148,7 +147,7 @@ impl Job for Seq2SeqJob {
              model: {}, {} units, {parameters} parameters; {steps} steps an epoch of {} pairs",
             config.max_source,
             config.max_target,
-            unknown::told(data, config.min_frequency),
+            unknown::told(data, config.limits()),
             config.model,
             config.hidden_size,
             config.batch_size * config.accumulate
@@ -157,7 +156,11 @@ impl Job for Seq2SeqJob {
 
     fn new(config: Seq2SeqConfig, data: SeqData, step: Step<Seq2Seq>) -> Result<Self> {
         let ring = step.gpu().map(|(gpu, _)| Ring::new(gpu)).transpose()?;
-        let syntax = config.syntax(config.grammar, &data.target)?;
+        let syntax = config.syntax(
+            config.grammar,
+            &data.target,
+            ("max-target", config.max_target),
+        )?;
         Ok(Seq2SeqJob {
             syntax,
             config,
@@ -281,13 +284,13 @@ impl Job for Seq2SeqJob {
         let (mut text, tokenizers) = (String::new(), &self.data.tokenizers);
         // Further lines stand below the first.
         let lines = |text: String| text.replace('\n', "\n            ");
-        for (Example { source, target, .. }, output) in examples.iter().zip(&outputs) {
-            let tokens = ExtendedVocab::new(&self.data.target, source).tokens(&output.tokens);
+        for (example, output) in examples.iter().zip(&outputs) {
+            let tokens = example.tokens(&self.data.target, &output.tokens);
             let _ = writeln!(
                 text,
                 "source      {}\nreference   {}\nprediction  {}\n",
-                lines(tokenizers.source.join(source)),
-                lines(tokenizers.target.join(target)),
+                lines(tokenizers.source.join(&example.source)),
+                lines(tokenizers.target.join(&example.target)),
                 lines(tokenizers.target.join(&tokens))
             );
         }

@@ -72,6 +72,7 @@ impl Trained {
         let skipped = [(path, &file.skipped[..])];
         let skipped = skipped_note(&format.source_field, skipped);
         let name = path.display().to_string();
+        self.config.check_signatures(&file.pairs, &name)?;
         Ok(Splits {
             skipped,
             ..Splits::new(Vec::new(), Vec::new(), file.pairs, name)

@@ -1,6 +1,7 @@
 //! How much of the pairs the vocabularies do not know: what a model can neither read nor write.
 
 use super::data::SeqData;
+use super::tokens::Limits;
 use crate::data::split::Split;
 use crate::data::words::UNK;
 
@@ -8,14 +9,14 @@ use crate::data::words::UNK;
 /// a good loss and accuracy then.
 const MANY: f64 = 0.3;
 
-/// The shares of unknown tokens of a split, source and target, from 0 to 1; NaN without pairs.
+/// The shares of unknown tokens of a split, source and target, from 0 to 1; NaN without pairs. A token
+/// of a target that can be copied is not unknown.
 pub fn shares(data: &SeqData, split: Split) -> [f64; 2] {
     let (mut unknown, mut all) = ([0u64; 2], [0u64; 2]);
     for example in data.examples(split) {
-        for (side, ids) in [&example.source_ids, &example.target_ids]
-            .into_iter()
-            .enumerate()
-        {
+        let extended = example.extended.as_ref();
+        let target = extended.map_or(&example.target_ids, |extended| &extended.target);
+        for (side, ids) in [&example.source_ids, target].into_iter().enumerate() {
             unknown[side] += ids.iter().filter(|id| **id == UNK).count() as u64;
             all[side] += ids.len() as u64;
         }
@@ -24,7 +25,7 @@ pub fn shares(data: &SeqData, split: Split) -> [f64; 2] {
 }
 
 /// A line of the shares of every split that has pairs, and a warning where they are large.
-pub fn told(data: &SeqData, min_frequency: usize) -> String {
+pub fn told(data: &SeqData, limits: Limits) -> String {
     let splits = Split::ALL
         .into_iter()
         .filter(|split| !data.examples(*split).is_empty());
@@ -44,14 +45,18 @@ pub fn told(data: &SeqData, min_frequency: usize) -> String {
     if many.is_empty() {
         return line;
     }
-    let lower = match min_frequency {
+    let lower = match limits.min_frequency {
         1 => String::new(),
         now => format!("a lower min-frequency (now {now}), "),
+    };
+    let copy = match limits.copy {
+        true => "",
+        false => "copy where targets repeat words of their sources (the attention model), ",
     };
     format!(
         "{line}\nwarning: more than {:.0} % of the tokens are unknown ({}): to the model they are \
          all one token, <UNK>, so that its loss and accuracy may look good while it writes nothing \
-         else. What helps: {lower}more training pairs, or other source-tokens and target-tokens: \
+         else. What helps: {lower}{copy}more training pairs, or other source-tokens and target-tokens: \
          to bpe only characters that it has never seen are unknown",
         100.0 * MANY,
         many.join(", ")

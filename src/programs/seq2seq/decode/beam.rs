@@ -7,10 +7,11 @@
 //! on has a larger score now than the last of those asked for. One that goes on could still pass
 //! them, as a mean can rise: to wait for that would be to search on to the largest length always.
 
-use super::run::{DecodeOptions, Grammar, Hypothesis, Partial, Run, Seen, row_of, worth_moving};
+use super::run::{
+    DecodeOptions, Grammar, Hypothesis, Partial, Run, Seen, log_total, row_of, worth_moving,
+};
 use crate::data::words::EOS;
 use crate::error::Result;
-use crate::ops::softmax_xent::log_sum;
 use crate::programs::seq2seq::model::in_f32;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -110,7 +111,7 @@ impl Run<'_> {
         let candidates = candidates(
             beam,
             (source, first),
-            logits,
+            (logits, self.model.copies()),
             (&self.options, &self.grammar),
         )?;
         let (mut open, mut parents) = (Vec::new(), Vec::new());
@@ -157,7 +158,7 @@ impl Run<'_> {
 fn candidates(
     beam: &Beam,
     (source, first): (usize, usize),
-    logits: &Tensor,
+    (logits, copies): (&Tensor, bool),
     (options, grammar): (&DecodeOptions, &Option<Grammar>),
 ) -> Result<Vec<Candidate>> {
     // Each row has one way to end, so `beam` that go on are among these.
@@ -166,7 +167,7 @@ fn candidates(
     let rows: Result<Vec<Vec<Candidate>>> = rows
         .map(|(parent, hypothesis)| {
             let row = row_of(logits, first + parent)?;
-            let total = log_sum(row);
+            let total = log_total(row, copies);
             let candidate = |(token, x): (u32, f32)| {
                 let gain = f64::from(x) - total;
                 Candidate {
@@ -187,13 +188,12 @@ fn candidates(
 }
 
 /// The `most` largest of those that may be chosen, the lower of equal ones, in any order. What is minus
-/// infinity cannot be: no token of the source has such an id.
+/// infinity cannot be: no token of the source has such an id. Neither can what is not a number.
 pub(super) fn likeliest(row: &[f32], most: usize, may: impl Fn(usize) -> bool) -> Vec<(u32, f32)> {
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(2 * most);
     let mut least = f32::NEG_INFINITY;
     for (token, &x) in row.iter().enumerate() {
-        let is_likelier = x > least || (best.len() < most && x != f32::NEG_INFINITY);
-        if is_likelier && may(token) {
+        if x > least && may(token) {
             best.push((token as u32, x));
             if best.len() == 2 * most {
                 keep(&mut best, most);
@@ -214,4 +214,19 @@ fn keep(best: &mut Vec<(u32, f32)>, most: usize) {
 fn insert(found: &mut Vec<Hypothesis>, hypothesis: Hypothesis) {
     let at = found.partition_point(|other| other.score >= hypothesis.score);
     found.insert(at, hypothesis);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::likeliest;
+
+    #[test]
+    fn what_is_no_number_or_impossible_is_not_found() {
+        let row = [f32::NAN, 1.0, f32::NEG_INFINITY, 3.0, f32::NAN, 2.0, 3.0];
+        assert_eq!(likeliest(&row, 2, |_| true), [(3, 3.0), (6, 3.0)]);
+        assert_eq!(likeliest(&row, 1, |token| token != 3), [(6, 3.0)]);
+        let all = likeliest(&row, 9, |token| token != 5);
+        assert_eq!(all, [(3, 3.0), (6, 3.0), (1, 1.0)]);
+        assert_eq!(likeliest(&[f32::NAN, f32::NEG_INFINITY], 3, |_| true), []);
+    }
 }

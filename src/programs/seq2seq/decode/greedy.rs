@@ -6,14 +6,13 @@
 //! chooses at each step, and where tokens are drawn.
 
 use super::beam::likeliest;
-use super::run::{Hypothesis, Partial, Run, Search, Seen, row_of, worth_moving};
+use super::run::{Hypothesis, Partial, Run, Search, Seen, log_total, row_of, worth_moving};
 use crate::data::words::{EOS, SOS};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::ops::cast::convert;
 use crate::ops::likeliest::Likeliest;
-use crate::ops::softmax_xent::log_sum;
 use crate::programs::seq2seq::model::{Decoded, in_f32, never};
 use crate::sampling::Chooser;
 use crate::tensor::Tensor;
@@ -85,7 +84,8 @@ impl Run<'_> {
         rows: &[usize],
         logits: &Tensor,
     ) -> Result<Likeliest> {
-        let (logits, options, grammar) = (in_f32(logits)?, &self.options, &self.grammar);
+        let (logits, copies) = (in_f32(logits)?, self.model.copies());
+        let (options, grammar) = (&self.options, &self.grammar);
         let drawing = match options.search {
             Search::Sampling(sampling) => Some((sampling, Chooser::new(sampling.options)?)),
             Search::Greedy | Search::Beam(_) => None,
@@ -117,7 +117,8 @@ impl Run<'_> {
                     "no token may follow, which a grammar never leaves",
                 )
             })?;
-            Ok((token as u32, f64::from(logits[token]) - log_sum(logits)))
+            let gain = f64::from(logits[token]) - log_total(logits, copies);
+            Ok((token as u32, gain))
         });
         let (columns, gains): (Vec<u32>, Vec<f64>) =
             chosen.collect::<Result<Vec<_>>>()?.into_iter().unzip();

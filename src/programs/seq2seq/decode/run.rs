@@ -6,6 +6,7 @@ use crate::data::syntax::{Form, Next, Syntax, Written};
 use crate::data::words::{EOS, SOS};
 use crate::error::Result;
 use crate::nn::Bound;
+use crate::ops::softmax_xent::log_sum;
 use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq, allowed, in_f32};
 use crate::rng::{Purpose, Stream};
 use crate::sampling::SamplingOptions;
@@ -333,4 +334,9 @@ impl Read<'_> {
 pub(super) fn row_of(t: &Tensor, row: usize) -> Result<&[f32]> {
     let width = t.shape().last();
     Ok(&t.data::<f32>()?[row * width..][..width])
+}
+
+/// log of the sum of exp of a row of logits; those of a model that copies are log-probabilities already.
+pub(super) fn log_total(row: &[f32], copies: bool) -> f64 {
+    if copies { 0.0 } else { log_sum(row) }
 }

@@ -60,8 +60,17 @@ pub struct Annotations {
     pub spans: Spans,
     /// The spans' offsets `[B + 1]`, where keys and values are on a GPU.
     pub offsets: Option<Tensor>,
-    /// The extended id of each position `[M]`, for a model that copies.
-    pub copies: Option<Tensor>,
+    /// What can be copied, for a model that copies.
+    pub copies: Option<Copyable>,
+}
+
+/// What a decoder's rows can copy, where the model is.
+#[derive(Clone, Debug)]
+pub struct Copyable {
+    /// The extended id of each position `[M]`.
+    pub ids: Tensor,
+    /// 0, 1, .. B - 1: what a single step reads, one a row.
+    pub rows: Tensor,
 }
 
 /// What a decoder gives for some steps.
@@ -198,20 +207,21 @@ impl DecoderState {
         }
     }
 
-    /// What can be copied in rows of the decoder, each in the row of the batch that `rows` `[N]` names.
-    fn copies<'a>(&'a self, rows: &'a Tensor) -> Result<Copies<'a>> {
-        let ids = match self {
+    /// What can be copied in rows of the decoder, each in the row of the batch that `rows` `[N]` names;
+    /// without those, in one step of the whole batch.
+    fn copies<'a>(&'a self, rows: Option<&'a Tensor>) -> Result<Copies<'a>> {
+        let copies = match self {
             Self::Attention { annotations, .. } => {
-                let ids = annotations.copies.as_ref();
-                ids.map(|ids| (ids, &**annotations))
+                let copies = annotations.copies.as_ref();
+                copies.map(|copies| (copies, &**annotations))
             }
             Self::Plain { .. } => None,
         };
         let message = "a model that copies needs the extended ids of the source";
-        let (ids, annotations) = ids.ok_or_else(|| Error::op("seq2seq", message))?;
+        let (copies, annotations) = copies.ok_or_else(|| Error::op("seq2seq", message))?;
         Ok(Copies {
-            ids,
-            rows,
+            ids: &copies.ids,
+            rows: rows.unwrap_or(&copies.rows),
             spans: &annotations.spans,
             offsets: annotations.offsets.as_ref(),
         })
@@ -245,8 +255,12 @@ impl DecoderState {
             } => {
                 let lengths: Vec<usize> = (0..rows).map(|b| all.spans.len(b)).collect();
                 let spans = Spans::new(&lengths)?;
-                let copies = all.copies.as_ref();
-                let copies = copies.map(|all| all.slice(0, [spans.total()]));
+                let copies = all.copies.as_ref().map(|all| -> Result<Copyable> {
+                    Ok(Copyable {
+                        ids: all.ids.slice(0, [spans.total()])?,
+                        rows: all.rows.slice(0, [rows])?,
+                    })
+                });
                 let offsets = all.offsets.as_ref();
                 let offsets = offsets.map(|all| all.slice(0, [rows + 1])).transpose()?;
                 Self::Attention {
@@ -273,10 +287,14 @@ impl Annotations {
         let lengths = rows.iter().map(|&row| self.spans.len(row as usize));
         let spans = Spans::new(&lengths.collect::<Vec<_>>())?;
         if let Some(copies) = &mut self.copies {
-            let ids = copies.to_cpu()?;
+            let ids = copies.ids.to_cpu()?;
             let ids = ids.data::<u32>()?;
             let ids = positions.iter().map(|&position| ids[position as usize]);
-            *copies = index(&ids.collect::<Vec<_>>(), gpu)?;
+            let each: Vec<u32> = (0..rows.len() as u32).collect();
+            *copies = Copyable {
+                ids: index(&ids.collect::<Vec<_>>(), gpu)?,
+                rows: index(&each, gpu)?,
+            };
         }
         let positions = index(&positions, gpu)?;
         pick(&mut self.keys, &positions)?;
@@ -332,11 +350,7 @@ impl Decoder {
         let mut gate = None;
         if let (Some(layer), Some(alpha)) = (&self.gate, &alpha) {
             let z = layer.forward(tape, params, &features)?.into_value();
-            let rows = match input.1 {
-                Some(rows) => rows.clone(),
-                None => each_row(&z)?,
-            };
-            let copies = from.copies(&rows)?;
+            let copies = from.copies(input.1)?;
             let mixture = ops::copy_mixture(logits.value(), &z, alpha.value(), copies)?;
             (logits, gate) = (Var::constant(mixture), Some(z));
         }
@@ -363,7 +377,7 @@ impl Decoder {
             (Some(gate), Some(alpha)) => {
                 let logits = self.out.forward(tape, params, &features, dropout)?;
                 let z = gate.forward(tape, params, &features)?;
-                let copies = from.copies(rows)?;
+                let copies = from.copies(Some(rows))?;
                 ops::copy_xent(tape, logits, &z, alpha, copies, targets)
             }
             _ => self.out.loss(tape, params, &features, targets, dropout),
@@ -381,15 +395,5 @@ impl Decoder {
         let batch = x.value().shape().rows();
         let packing = Packing::uniform(1, batch)?;
         self.run(tape, params, from, (x, None), &packing)
-    }
-}
-
-/// 0, 1, .. for the rows of a single step, where x is.
-fn each_row(x: &Tensor) -> Result<Tensor> {
-    let numbers: Vec<u32> = (0..x.shape().rows() as u32).collect();
-    let numbers = Tensor::from_slice(&numbers, [numbers.len()])?;
-    match x.gpu() {
-        Some(gpu) => numbers.to_gpu(gpu),
-        None => Ok(numbers),
     }
 }

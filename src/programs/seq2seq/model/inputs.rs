@@ -1,5 +1,6 @@
 //! A batch where the model is: in host memory, or on a GPU.
 
+use super::decoder::Copyable;
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::device::Gpu;
@@ -21,8 +22,8 @@ pub struct Source {
     /// `[M, 2]`: of each position its packed row in the run from the start, and in that from the end, as
     /// rows of the two side by side.
     pub(super) positions: Tensor,
-    /// The extended id of each position `[M]`, for a model that copies.
-    pub(super) copies: Option<Tensor>,
+    /// For a model that copies.
+    pub(super) copies: Option<Copyable>,
 }
 
 /// A batch; see [`SeqBatch`].
@@ -66,7 +67,7 @@ pub(super) fn place<const N: usize>(
 }
 
 /// The indices that a [`Source`] is made of.
-const SOURCE: usize = 6;
+const SOURCE: usize = 7;
 
 impl Source {
     /// Places a batch's sources, whose ids are below `vocab`.
@@ -74,8 +75,19 @@ impl Source {
     /// # Errors
     /// For an id outside the vocabulary, or if the device fails.
     pub fn new(batch: &SourceBatch, vocab: usize, gpu: Option<&Arc<Gpu>>) -> Result<Self> {
-        let both = Self::both(batch);
-        Self::of(batch, place(Self::lists(batch, &both, vocab), gpu)?)
+        let (both, each) = (Self::both(batch), Self::each(batch));
+        Self::of(
+            batch,
+            place(Self::lists(batch, (&both, &each), vocab), gpu)?,
+        )
+    }
+
+    /// The decoder's rows, which a single step of a model that copies reads.
+    fn each(batch: &SourceBatch) -> Vec<u32> {
+        match batch.copies {
+            Some(_) => (0..batch.spans.rows() as u32).collect(),
+            None => Vec::new(),
+        }
     }
 
     /// Of each position its rows in the two runs, which lie side by side: `[M, 2]`.
@@ -88,7 +100,7 @@ impl Source {
 
     fn lists<'a>(
         batch: &'a SourceBatch,
-        both: &'a [u32],
+        (both, each): (&'a [u32], &'a [u32]),
         vocab: usize,
     ) -> [(&'a [u32], usize); SOURCE] {
         let (rows, packed) = (batch.packing.batch(), batch.packing.rows());
@@ -100,19 +112,23 @@ impl Source {
             (both, 2 * packed),
             // Names of tokens, not rows of anything.
             (batch.copies.as_deref().unwrap_or_default(), usize::MAX),
+            (each, rows),
         ]
     }
 
     fn of(
         batch: &SourceBatch,
-        [ids, reversed, rows, offsets, both, copies]: [Tensor; SOURCE],
+        [ids, reversed, rows, offsets, both, copies, each]: [Tensor; SOURCE],
     ) -> Result<Self> {
         Ok(Source {
             packing: batch.packing.clone(),
             positions: both.reshape([batch.spans.total(), 2])?,
             offsets: offsets.gpu().is_some().then_some(offsets),
             spans: batch.spans.clone(),
-            copies: batch.copies.is_some().then_some(copies),
+            copies: batch.copies.is_some().then_some(Copyable {
+                ids: copies,
+                rows: each,
+            }),
             ids,
             reversed,
             rows,
@@ -131,18 +147,19 @@ impl Inputs {
     /// # Errors
     /// For an id outside its vocabulary, or if the device fails.
     pub fn new(batch: &SeqBatch, vocab: (usize, usize), gpu: Option<&Arc<Gpu>>) -> Result<Self> {
-        let both = Source::both(&batch.source);
-        let [a, b, c, d, e, f] = Source::lists(&batch.source, &both, vocab.0);
-        let extended = match batch.source.copies {
-            Some(_) => vocab.1 + batch.source.spans.longest(),
+        let source = &batch.source;
+        let (both, each) = (Source::both(source), Source::each(source));
+        let [a, b, c, d, e, f, g] = Source::lists(source, (&both, &each), vocab.0);
+        let extended = match source.copies {
+            Some(_) => vocab.1 + source.spans.longest(),
             None => vocab.1,
         };
         let (inputs, targets) = ((&batch.inputs[..], vocab.1), (&batch.targets[..], extended));
         let rows = (&batch.rows[..], batch.packing.batch());
-        let lists = [a, b, c, d, e, f, inputs, targets, rows];
-        let [a, b, c, d, e, f, inputs, targets, rows] = place(lists, gpu)?;
+        let lists = [a, b, c, d, e, f, g, inputs, targets, rows];
+        let [a, b, c, d, e, f, g, inputs, targets, rows] = place(lists, gpu)?;
         Ok(Inputs {
-            source: Source::of(&batch.source, [a, b, c, d, e, f])?,
+            source: Source::of(source, [a, b, c, d, e, f, g])?,
             packing: batch.packing.clone(),
             tokens: batch.inputs.clone(),
             inputs,

@@ -17,7 +17,7 @@ mod likeliest;
 mod output;
 mod schedule;
 
-pub use decoder::{Annotations, Attending, Decoded, DecoderState};
+pub use decoder::{Annotations, Attending, Copyable, Decoded, DecoderState};
 pub use inputs::{Inputs, Source};
 pub use kind::{Dropout, ModelKind, Seq2SeqSizes, TeacherForcing};
 pub(crate) use likeliest::{allowed, in_f32, never};
@@ -26,7 +26,7 @@ use crate::autograd::{Tape, Var};
 use crate::data::words::UNK;
 use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::{Bound, Layout, Params};
 use crate::ops;
 use crate::programs::seq2seq::data::SeqBatch;
@@ -114,8 +114,13 @@ impl Seq2Seq {
     /// A batch where the model is.
     ///
     /// # Errors
-    /// For an id outside its vocabulary, or if the device fails.
+    /// For an id outside its vocabulary, for extended ids where the model does not copy, or if the device
+    /// fails.
     pub fn inputs(&self, batch: &SeqBatch) -> Result<Inputs> {
+        if batch.source.copies.is_some() && !self.copies() {
+            let message = "the batch has extended ids, and the model does not copy";
+            return Err(Error::op("seq2seq", message));
+        }
         Inputs::new(batch, self.vocab(), self.gpu())
     }
 

@@ -3,7 +3,8 @@
 //!
 //! No gradient flows through a prediction. So the decoder first runs freely, step by step and
 //! without a tape, to find its inputs; the training pass then runs over whole sequences of them.
-//! Both passes drop the same elements, so the predictions are those of the training pass.
+//! Both passes drop the same elements of the embeddings, so the predictions are those of the training
+//! pass. Where the output layer is tied, its dropout is in the training pass alone.
 
 use super::decoder::{Decoder, DecoderState};
 use super::inputs::{Inputs, place};
