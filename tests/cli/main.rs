@@ -27,6 +27,8 @@ mod inspect;
 mod interrupt;
 mod others;
 mod pair_forms;
+#[path = "../support/place.rs"]
+mod place;
 mod places;
 #[cfg(unix)]
 #[path = "../support/python.rs"]

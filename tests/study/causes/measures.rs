@@ -22,7 +22,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::models::{file, files, vocab};
 
-const NAME: Name = Name {
+/// What stands above its column.
+const MODEL: Name = Name {
     text: "model",
     alike: None,
 };
@@ -103,7 +104,7 @@ fn every_cell_is_measured() {
         let labels: Vec<Label> = found.effects.iter().map(|effect| effect.label).collect();
         assert_eq!(labels[..3], [Label::Depth; 3]);
         assert_eq!(labels[3..], [Label::Square; 3]);
-        let table = tables::units(&[(NAME, found)]);
+        let table = tables::units(&[(MODEL, found)]);
         for part in ["held at its mean", "by depth", "column (r)"] {
             assert!(table.contains(part), "{table}");
         }
@@ -111,10 +112,10 @@ fn every_cell_is_measured() {
 
         let swapped = swaps(&weights, &text, &amounts).expect("there are pairs");
         as_json(&swapped);
-        assert!(tables::swaps(&[(NAME, swapped)]).contains("16-31"));
+        assert!(tables::swaps(&[(MODEL, swapped)]).contains("16-31"));
         let changed = contexts(&weights, &text, &amounts).expect("files are long enough");
         as_json(&changed);
-        assert!(tables::contexts(&[(NAME, changed)]).contains("lines shuffled"));
+        assert!(tables::contexts(&[(MODEL, changed)]).contains("lines shuffled"));
     }
 }
 
@@ -123,11 +124,11 @@ fn written_functions_and_the_language_are_kept_as_they_are() {
     let (weights, amounts) = (weights(CellKind::Lstm), amounts(CellKind::Lstm));
     let rows = written(&weights, &long_text(), &amounts).expect("writes");
     as_json(&rows);
-    assert!(tables::writing(&[(NAME, rows)]).contains("held-out functions"));
+    assert!(tables::writing(&[(MODEL, rows)]).contains("held-out functions"));
     let found = language(&amounts).expect("trains");
     as_json(&found);
     assert_eq!(found.cells.len(), 4);
-    let table = tables::language(&[(NAME, found)]);
+    let table = tables::language(&[(MODEL, found)]);
     assert!(
         table.contains("no longer, deeper") && table.contains("20 steps"),
         "{table}"
