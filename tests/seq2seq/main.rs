@@ -2,6 +2,7 @@
 //! emulated device.
 
 mod copying;
+mod copying_golden;
 mod decode;
 mod differences;
 mod golden;
