@@ -70,9 +70,13 @@ class Seq2Seq(nn.Module):
                 "energy": nn.Linear(H, 1, bias=False),
             })
         self.out = nn.Linear(H + width if both else H, VT)
-        draw = random.Random(SEEDS[name])
+        self.draw(SEEDS[name])
+
+    def draw(self, seed):
+        """Gives the parameters values."""
+        draw = random.Random(seed)
         for key, p in self.named_parameters():
-            if "bias_hh" in key and name != "gru":
+            if "bias_hh" in key and self.name != "gru":
                 p.requires_grad_(False).zero_()
             else:
                 p.data = torch.tensor([draw.randint(-64, 64) / 32 for _ in range(p.numel())])\
@@ -104,6 +108,11 @@ class Seq2Seq(nn.Module):
 
     def step(self, ids, state, memory):
         """ids [B] -> logits [B, VT], the next state, attention weights [S, B] or None"""
+        features, state, weights = self.features(ids, state, memory)
+        return self.out(features), state, weights
+
+    def features(self, ids, state, memory):
+        """The same, but what the logits are computed from."""
         embedded, weights = self.decoder["embedding"](ids), None
         if self.name in ("rnn", "gru"):
             x = torch.cat([embedded, memory[0]], dim=-1)
@@ -116,7 +125,7 @@ class Seq2Seq(nn.Module):
         features = y[0]
         if self.name == "attention":
             features = torch.cat([features, context, embedded], dim=-1)
-        return self.out(features), state, weights
+        return features, state, weights
 
     def forward(self, teacher=True):
         """Logits [T, B, VT], the ids read [T, B], and a list of T attention weights [S, B]."""

@@ -1,6 +1,8 @@
 //! The mixture of a pointer-generator. Targets are of all four kinds: words that the source does not
 //! hold, words that it does, unknown tokens of the source, and neither.
 
+mod golden;
+
 use super::{assert_refused, check_op, f32s, f64s, ids, u32s};
 use crate::support::{random, values};
 use rnnx::autograd::{Tape, Var};

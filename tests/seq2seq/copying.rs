@@ -39,7 +39,7 @@ fn model<T: Number>(sizes: Seq2SeqSizes) -> Seq2Seq {
 }
 
 /// A pair whose source and target have unknown tokens.
-struct Pair {
+pub struct Pair {
     source: Vec<u32>,
     target: Vec<u32>,
     extended: Extended,
@@ -47,7 +47,7 @@ struct Pair {
 
 /// Random pairs. Of the target's tokens every other one stands in its source, a third of which is
 /// unknown.
-fn pairs(sizes: Seq2SeqSizes, count: usize) -> Vec<Pair> {
+pub fn pairs(sizes: Seq2SeqSizes, count: usize) -> Vec<Pair> {
     let v = sizes.target_vocab as u32;
     let pair = |(source, target): (Vec<u32>, Vec<u32>)| {
         let place = |j: usize, id: u32| match j % 3 {
@@ -81,7 +81,7 @@ fn pairs(sizes: Seq2SeqSizes, count: usize) -> Vec<Pair> {
         .collect()
 }
 
-fn batch_of(pairs: &[Pair]) -> SeqBatch {
+pub fn batch_of(pairs: &[Pair]) -> SeqBatch {
     let plain: Vec<_> = pairs
         .iter()
         .map(|p| (p.source.clone(), p.target.clone()))

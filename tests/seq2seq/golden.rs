@@ -16,26 +16,26 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// f64 against PyTorch's f64: only the order of sums differs.
-const F64: f64 = 1e-12;
+pub const F64: f64 = 1e-12;
 /// ... and a few Adam steps later, which divide by roots of small numbers.
 const F64_AFTER_ADAM: f64 = 1e-10;
 /// f32 outputs and losses, relative to the largest value: 2^-24 over a few hundred additions.
-const F32: f64 = 1e-5;
+pub const F32: f64 = 1e-5;
 /// f32 losses and norms some Adam steps later, which divide by roots of small numbers.
-const F32_AFTER_ADAM: f64 = 1e-3;
+pub const F32_AFTER_ADAM: f64 = 1e-3;
 /// f32 gradients, whose sums cancel more.
-const F32_GRADIENT: f64 = 1e-4;
+pub const F32_GRADIENT: f64 = 1e-4;
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../golden/seq2seq.json")).unwrap()
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub fn numbers(value: &Value) -> Vec<f64> {
     let list = value.as_array().unwrap();
     list.iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
-fn ids(value: &Value) -> Vec<u32> {
+pub fn ids(value: &Value) -> Vec<u32> {
     numbers(value).into_iter().map(|x| x as u32).collect()
 }
 
@@ -56,8 +56,13 @@ fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
         copy: false,
         tied: false,
     };
-    let mut model = Seq2Seq::new::<T>(kind, sizes, 1);
-    let weights = golden[&kind.to_string()]["weights"].as_object().unwrap();
+    let model = Seq2Seq::new::<T>(kind, sizes, 1);
+    with_weights::<T>(model, &golden[&kind.to_string()]["weights"])
+}
+
+/// The model with these weights, which are all of its own.
+pub fn with_weights<T: Number>(mut model: Seq2Seq, weights: &Value) -> Seq2Seq {
+    let weights = weights.as_object().unwrap();
     let layout = model.params().layout().clone();
     assert_eq!(layout.segments().len(), weights.len());
     let flat = model.params_mut().values_mut().data_mut::<T>().unwrap();
@@ -71,7 +76,7 @@ fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
 }
 
 /// Rows of a packed tensor `[N, ..]`, pair by pair, `width(pair)` numbers of each.
-fn by_pair<T: Number>(
+pub fn by_pair<T: Number>(
     t: &Tensor,
     batch: &SeqBatch,
     width: impl Fn(usize) -> usize,
@@ -185,39 +190,50 @@ fn adam_steps_with_global_clipping_match_pytorch() {
     };
     assert_eq!(config, AdamConfig::torch(config.learning_rate));
     for_each_kind(|kind| {
-        for want in golden[&kind.to_string()]["adam"].as_array().unwrap() {
-            let mut model = model::<f64>(&golden, kind);
-            let mut adam = Adam::new::<f64>(config, model.params().layout());
-            let max = want["clip"].as_f64().unwrap();
-            let clip = Clip::Global { max, epsilon: 1e-6 };
-            let norms = numbers(&want["norms"]);
-            for (loss, norm) in numbers(&want["losses"]).iter().zip(norms) {
-                let got = pass::<f64>(&model, &batch, Noise::default());
-                close("loss before a step", &[got.loss], &[*loss], F64_AFTER_ADAM);
-                let clipping = adam
-                    .update(model.params_mut(), &got.gradient, clip)
-                    .unwrap();
-                close("norm", &[clipping.norm], &[norm], F64_AFTER_ADAM);
-                assert_eq!(clipping.factors[0] < 1.0, norm > max);
-            }
-            let after = pass::<f64>(&model, &batch, Noise::default()).loss;
-            let wanted = want["loss_after"].as_f64().unwrap();
-            close("loss after", &[after], &[wanted], F64_AFTER_ADAM);
-            let flat = model.params().values().data::<f64>().unwrap();
-            for s in model.params().layout().segments() {
-                let p = &flat[s.offset..][..s.shape.numel()];
-                let (sum, squares) = (p.iter().sum::<f64>(), p.iter().map(|x| x * x).sum::<f64>());
-                let wanted = numbers(&want["sums"][&s.name]);
-                close(&s.name, &[squares], &[wanted[1]], F64_AFTER_ADAM);
-                let error = (sum - wanted[0]).abs();
-                assert!(
-                    error < F64_AFTER_ADAM * squares.max(1.0),
-                    "{}: {error:e}",
-                    s.name
-                );
-            }
-        }
+        let of_kind = &golden[&kind.to_string()]["adam"];
+        check_adam(of_kind, config, &batch, || model::<f64>(&golden, kind));
     });
+}
+
+/// Clipped steps in f64 from the weights of `model`, of each clip.
+pub fn check_adam(
+    golden: &Value,
+    config: AdamConfig,
+    batch: &SeqBatch,
+    model: impl Fn() -> Seq2Seq,
+) {
+    for want in golden.as_array().unwrap() {
+        let mut model = model();
+        let mut adam = Adam::new::<f64>(config, model.params().layout());
+        let max = want["clip"].as_f64().unwrap();
+        let clip = Clip::Global { max, epsilon: 1e-6 };
+        let norms = numbers(&want["norms"]);
+        for (loss, norm) in numbers(&want["losses"]).iter().zip(norms) {
+            let got = pass::<f64>(&model, batch, Noise::default());
+            close("loss before a step", &[got.loss], &[*loss], F64_AFTER_ADAM);
+            let clipping = adam
+                .update(model.params_mut(), &got.gradient, clip)
+                .unwrap();
+            close("norm", &[clipping.norm], &[norm], F64_AFTER_ADAM);
+            assert_eq!(clipping.factors[0] < 1.0, norm > max);
+        }
+        let after = pass::<f64>(&model, batch, Noise::default()).loss;
+        let wanted = want["loss_after"].as_f64().unwrap();
+        close("loss after", &[after], &[wanted], F64_AFTER_ADAM);
+        let flat = model.params().values().data::<f64>().unwrap();
+        for s in model.params().layout().segments() {
+            let p = &flat[s.offset..][..s.shape.numel()];
+            let (sum, squares) = (p.iter().sum::<f64>(), p.iter().map(|x| x * x).sum::<f64>());
+            let wanted = numbers(&want["sums"][&s.name]);
+            close(&s.name, &[squares], &[wanted[1]], F64_AFTER_ADAM);
+            let error = (sum - wanted[0]).abs();
+            assert!(
+                error < F64_AFTER_ADAM * squares.max(1.0),
+                "{}: {error:e}",
+                s.name
+            );
+        }
+    }
 }
 
 /// The pairs one by one, whose numbers of tokens differ, added up to PyTorch's step on all of them.

@@ -1,7 +1,9 @@
 //! The three seq2seq models: PyTorch's numbers, finite differences, decoding, learning, and the
 //! emulated device.
 
+mod captured;
 mod copying;
+mod copying_golden;
 mod decode;
 mod differences;
 mod golden;

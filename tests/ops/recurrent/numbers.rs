@@ -149,10 +149,10 @@ fn by_hand(layer: Layer, unit: &impl Fn(Sides, f64, f64) -> (f64, f64)) -> [Vec<
 
 /// Tolerances of `tests/golden/README.md`, relative to the largest element of a tensor: for f64
 /// the order of sums, for f32 its rounding.
-const GOLDEN: [(DType, f64, f64); 2] = [(DType::F64, 1e-12, 1e-12), (DType::F32, 1e-5, 1e-4)];
+pub const GOLDEN: [(DType, f64, f64); 2] = [(DType::F64, 1e-12, 1e-12), (DType::F32, 1e-5, 1e-4)];
 
 /// Tensor number k of the goldens: 0.5 sin(0.7 i + 1.3 k + 0.1) at flat index i.
-fn fill(k: usize, shape: &[usize]) -> Tensor {
+pub fn fill(k: usize, shape: &[usize]) -> Tensor {
     let n: usize = shape.iter().product();
     let data: Vec<f64> = (0..n)
         .map(|i| 0.5 * (0.7 * i as f64 + 1.3 * k as f64 + 0.1).sin())
