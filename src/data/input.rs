@@ -68,18 +68,35 @@ impl<'a> Input<'a> {
     /// What the system says.
     pub fn of(file: File, path: &Path, unpacking: &'a mut Unpacking) -> io::Result<Self> {
         let size = file.metadata()?.len();
-        let mut file = BufReader::new(file);
-        let packed = Packed::of(path, file.fill_buf()?);
-        let reader: Box<dyn Read> = match packed {
+        Self::known(BufReader::new(file), size, path, unpacking)
+    }
+
+    /// As [`Input::open`], of what standard input gave.
+    ///
+    /// # Errors
+    /// None: bytes in memory can be read.
+    pub fn piped(bytes: &'a [u8], unpacking: &'a mut Unpacking) -> io::Result<Self> {
+        Self::known(bytes, bytes.len() as u64, Path::new(STDIN), unpacking)
+    }
+
+    /// `size` bytes, compressed if they begin so or have such a name.
+    fn known(
+        mut bytes: impl BufRead + 'a,
+        size: u64,
+        path: &Path,
+        unpacking: &'a mut Unpacking,
+    ) -> io::Result<Self> {
+        let packed = Packed::of(path, bytes.fill_buf()?);
+        let reader: Box<dyn Read + 'a> = match packed {
             None => {
                 return Ok(Input {
-                    reader: Box::new(file),
+                    reader: Box::new(bytes),
                     packed,
                     length: Some(size),
                 });
             }
-            Some(Packed::Gzip) => Box::new(MultiGzDecoder::new(file)),
-            Some(Packed::Zstd) => Box::new(Frames::new(file)),
+            Some(Packed::Gzip) => Box::new(MultiGzDecoder::new(bytes)),
+            Some(Packed::Zstd) => Box::new(Frames::new(bytes)),
         };
         unpacking.open(size);
         let counted = Counted {
@@ -138,22 +155,30 @@ impl BufRead for Input<'_> {
     }
 }
 
-/// All bytes of a file, unpacked where it is compressed; of [`STDIN`] what standard input gives.
+/// All bytes of a file, or of [`STDIN`] what standard input gives, unpacked where they are compressed.
 ///
 /// # Errors
 /// [`Error::Data`] that names it: it is not there, cannot be read, is damaged, or holds too much.
 pub fn read_all(path: &Path) -> Result<Vec<u8>> {
-    if path == Path::new(STDIN) {
-        return read_stdin();
-    }
-    let (name, mut unpacking) = (path.display().to_string(), Unpacking::default());
+    let (mut name, mut unpacking) = (path.display().to_string(), Unpacking::default());
+    let stdin = match path == Path::new(STDIN) {
+        true => {
+            name = "standard input".into();
+            Some(read_stdin()?)
+        }
+        false => None,
+    };
     let unreadable = |e: io::Error| {
         Error::Data(match e.kind() {
             io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
             _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
         })
     };
-    let mut input = Input::open(path, &mut unpacking).map_err(unreadable)?;
+    let input = match &stdin {
+        Some(bytes) => Input::piped(bytes, &mut unpacking),
+        None => Input::open(path, &mut unpacking),
+    };
+    let mut input = input.map_err(unreadable)?;
     let mut bytes = Vec::new();
     match input.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
@@ -172,7 +197,7 @@ pub fn stdin_of(paths: &[PathBuf]) -> Result<Option<Arc<[u8]>>> {
         0 => Ok(None),
         1 => Ok(Some(read_stdin()?.into())),
         n => Err(Error::Usage(format!(
-            "corpus has {STDIN} {n} times: standard input can be read once"
+            "{STDIN} {n} times: standard input can be read once; leave the others out"
         ))),
     }
 }
@@ -200,7 +225,7 @@ pub fn read_stdin() -> Result<Vec<u8>> {
 
 /// Counts what comes out of a compressed file.
 struct Counted<'a> {
-    reader: Box<dyn Read>,
+    reader: Box<dyn Read + 'a>,
     unpacking: &'a mut Unpacking,
     path: PathBuf,
 }

@@ -242,18 +242,22 @@ pub fn text(files: &[(String, Vec<u8>)], charset: Charset, source: String) -> Re
 
 /// The files that paths of the user's stand for: (name, raw content). A folder stands for its files
 /// at any depth that the patterns name, sorted bytewise by path; a name in `.whl` or `.zip` for the
-/// Python files in the archive; [`STDIN`] for standard input; any other name for that file, unpacked
-/// where it is compressed by gzip or zstd.
+/// Python files in the archive; [`STDIN`] for standard input, any other name for that file, both
+/// unpacked where they are compressed by gzip or zstd.
 ///
 /// # Errors
+/// [`Error::Usage`] for standard input that is there twice.
 /// [`Error::Data`] that names the path: it does not exist, cannot be read, or is a folder or an
 /// archive without such files, or what is compressed is damaged or holds more than [`Unpacking`]
 /// allows.
 pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec<u8>)>> {
     let (mut files, mut unpacking) = (Vec::new(), Unpacking::default());
+    let stdin = input::stdin_of(paths)?.unwrap_or_default();
     for path in paths {
         if path == Path::new(STDIN) {
-            files.push(("standard input".into(), input::read_stdin()?));
+            let input = Input::piped(&stdin, &mut unpacking);
+            let content = whole(input, path, "standard input")?;
+            files.push(("standard input".into(), content));
             continue;
         }
         let archive = [OsStr::new("whl"), OsStr::new("zip")].map(Some);
@@ -263,9 +267,10 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
         let found = if is_folder {
             let found = Folder::read(path, patterns).map_err(|(path, e)| unreadable(&path, &e))?;
             if found.files.is_empty() {
-                let (path, nothing) = (path.display(), found.nothing(patterns));
+                let (nothing, advice) = (found.nothing(patterns), found.advice(patterns));
                 return Err(Error::Data(format!(
-                    "{path}: there are {nothing} or archive, or files one by one"
+                    "{}: there are {nothing}; {advice}name another folder or archive, or files one by one",
+                    path.display()
                 )));
             }
             let files = found.files.iter();
@@ -291,11 +296,16 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
 
 fn read(path: &Path, unpacking: &mut Unpacking) -> Result<(String, Vec<u8>)> {
     let name = path.display().to_string();
-    let mut input = Input::open(path, unpacking).map_err(|e| unreadable(path, &e))?;
+    let content = whole(Input::open(path, unpacking), path, &name)?;
+    Ok((name, content))
+}
+
+fn whole(input: io::Result<Input>, path: &Path, name: &str) -> Result<Vec<u8>> {
+    let mut input = input.map_err(|e| unreadable(path, &e))?;
     let mut content = Vec::new();
     match input.read_to_end(&mut content) {
-        Ok(_) => Ok((name, content)),
-        Err(e) => Err(input.error(e, &name, |e| unreadable(path, &e))),
+        Ok(_) => Ok(content),
+        Err(e) => Err(input.error(e, name, |e| unreadable(path, &e))),
     }
 }
 
