@@ -171,7 +171,7 @@ pub fn run(args: &DataPrepareArgs) -> Result<()> {
         Task::Pairs => {
             let files = match args.paths.is_empty() {
                 true => embedded_files()?,
-                false => gather(&args.paths, &Patterns::new(&[])?)?,
+                false => gather(&args.paths, &Patterns::python()?)?,
             };
             let options = args.pairs.options(args.seed);
             let prepared = prepare(&files, &args.source(), &options)?;
@@ -333,7 +333,7 @@ fn write_text(args: &DataPrepareArgs, path: &Path) -> Result<String> {
     let corpus = if args.paths.is_empty() {
         Corpus::load(&CorpusSpec {
             paths: Vec::new(),
-            globs: Vec::new(),
+            globs: args.glob.clone(),
             stdin: None,
             charset: choice,
             max_chars: usize::MAX,

@@ -20,6 +20,7 @@ pub use super::joining::{Corpus, TextFile};
 use super::joining::{Joining, unreadable};
 pub use super::report::CorpusReport;
 use super::unpacking::Unpacking;
+use crate::files::run::STDIN_COPY;
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -28,6 +29,9 @@ static ARCHIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/corpus.bin"));
 /// Where the embedded corpus comes from.
 pub const EMBEDDED_SOURCE: &str =
     "embedded: CPython's standard library, from the crate rustpython-pylib 0.6.0";
+
+/// Patterns without anything that they could be of.
+const NO_FOLDER: &str = "glob is about folders: name one as corpus, or leave glob out";
 
 /// Which text to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +58,8 @@ impl Corpus {
     /// # Errors
     /// [`Error::Data`] that names the path: it does not exist, cannot be read, is a folder without
     /// such files, became shorter while it was read, or is damaged or holds too much where it is
-    /// compressed; or nothing is left after cleaning. [`Error::Usage`] for `max_chars` 0, and for a
-    /// pattern that is none.
+    /// compressed; or nothing is left after cleaning. [`Error::Usage`] for `max_chars` 0, for a pattern
+    /// that is none, and for patterns without paths.
     pub fn load(spec: &CorpusSpec) -> Result<Self> {
         if spec.max_chars == 0 {
             return Err(Error::Usage("max-chars must be at least 1".into()));
@@ -63,6 +67,9 @@ impl Corpus {
         let charset = spec.charset.settle(spec.paths.is_empty());
         let mut joining = Joining::new(charset, spec.max_chars);
         if spec.paths.is_empty() {
+            if !spec.globs.is_empty() {
+                return Err(Error::Usage(NO_FOLDER.into()));
+            }
             let blob = inflate()?;
             let mut files = python_entries(&blob)?;
             Stream::new(spec.seed, Purpose::Corpus, 0)
@@ -87,9 +94,10 @@ impl Corpus {
                 break;
             }
             let input = match &spec.stdin {
-                Some(bytes) if path == Path::new(STDIN) => Input::bytes(bytes),
-                _ => Input::open(&path, &mut unpacking).map_err(|e| unreadable(&path, &e))?,
+                Some(bytes) if path == Path::new(STDIN) => Input::piped(bytes, &mut unpacking),
+                _ => Input::open(&path, &mut unpacking),
             };
+            let input = input.map_err(|e| unreadable(&path, &e))?;
             joining.add(input, &path, (name, source))?;
         }
         let names: Vec<String> = spec.paths.iter().map(|p| p.display().to_string()).collect();
@@ -101,8 +109,12 @@ impl Corpus {
     }
 }
 
-/// The name of a file that `root` stands for, see [`TextFile::name`].
+/// The name of a file that `root` stands for, see [`TextFile::name`]. Standard input has that of the copy
+/// which a run keeps and goes on with.
 fn name_below(root: &Path, file: &Path) -> String {
+    if file == Path::new(STDIN) {
+        return STDIN_COPY.into();
+    }
     let below = match file.strip_prefix(root) {
         Ok(below) if !below.as_os_str().is_empty() => below,
         _ => Path::new(file.file_name().unwrap_or(file.as_os_str())),
@@ -191,9 +203,10 @@ fn expand(path: &Path, patterns: &Patterns, has_stdin: bool) -> Result<Vec<PathB
     let found = Folder::read(path, patterns).map_err(|(path, e)| unreadable(&path, &e))?;
     if found.files.is_empty() {
         return Err(Error::Data(format!(
-            "corpus {}: the folder holds {}, or name text files one by one",
+            "corpus {}: the folder holds {}; {}name another folder, or name text files one by one",
             path.display(),
-            found.nothing(patterns)
+            found.nothing(patterns),
+            found.advice(patterns)
         )));
     }
     Ok(found.files)

@@ -79,7 +79,8 @@ impl<'a> Table<'a> {
             .flexible(true)
             .from_reader(Watched {
                 input,
-                odd: false,
+                begin: 0,
+                quotes: VecDeque::new(),
                 read: 0,
                 line_feeds: VecDeque::new(),
                 counted: 0,
@@ -94,10 +95,17 @@ impl<'a> Table<'a> {
     /// Reads the next line that is not blank, or the lines of a record that has quoted ones, and
     /// returns the number of the first; none at the end.
     fn next(&mut self, reading: &Reading) -> Result<Option<u64>> {
-        let line = self.reader.position().line();
+        let (line, begin) = (self.reader.position().line(), self.reader.position().byte());
+        self.reader.get_mut().begin = begin;
         let more = self.reader.read_byte_record(&mut self.record);
         let more = more.map_err(|e| match e.into_kind() {
-            ErrorKind::Io(e) => reading.failed(&self.reader.get_ref().input, line, e),
+            ErrorKind::Io(e) => {
+                let file = self.reader.get_mut();
+                match file.is_too_long() {
+                    true => reading.wrong(file.line(), &too_long()),
+                    false => reading.failed(&file.input, line, e),
+                }
+            }
             other => reading.wrong(line, &format!("{other:?}")),
         })?;
         if !more {
@@ -106,7 +114,8 @@ impl<'a> Table<'a> {
         let inner = self.record.as_slice().iter().filter(|b| **b == b'\n');
         let (inner, end) = (inner.count() as u64, self.reader.position().byte());
         let file = self.reader.get_mut();
-        let open = self.is_quoted && inner > 0 && file.odd;
+        let odd = file.quotes_before(end) % 2 == 1;
+        let open = self.is_quoted && inner > 0 && odd;
         let open = open
             && file
                 .has_ended(end)
@@ -114,9 +123,8 @@ impl<'a> Table<'a> {
         // The line feed at the end of an open field ends no record.
         let in_field = open && self.record.as_slice().ends_with(b"\n");
         let line = file.first_line(end, inner) + u64::from(in_field);
-        if self.record.as_slice().len() as u64 > MAX_LINE {
-            let what = format!("the record is longer than {MAX_LINE} bytes");
-            return Err(reading.wrong(line, &what));
+        if end - begin > MAX_LINE {
+            return Err(reading.wrong(line, &too_long()));
         }
         // A quote that nothing closes takes the rest of the file into its field.
         if open {
@@ -162,11 +170,17 @@ impl<'a> Table<'a> {
     }
 }
 
+fn too_long() -> String {
+    format!("the record is longer than {MAX_LINE} bytes")
+}
+
 /// A file that is watched while it is read.
 struct Watched<'a> {
     input: Input<'a>,
-    /// Whether it has an odd number of quotes so far.
-    odd: bool,
+    /// Where the record begins that is read.
+    begin: u64,
+    /// Where the quotes stand that [`Watched::quotes_before`] has not counted.
+    quotes: VecDeque<u64>,
     /// Bytes read.
     read: u64,
     /// Where the line feeds stand that [`Watched::first_line`] has not counted.
@@ -190,6 +204,28 @@ impl Watched<'_> {
 }
 
 impl Watched<'_> {
+    /// How many quotes the record has that ends at byte `end`.
+    fn quotes_before(&mut self, end: u64) -> usize {
+        let before = self.quotes.partition_point(|at| *at < end);
+        self.quotes.drain(..before).count()
+    }
+
+    /// Whether more of the record is there than one may have. Then it is not read on: what one holds is
+    /// held in memory.
+    fn is_too_long(&self) -> bool {
+        self.read - self.begin > MAX_LINE
+    }
+
+    /// The number of the line in which a record begins whose end is not known.
+    fn line(&mut self) -> u64 {
+        let mut begin = self.begin;
+        // Blank lines before it, or what is left of the end of the last one.
+        while self.line_feeds.pop_front_if(|at| *at == begin).is_some() {
+            (begin, self.counted) = (begin + 1, self.counted + 1);
+        }
+        self.counted + 1
+    }
+
     /// Whether nothing stands behind byte `at`.
     fn has_ended(&mut self, at: u64) -> io::Result<bool> {
         Ok(self.read == at && self.input.fill_buf()?.is_empty())
@@ -198,17 +234,19 @@ impl Watched<'_> {
 
 impl Read for Watched<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.is_too_long() {
+            return Err(io::Error::other(too_long()));
+        }
         let from = self.input.fill_buf()?;
         let n = from.len().min(to.len());
         to[..n].copy_from_slice(&from[..n]);
         self.input.consume(n);
-        let quotes = to[..n].iter().filter(|&&b| b == b'"').count();
-        self.odd ^= quotes % 2 == 1;
-        let line_feeds = to[..n]
-            .iter()
-            .zip(self.read..)
-            .filter(|(b, _)| **b == b'\n');
-        self.line_feeds.extend(line_feeds.map(|(_, at)| at));
+        let places = |wanted: u8| {
+            let bytes = to[..n].iter().zip(self.read..);
+            bytes.filter(move |(b, _)| **b == wanted).map(|(_, at)| at)
+        };
+        self.quotes.extend(places(b'"'));
+        self.line_feeds.extend(places(b'\n'));
         self.read += n as u64;
         Ok(n)
     }

@@ -19,7 +19,11 @@ const LISTED: usize = 3;
 /// Patterns of file names, as a shell has them: `*` and `?`, `[a-z]`, and `**` for any folders. One
 /// with a `/` is of the path below the folder, any other of the file's name alone.
 #[derive(Clone, Debug)]
-pub struct Patterns(Vec<Pattern>);
+pub struct Patterns {
+    all: Vec<Pattern>,
+    /// Whether the user can say which.
+    are_free: bool,
+}
 
 impl Patterns {
     /// These patterns, or without one that of Python files.
@@ -33,7 +37,21 @@ impl Patterns {
             let wrong = |e| Error::Usage(format!("glob {glob:?} is no pattern: {e}"));
             Pattern::new(glob).map_err(wrong)
         };
-        Ok(Patterns(globs.iter().map(pattern).collect::<Result<_>>()?))
+        Ok(Patterns {
+            all: globs.iter().map(pattern).collect::<Result<_>>()?,
+            are_free: true,
+        })
+    }
+
+    /// That of Python files, where nothing else is ever meant.
+    ///
+    /// # Errors
+    /// None: it is a pattern.
+    pub fn python() -> Result<Self> {
+        Ok(Patterns {
+            are_free: false,
+            ..Self::new(&[])?
+        })
     }
 
     /// Whether this text is a pattern.
@@ -48,7 +66,7 @@ impl Patterns {
             ..MatchOptions::new()
         };
         let name = path.rsplit('/').next().unwrap_or(path);
-        self.0.iter().any(|pattern| {
+        self.all.iter().any(|pattern| {
             let text = match pattern.as_str().contains('/') {
                 true => path,
                 false => name,
@@ -60,7 +78,7 @@ impl Patterns {
 
 impl fmt::Display for Patterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0[..] {
+        match &self.all[..] {
             [one] if one.as_str() == PYTHON => f.write_str(".py files"),
             all => {
                 let all: Vec<&str> = all.iter().map(Pattern::as_str).collect();
@@ -140,23 +158,32 @@ impl Folder {
         Ok(Folder { files, others })
     }
 
-    /// Says that nothing in it is meant, what else there is, and the way out.
+    /// Says that nothing in it is meant, and what else there is.
     pub fn nothing(&self, patterns: &Patterns) -> String {
-        let mut others: Vec<_> = self.others.iter().collect();
-        others.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
-        let listed = others.iter().take(LISTED);
+        let listed = self.most().into_iter().take(LISTED);
         let listed: Vec<_> = listed.map(|(e, n)| format!("{n} .{e}")).collect();
-        let way_out = match others.first() {
-            Some((ending, _)) => format!(
-                "it holds {} files: say with glob which are meant, as glob \"*.{ending}\", name \
-                 another folder",
-                listed.join(", ")
-            ),
-            None => "name another folder".into(),
+        let others = match listed.is_empty() {
+            true => String::new(),
+            false => format!("; it holds {} files", listed.join(", ")),
         };
         format!(
-            "no {patterns} (hidden entries, __pycache__ and links to folders are passed over); \
-             {way_out}"
+            "no {patterns} (hidden entries, __pycache__ and links to folders are passed over){others}"
         )
+    }
+
+    /// How others are meant, to be followed by another way; empty where there are none, or none can be.
+    pub fn advice(&self, patterns: &Patterns) -> String {
+        let most = self.most().into_iter().next();
+        most.filter(|_| patterns.are_free)
+            .map_or(String::new(), |(ending, _)| {
+                format!("say with glob which are meant, as glob \"*.{ending}\", ")
+            })
+    }
+
+    /// The endings of others, the most frequent first.
+    fn most(&self) -> Vec<(&String, &usize)> {
+        let mut others: Vec<_> = self.others.iter().collect();
+        others.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+        others
     }
 }

@@ -68,18 +68,35 @@ impl<'a> Input<'a> {
     /// What the system says.
     pub fn of(file: File, path: &Path, unpacking: &'a mut Unpacking) -> io::Result<Self> {
         let size = file.metadata()?.len();
-        let mut file = BufReader::new(file);
-        let packed = Packed::of(path, file.fill_buf()?);
-        let reader: Box<dyn Read> = match packed {
+        Self::known(BufReader::new(file), size, path, unpacking)
+    }
+
+    /// As [`Input::open`], of what standard input gave.
+    ///
+    /// # Errors
+    /// None: bytes in memory can be read.
+    pub fn piped(bytes: &'a [u8], unpacking: &'a mut Unpacking) -> io::Result<Self> {
+        Self::known(bytes, bytes.len() as u64, Path::new(STDIN), unpacking)
+    }
+
+    /// `size` bytes, compressed if they begin so or have such a name.
+    fn known(
+        mut bytes: impl BufRead + 'a,
+        size: u64,
+        path: &Path,
+        unpacking: &'a mut Unpacking,
+    ) -> io::Result<Self> {
+        let packed = Packed::of(path, bytes.fill_buf()?);
+        let reader: Box<dyn Read + 'a> = match packed {
             None => {
                 return Ok(Input {
-                    reader: Box::new(file),
+                    reader: Box::new(bytes),
                     packed,
                     length: Some(size),
                 });
             }
-            Some(Packed::Gzip) => Box::new(MultiGzDecoder::new(file)),
-            Some(Packed::Zstd) => Box::new(Frames::new(file)),
+            Some(Packed::Gzip) => Box::new(MultiGzDecoder::new(bytes)),
+            Some(Packed::Zstd) => Box::new(Frames::new(bytes)),
         };
         unpacking.open(size);
         let counted = Counted {
@@ -138,33 +155,36 @@ impl BufRead for Input<'_> {
     }
 }
 
-/// All bytes of a file, unpacked where it is compressed; of [`STDIN`] what standard input gives.
+/// All bytes of a file, or of [`STDIN`] what standard input gives, unpacked where they are compressed.
 ///
 /// # Errors
 /// [`Error::Data`] that names it: it is not there, cannot be read, is damaged, or holds too much.
 pub fn read_all(path: &Path) -> Result<Vec<u8>> {
+    let mut unpacking = Unpacking::default();
     if path == Path::new(STDIN) {
-        return read_stdin();
+        let (bytes, name) = (read_stdin()?, "standard input");
+        let input = Input::piped(&bytes, &mut unpacking);
+        return whole(input, name, |e| access::unreadable(Path::new(name), &e));
     }
-    let unreadable = |e| access::unreadable(path, &e);
-    read_with(path, &mut Unpacking::default(), unreadable)
+    let input = Input::open(path, &mut unpacking);
+    let name = path.display().to_string();
+    whole(input, &name, |e| access::unreadable(path, &e))
 }
 
-/// All bytes of a file, unpacked where it is compressed; `unpacking` counts what comes out of it, and
-/// `unreadable` says what it is that it cannot be opened or read.
+/// All bytes of an input that `name` stands for; `unreadable` says that it cannot be opened or read.
 ///
 /// # Errors
 /// `unreadable`; [`Error::Data`] where it is damaged, or holds too much.
-pub fn read_with(
-    path: &Path,
-    unpacking: &mut Unpacking,
+pub fn whole(
+    input: io::Result<Input>,
+    name: &str,
     unreadable: impl Fn(io::Error) -> Error,
 ) -> Result<Vec<u8>> {
-    let mut input = Input::open(path, unpacking).map_err(&unreadable)?;
+    let mut input = input.map_err(&unreadable)?;
     let mut bytes = Vec::new();
     match input.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(e) => Err(input.error(e, &path.display().to_string(), unreadable)),
+        Err(e) => Err(input.error(e, name, unreadable)),
     }
 }
 
@@ -179,7 +199,7 @@ pub fn stdin_of(paths: &[PathBuf]) -> Result<Option<Arc<[u8]>>> {
         0 => Ok(None),
         1 => Ok(Some(read_stdin()?.into())),
         n => Err(Error::Usage(format!(
-            "corpus has {STDIN} {n} times: standard input can be read once"
+            "{STDIN} {n} times: standard input can be read once; leave the others out"
         ))),
     }
 }
@@ -207,7 +227,7 @@ pub fn read_stdin() -> Result<Vec<u8>> {
 
 /// Counts what comes out of a compressed file.
 struct Counted<'a> {
-    reader: Box<dyn Read>,
+    reader: Box<dyn Read + 'a>,
     unpacking: &'a mut Unpacking,
     path: PathBuf,
 }

@@ -69,8 +69,8 @@ fn field(object: &Map<String, Value>, name: &str, setting: &str) -> Result<Strin
     }
 }
 
-/// Writes pairs so that [`read_jsonl`](super::pair_files::read_jsonl) reads the same; compressed by gzip where the name ends in
-/// `.gz`. The same pairs give the same bytes.
+/// Writes pairs so that [`read_pairs`](super::pair_files::read_pairs) reads the same; compressed by gzip
+/// where the name ends in `.gz`. The same pairs give the same bytes.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) that names the file; an old file stays as it was.

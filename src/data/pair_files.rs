@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::input::Input;
 use super::pair_reading::Reading;
-use super::pairs::{Pair, Splits};
+use super::pairs::{Pair, Splits, update};
 use super::split::Split;
 use super::unpacking::Unpacking;
 use super::{delimited, jsonl};
@@ -31,18 +31,6 @@ pub use super::pair_reading::{PairFile, PairFormat};
 /// the fields of CSV and TSV where one is a name and one a number.
 pub fn read_pairs(path: &Path, format: &PairFormat) -> Result<PairFile> {
     read_with(path, format, &mut Unpacking::default())
-}
-
-/// Reads pairs with CodeSearchNet's fields, as [`read_pairs`].
-///
-/// # Errors
-/// As [`read_pairs`].
-pub fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
-    let format = PairFormat {
-        strict,
-        ..PairFormat::default()
-    };
-    read_pairs(path, &format)
 }
 
 /// As [`read_pairs`]; `unpacking` counts what the compressed files of the command hold.
@@ -158,9 +146,8 @@ impl Splits {
             }
         }
         let [train, valid_part, test_part] = parts;
-        let [valid, test] = [valid, test].map(|share| 100.0 * share);
         let source =
-            format!("{name}, divided by hash: {valid} % for validation, {test} % for the test");
+            format!("{name}, divided by hash: valid-fraction {valid}, test-fraction {test}");
         let note = skipped_note(&format.source_field, [(path, &file.skipped[..])]);
         Ok(Splits {
             skipped: note,
@@ -172,10 +159,7 @@ impl Splits {
 /// The place of a pair between 0 and 1, by the hash of both texts.
 fn place(pair: &Pair) -> f64 {
     let mut hash = Sha256::new();
-    for text in [&pair.docstring, &pair.code] {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    }
+    update(&mut hash, &pair.texts());
     let digest = hash.finalize();
     let bits = digest
         .iter()

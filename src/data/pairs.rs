@@ -18,6 +18,11 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Docstring and code.
+    pub(super) fn texts(&self) -> [&str; 2] {
+        [&self.docstring, &self.code]
+    }
+
     /// The tokens of both sides; no two different lists of tokens give the same key.
     pub(super) fn key(&self) -> String {
         let mut key = String::new();
@@ -29,6 +34,14 @@ impl Pair {
             key.extend([token, " "]);
         }
         key
+    }
+}
+
+/// Goes on with a hash of texts.
+pub(super) fn update(hash: &mut Sha256, texts: &[&str]) {
+    for text in texts {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
     }
 }
 
@@ -106,7 +119,7 @@ impl Splits {
             skipped: None,
         };
         Splits {
-            sha256: splits.hash(|pair| vec![pair.docstring.clone(), pair.code.clone()]),
+            sha256: splits.hash(|pair| pair.texts().to_vec()),
             ..splits
         }
     }
@@ -114,23 +127,19 @@ impl Splits {
     /// The same splits for those who read the signatures, too: the hash is over these as well, where a
     /// pair has none over an empty one.
     pub fn with_signatures(self) -> Self {
-        let all = |pair: &Pair| {
-            let signature = pair.signature.clone().unwrap_or_default();
-            vec![pair.docstring.clone(), pair.code.clone(), signature]
-        };
         Splits {
-            sha256: self.hash(all),
+            sha256: self.hash(|pair| {
+                let signature = pair.signature.as_deref().unwrap_or_default();
+                [&pair.texts()[..], &[signature]].concat()
+            }),
             ..self
         }
     }
 
-    fn hash(&self, texts: fn(&Pair) -> Vec<String>) -> String {
+    fn hash(&self, texts: fn(&Pair) -> Vec<&str>) -> String {
         let mut hash = Sha256::new();
         for pair in self.train.iter().chain(&self.valid).chain(&self.test) {
-            for text in texts(pair) {
-                hash.update((text.len() as u64).to_le_bytes());
-                hash.update(text);
-            }
+            update(&mut hash, &texts(pair));
         }
         format!("{:x}", hash.finalize())
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::charset::Charset;
 use super::corpus::Corpus;
 use super::folders::{Folder, Patterns};
-use super::input::{self, Input, STDIN};
+use super::input::{self, Input, STDIN, whole};
 use super::joining::Joining;
 use super::near::{NearReport, near};
 use super::pairs::{Pair, Splits, source_tokens};
@@ -242,18 +242,23 @@ pub fn text(files: &[(String, Vec<u8>)], charset: Charset, source: String) -> Re
 
 /// The files that paths of the user's stand for: (name, raw content). A folder stands for its files
 /// at any depth that the patterns name, sorted bytewise by path; a name in `.whl` or `.zip` for the
-/// Python files in the archive; [`STDIN`] for standard input; any other name for that file, unpacked
-/// where it is compressed by gzip or zstd.
+/// Python files in the archive; [`STDIN`] for standard input, any other name for that file, both
+/// unpacked where they are compressed by gzip or zstd.
 ///
 /// # Errors
+/// [`Error::Usage`] for standard input that is there twice.
 /// [`Error::Data`] that names the path: it does not exist, cannot be read, or is a folder or an
 /// archive without such files, or what is compressed is damaged or holds more than [`Unpacking`]
 /// allows.
 pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec<u8>)>> {
     let (mut files, mut unpacking) = (Vec::new(), Unpacking::default());
+    let stdin = input::stdin_of(paths)?.unwrap_or_default();
     for path in paths {
         if path == Path::new(STDIN) {
-            files.push(("standard input".into(), input::read_stdin()?));
+            let input = Input::piped(&stdin, &mut unpacking);
+            let name = "standard input";
+            let content = whole(input, name, |e| unreadable(Path::new(name), &e))?;
+            files.push((name.into(), content));
             continue;
         }
         let archive = [OsStr::new("whl"), OsStr::new("zip")].map(Some);
@@ -263,9 +268,10 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
         let found = if is_folder {
             let found = Folder::read(path, patterns).map_err(|(path, e)| unreadable(&path, &e))?;
             if found.files.is_empty() {
-                let (path, nothing) = (path.display(), found.nothing(patterns));
+                let (nothing, advice) = (found.nothing(patterns), found.advice(patterns));
                 return Err(Error::Data(format!(
-                    "{path}: there are {nothing} or archive, or files one by one"
+                    "{}: there are {nothing}; {advice}name another folder or archive, or files one by one",
+                    path.display()
                 )));
             }
             let files = found.files.iter();
@@ -290,8 +296,11 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
 }
 
 fn read(path: &Path, unpacking: &mut Unpacking) -> Result<(String, Vec<u8>)> {
-    let content = input::read_with(path, unpacking, |e| unreadable(path, &e))?;
-    Ok((path.display().to_string(), content))
+    let name = path.display().to_string();
+    let content = whole(Input::open(path, unpacking), &name, |e| {
+        unreadable(path, &e)
+    })?;
+    Ok((name, content))
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Error {

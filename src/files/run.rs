@@ -34,8 +34,8 @@ pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const REPORT: &str = "report.html";
 pub(super) const EXPLORER: &str = "explore.html";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
-/// What standard input gave a run.
-pub(super) const STDIN_COPY: &str = "stdin.txt";
+/// What standard input gave a run; so it is called from the start.
+pub const STDIN_COPY: &str = "stdin.txt";
 const SAMPLES: &str = "samples";
 const TENSORBOARD: &str = "tensorboard";
 /// The test pairs in `samples/`.

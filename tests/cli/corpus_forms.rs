@@ -74,6 +74,46 @@ fn several_paths_follow_one_corpus_flag_and_glob_names_files_of_folders() {
     place
         .run("data prepare docs --glob *.txt --out pairs")
         .fails(2, &["--glob is about text"]);
+    let done = place.run("data prepare docs --out pairs");
+    let done = done.fails(3, &["no .py files", "2 .txt files", "another folder"]);
+    assert!(!done.stderr.contains("glob"), "{}", done.stderr);
+    let text = "data prepare docs --task text --out again";
+    place.run(text).fails(3, &["glob \"*.txt\""]);
+    for command in [
+        "train-charlm --out other",
+        "data prepare --task text --out again",
+    ] {
+        let done = place.run(&format!("{command} --glob *.txt"));
+        done.fails(2, &["glob is about folders", "leave glob out"]);
+    }
+    place
+        .run("data prepare --task text - - --out again")
+        .fails(2, &["- 2 times", "read once"]);
+}
+
+#[test]
+fn a_run_on_standard_input_goes_on_whatever_its_form_and_division() {
+    let place = Place::new();
+    let text = python(19);
+    place.write("a.py", python(7));
+    place.write("b.py", python(9));
+    let flags = "--corpus - --corpus a.py --corpus b.py --valid-split files --valid-fraction 0.4 \
+                 --quiet --max-steps";
+    for (out, input) in [
+        ("plain", text.clone().into_bytes()),
+        ("packed", gzip(text.as_bytes())),
+    ] {
+        let flags = format!("{flags} 3");
+        piped(&place, &train_args(out, &flags), &input).ok();
+        let done = place.run(&format!("train-charlm --resume --out {out} --max-steps 5"));
+        done.ok();
+        place.run(&format!("eval {out} --quiet")).ok();
+    }
+    let whole = format!("{flags} 5");
+    piped(&place, &train_args("whole", &whole), text.as_bytes()).ok();
+    for out in ["plain", "packed"] {
+        assert_same_run(&place.path("whole"), &place.path(out));
+    }
 }
 
 #[test]

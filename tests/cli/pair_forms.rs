@@ -28,10 +28,7 @@ fn one_table_is_divided_and_a_run_on_it_goes_on() {
     place.write("dates.csv", dates(200));
     let fields = "--source-field text --target-field iso";
     let done = train(&place, &format!("--pairs dates.csv {fields} --out a")).ok();
-    for part in [
-        "dates.csv, divided by hash: 10 % for validation",
-        "pairs: 1",
-    ] {
+    for part in ["dates.csv, divided by hash: valid-fraction 0.1", "pairs: 1"] {
         assert!(done.stderr.contains(part), "{}", done.stderr);
     }
     let done = place
@@ -42,7 +39,7 @@ fn one_table_is_divided_and_a_run_on_it_goes_on() {
     // Train alone is such a file once a fraction is given.
     let flags = format!("--train dates.csv --test-fraction 0.2 {fields} --out b");
     let done = train(&place, &flags).ok();
-    assert!(done.stderr.contains("20 % for the test"), "{}", done.stderr);
+    assert!(done.stderr.contains("test-fraction 0.2"), "{}", done.stderr);
     // Pairs to score have the run's fields, or their own.
     place.write("more.tsv", "May 3, 1979\t1979 05 3\n");
     let json = |flags: &str| {

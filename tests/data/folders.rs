@@ -47,6 +47,16 @@ fn a_folder_without_such_files_says_what_it_holds() {
     assert_fails(Corpus::load(&spec(&[dir.path()])), 3, &parts);
     let parts = ["no files that are *.rst", "2 .txt, 1 .md"];
     assert_fails(Corpus::load(&globs(dir.path(), &["*.rst"])), 3, &parts);
+    // Patterns without a folder would be of nothing.
+    let embedded = CorpusSpec {
+        globs: vec!["*.txt".into()],
+        ..spec(&[])
+    };
+    assert_fails(
+        Corpus::load(&embedded),
+        2,
+        &["glob is about folders", "as corpus"],
+    );
     let wrong = Corpus::load(&globs(dir.path(), &["[a"]));
     assert_fails(wrong, 2, &["glob \"[a\" is no pattern"]);
     assert!(Patterns::is_pattern("*.txt") && !Patterns::is_pattern("a**b/***"));

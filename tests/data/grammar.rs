@@ -1,9 +1,9 @@
 //! The grammar of Python against the parser: what it accepts, what it refuses, what it writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rnnx::data::corpus;
-use rnnx::data::python::grammar::{Grammar, Recogniser, Start, TERMINALS, Terminal};
+use rnnx::data::python::grammar::{Grammar, Recogniser, Start, TERMINALS, Terminal, terminal};
 use rnnx::data::python::{parses, parses_as_line};
 use ruff_python_ast::PySourceType;
 use ruff_python_ast::token::TokenKind;
@@ -87,6 +87,18 @@ fn source(tokens: &[Token]) -> String {
     out
 }
 
+/// Every terminal one token.
+fn python() -> Arc<Grammar> {
+    static PYTHON: LazyLock<Arc<Grammar>> = LazyLock::new(|| Grammar::with_costs([1; TERMINALS]));
+    PYTHON.clone()
+}
+
+/// The terminals that may follow where there is room for so many.
+fn allowed(recogniser: &Recogniser, room: usize) -> Vec<Terminal> {
+    let allowed = recogniser.allowed_within(room);
+    Terminal::all().filter(|&t| allowed.contains(t)).collect()
+}
+
 /// How many of the tokens may follow one another, and whether the text may end behind them.
 fn read(grammar: &Arc<Grammar>, start: Start, tokens: &[Token]) -> (usize, bool) {
     let mut recogniser = Recogniser::new(grammar, start);
@@ -95,7 +107,7 @@ fn read(grammar: &Arc<Grammar>, start: Start, tokens: &[Token]) -> (usize, bool)
 }
 
 fn is_accepted(start: Start, tokens: &[Token]) -> bool {
-    read(&Grammar::python(), start, tokens) == (tokens.len(), true)
+    read(&python(), start, tokens) == (tokens.len(), true)
 }
 
 fn corpus() -> Vec<(String, String)> {
@@ -110,7 +122,7 @@ fn every_file_of_the_corpus_is_accepted() {
     let (mut files, mut pushed) = (0, 0);
     for (path, text) in corpus() {
         let tokens = tokens(&text);
-        let (read, ends) = read(&Grammar::python(), Start::Module, &tokens);
+        let (read, ends) = read(&python(), Start::Module, &tokens);
         let near = &tokens[read.saturating_sub(12)..tokens.len().min(read + 3)];
         assert_eq!(
             read,
@@ -253,14 +265,13 @@ fn what_the_grammar_accepts_the_parser_accepts_and_nearly_the_other_way_round() 
 
 /// A random sentence of at most `longest` terminals.
 fn walk(start: Start, longest: usize, draws: &mut Draws) -> Vec<Token> {
-    let mut recogniser = Recogniser::new(&Grammar::python(), start);
+    let mut recogniser = Recogniser::new(&python(), start);
     let mut sentence = Vec::new();
     loop {
-        let allowed = recogniser.allowed_within(longest - sentence.len());
+        let allowed = allowed(&recogniser, longest - sentence.len());
         if recogniser.can_end() && (allowed.is_empty() || draws.below(8) == 0) {
             return sentence;
         }
-        let allowed: Vec<Terminal> = allowed.iter().collect();
         let next = allowed[draws.below(allowed.len())];
         assert!(recogniser.push(next), "{next:?} was allowed");
         sentence.push(written(next));
@@ -286,7 +297,7 @@ fn what_the_grammar_writes_parses() {
 
 /// The terminals that go on from here.
 fn next(recogniser: &Recogniser) -> Vec<Recogniser> {
-    let pushed = recogniser.allowed().iter().map(|terminal| {
+    let pushed = allowed(recogniser, usize::MAX).into_iter().map(|terminal| {
         let mut pushed = recogniser.clone();
         assert!(pushed.push(terminal), "{terminal:?} was allowed");
         pushed
@@ -300,7 +311,7 @@ fn the_shortest_end_is_the_shortest() {
     for n in 0..80 {
         let start = [Start::Line, Start::Module][n % 2];
         let line = walk(start, 24, &mut draws);
-        let mut recogniser = Recogniser::new(&Grammar::python(), start);
+        let mut recogniser = Recogniser::new(&python(), start);
         for (terminal, _) in &line {
             let far = recogniser
                 .shortest_end()
@@ -334,17 +345,16 @@ fn what_cannot_be_written_is_never_needed() {
     for name in ["try", ":", "match", "NEWLINE"] {
         assert!(recogniser.push(of(name)), "{name}");
     }
-    let allowed: Vec<&str> = recogniser.allowed().iter().map(Terminal::name).collect();
-    assert_eq!(
-        allowed,
-        ["except", "finally"],
-        "one may come from elsewhere"
-    );
+    let names: Vec<&str> = allowed(&recogniser, usize::MAX)
+        .into_iter()
+        .map(Terminal::name)
+        .collect();
+    assert_eq!(names, ["except", "finally"], "one may come from elsewhere");
     assert_eq!(recogniser.shortest_end(), Some(3), "a handler ends it");
 
     costs[of("NEWLINE").index()] = u16::MAX;
     let lines = Recogniser::new(&Grammar::with_costs(costs), Start::Statement);
-    let allowed = lines.allowed();
+    let allowed = lines.allowed_within(usize::MAX);
     assert!(
         allowed.contains(of("pass")),
         "the end of the text ends its line"
@@ -391,4 +401,81 @@ fn lines_of_programs_are_lines() {
         assert!(!parses_as_line(other), "{other}");
     }
     assert!(parses_as_line("x = 1\ny = 2"), "a module");
+}
+
+#[test]
+fn a_token_is_one_terminal_and_the_whole_text() {
+    let same = [
+        ("x1", Terminal::NAME),
+        ("\u{e9}t\u{e9}", Terminal::NAME),
+        ("1_000", Terminal::NUMBER),
+        (".5e3", Terminal::NUMBER),
+        ("2J", Terminal::IMAGINARY),
+        ("'a'", Terminal::STRING),
+        ("Rb'a'", Terminal::BYTES),
+        ("\"\"\"a\nb\"\"\"", Terminal::STRING),
+        ("f'a {x!r:>{y}} b'", Terminal::FSTRING),
+        ("f'{f\"{x}\"}'", Terminal::FSTRING),
+        ("t'{x}'", Terminal::TEMPLATE),
+        ("None", of("None")),
+        ("match", of("match")),
+        (":=", of(":=")),
+    ];
+    for (text, kind) in same {
+        assert_eq!(terminal(text), Some(kind), "{text}");
+    }
+    for text in [
+        "",
+        " ",
+        "x y",
+        " x",
+        "x ",
+        "x\n",
+        "x;",
+        "(x)",
+        "x#",
+        "# x",
+        "-1",
+        "1.real",
+        "'a' 'b'",
+        "'a''b'",
+        "f'a' 'b'",
+        "'a' f'b'",
+        "b'a' b'b'",
+        "t'a' t'b'",
+        "'''a\rb'''",
+        "\u{feff}1",
+        "'a",
+        "f'{x'",
+        "0777",
+        "b'\u{e9}'",
+        "'\\N{no}'",
+        "x\\\n",
+        "not in",
+        "$",
+    ] {
+        assert_eq!(terminal(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn keywords_are_the_reserved_words() {
+    let keywords = Terminal::all()
+        .filter(|t| t.is_keyword())
+        .map(Terminal::name);
+    let keywords: Vec<&str> = keywords.collect();
+    assert_eq!(
+        (keywords[0], keywords[34], keywords.len()),
+        ("False", "yield", 35)
+    );
+    // What a parser takes for a name is none.
+    for name in ["match", "case", "type", "_", "NAME", "+", "print"] {
+        assert!(
+            !Terminal::of(name).is_some_and(Terminal::is_keyword),
+            "{name}"
+        );
+    }
+    for keyword in keywords {
+        assert!(!parses(&format!("{keyword} = 1")), "{keyword}");
+    }
 }

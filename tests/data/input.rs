@@ -24,7 +24,7 @@ pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A frame whose block is one byte, `n` times.
-fn repeated(byte: u8, n: u32) -> Vec<u8> {
+pub(super) fn repeated(byte: u8, n: u32) -> Vec<u8> {
     let header = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0], &n.to_le_bytes()[..]].concat();
     let block = n << 3 | 2 | 1;
     [&header, &block.to_le_bytes()[..3], &[byte]].concat()
@@ -103,6 +103,24 @@ fn standard_input_is_one_of_the_paths() -> Result<()> {
     let corpus = Corpus::load(&with)?;
     assert_eq!(corpus.text, b"1\n2\n3\n");
     let of: Vec<_> = corpus.files.iter().map(|f| (&*f.name, f.source)).collect();
-    assert_eq!(of, [("a.txt", 0), ("-", 1), ("b.txt", 2)]);
+    // By the name of the copy that a run keeps, it is divided as that.
+    assert_eq!(of, [("a.txt", 0), ("stdin.txt", 1), ("b.txt", 2)]);
+    // It may be compressed as a file may.
+    for packed in [gzip(b"2\n"), zstd(b"2\n")] {
+        let packed = CorpusSpec {
+            stdin: Some(Arc::from(packed)),
+            ..with.clone()
+        };
+        assert_eq!(Corpus::load(&packed)?.text, b"1\n2\n3\n");
+    }
+    let damaged = CorpusSpec {
+        stdin: Some(Arc::from(&gzip(&[b'a'; 999])[..15])),
+        ..with
+    };
+    assert_fails(
+        Corpus::load(&damaged),
+        3,
+        &["corpus -", "gzip data is cut off"],
+    );
     Ok(())
 }

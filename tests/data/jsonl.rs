@@ -6,11 +6,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rnnx::Result;
 use rnnx::data::jsonl::write_jsonl;
-use rnnx::data::pair_files::{PairFormat, read_jsonl};
+use rnnx::data::pair_files::PairFormat;
 use rnnx::data::pairs::Splits;
 
 use super::pairs::pair;
-use super::{assert_fails, folder};
+use super::{assert_fails, folder, read_jsonl};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());

@@ -8,6 +8,7 @@ use rnnx::Result;
 use rnnx::data::charset::CharsetChoice;
 use rnnx::data::corpus::CorpusSpec;
 use rnnx::data::folders::Patterns;
+use rnnx::data::pair_files::{PairFile, PairFormat, read_pairs};
 
 mod batch;
 mod charset;
@@ -49,6 +50,15 @@ fn spec(paths: &[&Path]) -> CorpusSpec {
         max_chars: 6_000_000,
         seed: 0,
     }
+}
+
+/// Pairs with CodeSearchNet's fields.
+fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
+    let format = PairFormat {
+        strict,
+        ..PairFormat::default()
+    };
+    read_pairs(path, &format)
 }
 
 /// The Python files of these paths.

@@ -4,7 +4,7 @@ use rnnx::Result;
 use rnnx::data::pair_files::{PairFile, PairFormat, read_pairs};
 use rnnx::data::pairs::{Pair, Splits};
 
-use super::input::{gzip, zstd};
+use super::input::{gzip, repeated, zstd};
 use super::pairs::pair;
 use super::{assert_fails, folder};
 
@@ -134,6 +134,26 @@ fn a_record_that_is_no_pair_is_named_with_its_line_and_field() {
 }
 
 #[test]
+fn a_record_without_end_is_not_read_to_the_end() {
+    // More of one letter than may be unpacked.
+    let letters = repeated(b'a', 128 << 10).repeat(2049);
+    let bomb = [zstd(b"a,b\n1,2\r\n\n\""), letters].concat();
+    let found = read("x.csv.zst", &bomb, &fields("a", "b"));
+    assert_fails(found, 3, &["x.csv.zst:4: the record is longer than"]);
+}
+
+#[test]
+fn a_quote_within_a_field_closes_nothing_further_down() -> Result<()> {
+    let csv = "a,b\n5\" disk,x\n\"l1\nl2\",y\n";
+    let file = read("x.csv", csv.as_bytes(), &fields("a", "b"))?;
+    assert_eq!(file.pairs, [pair("5\" disk", "x"), pair("l1\nl2", "y")]);
+    let open = "a,b\n5\" disk,x\n3,\"y\nz\n";
+    let found = read("x.csv", open.as_bytes(), &fields("a", "b"));
+    assert_fails(found, 3, &["x.csv:3:", "nothing closes"]);
+    Ok(())
+}
+
+#[test]
 fn pairs_with_an_empty_source_are_skipped_and_counted_by_their_line() -> Result<()> {
     let csv = b"a,b\n1,2\n , 3\n\"4\n4\",5\n,6\n";
     let file = read("x.csv", csv, &fields("a", "b"))?;
@@ -187,6 +207,12 @@ fn a_pair_keeps_its_split_while_the_file_grows() -> Result<()> {
     assert_eq!(split_of(&twice), before);
     assert_eq!(twice.overlap(), 0);
     assert_eq!(divide("old.jsonl", [0.3, 0.2])?.test, old.test);
+    // As they were given, not as products with their rounding.
+    let source = divide("old.jsonl", [0.07, 0.2])?.source;
+    assert!(
+        source.ends_with("by hash: valid-fraction 0.07, test-fraction 0.2"),
+        "{source}"
+    );
     let parts = ["of its 2 pairs none is for", "more pairs"];
     assert_fails(divide("few.jsonl", [0.1, 0.1]), 3, &parts);
     Ok(())

@@ -1,7 +1,7 @@
 //! Corpora, pairs, Python sources, wheels and lists of packages.
 
 use std::io::{Cursor, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -10,7 +10,7 @@ use rnnx::data::charset::CharsetChoice;
 use rnnx::data::corpus::{Corpus, CorpusSpec};
 use rnnx::data::input::read_all;
 use rnnx::data::jsonl::write_jsonl;
-use rnnx::data::pair_files::{PairFile, PairFormat, read_jsonl, read_pairs};
+use rnnx::data::pair_files::{PairFile, PairFormat, read_pairs};
 use rnnx::data::unpacking::Unpacking;
 use rnnx::data::wheels::python_files;
 use rnnx::data::{packages, python};
@@ -92,6 +92,15 @@ fn corpus_text() {
 }
 
 // ---- pairs -----------------------------------------------------------------------------------
+
+/// Pairs with CodeSearchNet's fields.
+fn read_jsonl(path: &Path, strict: bool) -> Result<PairFile> {
+    let format = PairFormat {
+        strict,
+        ..PairFormat::default()
+    };
+    read_pairs(path, &format)
+}
 
 fn check_pairs(slot: &Slot, copy: &Slot, bytes: &[u8]) {
     let path = slot.put(bytes);

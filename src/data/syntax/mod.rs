@@ -82,6 +82,29 @@ pub enum Form {
     Inner(Box<str>),
 }
 
+impl Form {
+    /// That of a token of this kind.
+    fn of(token: &str, kind: TokenizerKind) -> Self {
+        let marker = match token {
+            NEWLINE => Some(Terminal::NEWLINE),
+            INDENT => Some(Terminal::INDENT),
+            DEDENT => Some(Terminal::DEDENT),
+            _ => None,
+        };
+        let whole = match (kind, marker) {
+            (TokenizerKind::Whitespace, _) => terminals(token),
+            (TokenizerKind::Bpe, None) => {
+                return match token.strip_suffix(GOES_ON) {
+                    Some(part) => Form::Inner(part.into()),
+                    None => Form::Last(token.into()),
+                };
+            }
+            (_, marker) => marker.or_else(|| terminal(token)).map(|alone| vec![alone]),
+        };
+        whole.map_or(Form::Never, |terminals| Form::Whole(terminals.into()))
+    }
+}
+
 /// The grammar of Python over the tokens of a vocabulary.
 pub struct Syntax {
     grammar: Arc<Grammar>,
@@ -134,30 +157,29 @@ impl Syntax {
                 .skip(SPECIALS.len())
                 .map(String::as_str)
         };
-        let mut syntax = Self {
-            grammar: Grammar::python(),
-            start,
-            kind,
-            forms: Vec::new(),
-            pieces: match kind {
-                TokenizerKind::Bpe => Pieces::new(words().filter(|word| !MARKERS.contains(word))),
-                _ => Pieces::default(),
-            },
+        let pieces = match kind {
+            TokenizerKind::Bpe => Pieces::new(words().filter(|word| !MARKERS.contains(word))),
+            _ => Pieces::default(),
         };
         let specials = SPECIALS.iter().map(|_| Form::Never);
-        syntax.forms = specials
-            .chain(words().map(|word| syntax.form(word)))
-            .collect();
-        let mut costs = syntax.pieces.costs();
+        let forms = specials.chain(words().map(|word| Form::of(word, kind)));
+        let forms: Vec<Form> = forms.collect();
+        let mut costs = pieces.costs();
         // A token of several terminals may be written, and is never needed.
-        for form in &syntax.forms {
+        for form in &forms {
             if let Form::Whole(terminals) = form
                 && let [alone] = terminals[..]
             {
                 costs[alone.index()] = 1;
             }
         }
-        syntax.grammar = Grammar::with_costs(costs);
+        let syntax = Self {
+            grammar: Grammar::with_costs(costs),
+            start,
+            kind,
+            forms,
+            pieces,
+        };
         match syntax.shortest() {
             Some(_) => Ok(syntax),
             None => Err(Error::Data(
@@ -175,23 +197,7 @@ impl Syntax {
 
     /// The form of a token from anywhere, be it of the vocabulary or not.
     pub fn form(&self, token: &str) -> Form {
-        let marker = match token {
-            NEWLINE => Some(Terminal::NEWLINE),
-            INDENT => Some(Terminal::INDENT),
-            DEDENT => Some(Terminal::DEDENT),
-            _ => None,
-        };
-        let whole = match (self.kind, marker) {
-            (TokenizerKind::Whitespace, _) => terminals(token),
-            (TokenizerKind::Bpe, None) => {
-                return match token.strip_suffix(GOES_ON) {
-                    Some(part) => Form::Inner(part.into()),
-                    None => Form::Last(token.into()),
-                };
-            }
-            (_, marker) => marker.or_else(|| terminal(token)).map(|alone| vec![alone]),
-        };
-        whole.map_or(Form::Never, |terminals| Form::Whole(terminals.into()))
+        Form::of(token, self.kind)
     }
 
     /// V, tokens of the vocabulary.

@@ -9,6 +9,16 @@ use crate::data::tokens::bpe::GOES_ON;
 /// is written is another one here, so that the next piece is allowed, too.
 const STRING_ENDS: [&str; 9] = ["'", "}'", "}}'", "\\'", "''", "'''", "''''", "x}'", "x}}'"];
 
+/// What a token with a quote can be.
+const STRINGS: [Terminal; 4] = [
+    Terminal::STRING,
+    Terminal::FSTRING,
+    Terminal::BYTES,
+    Terminal::TEMPLATE,
+];
+/// What one without can be that is not spelled by the grammar.
+const WORDS: [Terminal; 3] = [Terminal::NAME, Terminal::NUMBER, Terminal::IMAGINARY];
+
 /// The pieces of a vocabulary.
 #[derive(Default)]
 pub(super) struct Pieces {
@@ -61,10 +71,13 @@ impl Pieces {
         let fits = |terminal: Terminal, pieces: u16| {
             behind(terminal).is_some_and(|tokens| tokens + usize::from(pieces) <= most)
         };
-        let ends = |end: &str| {
-            let ended = || terminal(&[part, end].concat());
-            let pieces = self.count(end);
-            pieces.is_some_and(|pieces| ended().is_some_and(|terminal| fits(terminal, pieces)))
+        // The parser is asked last.
+        let ends = |end: &str, kinds: &[Terminal]| {
+            self.count(end).is_some_and(|pieces| {
+                let may_follow = kinds.iter().any(|&kind| fits(kind, pieces));
+                let ended = || terminal(&[part, end].concat());
+                may_follow && ended().is_some_and(|terminal| fits(terminal, pieces))
+            })
         };
         let spelled = || {
             Terminal::all().filter(|t| !t.is_class()).any(|terminal| {
@@ -78,14 +91,14 @@ impl Pieces {
         if let Some(at) = part.find(['\'', '"']) {
             let double = part[at..].starts_with('"');
             return STRING_ENDS.iter().any(|end| match double {
-                true => ends(&end.replace('\'', "\"")),
-                false => ends(end),
+                true => ends(&end.replace('\'', "\""), &STRINGS),
+                false => ends(end, &STRINGS),
             });
         }
         [&self.letter, &self.digit]
             .into_iter()
             .flatten()
-            .any(|end| ends(end))
+            .any(|end| ends(end, &WORDS))
             || spelled()
     }
 

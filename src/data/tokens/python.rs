@@ -5,6 +5,7 @@
 //! [`join`] writes code with the same tokens, and so with the same syntax tree.
 
 use super::words;
+use crate::data::python::grammar::Terminal;
 use crate::data::python::{Lexeme, lexemes};
 
 /// The end of a logical line, with another one behind it.
@@ -19,12 +20,8 @@ pub const MARKERS: [&str; 3] = [NEWLINE, INDENT, DEDENT];
 /// Blanks of a level.
 const LEVEL: &str = "    ";
 
-/// Python's keywords but for those that are values. The soft ones are names.
-const KEYWORDS: [&str; 32] = [
-    "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif",
-    "else", "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda",
-    "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
-];
+/// Keywords that are values.
+const VALUES: [&str; 3] = ["False", "None", "True"];
 
 /// The tokens of code. What is not Python is split as [`words`] does it, so text that is not blank has a
 /// token.
@@ -192,7 +189,8 @@ impl Line {
                 inner.lambdas += 1;
                 Keyword
             }
-            _ if KEYWORDS.contains(&token) => Keyword,
+            _ if VALUES.contains(&token) => Name,
+            _ if Terminal::spelled(token).is_some_and(Terminal::is_keyword) => Keyword,
             _ if super::is_string(token) => Text,
             _ if first.is_ascii_digit() => Number,
             _ if token.len() > 1 && first == '.' && token != "..." => Number,

@@ -17,23 +17,33 @@ pub fn terminal(token: &str) -> Option<Terminal> {
     if token.starts_with(letter) && token.chars().all(|c| letter(c) || c.is_ascii_digit()) {
         return Some(Terminal::NAME);
     }
-    if !matches!(&lexemes(token)[..], [Lexeme::Token(alone)] if alone == token) {
-        return None;
-    }
     let parsed = parse(token).filter(Parsed::has_valid_syntax)?;
     let [Stmt::Expr(statement)] = &parsed.syntax().body[..] else {
         return None;
     };
-    match &*statement.value {
-        Expr::Name(_) => Some(Terminal::NAME),
-        Expr::NumberLiteral(number) if number.value.is_complex() => Some(Terminal::IMAGINARY),
-        Expr::NumberLiteral(_) => Some(Terminal::NUMBER),
-        Expr::StringLiteral(_) => Some(Terminal::STRING),
-        Expr::FString(_) => Some(Terminal::FSTRING),
-        Expr::BytesLiteral(_) => Some(Terminal::BYTES),
-        Expr::TString(_) => Some(Terminal::TEMPLATE),
-        _ => None,
-    }
+    let (terminal, range, is_one) = match &*statement.value {
+        Expr::Name(name) => (Terminal::NAME, name.range, true),
+        Expr::NumberLiteral(number) => match number.value.is_complex() {
+            true => (Terminal::IMAGINARY, number.range, true),
+            false => (Terminal::NUMBER, number.range, true),
+        },
+        Expr::StringLiteral(text) => (Terminal::STRING, text.range, text.value.iter().count() == 1),
+        Expr::FString(text) => (
+            Terminal::FSTRING,
+            text.range,
+            text.value.iter().count() == 1,
+        ),
+        Expr::BytesLiteral(text) => (Terminal::BYTES, text.range, text.value.iter().count() == 1),
+        Expr::TString(text) => (
+            Terminal::TEMPLATE,
+            text.range,
+            text.value.iter().count() == 1,
+        ),
+        _ => return None,
+    };
+    // Strings side by side are one expression, and brackets or white space are not in its range.
+    let is_whole = range.to_std_range() == (0..token.len());
+    (is_one && is_whole && !token.contains('\r')).then_some(terminal)
 }
 
 /// The terminals of a text without white space; `None` if it holds anything but whole tokens, such as

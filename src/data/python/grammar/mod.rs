@@ -75,13 +75,6 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
 });
 
 impl Grammar {
-    /// Python 3, every terminal one token.
-    pub fn python() -> Arc<Self> {
-        static PYTHON: LazyLock<Arc<Grammar>> =
-            LazyLock::new(|| Grammar::with_costs([1; TERMINALS]));
-        PYTHON.clone()
-    }
-
     /// Python 3 where each terminal takes so many tokens; [`u16::MAX`]: it cannot be written, and
     /// nothing is begun that needs it. It may still follow where it would not have to: a token may
     /// come from elsewhere, such as the source of a model that copies.

@@ -49,14 +49,9 @@ impl Recogniser {
         Self { grammar, set }
     }
 
-    /// The terminals that may follow: what has been pushed and any of them begin a sentence that can
-    /// be written (the viable-prefix property).
-    pub fn allowed(&self) -> TerminalSet {
-        self.allowed_within(usize::from(NEVER))
-    }
-
     /// The terminals that may follow where there is room for `tokens` more tokens, one of them the
-    /// terminal's: behind each, an end fits.
+    /// terminal's: behind each, an end fits. What has been pushed and any of them begin a sentence that
+    /// can be written (the viable-prefix property).
     pub fn allowed_within(&self, tokens: usize) -> TerminalSet {
         let fits = |t: &Terminal| {
             let behind = self.shortest_behind(*t);

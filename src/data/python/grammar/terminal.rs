@@ -14,6 +14,9 @@ const NAMES: [&str; 96] = [
     "...", "+=", "-=", "*=", "/=", "//=", "%=", "@=", "&=", "|=", "^=", ">>=", "<<=", "**=",
 ];
 
+/// Where the reserved words stand in it.
+const KEYWORDS: std::ops::Range<usize> = 10..45;
+
 /// Number of terminals.
 pub const TERMINALS: usize = NAMES.len();
 
@@ -65,6 +68,12 @@ impl Terminal {
         self <= Self::DEDENT
     }
 
+    /// Whether it is a reserved word of Python 3. Those of context (`match`, `case`, `type`) may be names,
+    /// and are not.
+    pub fn is_keyword(self) -> bool {
+        KEYWORDS.contains(&self.index())
+    }
+
     /// Its number, below [`TERMINALS`].
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -84,16 +93,6 @@ impl TerminalSet {
     /// Whether a terminal is in it.
     pub fn contains(self, terminal: Terminal) -> bool {
         self.0 >> terminal.0 & 1 == 1
-    }
-
-    /// Whether nothing is in it.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// What is in it, in order.
-    pub fn iter(self) -> impl Iterator<Item = Terminal> {
-        Terminal::all().filter(move |&t| self.contains(t))
     }
 }
 

@@ -188,7 +188,7 @@ impl StudyText {
         let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
         self.source = names.join(", ");
         self.take(
-            cleaned(&prepare::gather(paths, &Patterns::new(&[])?)?, charset),
+            cleaned(&prepare::gather(paths, &Patterns::python()?)?, charset),
             max_chars,
         );
         if self.files.is_empty() {

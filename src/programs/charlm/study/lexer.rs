@@ -18,17 +18,10 @@
 use super::source::{Class, Mark, SourceFile};
 use super::strings;
 use super::syntax::{Bracket, BracketKind, LogicalLine, Step, StringToken, Syntax};
+use crate::data::python::grammar::Terminal;
 
 /// Columns between tab stops, as Python counts indentation.
 const TAB: usize = 8;
-
-/// The reserved words of Python 3. Those of context (`match`, `case`, `type`) may be names, and are.
-const KEYWORDS: [&str; 35] = [
-    "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue",
-    "def", "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import",
-    "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while",
-    "with", "yield",
-];
 
 /// Those that no line inside brackets begins with.
 const STATEMENTS: [&str; 17] = [
@@ -301,7 +294,8 @@ impl Lexer<'_> {
         {
             return self.string(n, has_fields);
         }
-        if is_one_of(word, &KEYWORDS) {
+        let spelled = Terminal::spelled(&word.iter().collect::<String>());
+        if spelled.is_some_and(Terminal::is_keyword) {
             return self.mark(n, Class::Keyword);
         }
         self.syntax.identifiers.push(self.at()..self.at() + n);
