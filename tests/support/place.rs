@@ -90,8 +90,10 @@ impl Done {
     #[track_caller]
     pub fn fails(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{}", self.stderr);
-        let at = self.stderr.rfind("error:");
-        let message = &self.stderr[at.expect("an error is labelled")..];
+        // At the start of a line: what a library says may hold the word.
+        let lines = format!("\n{}", self.stderr);
+        let at = lines.rfind("\nerror:");
+        let message = &lines[at.expect("an error is labelled")..];
         for word in words {
             assert!(message.contains(word), "`{word}` is not in: {message}");
         }
