@@ -236,7 +236,7 @@ fn blocks_exchange_through_mbarriers() {
     for cluster in 0..2 {
         let mut v: Vec<f32> = (0..64).map(|i| (64 * cluster + i) as f32).collect();
         for _ in 0..4 {
-            let sent = |i: usize| v[(i / 32 ^ 1) * 32 + (i + 1) % 32];
+            let sent = |i: usize| v[((i / 32) ^ 1) * 32 + (i + 1) % 32];
             v = (0..64).map(|i| v[i] + sent(i)).collect();
         }
         assert_eq!(get::<f32>(&out[0])[64 * cluster..][..64], v);
