@@ -33,7 +33,10 @@ fn compile_kernels() {
         .flag("-fno-exceptions")
         .include("kernels")
         .opt_level(2)
-        .files(["kernels/emu/scheduler.cpp", "kernels/emu/launch.cpp"]);
+        .files(
+            ["scheduler", "launch", "race", "mbarrier"]
+                .map(|name| format!("kernels/emu/{name}.cpp")),
+        );
     for dir in ["kernels", "tests/emulator_faults"] {
         println!("cargo::rerun-if-changed={dir}");
         let mut files = Vec::new();

@@ -12,7 +12,7 @@ use rnnx::files::run::{MODEL, RunFolder};
 use rnnx::files::tensors::TensorFile;
 use rnnx::programs::charlm::generate::generator::Generator;
 use rnnx::programs::charlm::generate::sample;
-use rnnx::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
+use rnnx::sampling::{Sampler, SamplingOptions};
 use rnnx::{Error, Result};
 use std::path::Path;
 

@@ -242,6 +242,39 @@ DEVICE void st_cluster(remote<T> to, T value) {
     u32 bits = *reinterpret_cast<u32*>(&value);
     asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(to.address), "r"(bits) : "memory");
 }
+
+// A mbarrier: eight bytes of shared memory whose phase is over when all arrivals and all bytes that
+// were expected are there. Its first phase has parity 0, the next one 1, and so on in turn.
+DEVICE void mbar_init(u64* mbar, u32 arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n\tfence.mbarrier_init.release.cluster;"
+                 ::"r"(shared_address(mbar)), "r"(arrivals) : "memory");
+}
+// Arrives, and expects so many bytes before the phase is over.
+DEVICE void mbar_arrive_expect_tx(u64* mbar, u32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 ::"r"(shared_address(mbar)), "r"(bytes) : "memory");
+}
+// Waits, all lanes of a warp, until the phase of this parity is over and what it counted is seen.
+// False where it was not over after PATIENCE.
+constexpr u64 PATIENCE = 4000000000;  // nanoseconds
+DEVICE bool mbar_wait(u64* mbar, u32 parity) {
+    for (u64 begin = 0;;) {
+        u32 over;
+        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; "
+                     "selp.u32 %0, 1, 0, p; }"
+                     : "=r"(over) : "r"(shared_address(mbar)), "r"(parity) : "memory");
+        if (vote_ballot(over) == FULL) return true;
+        u64 now;
+        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+        if (begin == 0) begin = now;
+        if (vote_ballot(now - begin > PATIENCE)) return false;
+    }
+}
+// A store that completes its four bytes at an mbarrier of the same block, when it arrives there.
+DEVICE void st_async(remote<u32> to, u32 value, remote<u64> mbar) {
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];"
+                 ::"r"(to.address), "r"(value), "r"(mbar.address) : "memory");
+}
 #define HAS_CLUSTERS 1
 #endif
 

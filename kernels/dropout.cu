@@ -40,27 +40,41 @@ DEVICE void dropout_fwd(ptr<const T> x, ptr<T> y, ptr<u8> mask, ptr<const u32> s
     if (i < n) apply(x, y, i, n, bits, scale);
 }
 
-// ---- backward ------------------------------------------------------------------------------
+// ---- by a mask that is there ---------------------------------------------------------------
 
-// dx = dy * keep / (1 - p)
+// The backward pass, dx = dy * keep / (1 - p); and the forward pass of a mask that repeats itself after
+// `period` elements, the same at every step of a sequence (Gal & Ghahramani 2016).
 template <class T>
-DEVICE void dropout_bwd(ptr<const T> dy, ptr<const u8> mask, ptr<T> dx, u64 n, float scale) {
+DEVICE void dropout_keep(ptr<const T> x, ptr<const u8> mask, ptr<T> y, u64 n, u64 period,
+                         float scale) {
     u64 i = first_element();
-    if (i < n) apply(dy, dx, i, n, mask[i / GROUP], scale);
+    if (i >= n) return;
+    u64 at = i % period;
+    u32 bits = 0;
+    if (at % GROUP == 0 && at + GROUP <= period) {
+        bits = mask[at / GROUP];
+    } else {
+        for (u32 j = 0; j < GROUP; j++) {
+            u64 k = (at + j) % period;
+            bits |= u32(mask[k / GROUP] >> (k % GROUP) & 1) << j;
+        }
+    }
+    apply(x, y, i, n, bits, scale);
 }
 
 // ---- kernels -------------------------------------------------------------------------------
 
-// x, y, dy, dx [n]; mask [ceil(n / 64) * 8] bytes; step [1]: the stream's step, in memory so that a
-// captured graph can count; threshold = p * 2^32, scale = 1 / (1 - p).
+// x, y [n], of dropout_keep perhaps dy and dx; mask [ceil(n / 64) * 8] bytes, of dropout_keep of the
+// period in place of n; step [1]: the stream's step, in memory so that a captured graph can count;
+// threshold = p * 2^32, scale = 1 / (1 - p).
 #define DROPOUT(T, suffix)                                                                         \
     KERNEL(dropout_fwd_##suffix, ptr<const T> x, ptr<T> y, ptr<u8> mask, ptr<const u32> step,      \
            u64 n, u32 key0, u32 key1, u32 domain, u32 threshold, float scale) {                    \
         dropout_fwd(x, y, mask, step, n, key0, key1, domain, threshold, scale);                    \
     }                                                                                              \
-    KERNEL(dropout_bwd_##suffix, ptr<const T> dy, ptr<const u8> mask, ptr<T> dx, u64 n,            \
+    KERNEL(dropout_keep_##suffix, ptr<const T> x, ptr<const u8> mask, ptr<T> y, u64 n, u64 period, \
            float scale) {                                                                          \
-        dropout_bwd(dy, mask, dx, n, scale);                                                       \
+        dropout_keep(x, mask, y, n, period, scale);                                                \
     }
 
 DROPOUT(float, f32)

@@ -48,7 +48,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`terminal`], [`log`], [`interrupt`], [`data`], [`files`], [`eval`] |
+//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`sampling`], [`terminal`], [`log`], [`interrupt`], [`data`], [`files`], [`eval`] |
 //! | F1 | [`device`] |
 //! | F2 | [`tensor`] |
 //! | F3 | [`autograd`] |
@@ -80,6 +80,7 @@ pub mod optim;
 pub mod programs;
 pub mod report;
 pub mod rng;
+pub mod sampling;
 pub mod selftest;
 pub mod shape;
 pub mod tensor;

@@ -64,7 +64,8 @@ pub enum Purpose {
     Shuffle = 2,
     /// Dropout masks; the step is the training step.
     Dropout = 3,
-    /// Sampling while generating; the step is the stream's number.
+    /// Sampling while generating; the step is the stream's number, of a source's samples the source's,
+    /// and the lane the sample's.
     Sample = 4,
     /// The order of the files of an embedded corpus.
     Corpus = 5,
@@ -126,6 +127,11 @@ impl Stream {
         self.block(index / 4)[(index % 4) as usize]
     }
 
+    /// Number `index` of the sequence, uniform in [0, 1) with 32 random bits (exact in f64).
+    pub fn uniform(&self, index: u64) -> f64 {
+        f64::from(self.word(index)) * (1.0 / 4_294_967_296.0)
+    }
+
     /// A cursor that reads the sequence from its start.
     pub fn reader(self) -> Reader {
         self.reader_at(0)
@@ -161,7 +167,8 @@ impl Reader {
 
     /// Uniform in [0, 1) with 32 random bits (exact in f64).
     pub fn uniform(&mut self) -> f64 {
-        f64::from(self.next_u32()) * (1.0 / 4_294_967_296.0)
+        self.index += 1;
+        self.stream.uniform(self.index - 1)
     }
 
     /// Uniform integer in `0..bound`, without bias (Lemire 2019, arXiv 1805.10941). `bound` > 0.

@@ -1,12 +1,13 @@
-//! BLEU and chrF against sacrebleu (`tests/golden/bleu.py`), and the other scores by hand.
+//! BLEU and chrF against sacrebleu (`tests/golden/bleu.py`), sentence BLEU against NLTK, and the other scores by hand.
 
 use rnnx::eval::bleu::NgramCounts;
 use rnnx::eval::chrf::ChrfCounts;
 use rnnx::eval::scores::{Compared, TextFigures, TextScores};
+use rnnx::eval::sentence::sentence_bleu;
 use serde::Deserialize;
 use serde_json::json;
 
-/// Only the order of sums and products differs from sacrebleu, at a few 2^-53 each.
+/// Only the order of sums and products differs from theirs, at a few 2^-53 each.
 const TOLERANCE: f64 = 1e-13;
 
 #[derive(Deserialize)]
@@ -92,6 +93,32 @@ fn the_brevity_penalty_begins_one_token_below_the_reference() {
 }
 
 #[test]
+fn sentence_bleu_is_nltks() {
+    #[derive(Deserialize)]
+    struct Sentence {
+        reference: String,
+        hypothesis: String,
+        bleu: f64,
+    }
+    let cases = include_str!("golden/sentence_bleu.json");
+    let cases: Vec<Sentence> = serde_json::from_str(cases).unwrap();
+    let is_partial = |case: &&Sentence| case.bleu > 0.0 && case.bleu < 1.0;
+    assert!(cases.iter().filter(is_partial).count() > 20);
+    for Sentence {
+        reference,
+        hypothesis,
+        bleu,
+    } in &cases
+    {
+        let got = sentence_bleu(reference, hypothesis);
+        assert!(
+            (got - bleu).abs() < TOLERANCE,
+            "{reference:?} {hypothesis:?}: {got}, not {bleu}"
+        );
+    }
+}
+
+#[test]
 fn chrf_is_sacrebleus() {
     for case in goldens() {
         let mut counts = ChrfCounts::default();
@@ -140,6 +167,7 @@ fn add(scores: &mut TextScores, source_length: usize, reference: &str, predictio
         reference: &wanted,
         prediction: &written,
         reference_text: reference.to_owned(),
+        whole: reference,
         text: prediction,
         exact: wanted == written,
         python: Some([wanted.clone(), written.clone()]),
@@ -210,6 +238,7 @@ fn scores_as_json() {
             "bleu": bleu,
             "bleu_smoothed": bleu,
             "bleu_python": bleu,
+            "bleu_sentence": bleu,
             "ngram_counts": {
                 "matches": [4, 3, 2, 1],
                 "totals": [5, 4, 3, 2],
@@ -231,6 +260,7 @@ fn scores_as_json() {
         "bleu",
         "bleu_smoothed",
         "bleu_python",
+        "bleu_sentence",
         "exact_match",
         "token_accuracy",
         "chrf",

@@ -24,6 +24,7 @@ const SIZES: CharLmSizes = CharLmSizes {
     embedding: 4,
     hidden: 7,
     layers: 2,
+    tied: false,
 };
 const T: usize = 5;
 const B: usize = 3;
@@ -196,6 +197,12 @@ fn the_ring_goes_round() {
     assert!(all.iter().all(|s| s.ce > 0.5 && s.ce < 4.0), "{all:?}");
     let skipped: Vec<u32> = all.iter().map(|s| s.scaler.unwrap().good_steps).collect();
     assert_eq!(skipped, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
+#[should_panic(expected = "a step has 1 to 64 batches, not 65")]
+fn a_step_has_no_more_batches_than_figures_have_room() {
+    let _ = feed(&Gpu::new(Emulated::new(0))).accumulating(SLOTS + 1);
 }
 
 #[test]

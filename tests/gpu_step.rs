@@ -27,6 +27,7 @@ const SIZES: CharLmSizes = CharLmSizes {
     embedding: 5,
     hidden: 9,
     layers: 2,
+    tied: false,
 };
 
 fn batch(steps: usize, rows: usize) -> CharBatch {
@@ -79,6 +80,10 @@ fn pass(
 
 fn compare(mixed: bool, steps: usize, rows: usize, tolerance: f64) {
     let model = CharLm::new::<f32>(SIZES, 3).with_dropout(0.2);
+    compare_of(model, mixed, steps, rows, tolerance);
+}
+
+fn compare_of(model: CharLm, mixed: bool, steps: usize, rows: usize, tolerance: f64) {
     let batch = batch(steps, rows);
     let (ce, _, gradient) = pass(&model, &batch, None, 1.0);
     let mut bits: Option<Vec<u32>> = None;
@@ -229,4 +234,22 @@ fn f32_with_the_embedding_agrees_with_the_cpu() {
 #[test]
 fn f16_agrees_with_the_cpu() {
     compare(true, 4, 5, F16);
+}
+
+/// By the gate table, which takes the embedding in full precision, and without it.
+#[test]
+fn tied_embeddings_and_variational_dropout_agree_with_the_cpu() {
+    let sizes = CharLmSizes {
+        embedding: SIZES.hidden,
+        tied: true,
+        ..SIZES
+    };
+    for variational in [false, true] {
+        for (steps, rows) in [(4, 5), (3, 4)] {
+            let model = CharLm::new::<f32>(sizes, 3).with_dropout(0.2);
+            let model = model.with_variational_dropout(variational);
+            compare_of(model.clone(), false, steps, rows, F32);
+            compare_of(model, true, steps, rows, F16);
+        }
+    }
 }

@@ -15,7 +15,7 @@ use rnnx::programs::charlm::generate::generator::Generator;
 use rnnx::programs::charlm::generate::sample;
 use rnnx::programs::charlm::model::{CharLm, CharLmSizes, State};
 use rnnx::tensor::Tensor;
-use rnnx::train::model::Model;
+use rnnx::train::model::{Draws, Model};
 use rnnx::train::step::{Step, score};
 
 const SIZES: CharLmSizes = CharLmSizes {
@@ -24,6 +24,7 @@ const SIZES: CharLmSizes = CharLmSizes {
     embedding: 12,
     hidden: 40,
     layers: 2,
+    tied: false,
 };
 
 /// The streaming engine sums in another order than the matrix products, and its activations are
@@ -147,6 +148,39 @@ fn training_and_evaluation_score_alike_without_dropout() -> Result<()> {
 }
 
 #[test]
+fn a_step_takes_nothing_from_one_that_failed() -> Result<()> {
+    let batch = |ids: &[u32]| -> Result<CharBatch> {
+        Ok(CharBatch {
+            ids: Tensor::from_slice(ids, [16, 4])?,
+            targets: Tensor::from_slice(ids, [16, 4])?,
+        })
+    };
+    let ids = ids(16, 4);
+    let mut wrong = ids.clone();
+    wrong[7] = u32::MAX;
+    let (good, bad) = (batch(&ids)?, batch(&wrong)?);
+    let draws = Draws::new(1, 0);
+    let mut steps = Vec::new();
+    for is_failed in [false, true] {
+        let mut step = trainer(SIZES, 1e-2, 0.0)?;
+        for n in 0..2 {
+            if is_failed {
+                let failed = step.train_all(&[good.clone(), bad.clone()], 0);
+                assert!(failed.is_err());
+            }
+            match n {
+                0 => step.train(&good, 0).map(|_| ())?,
+                _ => step.issue(&good, &draws).map(|_| ())?,
+            }
+        }
+        steps.push(step);
+    }
+    let [x, y] = [&steps[0], &steps[1]].map(|step| step.model().export());
+    assert_eq!(x?.tensors, y?.tensors);
+    Ok(())
+}
+
+#[test]
 fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
     let text = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n\n\n\
                 def fib(n):\n    x, y = 0, 1\n    for _ in range(n):\n        x, y = y, x + y\n    \
@@ -181,6 +215,7 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
         embedding: 16,
         hidden: 64,
         layers: 2,
+        tied: false,
     };
     let mut step = trainer(sizes, 1e-2, 0.0)?;
     let steps = 400;

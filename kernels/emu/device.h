@@ -11,6 +11,8 @@ using emu::ptr;
     static const emu::Kernel kernel_##name(#name, name);     \
     static void name(__VA_ARGS__)
 #define DEVICE inline
+// Last parameters of what is told with its place in the sources.
+#define EMU_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 // ---- who am I ------------------------------------------------------------------------------
 
@@ -80,11 +82,11 @@ DEVICE float exp_minus_1(float x) { return std::expm1(x); }
 
 template <class T>
 DEVICE T ld_nc(ptr<const T> p) {
-    return *p;
+    return *p.check(1);
 }
 template <class T>
 DEVICE void st_cs(ptr<T> p, T value) {
-    *p = value;
+    *p.check(1) = value;
 }
 
 // 16 bytes that move as one.
@@ -93,14 +95,18 @@ struct alignas(16) u32x4 {
 };
 
 template <class T>
-DEVICE u32x4 ld16(ptr<T> p) {
+DEVICE u32x4 ld16(ptr<T> p, EMU_HERE) {
     u32x4 v;
-    std::memcpy(&v, p.check16("16-byte load"), 16);
+    auto from = p.check16("16-byte load");
+    emu::touch(from, 16, emu::Access::Read, {"ld16", file, line});
+    std::memcpy(&v, from, 16);
     return v;
 }
 template <class T>
-DEVICE void st16(ptr<T> p, u32x4 v) {
-    std::memcpy(p.check16("16-byte store"), &v, 16);
+DEVICE void st16(ptr<T> p, u32x4 v, EMU_HERE) {
+    auto to = p.check16("16-byte store");
+    emu::touch(to, 16, emu::Access::Write, {"st16", file, line});
+    std::memcpy(to, &v, 16);
 }
 template <class T>
 DEVICE bool aligned16(ptr<T> p) {
@@ -113,9 +119,11 @@ DEVICE ptr<U> view(ptr<T> p) {
                   reinterpret_cast<U*>(p.end));
 }
 
-DEVICE u32 atomic_add(ptr<u32> p, u32 value) {
-    u32 before = *p;
-    *p = before + value;
+DEVICE u32 atomic_add(ptr<u32> p, u32 value, EMU_HERE) {
+    u32* at = p.check(1);
+    emu::touch(at, sizeof(u32), emu::Access::Atomic, {"atomic_add", file, line});
+    u32 before = *at;
+    *at = before + value;
     return before;
 }
 DEVICE void fence() {}
@@ -139,14 +147,12 @@ DEVICE ptr<T> dynamic_shared() {
 
 // ---- barriers and warp collectives ---------------------------------------------------------
 
-#define EMU_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
-
 DEVICE void block_sync(EMU_HERE) { emu::block_barrier({"block_sync", file, line}); }
 
 constexpr u32 FULL = 0xFFFFFFFF;
 
 DEVICE void syncwarp(u32 mask = FULL, EMU_HERE) {
-    emu::collective(mask, [](emu::Thread*, u32) {}, {"syncwarp", file, line});
+    emu::collective(mask, emu::share_warp, {"syncwarp", file, line});
 }
 
 DEVICE u32 emu_shuffle(u32 value, u32 source, u32 mask, emu::Site site) {
@@ -232,6 +238,7 @@ DEVICE void emu_ldmatrix(u32 (&r)[4], ptr<const half> row, emu::Site site) {
     auto address = reinterpret_cast<u64>(row.check16(site.what));
     auto offset = address - reinterpret_cast<u64>(emu::current->block->shared);
     if (offset >= emu::current->block->shared_used) emu::fail("%s: not shared memory", site.what);
+    emu::touch(row.at, 16, emu::Access::Read, site);
     emu::Exchange& x = emu::current->exchange;
     std::memcpy(x.in, &address, 8);
     emu::collective(FULL, [](emu::Thread* lanes, u32) {
@@ -285,8 +292,29 @@ DEVICE remote<T> map_remote(ptr<T> p, u32 rank) {
     return {ptr<T>(moved(p.at), moved(p.begin), moved(p.end))};
 }
 template <class T>
-DEVICE void st_cluster(remote<T> to, T value) {
+DEVICE void st_cluster(remote<T> to, T value, EMU_HERE) {
     emu::RemoteStore store{reinterpret_cast<unsigned char*>(to.at.check(1)), {}, sizeof(T)};
+    emu::touch(store.to, sizeof(T), emu::Access::Write, {"st_cluster", file, line});
     std::memcpy(store.bytes, &value, sizeof(T));
     emu::current->stores.push_back(store);
+}
+
+// ---- mbarriers -----------------------------------------------------------------------------
+
+DEVICE unsigned char* emu_bytes(ptr<u64> mbar) {
+    return reinterpret_cast<unsigned char*>(mbar.check(1));
+}
+DEVICE void mbar_init(ptr<u64> mbar, u32 arrivals, EMU_HERE) {
+    emu::mbar_init(emu_bytes(mbar), arrivals, {"mbar_init", file, line});
+}
+DEVICE void mbar_arrive_expect_tx(ptr<u64> mbar, u32 bytes, EMU_HERE) {
+    emu::mbar_arrive_expect_tx(emu_bytes(mbar), bytes, {"mbar_arrive_expect_tx", file, line});
+}
+DEVICE bool mbar_wait(ptr<u64> mbar, u32 parity, EMU_HERE) {
+    bool over = emu::mbar_wait(emu_bytes(mbar), parity, {"mbar_wait", file, line});
+    return vote_ballot(over, FULL, file, line) == FULL;
+}
+DEVICE void st_async(remote<u32> to, u32 value, remote<u64> mbar, EMU_HERE) {
+    emu::store_async(reinterpret_cast<unsigned char*>(to.at.check(1)), &value, sizeof(u32),
+                     emu_bytes(mbar.at), {"st_async", file, line});
 }

@@ -1,7 +1,7 @@
 // The emulated device: what a kernel's thread sees of its launch, and checked pointers.
 //
 // A launch runs on the calling operating-system thread. Its kernel threads are fibers; each runs
-// until it waits for others (barrier, warp collective, cluster barrier). All state is per
+// until it waits for others (barrier, warp collective, cluster barrier, mbarrier). All state is per
 // operating-system thread, so launches on different threads do not meet.
 #pragma once
 #include <cstdint>
@@ -34,7 +34,7 @@ struct Site {
 struct Fiber;
 struct Block;
 
-enum class State { Fresh, Ready, Running, AtWarp, AtBlock, AtCluster, Done };
+enum class State { Fresh, Ready, Running, AtWarp, AtBlock, AtCluster, AtMbarrier, Done };
 
 // A store to another block's shared memory that has not been delivered yet.
 struct RemoteStore {
@@ -49,9 +49,18 @@ struct Exchange {
     u32 out[4];
 };
 
+// What has happened before a point, by who did it: all of w up to w's time clock[w] (Lamport 1978,
+// Mattern 1989). Threads and mbarriers have a number each in their cluster; what is missing is 0.
+using Clock = std::vector<u32>;
+
 struct Thread {
     Block* block;
     u32 tid;
+    u32 number;       // in the cluster
+    u32 time;         // of its own; it goes on where others may learn of what it has done
+    bool apart;       // it knows more than its block's last barrier told it, in `known`
+    Clock known;
+    bool gave_up;     // its wait at an mbarrier took too long
     State state;
     Site site;
     Fiber* fiber;
@@ -73,6 +82,7 @@ struct Block {
     std::vector<Thread> threads;
     std::vector<u32> warps;  // lanes of each warp that wait in a collective
     u32 at_barrier;
+    Clock known;  // to all of its threads since their last barrier
     unsigned char* shared;  // dynamic part first
     u32 shared_used;
     std::vector<SharedArray> arrays;
@@ -99,8 +109,68 @@ void cluster_arrive(Site site);
 void cluster_wait(Site site);
 // Waits until all lanes of `mask` are here; then `complete` fills every lane's `exchange.out`.
 void collective(u32 mask, void (*complete)(Thread* lanes, u32 mask), Site site);
+// All lanes of `mask` tell each other what they have done: a collective of syncwarp's.
+void share_warp(Thread* lanes, u32 mask);
 // The block's array of this key, of `bytes` bytes, made at its first use.
 unsigned char* shared_array(const void* key, size_t bytes, size_t align);
+
+// ---- mbarriers: eight bytes of shared memory that count arrivals and bytes -------------------
+
+void mbar_init(unsigned char* at, u32 arrivals, Site site);
+void mbar_arrive_expect_tx(unsigned char* at, u32 bytes, Site site);
+// Waits until the phase of this parity is over; false where time was over first.
+bool mbar_wait(unsigned char* at, u32 parity, Site site);
+// A store that completes its bytes at an mbarrier of the same block, when it arrives there.
+void store_async(unsigned char* to, const void* value, u32 bytes, unsigned char* mbar, Site site);
+
+// ---- who touches shared memory -----------------------------------------------------------------
+
+// The shared memory of the cluster that runs.
+struct SharedRange {
+    uintptr_t begin;
+    size_t bytes;
+};
+extern __thread SharedRange shared_range;
+
+enum class Access { Read, Write, Atomic };
+
+void touch_shared(size_t at, size_t bytes, Access access, Site site);
+
+// Notes an access; two of shared memory that no barrier orders, one of them a write, end the launch.
+inline void touch(const void* at, size_t bytes, Access access, Site site) {
+    size_t offset = reinterpret_cast<uintptr_t>(at) - shared_range.begin;
+    if (__builtin_expect(offset < shared_range.bytes, 0)) touch_shared(offset, bytes, access, site);
+}
+
+// An index, and where in the sources it stands.
+struct Index {
+    uintptr_t n;
+    Site site;
+    template <class I, class = std::enable_if_t<std::is_integral<I>::value>>
+    Index(I i, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+        : n(uintptr_t(i)), site{"[]", file, line} {}
+};
+
+// An element that a kernel may write: reading it and assigning to it are noted.
+template <class T>
+struct Element {
+    T* at;
+    Site site;
+
+    operator T() const {
+        touch(at, sizeof(T), Access::Read, site);
+        return *at;
+    }
+    const Element& operator=(T value) const {
+        touch(at, sizeof(T), Access::Write, site);
+        *at = value;
+        return *this;
+    }
+    const Element& operator=(const Element& other) const { return *this = T(other); }
+    const Element& operator+=(T value) const { return *this = T(*this) + value; }
+    const Element& operator/=(T value) const { return *this = T(*this) / value; }
+    T* operator&() const { return at; }
+};
 
 // A pointer that knows its buffer. Each access is checked; a stray one ends the launch.
 template <class T>
@@ -121,11 +191,15 @@ struct ptr {
         return ptr(reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(at) + uintptr_t(n) * sizeof(T)),
                    begin, end);
     }
-    template <class I>
-    T& operator[](I i) const {
-        return *(*this + i).check(1);
+    auto operator[](Index i) const {
+        T* to = (*this + i.n).check(1);
+        if constexpr (std::is_const<T>::value) {
+            touch(to, sizeof(T), Access::Read, i.site);
+            return *to;
+        } else {
+            return Element<T>{to, i.site};
+        }
     }
-    T& operator*() const { return *check(1); }
 
     // `n` elements from here on, as a plain pointer.
     T* check(size_t n) const {

@@ -57,6 +57,8 @@ void prepare_cluster(u64 number) {
     s.ready.clear();
     s.head = 0;
     s.done = 0;
+    s.mbarriers.clear();
+    shared_range = {reinterpret_cast<uintptr_t>(shared), size_t(launch.cluster) * MAX_SHARED};
     for (u32 rank = 0; rank < launch.cluster; rank++) {
         Block& block = launch.blocks[rank];
         u64 id = first + rank;
@@ -68,7 +70,9 @@ void prepare_cluster(u64 number) {
         block.shared = shared + size_t(rank) * MAX_SHARED;
         std::memset(block.shared, FRESH, launch.dynamic_shared);
         block.shared_used = launch.dynamic_shared;
+        s.races.clear(size_t(rank) * MAX_SHARED, launch.dynamic_shared);
         block.arrays.clear();
+        block.known.clear();
         std::fill(block.warps.begin(), block.warps.end(), 0);
         for (Thread& t : block.threads) {
             t.state = State::Fresh;
@@ -76,6 +80,9 @@ void prepare_cluster(u64 number) {
             t.fiber = nullptr;
             t.arrived = false;
             t.stores.clear();
+            t.number = rank * launch.threads + t.tid;
+            t.time = 1;
+            t.apart = false;
             s.ready.push_back(&t);
         }
     }
@@ -103,6 +110,10 @@ void run_cluster(u64 number) {
         s.failed = true;
         s.message = deadlock();
     }
+    shared_range = {0, 0};
+    if (s.failed) return;
+    s.message = unfinished();
+    s.failed = !s.message.empty();
 }
 
 }  // namespace
@@ -112,9 +123,10 @@ void Kernel::enlist() {
     kernels = this;
 }
 
-// Runs a kernel. Returns 0, or 1 with a message in `error`.
+// Runs a kernel; its asynchronous store number `lost`, if not 0, never arrives, and waits end when time
+// is over. Returns 0, or 1 with a message in `error`.
 extern "C" int rnnx_emu_launch(const char* name, const u32* grid, u32 threads, u32 cluster,
-                               u32 dynamic_shared, const Arg* args, u32 count, u64 seed,
+                               u32 dynamic_shared, const Arg* args, u32 count, u64 seed, u64 lost,
                                char* error, size_t error_size) {
     auto refuse = [&](const std::string& message) {
         std::snprintf(error, error_size, "%s", message.c_str());
@@ -131,6 +143,7 @@ extern "C" int rnnx_emu_launch(const char* name, const u32* grid, u32 threads, u
 
     auto& s = scheduler;
     s.reset(seed);
+    s.lost = lost;
     s.kernel = kernel;
     s.args = args;
     make_blocks();

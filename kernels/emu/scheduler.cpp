@@ -97,7 +97,8 @@ void run_threads() {
     }
 }
 
-// Suspends the running thread until somebody makes it ready again.
+}  // namespace
+
 void park() {
     Thread* self = current;
     Thread* next = scheduler.pick();
@@ -105,12 +106,15 @@ void park() {
     self->state = State::Running;
 }
 
+namespace {
+
 const char* describe(State state) {
     switch (state) {
         case State::Done: return "returned";
         case State::AtBlock: return "waits at a block barrier";
         case State::AtWarp: return "waits in a warp collective";
         case State::AtCluster: return "waits at the cluster barrier";
+        case State::AtMbarrier: return "waits at an mbarrier";
         default: return "has not arrived";
     }
 }
@@ -143,6 +147,7 @@ std::string deadlock() {
             if (concerned && apart && !other) other = &t;
         }
     std::string text = place(*waits) + " waits for ever";
+    if (waits->state == State::AtMbarrier) return text + ": " + unfinished();
     if (other) text += ": " + place(*other) + " " + describe(other->state);
     return text;
 }
@@ -153,8 +158,12 @@ void fail(const char* format, ...) {
     va_start(list, format);
     std::vsnprintf(text, sizeof text, format, list);
     va_end(list);
+    abandon(place(*current) + ": " + text);
+}
+
+void abandon(std::string message) {
     scheduler.failed = true;
-    scheduler.message = place(*current) + ": " + text;
+    scheduler.message = std::move(message);
     Context abandoned;
     switch_to(abandoned, scheduler.home);
     std::abort();  // the launch never comes back here
@@ -172,6 +181,7 @@ void block_barrier(Site site) {
                      site.line, t.site.file, t.site.line);
             scheduler.make_ready(&t);
         }
+        share_block(block);
     }
     park();
 }
@@ -199,6 +209,7 @@ void cluster_wait(Site site) {
             t.arrived = false;
             scheduler.make_ready(&t);
         }
+    share_cluster();
     park();
 }
 
@@ -245,6 +256,7 @@ unsigned char* shared_array(const void* key, size_t bytes, size_t align) {
              fixed, launch.dynamic_shared, MAX_STATIC_SHARED, MAX_SHARED);
     block.arrays.push_back({key, u32(offset)});
     std::memset(block.shared + offset, FRESH, bytes);
+    scheduler.races.clear(block.shared + offset - launch.blocks[0].shared, bytes);
     block.shared_used = u32(offset + bytes);
     return block.shared + offset;
 }

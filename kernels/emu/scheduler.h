@@ -1,10 +1,12 @@
-// What scheduler.cpp and launch.cpp share: the limits of a launch, and who runs next.
+// What the emulated device's files share: the limits of a launch, and who runs next.
 #pragma once
+#include <map>
 #include <memory>
 #include <utility>
 
 #include "emu.h"
 #include "fiber.h"
+#include "race.h"
 
 namespace emu {
 
@@ -17,6 +19,28 @@ constexpr u32 MAX_STATIC_SHARED = 48 * 1024;
 constexpr u32 SHARED_ALIGN = 128;
 constexpr u32 MAX_CLUSTER = 8;
 constexpr int FRESH = 0xFF;  // fresh memory: NaN as f32 and as f16, far out of range as an index
+
+// A store on its way to shared memory.
+struct AsyncStore {
+    unsigned char* to;
+    unsigned char bytes[4];
+    u32 size;
+};
+
+// PTX ISA, "Parallel synchronization: mbarrier". A phase is over when no arrivals and no bytes are
+// pending; the next one begins with as many arrivals to come as the first. Bytes may arrive before
+// they are expected.
+struct Mbarrier {
+    Block* block;
+    u32 number;  // after those of the threads
+    u32 arrivals, pending;
+    int64_t bytes;
+    u32 phase;
+    Clock gathered;  // from those who arrive
+    Clock told;      // to those who wait for the last phase that is over
+    std::vector<Thread*> waiting;
+    std::vector<AsyncStore> coming;
+};
 
 // Who runs, who can run next, and the stacks and shared memory they run on.
 struct Scheduler {
@@ -33,6 +57,10 @@ struct Scheduler {
     const Kernel* kernel = nullptr;
     const Arg* args = nullptr;
     std::vector<unsigned char> shared;
+    Races races;
+    std::map<unsigned char*, Mbarrier> mbarriers;
+    u64 stores = 0;  // asynchronous ones of this launch so far
+    u64 lost = 0;    // the one among them that never arrives, counted from 1
 
     // splitmix64
     u64 next_random() {
@@ -47,9 +75,11 @@ struct Scheduler {
         ready.push_back(t);
     }
 
-    // The next thread to run: ascending for seed 0, descending for seed 1, else any.
+    // The next thread to run: ascending for seed 0, descending for seed 1, else any. Asynchronous
+    // stores arrive when nobody can run without them.
     Thread* pick() {
-        if (head == ready.size()) return nullptr;
+        while (head == ready.size())
+            if (!let_time_pass()) return nullptr;
         if (seed == 1) {
             Thread* t = ready.back();
             ready.pop_back();
@@ -74,16 +104,29 @@ struct Scheduler {
         message.clear();
         idle.clear();
         for (auto& fiber : fibers) idle.push_back(fiber.get());
+        races.reset();
+        mbarriers.clear();
+        stores = 0;
     }
-};
 
+    // Lets stores arrive, or waits that can have no end give up; false where neither is there.
+    bool let_time_pass();
+};
 
 extern thread_local Scheduler scheduler;
 
 // Leaves `from` for thread `t`, or for the launch itself if `t` is null: nobody can run.
 void leave(Context& from, Thread* t);
 
+// Suspends the running thread until somebody makes it ready again.
+void park();
+
+// Ends the launch with this message.
+[[noreturn]] void abandon(std::string message);
+
 // Nobody can run and not all threads are done: says who waits and who will never come.
 std::string deadlock();
+// What an mbarrier still waits for at the end of its cluster; empty if nothing.
+std::string unfinished();
 
 }  // namespace emu

@@ -14,6 +14,7 @@ pub use crate::data::encoding::Oov;
 use crate::programs::charlm::config::CharLmConfig;
 use crate::programs::charlm::generate::GPU_STREAMS;
 use crate::programs::charlm::generate::generator::MAX_STREAMS;
+use crate::sampling::{self, SamplingOptions};
 use crate::selftest::startup;
 use crate::train::device::{self, Chosen, DeviceChoice, Precision};
 use crate::train::keys::{Allowed, Key};
@@ -32,6 +33,23 @@ pub struct DeviceArgs {
     /// CPU threads [default: one for each logical CPU]
     #[arg(long, value_name = "N", value_parser = size("threads"), allow_hyphen_values = true)]
     pub threads: Option<usize>,
+}
+
+/// How tokens are drawn.
+#[derive(Args, Clone, Debug)]
+pub struct SamplingArgs {
+    /// Divides the logits: below 1 is safer, above 1 wilder, 0 always takes the likeliest [default: 0.7]
+    #[arg(long, short, value_name = "X", value_parser = real_in(Allowed::Real(0.0, 100.0)), allow_hyphen_values = true)]
+    pub temperature: Option<f64>,
+    /// Draw from the K likeliest only
+    #[arg(long, value_name = "K", value_parser = between(1, 1_000_000), allow_hyphen_values = true)]
+    pub top_k: Option<u64>,
+    /// Draw from the likeliest that hold this share of the probability, at most 1
+    #[arg(long, value_name = "P", value_parser = real_in(Allowed::Above(0.0, 1.0)), allow_hyphen_values = true)]
+    pub top_p: Option<f64>,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(0, i64::MAX - 1), allow_hyphen_values = true)]
+    pub seed: u64,
 }
 
 /// Arguments of `rnnx generate`.
@@ -53,18 +71,8 @@ pub struct GenerateArgs {
     /// Characters to generate [default: 1000]
     #[arg(long, short = 'n', value_name = "N", value_parser = between(1, 1_000_000_000_000), allow_hyphen_values = true)]
     pub length: Option<u64>,
-    /// Divides the logits: below 1 is safer, above 1 wilder, 0 always takes the likeliest [default: 0.7]
-    #[arg(long, short, value_name = "X", value_parser = real_in(Allowed::Real(0.0, 100.0)), allow_hyphen_values = true)]
-    pub temperature: Option<f64>,
-    /// Draw from the K likeliest characters only
-    #[arg(long, value_name = "K", value_parser = between(1, 1_000_000), allow_hyphen_values = true)]
-    pub top_k: Option<u64>,
-    /// Draw from the likeliest characters that hold this share of the probability, at most 1
-    #[arg(long, value_name = "P", value_parser = real_in(Allowed::Above(0.0, 1.0)), allow_hyphen_values = true)]
-    pub top_p: Option<f64>,
-    /// Seed of the draws
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(0, i64::MAX - 1), allow_hyphen_values = true)]
-    pub seed: u64,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     /// Texts generated side by side
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = between(1, MAX_STREAMS as i64), allow_hyphen_values = true)]
     pub streams: u64,
@@ -210,6 +218,17 @@ impl FromArgMatches for TextFlags {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.0.extend(Self::from_arg_matches(matches)?.0);
         Ok(())
+    }
+}
+
+impl SamplingArgs {
+    /// How a token is chosen.
+    pub fn options(&self) -> SamplingOptions {
+        SamplingOptions {
+            temperature: self.temperature.unwrap_or(sampling::TEMPERATURE),
+            top_k: self.top_k.map(|k| k as usize),
+            top_p: self.top_p,
+        }
     }
 }
 

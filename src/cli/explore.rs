@@ -8,6 +8,7 @@ use clap::Args;
 use super::process::emit;
 use crate::data::chars::CharVocab;
 use crate::data::vocab::Vocab;
+use crate::files::ValidEvent;
 use crate::files::atomic::write_atomic;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
@@ -86,12 +87,16 @@ fn figures(folder: &RunFolder, checkpoint: &Path) -> Result<(Option<u64>, Option
         path if path.is_file() => read_metrics(&path)?,
         _ => Metrics::default(),
     };
-    let ends = metrics.epochs.iter().rev();
-    let of_epochs = ends.filter_map(|epoch| Some((epoch.step?, epoch.valid_loss?)));
-    let inside = metrics.valids.iter().rev();
-    let of_steps = inside.map(|valid| (valid.step, valid.valid_loss));
-    let mut all = of_epochs.chain(of_steps);
-    let here = all.find(|(step, loss)| *step == state.step && loss.is_finite());
+    let is_here = |(step, loss): &(u64, f64)| *step == state.step && loss.is_finite();
+    let of_step = |valid: &ValidEvent| (valid.step, valid.valid_loss);
+    let here = if RunFolder::is_average(checkpoint) {
+        metrics.average.as_ref().map(of_step).filter(is_here)
+    } else {
+        let ends = metrics.epochs.iter().rev();
+        let of_epochs = ends.filter_map(|epoch| Some((epoch.step?, epoch.valid_loss?)));
+        let inside = metrics.valids.iter().rev().map(of_step);
+        of_epochs.chain(inside).find(is_here)
+    };
     Ok((Some(state.step), here.map(|(_, loss)| loss)))
 }
 

@@ -17,9 +17,9 @@ use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::log;
 use crate::programs::charlm::generate::sample;
-use crate::programs::charlm::generate::sampling::{Sampler, sample_all};
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::programs::charlm::generate::{Engine, GPU_STREAMS};
+use crate::sampling::{Sampler, sample_all};
 use crate::train::device::{Chosen, DeviceChoice};
 use crate::train::timing;
 use crate::{Error, Result, terminal};
@@ -53,15 +53,16 @@ pub fn command(args: &GenerateArgs) -> Result<()> {
     if !args.quiet && (args.device.device.is_some() || chosen.gpu.is_some()) {
         log::line(&chosen.line());
     }
+    let sampling = args.sampling.options();
     let request = GenerateRequest {
         prompt,
         escapes: args.escapes,
         stop: args.stop.clone(),
         length: args.length.unwrap_or(LENGTH) as usize,
-        temperature: args.temperature.unwrap_or(sample::TEMPERATURE),
-        top_k: args.top_k.map(|k| k as usize),
-        top_p: args.top_p,
-        seed: args.seed,
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        seed: args.sampling.seed,
         streams: args.streams as usize,
         oov: args.oov,
         json: args.json,

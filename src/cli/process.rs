@@ -1,7 +1,8 @@
 //! What a command does with the process: threads, standard output, errors.
 
-use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use crate::data::input;
 use crate::terminal::{self, visible};
 use crate::{Error, Result, log};
 
@@ -49,14 +50,10 @@ pub fn emit_part(text: &str) -> Result<bool> {
 /// All of standard input; where somebody types it, a note says that `what` is read, unless `quiet`.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read.
+/// As [`input::read_stdin`].
 pub fn read_stdin(what: &str, quiet: bool) -> Result<Vec<u8>> {
-    let mut stdin = io::stdin().lock();
-    if stdin.is_terminal() && !quiet {
+    if io::stdin().is_terminal() && !quiet {
         log::line(&format!("{what}; end with Ctrl-D"));
     }
-    let mut bytes = Vec::new();
-    let read = stdin.read_to_end(&mut bytes);
-    read.map_err(Error::io("read", "standard input"))?;
-    Ok(bytes)
+    input::read_stdin()
 }

@@ -184,6 +184,12 @@ fn read_records(folder: &Path) -> Result<RunData> {
     };
     let path = files.metrics_path();
     if !path.is_file() {
+        if is_imported(&files)? {
+            return Err(Error::Usage(format!(
+                "{shown} was imported and has no records of its own: name a run that was trained from \
+                 it, with --init-from {shown}"
+            )));
+        }
         return Err(Error::Data(format!(
             "{shown}: no metrics.jsonl: this is not a run's folder, or its training has not \
              started. Train first: rnnx train-{} --out {shown}",
@@ -201,9 +207,20 @@ fn read_records(folder: &Path) -> Result<RunData> {
     run.steps = metrics.steps;
     run.epochs = metrics.epochs;
     run.valids = metrics.valids;
+    run.average = metrics.average;
     run.changes = metrics.changes;
     (run.test, run.overtaken) = (metrics.test, metrics.overtaken);
     Ok(run)
+}
+
+/// Whether the run was made of a model that was trained elsewhere.
+fn is_imported(run: &RunFolder) -> Result<bool> {
+    let state = match run.last() {
+        Ok(last) => RunFolder::state_of(&last)?,
+        // It has not saved anything yet, or is no run.
+        Err(_) => None,
+    };
+    Ok(state.is_some_and(|state| state.is_imported()))
 }
 
 /// The keys of a run's configuration, in the file's order; none where there is no such file.

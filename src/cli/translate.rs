@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::TypedValueParser;
 use serde_json::{Map, Value, json};
 
-use super::args::DeviceArgs;
+use super::args::{DeviceArgs, SamplingArgs};
 use super::flags::{between, real, words};
 use super::process::emit_part;
 use crate::data::pairs::first_paragraph;
@@ -20,8 +20,9 @@ use crate::files::atomic::write_atomic;
 use crate::log;
 use crate::programs::seq2seq::copying::Extended;
 use crate::programs::seq2seq::decode::{
-    DecodeOptions, Hypothesis, Search, SourceIds, decode_n_best,
+    DecodeOptions, Hypothesis, Sampling, Search, SourceIds, decode_n_best,
 };
+use crate::programs::seq2seq::likelihood::MAX_TARGET;
 use crate::programs::seq2seq::model::{ModelKind, Seq2Seq};
 use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::tokens::SourceText;
@@ -34,7 +35,13 @@ pub(super) const MAX_BEAM: i64 = 1000;
 
 /// Arguments of `rnnx translate`.
 #[derive(Args, Clone, Debug)]
-#[command(mut_arg("device", |device| device.help(DEVICE_HELP)))]
+#[command(
+    mut_arg("device", |device| device.help(DEVICE_HELP)),
+    mut_arg("temperature", |arg| arg.requires("sampling")),
+    mut_arg("top_k", |arg| arg.requires("sampling")),
+    mut_arg("top_p", |arg| arg.requires("sampling")),
+    mut_arg("seed", |arg| arg.requires("sampling"))
+)]
 pub struct TranslateArgs {
     /// The run's folder (its best checkpoint), or one checkpoint's folder
     pub run: PathBuf,
@@ -47,18 +54,23 @@ pub struct TranslateArgs {
     /// Keep the N likeliest hypotheses at each step [default: greedy]
     #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
     pub beam: Option<u64>,
-    /// Write the N best hypotheses of a beam, the best first [default: 1]
-    #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), requires = "beam", allow_hyphen_values = true)]
+    /// Write N outputs: the best hypotheses of a beam, the best first, or N samples [default: 1]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
     pub n_best: Option<u64>,
     /// The power of an output's length that a beam divides its log-probability by: 1 is the mean a
     /// token, 0 favours short outputs [default: the run's own]
-    #[arg(long, value_name = "X", value_parser = real("length-penalty"), requires = "beam", allow_hyphen_values = true)]
+    #[arg(long, value_name = "X", value_parser = real("length-penalty"), allow_hyphen_values = true)]
     pub length_penalty: Option<f64>,
+    /// Draw each token by its probability, in place of searching for the likeliest
+    #[arg(long)]
+    pub sampling: bool,
+    #[command(flatten)]
+    pub draws: SamplingArgs,
     /// Hold what is written to Python's grammar [default: the run's own]
     #[arg(long, value_name = "START", value_parser = words("grammar").try_map(|name| name.parse::<GrammarChoice>()))]
     pub grammar: Option<GrammarChoice>,
     /// Tokens written at most [default: the run's --max-target]
-    #[arg(long, value_name = "N", value_parser = between(1, 10_000), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_TARGET as i64), allow_hyphen_values = true)]
     pub max_length: Option<u64>,
     /// Never write <UNK>
     #[arg(long)]
@@ -90,14 +102,7 @@ const ON_THE_CPU: &str =
 /// input that is no text; [`Error::Checkpoint`] for a run that cannot be read or writes nothing but
 /// NaN.
 pub fn run(args: &TranslateArgs) -> Result<()> {
-    if let (Some(n), Some(beam)) = (args.n_best, args.beam)
-        && n > beam
-    {
-        return Err(Error::Usage(format!(
-            "--n-best {n} of --beam {beam}: a beam finds as many hypotheses as it keeps; give \
-             --beam {n}"
-        )));
-    }
+    check_search(args)?;
     let chosen = args.device.settle_on_cpu(ON_THE_CPU)?;
     let mut trained = Trained::open(&args.run)?;
     let kind = trained.model.kind();
@@ -128,9 +133,35 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
         .syntax(grammar, &trained.vocab.target, room)?;
     let options = options(args, &trained, length, syntax.as_ref());
     match &args.text {
-        Some(text) => translate(args, (&trained, options), text, "the text").map(|_| ()),
+        Some(text) => translate(args, (&trained, options), text, ("the text", 0)).map(|_| ()),
         None => translate_lines(args, (&trained, options)),
     }
+}
+
+/// Refuses flags of more than one search.
+fn check_search(args: &TranslateArgs) -> Result<()> {
+    let message = match (args.sampling, args.beam, args.n_best, args.length_penalty) {
+        (true, Some(beam), ..) => format!(
+            "--sampling draws tokens, --beam {beam} searches for the likeliest: leave out one of them"
+        ),
+        (true, .., Some(_)) => "--length-penalty: a beam alone chooses by it; leave it out with \
+                                --sampling"
+            .into(),
+        (false, None, _, Some(_)) => {
+            "--length-penalty: a beam alone chooses by it; give --beam N, or \
+                                      leave it out"
+                .into()
+        }
+        (false, None, Some(n), _) => format!(
+            "--n-best {n}: a greedy search finds one output; give --beam {n}, or --sampling to draw {n}"
+        ),
+        (false, Some(beam), Some(n), _) if n > beam => format!(
+            "--n-best {n} of --beam {beam}: a beam finds as many hypotheses as it keeps; give \
+             --beam {n}"
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(message))
 }
 
 /// Translates standard input, each line as it comes, as long as somebody reads the results.
@@ -162,7 +193,8 @@ fn translate_lines(args: &TranslateArgs, model: (&Trained, DecodeOptions)) -> Re
             ))
         })?;
         let text = text.strip_suffix('\r').unwrap_or(text);
-        if !translate(args, model, text, &place)? || (apart && !emit_part("\n")?) {
+        let source = (&*place, (number - 1) as u32);
+        if !translate(args, model, text, source)? || (apart && !emit_part("\n")?) {
             break;
         }
     }
@@ -179,13 +211,13 @@ fn may_have_lines(args: &TranslateArgs, trained: &Trained) -> bool {
     args.n_best.is_some_and(|n| n > 1) || trained.vocab.target.tokens().iter().any(ends_line)
 }
 
-/// Translates one source; `place` is what errors call it. A blank line has an empty answer, so that
-/// answers stay in line with what was asked. False if nobody reads the results.
+/// Translates one source; `place` is what errors call it, and its number from 0. A blank line has an empty
+/// answer, so that answers stay in line with what was asked. False if nobody reads the results.
 fn translate(
     args: &TranslateArgs,
-    (trained, options): (&Trained, DecodeOptions),
+    (trained, mut options): (&Trained, DecodeOptions),
     text: &str,
-    place: &str,
+    (place, number): (&str, u32),
 ) -> Result<bool> {
     let limit = trained.config.max_source;
     let source = &trained.vocab.tokenizers.source;
@@ -227,11 +259,14 @@ fn translate(
         ids: &ids,
         extended: Some(&extended),
     };
+    if let Search::Sampling(sampling) = &mut options.search {
+        sampling.source = number;
+    }
     let n_best = args.n_best.map_or(1, |n| n as usize);
     let found = decode_n_best(&trained.model, &[source], options, n_best)?;
     let hypotheses = found.concat();
     let best = &hypotheses[0];
-    if !best.score.is_finite() {
+    if !hypotheses.iter().all(|h| h.score.is_finite()) {
         let message = "the logits of these weights are not finite numbers: their training had \
                        diverged. Give an earlier checkpoint's folder";
         return Err(Error::checkpoint(&args.run, message));
@@ -246,6 +281,7 @@ fn translate(
 fn blank(model: &Seq2Seq) -> Hypothesis {
     Hypothesis {
         tokens: Vec::new(),
+        log_probability: 0.0,
         score: 0.0,
         ended: true,
         attention: (model.kind() == ModelKind::Attention).then(Vec::new),
@@ -287,8 +323,16 @@ fn options<'a>(
     max_length: usize,
     syntax: Option<&'a Syntax>,
 ) -> DecodeOptions<'a> {
+    let search = match args.sampling {
+        true => Search::Sampling(Sampling {
+            options: args.draws.options(),
+            seed: args.draws.seed,
+            source: 0,
+        }),
+        false => Search::of_width(args.beam.map_or(1, |n| n as usize)),
+    };
     DecodeOptions {
-        search: Search::of_width(args.beam.map_or(1, |n| n as usize)),
+        search,
         max_length,
         no_unk: args.no_unk,
         length_penalty: args.length_penalty.unwrap_or(trained.config.length_penalty),
@@ -343,6 +387,7 @@ fn answer(text: String, tokens: Vec<String>, hypothesis: &Hypothesis) -> Map<Str
     object.insert("prediction".into(), json!(tokens));
     object.insert("code".into(), json!(text));
     object.insert("ended".into(), json!(hypothesis.ended));
+    object.insert("log_probability".into(), json!(hypothesis.log_probability));
     object.insert("score".into(), json!(hypothesis.score));
     seen(&mut object, hypothesis);
     object

@@ -160,29 +160,46 @@ impl BufRead for Input<'_> {
 /// # Errors
 /// [`Error::Data`] that names it: it is not there, cannot be read, is damaged, or holds too much.
 pub fn read_all(path: &Path) -> Result<Vec<u8>> {
-    let (mut name, mut unpacking) = (path.display().to_string(), Unpacking::default());
-    let stdin = match path == Path::new(STDIN) {
-        true => {
-            name = "standard input".into();
-            Some(read_stdin()?)
-        }
-        false => None,
-    };
-    let unreadable = |e: io::Error| {
-        Error::Data(match e.kind() {
-            io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
-            _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
-        })
-    };
-    let input = match &stdin {
-        Some(bytes) => Input::piped(bytes, &mut unpacking),
-        None => Input::open(path, &mut unpacking),
-    };
-    let mut input = input.map_err(unreadable)?;
+    let mut unpacking = Unpacking::default();
+    if path == Path::new(STDIN) {
+        return unpacked(&read_stdin()?, &mut unpacking);
+    }
+    read_with(path, &mut unpacking, |e| access::unreadable(path, &e))
+}
+
+/// All bytes of a file, unpacked where it is compressed; `unpacking` counts what comes out of it, and
+/// `unreadable` says what it is that it cannot be opened or read.
+///
+/// # Errors
+/// `unreadable`; [`Error::Data`] where it is damaged, or holds too much.
+pub fn read_with(
+    path: &Path,
+    unpacking: &mut Unpacking,
+    unreadable: impl Fn(io::Error) -> Error,
+) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    rest(Input::open(path, unpacking), &name, unreadable)
+}
+
+/// The same of what standard input gave.
+///
+/// # Errors
+/// [`Error::Data`] where it is damaged, or holds too much.
+pub fn unpacked(stdin: &[u8], unpacking: &mut Unpacking) -> Result<Vec<u8>> {
+    let unreadable = |e| access::unreadable(Path::new(STDIN), &e);
+    rest(Input::piped(stdin, unpacking), "standard input", unreadable)
+}
+
+fn rest(
+    input: io::Result<Input>,
+    name: &str,
+    unreadable: impl Fn(io::Error) -> Error,
+) -> Result<Vec<u8>> {
+    let mut input = input.map_err(&unreadable)?;
     let mut bytes = Vec::new();
     match input.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(e) => Err(input.error(e, &name, unreadable)),
+        Err(e) => Err(input.error(e, name, unreadable)),
     }
 }
 

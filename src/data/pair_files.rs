@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::input::Input;
-use super::pair_reading::{Reading, unreadable};
+use super::pair_reading::Reading;
 use super::pairs::{Pair, Splits, update};
 use super::split::Split;
 use super::unpacking::Unpacking;
@@ -37,7 +37,7 @@ pub fn read_pairs(path: &Path, format: &PairFormat) -> Result<PairFile> {
 fn read_with(path: &Path, format: &PairFormat, unpacking: &mut Unpacking) -> Result<PairFile> {
     let name = path.display().to_string();
     let opened = access::open(&group::current(path)).and_then(|f| Input::of(f, path, unpacking));
-    let input = opened.map_err(|e| unreadable(&name, &e))?;
+    let input = opened.map_err(|e| access::unreadable(path, &e))?;
     let mut reading = Reading {
         format,
         name: &name,

@@ -1,10 +1,12 @@
 //! What the readers of all files of pairs share: which fields are meant, and what becomes of a pair.
 
 use std::io;
+use std::path::Path;
 
 use super::input::Input;
 use super::pairs::{Pair, source_tokens, target_tokens};
 use super::python;
+use crate::files::access::unreadable;
 use crate::{Error, Result};
 
 /// A longer line is refused: a small compressed file can hold one that fills the memory.
@@ -97,14 +99,6 @@ impl Reading<'_> {
     /// What an error in reading a line is.
     pub fn failed(&self, input: &Input, line: u64, e: io::Error) -> Error {
         let place = format!("{}:{line}", self.name);
-        input.error(e, &place, |e| unreadable(self.name, &e))
+        input.error(e, &place, |e| unreadable(Path::new(self.name), &e))
     }
-}
-
-/// What a file that cannot be opened is.
-pub(super) fn unreadable(name: &str, e: &io::Error) -> Error {
-    Error::Data(match e.kind() {
-        io::ErrorKind::NotFound => format!("{name}: no such file; check the path"),
-        _ => format!("{name}: cannot be read ({e}); check the path and its permissions"),
-    })
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -255,8 +255,7 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
     let stdin = input::stdin_of(paths)?.unwrap_or_default();
     for path in paths {
         if path == Path::new(STDIN) {
-            let input = Input::piped(&stdin, &mut unpacking);
-            let content = whole(input, path, "standard input")?;
+            let content = input::unpacked(&stdin, &mut unpacking)?;
             files.push(("standard input".into(), content));
             continue;
         }
@@ -295,18 +294,8 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
 }
 
 fn read(path: &Path, unpacking: &mut Unpacking) -> Result<(String, Vec<u8>)> {
-    let name = path.display().to_string();
-    let content = whole(Input::open(path, unpacking), path, &name)?;
-    Ok((name, content))
-}
-
-fn whole(input: io::Result<Input>, path: &Path, name: &str) -> Result<Vec<u8>> {
-    let mut input = input.map_err(|e| unreadable(path, &e))?;
-    let mut content = Vec::new();
-    match input.read_to_end(&mut content) {
-        Ok(_) => Ok(content),
-        Err(e) => Err(input.error(e, name, |e| unreadable(path, &e))),
-    }
+    let content = input::read_with(path, unpacking, |e| unreadable(path, &e))?;
+    Ok((path.display().to_string(), content))
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Error {

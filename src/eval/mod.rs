@@ -6,6 +6,7 @@
 pub mod bleu;
 pub mod chrf;
 pub mod scores;
+pub mod sentence;
 
 use std::collections::HashMap;
 use std::hash::Hash;

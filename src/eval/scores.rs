@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bleu::NgramCounts;
 use super::chrf::ChrfCounts;
+use super::sentence::sentence_bleu;
 use super::{nan, number, share};
 
 /// Source lengths that make one row of [`TextFigures::by_length`].
@@ -33,6 +34,8 @@ pub struct TextScores {
     chrf: ChrfCounts,
     /// Of Python's tokens.
     python: NgramCounts,
+    /// Sum over the pairs.
+    sentence_bleu: f64,
     /// Pairs and their counts by (source length - 1) / [`BUCKET`].
     buckets: BTreeMap<usize, (u64, NgramCounts)>,
 }
@@ -53,6 +56,10 @@ pub struct TextFigures {
     /// tokens of the model are; NaN where targets are not Python.
     #[serde(default = "nan", deserialize_with = "number")]
     pub bleu_python: f64,
+    /// Mean over the pairs of their BLEU as papers on writing code have it, of the whole references as
+    /// text, in [0, 1]; see [`sentence_bleu`].
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub bleu_sentence: f64,
     /// What BLEU is computed from.
     pub ngram_counts: Option<NgramCounts>,
     /// Share of predictions that are their reference.
@@ -107,6 +114,8 @@ pub struct Compared<'a> {
     pub prediction: &'a [String],
     /// The text of the reference's tokens.
     pub reference_text: String,
+    /// The whole reference.
+    pub whole: &'a str,
     /// The text of the prediction's tokens.
     pub text: &'a str,
     /// Whether the prediction counts as right.
@@ -133,6 +142,7 @@ impl TextScores {
             predicted_tokens: 0,
             chrf: ChrfCounts::default(),
             python: NgramCounts::default(),
+            sentence_bleu: 0.0,
             buckets: BTreeMap::new(),
         }
     }
@@ -158,6 +168,7 @@ impl TextScores {
         if let Some([reference, prediction]) = &pair.python {
             self.python.add(reference, prediction);
         }
+        self.sentence_bleu += sentence_bleu(pair.whole, pair.text);
         let bucket = source_length.saturating_sub(1) / BUCKET;
         let (pairs, counts) = self.buckets.entry(bucket).or_default();
         *pairs += 1;
@@ -185,6 +196,7 @@ impl TextScores {
             bleu: counts.bleu(),
             bleu_smoothed: counts.bleu_smoothed(),
             bleu_python: of_python(self.python.bleu()),
+            bleu_sentence: self.sentence_bleu / self.pairs.max(1) as f64,
             ngram_counts: Some(counts),
             exact_match: share(self.exact, self.pairs),
             token_accuracy: share(self.right_tokens, self.reference_tokens),

@@ -146,9 +146,10 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Whether a checkpoint's folder holds an average.
+    /// Whether a checkpoint's folder, or the one that a link leads to, holds an average.
     pub fn is_average(checkpoint: &Path) -> bool {
-        checkpoint.file_name().is_some_and(|name| name == AVERAGE)
+        let folder = fs::canonicalize(checkpoint);
+        folder.is_ok_and(|folder| folder.file_name().is_some_and(|name| name == AVERAGE))
     }
 
     /// The folder of the checkpoint of `step`.

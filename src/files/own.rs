@@ -20,6 +20,9 @@ pub(super) const EVENTS_START: &str = "events.out.tfevents.";
 /// How they end.
 pub(super) const EVENTS_END: &str = ".rnnx";
 
+/// Files that give way to those of a new run.
+const GIVE_WAY: [&str; 6] = [REPORT, EXPLORER, METRICS, VOCAB, STUDY, STDIN_COPY];
+
 impl RunFolder {
     /// Makes the folder of a new run, which is this process's as long as the value or a clone of it
     /// lives; an empty folder that exists will do.
@@ -41,13 +44,26 @@ impl RunFolder {
         run.clear_checkpoints()?;
         run.clear_samples()?;
         run.clear_events()?;
-        for own in [REPORT, EXPLORER, METRICS, VOCAB, STUDY, STDIN_COPY].map(|name| path.join(name))
-        {
+        for own in GIVE_WAY.map(|name| path.join(name)) {
             if !own.is_dir() {
                 remove_any(&own).map_err(Error::io("remove", &own))?;
             }
         }
         Ok(run)
+    }
+
+    /// Whether `file` is one that [`RunFolder::create`] deletes, with `force`, of the run in `path`: one
+    /// of the files in its folder, or a sample. What is not there does not give way.
+    pub fn gives_way(path: &Path, file: &Path) -> bool {
+        let (Ok(run), Ok(file)) = (path.canonicalize(), file.canonicalize()) else {
+            return false;
+        };
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        match file.parent() {
+            Some(folder) if folder == run => GIVE_WAY.contains(&&*name),
+            Some(folder) => folder == Self::at(&run).samples_path() && is_sample(&name),
+            None => false,
+        }
     }
 
     /// Checks that [`RunFolder::create`] may make or replace the folder, and changes nothing.

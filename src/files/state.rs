@@ -147,6 +147,11 @@ struct Version {
 }
 
 impl TrainState {
+    /// Whether it is of a model that was trained elsewhere and imported: it has no data of its own.
+    pub fn is_imported(&self) -> bool {
+        self.data_sha256.is_empty()
+    }
+
     /// The state of a run that has not taken a step.
     pub fn new(program: &str, seed: u64, data_sha256: String) -> Self {
         Self {

@@ -226,10 +226,11 @@ fn figures(event: &Event) -> Option<(u64, Vec<(&'static str, f64)>)> {
             Some((e.step?, figures))
         }
         Event::Valid(e) => {
-            let figures = vec![
-                ("valid/loss", e.valid_loss),
-                ("valid/accuracy", e.valid_accuracy),
-            ];
+            let [loss, accuracy] = match e.averaged {
+                None => ["valid/loss", "valid/accuracy"],
+                Some(_) => ["average/loss", "average/accuracy"],
+            };
+            let figures = vec![(loss, e.valid_loss), (accuracy, e.valid_accuracy)];
             Some((e.step, figures))
         }
         Event::Change(_) | Event::Test(_) | Event::Other { .. } => None,

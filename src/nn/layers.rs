@@ -154,6 +154,19 @@ impl Linear {
         }
     }
 
+    /// An output layer whose weight is the table of an embedding, `[V, E]` (Press & Wolf 2017; Inan,
+    /// Khosravi & Socher 2017): logits of rows `[.., E]`. It adds `{name}.bias` `[V]` alone, zeros at
+    /// first.
+    pub fn tied(layout: &mut Layout, name: &str, embedding: &Embedding) -> Self {
+        let vocab = layout.segment(embedding.weight).shape.rows();
+        Linear {
+            projection: Projection {
+                weight: embedding.weight,
+            },
+            bias: layout.add(format!("{name}.bias"), [vocab], Init::Zeros),
+        }
+    }
+
     /// The weight `[outputs, inputs]`.
     pub fn weight<'a>(&self, params: &'a Bound) -> &'a Var {
         self.projection.weight(params)

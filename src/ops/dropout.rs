@@ -1,7 +1,8 @@
 //! **op** Inverted dropout: y = x * keep / (1 - p), where keep is 1 with probability 1 - p.
 //!
 //! Srivastava et al. 2014. The mask is a pure function of the stream's counters (Philox), so it is
-//! the same on every device, and one bit an element is all that is saved.
+//! the same on every device, and one bit an element is all that is saved. The mask of a sequence can
+//! be one for all of its steps (Gal & Ghahramani 2016): then it is drawn once and repeats itself.
 
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
@@ -36,6 +37,36 @@ pub fn dropout_at(
     stream: Stream,
     step: Option<&Tensor>,
 ) -> Result<Var> {
+    let period = x.value().numel();
+    run(tape, x, p, (stream, step), period)
+}
+
+/// Variational dropout (Gal & Ghahramani 2016) of sequences x `[T, ..]`: what is dropped is the same at
+/// each of the T steps. Element i of every step uses word i of `stream`; `step` is as in
+/// [`dropout_at`].
+///
+/// # Errors
+/// As [`dropout`].
+pub fn variational_dropout(
+    tape: &mut Tape,
+    x: &Var,
+    p: f64,
+    stream: Stream,
+    step: Option<&Tensor>,
+) -> Result<Var> {
+    let steps = x.value().dims().first().copied().unwrap_or(1);
+    let period = x.value().numel() / steps.max(1);
+    run(tape, x, p, (stream, step), period)
+}
+
+/// Drops elements of x by a mask of `period` elements that repeats itself.
+fn run(
+    tape: &mut Tape,
+    x: &Var,
+    p: f64,
+    (stream, step): (Stream, Option<&Tensor>),
+    period: usize,
+) -> Result<Var> {
     if !(0.0..1.0).contains(&p) {
         return Err(Error::op(
             "dropout",
@@ -46,8 +77,11 @@ pub fn dropout_at(
         return Ok(x.clone());
     }
     let (value, mask) = match x.value().gpu() {
-        Some(gpu) => drop_on_gpu(gpu, x.value(), p, stream, step)?,
-        None => drop_on_cpu(x.value(), p, stream)?,
+        Some(gpu) => drop_on_gpu(gpu, x.value(), p, (stream, step), period)?,
+        None => {
+            let mask = draw(period, p, stream);
+            (keep(x.value(), &mask, p, period)?, Mask::Cpu(mask))
+        }
     };
     let y = tape.output(value, [x.slot()]);
     if y.slot().is_some() {
@@ -55,13 +89,14 @@ pub fn dropout_at(
             x: x.slot(),
             p,
             mask,
+            period,
             y: y.slot(),
         });
     }
     Ok(y)
 }
 
-/// What is kept: one bit an element.
+/// What is kept: one bit an element, of those before they repeat themselves.
 enum Mask {
     /// Bit b of word w is element 64 w + b.
     Cpu(Vec<u64>),
@@ -84,20 +119,36 @@ const GROUP: usize = 64;
 /// Philox blocks that yield a word of the mask.
 const BLOCKS: usize = GROUP / 4;
 
-fn drop_on_cpu(x: &Tensor, p: f64, stream: Stream) -> Result<(Tensor, Mask)> {
-    let mut mask = vec![0u64; x.numel().div_ceil(GROUP)];
-    let value = for_float!("dropout", x.dtype(), T => {
+/// The mask of `period` elements.
+fn draw(period: usize, p: f64, stream: Stream) -> Vec<u64> {
+    let mut mask = vec![0u64; period.div_ceil(GROUP)];
+    let parts = mask.par_chunks_mut(CHUNK / GROUP).enumerate();
+    parts.for_each(|(i, mask)| {
+        f32::dispatch(Draw {
+            mask,
+            stream,
+            first: i * CHUNK / GROUP,
+            threshold: threshold(p),
+        });
+    });
+    mask
+}
+
+/// What a mask leaves of x.
+fn keep(x: &Tensor, mask: &[u64], p: f64, period: usize) -> Result<Tensor> {
+    for_float!("dropout", x.dtype(), T => {
         let mut y = Tensor::uninit::<T>(x.shape().clone());
-        let inputs = x.data::<T>()?.par_chunks(CHUNK);
-        let masks = mask.par_chunks_mut(CHUNK / GROUP);
-        let outputs = y.data_mut::<T>()?.par_chunks_mut(CHUNK);
-        outputs.zip(inputs).zip(masks).enumerate().for_each(|(i, ((y, x), mask))| {
-            T::dispatch(Draw { mask, stream, first: i * CHUNK / GROUP, threshold: threshold(p) });
-            T::dispatch(Apply { to: y, from: x, mask, scale: scale(p) });
+        // Of nothing there is no period.
+        let period = period.max(1);
+        let steps = y.data_mut::<T>()?.par_chunks_mut(period).zip(x.data::<T>()?.par_chunks(period));
+        steps.for_each(|(y, x)| {
+            let parts = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+            parts.zip(mask.par_chunks(CHUNK / GROUP)).for_each(|((to, from), mask)| {
+                T::dispatch(Apply { to, from, mask, scale: scale(p) });
+            });
         });
         Ok(y)
-    })?;
-    Ok((value, Mask::Cpu(mask)))
+    })
 }
 
 /// Fills the mask: bit b of word w is whether element 64 w + b is kept.
@@ -161,44 +212,49 @@ fn drop_on_gpu(
     gpu: &Arc<Gpu>,
     x: &Tensor,
     p: f64,
-    stream: Stream,
-    step: Option<&Tensor>,
+    (stream, step): (Stream, Option<&Tensor>),
+    period: usize,
 ) -> Result<(Tensor, Mask)> {
-    let n = x.numel();
-    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
-    let mask = Tensor::on_gpu(gpu, DType::U32, [2 * n.div_ceil(GROUP)])?;
+    // The first elements draw the mask.
+    let first = Tensor::on_gpu(gpu, x.dtype(), [period])?;
+    let mask = Tensor::on_gpu(gpu, DType::U32, [2 * period.div_ceil(GROUP)])?;
     let [key0, key1, host_step, domain] = stream.words();
     let step = match step {
         Some(step) => step.clone(),
         None => Tensor::scalar(host_step).to_gpu(gpu)?,
     };
-    let pointers = [x.ptr()?, y.ptr()?, mask.ptr()?, step.ptr()?].map(Arg::from);
+    let pointers = [x.ptr()?, first.ptr()?, mask.ptr()?, step.ptr()?].map(Arg::from);
     let mut args = pointers.to_vec();
-    args.push((n as u64).into());
+    args.push((period as u64).into());
     args.extend([key0, key1, domain, threshold(p)].map(Arg::from));
     args.push((scale(p) as f32).into());
     let kernel = format!("dropout_fwd_{}", x.dtype());
     gpu.launch(
-        &Launch::per_element(&kernel, n.next_multiple_of(GROUP) as u64),
+        &Launch::per_element(&kernel, period.next_multiple_of(GROUP) as u64),
         &args,
     )?;
+    let y = match period == x.numel() {
+        true => first.reshape(x.shape().clone())?,
+        false => keep_on_gpu(gpu, x, &mask, p, period)?,
+    };
     Ok((y, Mask::Gpu(mask)))
 }
 
-fn apply_on_gpu(gpu: &Arc<Gpu>, dy: &Tensor, mask: &Tensor, p: f64) -> Result<Tensor> {
-    let dx = Tensor::on_gpu(gpu, dy.dtype(), dy.shape().clone())?;
-    let n = dy.numel() as u64;
-    let kernel = format!("dropout_bwd_{}", dy.dtype());
+fn keep_on_gpu(gpu: &Arc<Gpu>, x: &Tensor, mask: &Tensor, p: f64, period: usize) -> Result<Tensor> {
+    let y = Tensor::on_gpu(gpu, x.dtype(), x.shape().clone())?;
+    let n = x.numel() as u64;
+    let kernel = format!("dropout_keep_{}", x.dtype());
     let scale = scale(p) as f32;
     let args = [
-        dy.ptr()?.into(),
+        x.ptr()?.into(),
         mask.ptr()?.into(),
-        dx.ptr()?.into(),
+        y.ptr()?.into(),
         n.into(),
+        (period as u64).into(),
         scale.into(),
     ];
     gpu.launch(&Launch::per_element(&kernel, n), &args)?;
-    Ok(dx)
+    Ok(y)
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -207,6 +263,7 @@ struct Dropout {
     x: Option<Slot>,
     p: f64,
     mask: Mask,
+    period: usize,
     y: Option<Slot>,
 }
 
@@ -219,23 +276,15 @@ impl Backward for Dropout {
         let Some(dy) = grads.take(self.y) else {
             return Ok(());
         };
-        let mask = match &self.mask {
+        let dx = match &self.mask {
             Mask::Gpu(mask) => {
                 let gpu = dy
                     .gpu()
                     .ok_or_else(|| Error::op("dropout", "a gradient in host memory"))?;
-                return grads.add(self.x, apply_on_gpu(gpu, &dy, mask, self.p)?);
+                keep_on_gpu(gpu, &dy, mask, self.p, self.period)?
             }
-            Mask::Cpu(mask) => mask,
+            Mask::Cpu(mask) => keep(&dy, mask, self.p, self.period)?,
         };
-        for_float!("dropout", dy.dtype(), T => {
-            let mut dx = Tensor::uninit::<T>(dy.shape().clone());
-            let masks = mask.par_chunks(CHUNK / GROUP);
-            let from = dy.data::<T>()?.par_chunks(CHUNK);
-            dx.data_mut::<T>()?.par_chunks_mut(CHUNK).zip(from).zip(masks).for_each(
-                |((to, from), mask)| T::dispatch(Apply { to, from, mask, scale: scale(self.p) }),
-            );
-            grads.add(self.x, dx)
-        })
+        grads.add(self.x, dx)
     }
 }

@@ -27,7 +27,7 @@ pub use attention::attention_lstm;
 pub use cast::cast;
 pub use concat::concat;
 pub use copy_xent::{copy_mixture, copy_xent, known};
-pub use dropout::{dropout, dropout_at};
+pub use dropout::{dropout, dropout_at, variational_dropout};
 pub use elementwise::{add, mul, scale, sigmoid, sub, tanh};
 pub use embedding::embedding;
 pub use gather::gather;

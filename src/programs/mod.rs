@@ -2,6 +2,7 @@
 
 pub mod charlm;
 pub mod orders;
+pub mod position;
 pub mod program;
 pub mod seq2seq;
 

@@ -5,27 +5,8 @@ use serde::Serialize;
 
 use super::run::RunData;
 
-/// The columns, which are named as the fields of `metrics.jsonl` are.
-pub const COLUMNS: [&str; 16] = [
-    "run",
-    "event",
-    "epoch",
-    "step",
-    "loss",
-    "ce",
-    "accuracy",
-    "grad_norm",
-    "lr",
-    "loss_scale",
-    "tokens_per_s",
-    "train_loss",
-    "train_accuracy",
-    "valid_loss",
-    "valid_accuracy",
-    "seconds",
-];
-
-/// A record. What it does not have is an empty cell.
+/// A record, whose columns are named as the fields of `metrics.jsonl` are. What it does not have is an
+/// empty cell.
 #[derive(Default, Serialize)]
 struct Row<'a> {
     run: &'a str,
@@ -43,11 +24,12 @@ struct Row<'a> {
     train_accuracy: Option<f64>,
     valid_loss: Option<f64>,
     valid_accuracy: Option<f64>,
+    averaged: Option<u64>,
     seconds: Option<f64>,
 }
 
-/// A table with a row for each step, validation inside of an epoch, and epoch, run after run in the
-/// order of training. Numbers have as many digits as give back the same bits; one that is not finite is
+/// A table with a row for each step, validation inside of an epoch or of an average, and epoch, run
+/// after run in the order of training. Numbers have as many digits as give back the same bits; one that is not finite is
 /// an empty cell.
 ///
 /// # Errors
@@ -55,14 +37,23 @@ struct Row<'a> {
 pub fn to_csv(runs: &[RunData]) -> Result<Vec<u8>, Error> {
     let mut out = WriterBuilder::new()
         .has_headers(false)
-        .from_writer(Vec::new());
-    out.write_record(COLUMNS)?;
+        .from_writer(header()?);
     for run in runs {
         for row in rows(run) {
             out.serialize(row)?;
         }
     }
     out.into_inner().map_err(|e| e.into_error().into())
+}
+
+/// The line of the columns, which a table without rows has, too.
+fn header() -> Result<Vec<u8>, Error> {
+    let mut out = WriterBuilder::new().from_writer(Vec::new());
+    out.serialize(Row::default())?;
+    let mut table = out.into_inner().map_err(|e| e.into_error())?;
+    let end = table.iter().position(|&byte| byte == b'\n');
+    table.truncate(end.map_or(0, |end| end + 1));
+    Ok(table)
 }
 
 fn rows(run: &RunData) -> Vec<Row<'_>> {
@@ -84,9 +75,10 @@ fn rows(run: &RunData) -> Vec<Row<'_>> {
         tokens_per_s: finite(e.tokens_per_s),
         ..row("step", e.epoch, Some(e.step))
     });
-    let valids = run.valids.iter().map(|e| Row {
+    let valids = run.valids.iter().chain(&run.average).map(|e| Row {
         valid_loss: finite(e.valid_loss),
         valid_accuracy: finite(e.valid_accuracy),
+        averaged: e.averaged,
         ..row("valid", e.epoch, Some(e.step))
     });
     let epochs = run.epochs.iter().map(|e| Row {
@@ -99,6 +91,7 @@ fn rows(run: &RunData) -> Vec<Row<'_>> {
     });
     let mut rows: Vec<Row> = steps.chain(valids).chain(epochs).collect();
     // An epoch's record is its last, whether or not it says its step; of a step the validation follows.
-    rows.sort_by_key(|row| (row.epoch, row.event == "epoch", row.step));
+    // An average is made when all has ended.
+    rows.sort_by_key(|row| (row.averaged, row.epoch, row.event == "epoch", row.step));
     rows
 }

@@ -194,7 +194,8 @@ function follow() {
       location.reload();
     } else setTimeout(look, every);
   };
-  setTimeout(look, Math.max(every, (Date.now() - drawn) / 10));
+  // A browser keeps a delay in 32 bits; a longer one would be none.
+  setTimeout(look, Math.min(Math.max(every, (Date.now() - drawn) / 10), 2 ** 31 - 1));
 }
 
 // ---- the page ----------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub epochs: Vec<EpochEvent>,
     /// Validations inside of epochs, by rising step.
     pub valids: Vec<ValidEvent>,
+    /// The validation of the average of checkpoints.
+    pub average: Option<ValidEvent>,
     /// Where the run went on with other settings, by rising step.
     pub changes: Vec<ChangeEvent>,
     /// The last test record.
@@ -47,6 +49,11 @@ pub fn read_metrics(path: &Path) -> Result<Metrics> {
                 let kept = read.epochs.iter().rposition(|e| e.epoch < event.epoch);
                 read.epochs.truncate(kept.map_or(0, |i| i + 1));
                 read.epochs.push(event);
+                read.overtaken = true;
+            }
+            // It is of the step of the last checkpoint, which has its own.
+            Event::Valid(event) if event.averaged.is_some() => {
+                read.average = Some(event);
                 read.overtaken = true;
             }
             Event::Valid(event) => {

@@ -18,6 +18,8 @@ pub struct RunData {
     pub epochs: Vec<EpochEvent>,
     /// Validations inside of epochs, by rising step.
     pub valids: Vec<ValidEvent>,
+    /// The validation of the average of checkpoints.
+    pub average: Option<ValidEvent>,
     /// Where it went on with other settings.
     pub changes: Vec<ChangeEvent>,
     /// Whether a process is training it.
@@ -89,6 +91,13 @@ impl RunData {
             Some(model) if !self.name.contains(model) => format!("{} ({model})", self.name),
             _ => self.name.clone(),
         }
+    }
+
+    /// The loss and the accuracy of the average of checkpoints, and what it is called.
+    pub fn averaged(&self) -> Option<([f64; 2], String)> {
+        let average = self.average?;
+        let name = format!("average of {} checkpoints", average.averaged?);
+        Some(([average.valid_loss, average.valid_accuracy], name))
     }
 
     /// Steps of an epoch, if its epochs say at which step they ended.

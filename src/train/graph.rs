@@ -22,13 +22,13 @@ pub trait Feed {
     type Batch;
 
     /// Issues what brings the next batch into the memory of [`Feed::batch`]. `counter` is `[2]` u32
-    /// in device memory: step in the epoch, step of the run.
+    /// in device memory: batch in the epoch, batch of the run.
     ///
     /// # Errors
     /// If the device fails.
     fn issue(&self, gpu: &Gpu, counter: &Tensor) -> Result<()>;
 
-    /// The batch: the same memory for every step.
+    /// The batch: the same memory for each of them.
     fn batch(&self) -> &Self::Batch;
 }
 
@@ -81,9 +81,16 @@ impl<F: Feed> GpuLoop<F> {
         })
     }
 
-    /// The same with so many batches a step, 1 to [`SLOTS`], whose gradients are added up.
+    /// The same with so many batches a step, whose gradients are added up.
+    ///
+    /// # Panics
+    /// For no batch, and for more than [`SLOTS`].
     #[must_use]
     pub fn accumulating(self, batches: usize) -> Self {
+        assert!(
+            (1..=SLOTS).contains(&batches),
+            "a step has 1 to {SLOTS} batches, not {batches}"
+        );
         GpuLoop { batches, ..self }
     }
 

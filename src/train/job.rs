@@ -160,7 +160,9 @@ impl Plan {
         self.max_steps.map_or(all, |n| all.min(n))
     }
 
-    /// The counter of every random stream of a run that stands at `state`.
+    /// The counter of every random stream of a run that stands at `state`. One that is numbered by step
+    /// counts steps of the optimizer; where a step has several batches, `accumulate`, its next number is
+    /// so many times as large.
     pub fn streams(&self, state: &TrainState) -> BTreeMap<String, u64> {
         let by_step = self.step_streams.iter().map(|&name| (name, state.step));
         by_step

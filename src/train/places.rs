@@ -206,7 +206,7 @@ fn each_path(value: Option<&mut Value>) -> &mut [Value] {
 }
 
 /// Every path of a table of settings.
-fn paths_of(settings: &Settings, table: &Table) -> Vec<PathBuf> {
+pub(super) fn paths_of(settings: &Settings, table: &Table) -> Vec<PathBuf> {
     let values = path_keys(settings).filter_map(|key| table.get(key.name));
     let each = values.flat_map(|value| match value {
         Value::Array(paths) => paths.iter().collect(),

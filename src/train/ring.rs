@@ -1,5 +1,5 @@
-//! The figures of steps on a GPU. They wait in device memory until several are read at once, so that
-//! the host issues the next step while the last one still runs.
+//! The figures of batches on a GPU. They wait in device memory until several are read at once, so that
+//! the host issues the next batch while the last one still runs.
 
 use super::model::{Draws, Model};
 use super::scores::Scores;
@@ -13,14 +13,14 @@ use crate::optim::adam_gpu::{GpuAdamStep, RATES};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-/// Steps whose figures there is room for: as many as have learning rates of their own.
+/// Batches whose figures there is room for: as many as steps have learning rates of their own.
 pub const SLOTS: usize = RATES;
 /// Words of a slot: see `kernels/batch.cu`.
 const SLOT_WORDS: usize = 16;
 /// First word of the optimizer's state in a slot.
 const STATE: usize = 8;
 
-/// The figures of the last steps.
+/// The figures of the last batches.
 #[derive(Debug)]
 pub struct Ring {
     gpu: Arc<Gpu>,
@@ -41,8 +41,8 @@ impl Ring {
         })
     }
 
-    /// The step in the epoch and the step of the run in device memory, `[2]` u32: [`Ring::record`] moves
-    /// them on.
+    /// The batch in the epoch and the batch of the run in device memory, `[2]` u32: [`Ring::record`]
+    /// moves them on.
     pub fn counter(&self) -> &Tensor {
         &self.counter
     }
@@ -51,15 +51,15 @@ impl Ring {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn begin(&self, step_in_epoch: u64, step: u64) -> Result<()> {
-        let counter = [step_in_epoch as u32, step as u32];
+    pub fn begin(&self, batch_in_epoch: u64, batch: u64) -> Result<()> {
+        let counter = [batch_in_epoch as u32, batch as u32];
         let driver = self.gpu.driver();
         driver.upload(self.counter.ptr()?, bytemuck::cast_slice(&counter))
     }
 
-    /// The random numbers of step number `step`, at which the counter stands.
-    pub fn draws(&self, seed: u64, step: u64) -> Draws {
-        Draws::new(seed, step).counted_in(self.counter.part(1, [1]))
+    /// The random numbers of batch number `batch`, at which the counter stands.
+    pub fn draws(&self, seed: u64, batch: u64) -> Draws {
+        Draws::new(seed, batch).counted_in(self.counter.part(1, [1]))
     }
 
     /// Issues the record of the figures of what `step` issued, and counts it.
@@ -78,16 +78,16 @@ impl Ring {
         self.gpu.launch(&Launch::new("batch_record", 1, 32), &args)
     }
 
-    /// Waits for the device, and returns the figures of the steps from number `first` of the run on,
-    /// which had so many tokens each; at most [`SLOTS`] steps.
+    /// Waits for the device, and returns the figures of the batches from number `first` of the run on,
+    /// which had so many tokens each; at most [`SLOTS`] batches.
     ///
     /// # Errors
     /// If the device fails.
     pub fn read(&self, first: u64, tokens: &[usize], mixed: bool) -> Result<Vec<Scores>> {
         let slots = self.slots.to_cpu()?;
         let slots = slots.data::<f32>()?;
-        let scores = (first..).zip(tokens).map(|(step, &tokens)| {
-            let words = &slots[(step as u32 as usize) % SLOTS * SLOT_WORDS..][..SLOT_WORDS];
+        let scores = (first..).zip(tokens).map(|(batch, &tokens)| {
+            let words = &slots[(batch as u32 as usize) % SLOTS * SLOT_WORDS..][..SLOT_WORDS];
             let [ce, penalty, correct] = [words[0], words[1], words[2]].map(f64::from);
             let mut scores = Scores {
                 loss: ce + penalty,

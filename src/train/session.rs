@@ -69,9 +69,7 @@ pub fn run<J: Job>(
     if session.is_cut_off(&ended) {
         return Err(session.rescue());
     }
-    if ended.is_err() {
-        session.draw_ended();
-    }
+    session.draw_ended();
     ended?;
     Ok((session.summary(), session.job))
 }
@@ -162,10 +160,7 @@ impl<J: Job> Session<J> {
                     return self.stop();
                 }
                 self.validate_if_due()?;
-                let due = |every: u64| self.state.step.is_multiple_of(every);
-                if self.state.step_in_epoch < per_epoch
-                    && self.plan.checkpoint_every.is_some_and(due)
-                {
+                if self.checkpoint_is_due() {
                     self.save()?;
                     self.prune();
                 }

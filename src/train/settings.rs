@@ -271,7 +271,7 @@ macro_rules! settings {
                     "added to the root of Adam's second moment; sgd does not read it";
                 weight_decay: f64 = $optimizer.weight_decay, Real(0.0, 1e3), fixed,
                     "share of every parameter that a step takes away, times the learning rate; it is no part of the loss";
-                accumulate: usize = 1, Whole(1, 64), fixed,
+                accumulate: usize = 1, Whole(1, $crate::optim::adam_gpu::RATES as i64), fixed,
                     "batches of a step, whose gradients are added up: as one so many times as large, in the memory of one";
             }
             "Run" {

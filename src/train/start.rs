@@ -4,6 +4,7 @@ use super::config_file::{self, to_toml};
 use super::device::Chosen;
 use super::init::{self, load_weights};
 use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
+use super::places::paths_of;
 use super::progress::Progress;
 use super::settings::{Config, Precision};
 use crate::data::vocab::Vocab;
@@ -43,6 +44,9 @@ pub(super) fn start<J: Job>(
     match &request.begin {
         Begin::New { force, init_from } => {
             RunFolder::check_new(&request.out, *force)?;
+            if *force {
+                check_data_stays(request)?;
+            }
             let init = (*force, init_from.as_ref());
             new_run(request, init, progress, &chosen, starting, load)
         }
@@ -50,6 +54,23 @@ pub(super) fn start<J: Job>(
             RunFolder::check_free(&request.out)?;
             resumed_run(request, progress, chosen, starting, load)
         }
+    }
+}
+
+/// Fails where the run that gives way to a new one holds data of that, as the text that it kept of
+/// standard input.
+fn check_data_stays<C: Config>(request: &Request<C>) -> Result<()> {
+    let paths = paths_of(C::settings(), &request.config.table()?);
+    match paths
+        .iter()
+        .find(|path| RunFolder::gives_way(&request.out, path))
+    {
+        None => Ok(()),
+        Some(path) => Err(Error::Usage(format!(
+            "{} is of the run that --force replaces, and would be gone with it: copy it elsewhere and \
+             name that",
+            path.display()
+        ))),
     }
 }
 

@@ -54,9 +54,6 @@ pub struct Issued {
     pub total: Tensor,
     /// The L2 term, where it is not part of that.
     pub penalty: Option<Tensor>,
-    /// Norm of the gradient before clipping; on a GPU it is in the optimizer's state, and this is
-    /// zero.
-    pub grad_norm: f64,
 }
 
 impl<M: Model> Step<M> {
@@ -121,6 +118,8 @@ impl<M: Model> Step<M> {
     /// # Errors
     /// If there is no batch, one does not fit the model, or the device fails.
     pub fn train_all(&mut self, batches: &[M::Batch], first: u64) -> Result<Scores> {
+        // A call that failed may have left something.
+        self.forget();
         let mut parts = Vec::with_capacity(batches.len());
         for (number, batch) in (first..).zip(batches) {
             let issued = self.add(batch, &Draws::new(self.seed, number))?;
@@ -143,12 +142,10 @@ impl<M: Model> Step<M> {
     /// # Errors
     /// If the batch does not fit the model, or the device fails.
     pub fn issue(&mut self, batch: &M::Batch, draws: &Draws) -> Result<Issued> {
+        self.forget();
         let issued = self.add(batch, draws)?;
-        let grad_norm = self.finish()?;
-        Ok(Issued {
-            grad_norm,
-            ..issued
-        })
+        self.finish()?;
+        Ok(issued)
     }
 
     /// Forgets what has been added since the last [`Step::finish`].
@@ -200,7 +197,6 @@ impl<M: Model> Step<M> {
             loss,
             total: total.into_value(),
             penalty,
-            grad_norm: 0.0,
         })
     }
 

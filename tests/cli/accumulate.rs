@@ -30,6 +30,13 @@ fn assert_near(a: &[[f64; 4]], b: &[[f64; 4]], tolerance: f64) {
 /// Sums in another order, in f32, carried through some steps of Adam.
 const ROUNDING: f64 = 2e-4;
 
+/// Kernels and CPU loops sum in other orders, in f32, and dropout makes the losses of small batches
+/// differ more; carried through some steps of Adam.
+const DEVICES: f64 = 1e-3;
+/// Activations and products have the 11 bits of f16: half a unit in the last place is 5e-4, and a step
+/// has some ten of them in a row.
+const HALF: f64 = 5e-3;
+
 const STEPS: &str = "--dropout 0 --log-every 1 --max-steps 6 --quiet";
 
 #[test]
@@ -104,11 +111,11 @@ fn a_gpu_adds_up_the_same_with_a_graph_and_without() {
     super::support::Done::of(command.env("RNNX_GRAPH", "off").output().unwrap()).ok();
     // With dropout: each batch has masks of its own, the same on every device.
     let cpu = figures(&place, "cpu");
-    assert_near(&cpu, &figures(&place, "f32"), 1e-3);
+    assert_near(&cpu, &figures(&place, "f32"), DEVICES);
     let [f16, single] = ["f16", "single"].map(|run| figures(&place, run));
     assert_eq!(f16, single);
     for (a, b) in cpu.iter().zip(&f16) {
-        assert!((a[0] - b[0]).abs() < 5e-3 * a[0], "{a:?} and {b:?}");
+        assert!((a[0] - b[0]).abs() < HALF * a[0], "{a:?} and {b:?}");
     }
     let place = seq2seq::place();
     let flags =
@@ -116,5 +123,5 @@ fn a_gpu_adds_up_the_same_with_a_graph_and_without() {
     for (run, device) in [("cpu", "cpu"), ("gpu", "emulated --precision fp32")] {
         seq2seq::train(&place, run, &format!("{flags} --device {device}")).ok();
     }
-    assert_near(&figures(&place, "cpu"), &figures(&place, "gpu"), 1e-3);
+    assert_near(&figures(&place, "cpu"), &figures(&place, "gpu"), DEVICES);
 }

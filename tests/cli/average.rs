@@ -1,9 +1,11 @@
 //! The average of the last checkpoints, made where a run ends.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use rnnx::files::tensors::TensorFile;
+use rnnx::report::read_metrics;
 use serde_json::Value;
 
 use super::schedule::{die_after, events, of_kind};
@@ -24,6 +26,11 @@ fn averaged(run: &Path) -> Value {
     event
 }
 
+fn loss(valid: &Value) -> f64 {
+    valid["valid_loss"].as_f64().unwrap()
+}
+
+/// The lowest loss of the run's own weights.
 fn best_loss(run: &Path) -> f64 {
     let events = events(run);
     let losses = events.iter().filter(|e| e["averaged"].is_null());
@@ -34,12 +41,12 @@ fn best_loss(run: &Path) -> f64 {
 #[test]
 fn the_average_is_the_mean_of_the_last_checkpoints_and_the_best_if_it_is_better() {
     let place = Place::new();
-    for rate in ["0.003", "0.3"] {
+    let is_best = ["0.03", "0.3"].map(|rate| {
         let run = place.path(rate);
-        let flags = format!("--learning-rate {rate} --epochs 4 --average 3 --keep 1 --quiet");
+        let flags = format!("--learning-rate {rate} --epochs 6 --average 3 --keep 1 --quiet");
         place.train(rate, &flags).ok();
         let at = |step: u64| weights(&run.join(format!("checkpoints/step-{step}")));
-        let parts = [2, 3, 4].map(|epoch| at(epoch * EPOCH));
+        let parts = [4, 5, 6].map(|epoch| at(epoch * EPOCH));
         let mean = weights(&run.join("checkpoints/average"));
         assert!(mean.tensors.len() > 5);
         for (name, tensor) in &mean.tensors {
@@ -56,19 +63,72 @@ fn the_average_is_the_mean_of_the_last_checkpoints_and_the_best_if_it_is_better(
             (&event["averaged"], &event["closing"]),
             (&3.into(), &true.into())
         );
+        // The run has ended: it belongs to the last epoch, not to one that would follow.
+        assert_eq!(
+            (&event["epoch"], &event["step"]),
+            (&6.into(), &(6 * EPOCH).into())
+        );
         let best = fs::canonicalize(run.join("best")).unwrap();
         let is_best = best.ends_with("checkpoints/average");
-        assert_eq!(
-            is_best,
-            event["valid_loss"].as_f64().unwrap() < best_loss(&run)
-        );
+        assert_eq!(is_best, loss(&event) < best_loss(&run));
         let done = place
             .run(&format!("eval {rate}/checkpoints/average --json -q"))
             .ok();
         let eval: Value = serde_json::from_str(&done.stdout).unwrap();
         assert_eq!(eval["loss"], event["valid_loss"]);
         place.run(&format!("generate {rate} --length 5")).ok();
+        is_best
+    });
+    // Averaging helps weights that jump about, and holds back those that still get better.
+    assert_eq!(is_best, [false, true]);
+}
+
+#[test]
+fn what_is_told_of_the_average_is_not_told_of_the_last_weights() {
+    let place = Place::with_run("a", "--learning-rate 0.3 --epochs 6 --average 3 --quiet");
+    let run = place.path("a");
+    let event = averaged(&run);
+    let read = read_metrics(&run.join("metrics.jsonl")).unwrap();
+    let average = read.average.unwrap();
+    assert_eq!(
+        (average.valid_loss, average.averaged),
+        (loss(&event), Some(3))
+    );
+    // No step has two validations.
+    assert_eq!((read.valids.len(), read.epochs.len()), (0, 6));
+    assert!(loss(&event) < best_loss(&run));
+    let last = read.epochs[5].valid_loss.unwrap();
+    for (of, loss) in [
+        ("a", loss(&event)),
+        ("a/best", loss(&event)),
+        ("a/checkpoints/average", loss(&event)),
+        ("a/last", last),
+    ] {
+        place
+            .run(&format!("explore {of} --quiet -o page.html"))
+            .ok();
+        let page = fs::read_to_string(place.path("page.html")).unwrap();
+        let shown = format!("validation loss {loss:.4} nats");
+        assert!(page.contains(&shown), "{of}: {shown}");
     }
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    let tile = |value: String, note: &str| format!("<dd>{value} <small>{note}</small></dd>");
+    for tile in [
+        tile(format!("{:.4}", loss(&event)), "nats per character"),
+        tile(
+            format!("{:.2} %", 100.0 * average.valid_accuracy),
+            "average of 3 checkpoints",
+        ),
+    ] {
+        assert!(page.contains(&tile), "{tile}");
+    }
+    let done = place.run("report a --csv").ok();
+    let mut table = csv::Reader::from_reader(done.stdout.as_bytes());
+    let rows: Vec<BTreeMap<String, String>> = table.deserialize().map(|row| row.unwrap()).collect();
+    let (row, others) = rows.split_last().unwrap();
+    assert_eq!([&*row["event"], &row["averaged"]], ["valid", "3"]);
+    assert_eq!(row["valid_loss"].parse::<f64>().unwrap(), loss(&event));
+    assert!(others.iter().all(|row| row["averaged"].is_empty()));
 }
 
 #[test]
@@ -114,14 +174,20 @@ fn a_run_that_goes_on_has_the_same_average() {
 #[test]
 fn a_seq2seq_run_is_tested_with_its_average_where_that_is_best() {
     let place = seq2seq::place();
-    let flags = "--model lstm --learning-rate 0.01 --epochs 3 --average 2 --quiet";
+    let flags = "--model lstm --learning-rate 0.3 --epochs 3 --average 2 --quiet";
     seq2seq::train(&place, "run", flags).ok();
     let run = place.path("run");
     let (event, best) = (averaged(&run), best_loss(&run));
     assert_eq!(event["averaged"], 2);
-    let is_best = event["valid_loss"].as_f64().unwrap() < best;
+    assert!(loss(&event) < best, "{event}: {best}");
     let linked = fs::canonicalize(run.join("best")).unwrap();
-    assert_eq!(linked.ends_with("checkpoints/average"), is_best);
+    assert!(linked.ends_with("checkpoints/average"));
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    let lowest = format!(
+        "<td>{:.4}</td><td>average of 2 checkpoints</td>",
+        loss(&event)
+    );
+    assert!(page.contains(&lowest), "{lowest}");
     let done = place.run("eval run --json -q").ok();
     let eval: Value = serde_json::from_str(&done.stdout).unwrap();
     let events = events(&run);
@@ -129,4 +195,20 @@ fn a_seq2seq_run_is_tested_with_its_average_where_that_is_best() {
     assert_eq!(test["loss"], eval["loss"]);
     seq2seq::train(&place, "one", "--model lstm --epochs 1 --average 2").ok();
     assert!(!place.path("one/checkpoints/average").exists());
+}
+
+#[test]
+fn a_checkpoint_of_another_model_is_no_reason_to_fail() {
+    let place = Place::with_run("a", "--epochs 2 --average 3 --keep 9 --quiet");
+    place.train("b", "--epochs 1 --hidden-size 12 --quiet").ok();
+    let file = |run: &str| place.path(run).join("checkpoints/step-8/model.safetensors");
+    fs::copy(file("b"), file("a")).unwrap();
+    let done = place.run("train-charlm --resume --out a --epochs 3").ok();
+    assert!(
+        done.stderr.contains("note: no average: "),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("has the shape"), "{}", done.stderr);
+    assert_eq!(super::support::state_number(&place.path("a"), "epoch"), 3);
 }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 
-use super::support::{Done, Place, assert_same_run, python, train_args};
+use super::support::{Done, Place, assert_same_run, python, snapshot, train_args};
 
 /// Runs the program with this on its standard input.
 fn piped(place: &Place, args: &[&str], input: &[u8]) -> Done {
@@ -145,6 +145,25 @@ fn a_run_on_standard_input_keeps_the_text_and_goes_on_to_the_bit() {
         .fails(3, &["stdin.txt", "as corpus"]);
     place.run("eval moved --corpus text.py").ok();
     let again = train_args("moved", "--force --max-steps 1 --quiet");
+    // The text that a run has kept is no data of one that replaces it.
+    let kept = train_args("kept", "--corpus - --max-steps 1 --quiet");
+    piped(&place, &kept, text.as_bytes()).ok();
+    let before = snapshot(&place.path("kept"));
+    let flags = "--corpus kept/../kept/stdin.txt --force --max-steps 1";
+    place.run_args(&train_args("kept", flags)).fails(
+        2,
+        &["kept/stdin.txt", "--force replaces", "copy it elsewhere"],
+    );
+    assert!(snapshot(&place.path("kept")) == before);
+    place
+        .run_args(&train_args(
+            "other",
+            "--corpus kept/stdin.txt --max-steps 1",
+        ))
+        .ok();
+    fs::copy(place.path("kept/stdin.txt"), place.path("kept/mine.txt")).unwrap();
+    let flags = "--corpus kept/mine.txt --force --max-steps 1";
+    place.run_args(&train_args("kept", flags)).ok();
     place.run_args(&again).ok();
     let twice = train_args("twice", "--corpus - --corpus -");
     piped(&place, &twice, b"a").fails(2, &["- 2 times", "read once"]);

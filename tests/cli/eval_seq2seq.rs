@@ -48,12 +48,13 @@ fn strings(value: &Value) -> Vec<&str> {
     tokens.map(|t| t.as_str().unwrap()).collect()
 }
 
-const FIGURES: [&str; 12] = [
+const FIGURES: [&str; 13] = [
     "loss",
     "accuracy",
     "bleu",
     "bleu_smoothed",
     "bleu_python",
+    "bleu_sentence",
     "exact_match",
     "token_accuracy",
     "chrf",

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::seq2seq;
 use super::support::{
     EPOCH, Place, Running, age, assert_same_run, metrics, python, snapshot, state_number,
@@ -220,7 +222,11 @@ fn a_folder_that_goes_while_the_run_trains_is_saved_beside_it() {
     for script in [moved, deleted] {
         let place = Place::new();
         place.write("text.py", python(400));
-        let mut run = Running::start(&place, "a", "--epochs 100000 --checkpoint-every 3");
+        let mut run = Running::start(
+            &place,
+            "a",
+            "--epochs 100000 --checkpoint-every 3 --average 4",
+        );
         run.wait_for("epoch 2/");
         place.sh(script, &[]).ok();
         let done = run.end();
@@ -231,10 +237,15 @@ fn a_folder_that_goes_while_the_run_trains_is_saved_beside_it() {
         ];
         done.fails(1, &words);
         let step = state_number(&place.path("a.rescued"), "step");
+        // An average is of what there is: no checkpoint but this one.
+        let state = fs::read_to_string(place.path("a.rescued/last/state.json")).unwrap();
+        let state: Value = serde_json::from_str(&state).unwrap();
+        let averaged = state["averaged"].as_array().into_iter().flatten();
+        assert!(averaged.into_iter().all(|at| *at == step), "{state}");
         let flags = format!("--epochs 100000 --max-steps {}", step + 5);
         place
             .run(&format!(
-                "train-charlm --out a.rescued --resume --max-steps {}",
+                "train-charlm --out a.rescued --resume --average 1 --max-steps {}",
                 step + 5
             ))
             .ok();

@@ -110,6 +110,8 @@ fn while_the_test_pairs_are_decoded() {
             "{metrics}"
         );
         assert!(!place.path("a/samples/test.jsonl").exists());
+        let page = fs::read_to_string(place.path("a/report.html")).unwrap();
+        assert!(page.ends_with("</html>\n") && !page.contains("<p class=\"live\""));
     }
     // What the message says.
     let done = place.run("eval a --beam 1 --batch-size 500 --quiet").ok();

@@ -27,11 +27,19 @@ mod inspect;
 mod interrupt;
 mod others;
 mod pair_forms;
+#[path = "../support/place.rs"]
+mod place;
 mod places;
+#[cfg(unix)]
+#[path = "../support/python.rs"]
+#[expect(dead_code, reason = "TensorBoard is asked line by line")]
+mod python;
 mod report;
 mod resume;
+mod sampling;
 mod schedule;
 mod score;
+mod score_pairs;
 mod selftest;
 mod seq2seq;
 mod seq2seq_bad_input;
@@ -44,6 +52,7 @@ mod support;
 #[cfg(unix)]
 mod tensorboard;
 mod terminal;
+mod tied;
 mod tokens;
 mod train;
 mod translate;

@@ -128,7 +128,7 @@ fn records_as_csv() {
     let done = place.run("report a --csv").ok();
     assert_eq!(done.stderr, "");
     let head = "run,event,epoch,step,loss,ce,accuracy,grad_norm,lr,loss_scale,tokens_per_s,train_loss,\
-                train_accuracy,valid_loss,valid_accuracy,seconds\n";
+                train_accuracy,valid_loss,valid_accuracy,averaged,seconds\n";
     assert!(done.stdout.starts_with(head), "{}", done.stdout);
     let table = rows(&done.stdout);
     // As many rows as records, and every value of theirs to the last bit.
@@ -167,6 +167,13 @@ fn records_as_csv() {
     };
     let cells = ["run", "step", "loss", "ce", "seconds"].map(|name| &*last[name]);
     assert_eq!(cells, ["b,c", "7", "0.25", "", ""]);
+    // A table without rows has its columns, too.
+    place.write(
+        "tested/metrics.jsonl",
+        "{\"event\":\"test\",\"bleu\":0.5}\n",
+    );
+    let done = place.run("report tested --csv").ok();
+    assert_eq!(done.stdout, head);
     place
         .run("report none --csv")
         .fails(3, &["none: no such run"]);

@@ -137,7 +137,7 @@ fn the_state_is_carried_along_the_whole_text() {
             .enumerate()
         {
             assert!(
-                (a - b).abs() < 1e-5,
+                (a - b).abs() < ORDER,
                 "piece {piece}, character {at}: {a}, {b}"
             );
         }
@@ -365,7 +365,7 @@ fn a_seq2seq_run() {
     place.write("line.py", "x = 1\n");
     place
         .run("score a x")
-        .fails(2, &["a: a seq2seq run", "rnnx eval"]);
+        .fails(2, &["a is a seq2seq run", "--source TEXT --target TEXT"]);
     place
         .run("eval a --text line.py")
         .fails(2, &["--text", "seq2seq", "--pairs"]);

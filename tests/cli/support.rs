@@ -6,7 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rnnx::files::TrainState;
-use tempfile::TempDir;
+
+pub use super::place::{Done, Place};
 
 /// How a small model is trained, unless a test says otherwise.
 const SMALL: [(&str, &str); 8] = [
@@ -23,23 +24,12 @@ const SMALL: [(&str, &str); 8] = [
 /// Training steps of an epoch of `text.py` with these flags.
 pub const EPOCH: u64 = 8;
 
-/// A folder with `text.py`, in which the program runs.
-pub struct Place {
-    folder: TempDir,
-}
-
-/// How a run of the program ended.
-pub struct Done {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
 impl Place {
+    /// A place that holds `text.py`.
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("text.py"), python(19)).unwrap();
-        Place { folder }
+        let place = Place::empty();
+        place.write("text.py", python(19));
+        place
     }
 
     /// A place that holds the run `name`, trained with `flags`.
@@ -49,38 +39,6 @@ impl Place {
         place
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    /// The program with these arguments, in this folder, with nothing on its standard input.
-    pub fn command<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rnnx"));
-        command
-            .args(args)
-            .current_dir(self.folder.path())
-            .env("NO_COLOR", "1")
-            // The same tests on a machine with a GPU.
-            .env("CUDA_VISIBLE_DEVICES", "")
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Runs the program with arguments that hold no blanks.
-    pub fn run(&self, line: &str) -> Done {
-        self.run_args(&line.split_whitespace().collect::<Vec<_>>())
-    }
-
-    pub fn run_args(&self, args: &[&str]) -> Done {
-        Done::of(self.command(args).output().unwrap())
-    }
-
     /// Trains a small model into `out`; `flags` win over [`SMALL`].
     pub fn train(&self, out: &str, flags: &str) -> Done {
         self.run_args(&train_args(out, flags))
@@ -88,15 +46,10 @@ impl Place {
 
     /// Runs a script of sh in this folder; `$0` is the program.
     pub fn sh(&self, script: &str, args: &[&str]) -> Done {
-        let mut command = Command::new("sh");
+        let mut command = self.other("sh");
         command
             .args(["-c", script, env!("CARGO_BIN_EXE_rnnx")])
-            .args(args)
-            .current_dir(self.folder.path())
-            .env("NO_COLOR", "1")
-            // The same tests on a machine with a GPU.
-            .env("CUDA_VISIBLE_DEVICES", "")
-            .stdin(Stdio::null());
+            .args(args);
         Done::of(command.output().unwrap())
     }
 }
@@ -112,40 +65,6 @@ pub fn train_args<'a>(out: &'a str, flags: &'a str) -> Vec<&'a str> {
     }
     args.extend(given);
     args
-}
-
-impl Done {
-    pub fn of(output: Output) -> Self {
-        let done = Done {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        };
-        // Nothing that a user can cause panics, whatever else a test looks at.
-        for word in ["panicked", "RUST_BACKTRACE", "memory allocation"] {
-            assert!(!done.stderr.contains(word), "{}", done.stderr);
-        }
-        done
-    }
-
-    /// The run ended well.
-    #[track_caller]
-    pub fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}", self.stderr);
-        self
-    }
-
-    /// The run ended with this code, and its last words hold all of these.
-    #[track_caller]
-    pub fn fails(self, code: i32, words: &[&str]) -> Self {
-        assert_eq!(self.code, Some(code), "{}", self.stderr);
-        let at = self.stderr.rfind("error:");
-        let message = &self.stderr[at.expect("an error is labelled")..];
-        for word in words {
-            assert!(message.contains(word), "`{word}` is not in: {message}");
-        }
-        self
-    }
 }
 
 /// Text that looks like Python: `functions` of them, 33 characters or a few more each.

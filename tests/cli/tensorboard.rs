@@ -2,7 +2,6 @@
 //! back here, and by TensorBoard itself where a Python has it.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +9,11 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use super::python;
 use super::support::{EPOCH, Place, train_args};
 
 /// What is in the event files for each field of the metrics.
-const CURVES: [(&str, &str, &str); 14] = [
+const CURVES: [(&str, &str, &str); 16] = [
     ("step", "loss", "train/loss"),
     ("step", "ce", "train/ce"),
     ("step", "accuracy", "train/accuracy"),
@@ -28,6 +28,8 @@ const CURVES: [(&str, &str, &str); 14] = [
     ("epoch", "valid_accuracy", "valid/accuracy"),
     ("valid", "valid_loss", "valid/loss"),
     ("valid", "valid_accuracy", "valid/accuracy"),
+    ("average", "valid_loss", "average/loss"),
+    ("average", "valid_accuracy", "average/accuracy"),
 ];
 
 /// The points of each curve, by its name.
@@ -39,8 +41,12 @@ fn of_metrics(run: &Path) -> Curves {
     let mut curves = Curves::new();
     for line in text.lines() {
         let event: Value = serde_json::from_str(line).unwrap();
+        let of = match event["averaged"].is_null() {
+            true => event["event"].as_str().unwrap(),
+            false => "average",
+        };
         for (kind, field, tag) in CURVES {
-            if let (true, Some(y)) = (event["event"] == kind, event[field].as_f64()) {
+            if let (true, Some(y)) = (of == kind, event[field].as_f64()) {
                 let point = (event["step"].as_u64().unwrap(), y as f32);
                 curves.entry(tag.to_owned()).or_default().push(point);
             }
@@ -188,17 +194,21 @@ fn check(run: &Path) -> Vec<Read> {
 
 #[test]
 fn every_figure_of_the_metrics_is_in_the_event_file() {
-    let place = Place::with_run("a", "--epochs 2 --eval-every 3 --tensorboard --quiet");
+    let place = Place::with_run(
+        "a",
+        "--epochs 2 --eval-every 3 --average 2 --tensorboard --quiet",
+    );
     let events = check(&place.path("a"));
     let curves = of_events(&events);
     let steps = curves["train/loss"].iter().map(|p| p.0);
     assert!(steps.eq(1..=2 * EPOCH));
     let validated: Vec<u64> = curves["valid/loss"].iter().map(|p| p.0).collect();
     assert_eq!(validated, [3, 6, 8, 9, 12, 15, 16]);
+    assert_eq!(curves["average/loss"][0].0, 16);
     // In fp32 there is no loss scale.
     let tags: Vec<&str> = curves.keys().map(String::as_str).collect();
     assert!(
-        !tags.contains(&"train/loss_scale") && tags.len() == 11,
+        !tags.contains(&"train/loss_scale") && tags.len() == 13,
         "{tags:?}"
     );
     assert!(events.windows(2).all(|e| e[0].time <= e[1].time));
@@ -279,28 +289,9 @@ while True:
         break
 "#;
 
-/// A Python that has TensorBoard, or a word that there is none.
-fn python() -> Option<PathBuf> {
-    let active = env::var_os("VIRTUAL_ENV").map(|env| Path::new(&env).join("bin/python3"));
-    let has = |python: &PathBuf| {
-        let mut command = Command::new(python);
-        command.args(["-c", "import tensorboard"]);
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    let found = active.into_iter().chain(["python3".into()]).find(has);
-    if found.is_none() {
-        // To the terminal itself: the test harness hides what a passing test prints.
-        let line = "\nSKIPPED: no Python with tensorboard (`pip install tensorboard`) has read the event \
-                    files\n";
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    found
-}
-
 #[test]
 fn tensorboard_reads_the_same_and_follows_a_run_that_goes_on() {
-    let Some(python) = python() else {
+    let Some(python) = python::with(&["tensorboard"]) else {
         return;
     };
     let place = Place::new();

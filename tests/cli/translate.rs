@@ -17,7 +17,7 @@ const DOCSTRINGS: [&str; 4] = [
 ];
 
 /// A place with the run `a` of this model, which has learned to write something.
-fn learned(kind: &str) -> Place {
+pub fn learned(kind: &str) -> Place {
     let place = place();
     let flags = format!(
         "--valid train.jsonl --model {kind} --epochs 25 --learning-rate 0.02 --dropout 0 --quiet"
@@ -158,6 +158,7 @@ fn json_tells_all() {
             "prediction",
             "code",
             "ended",
+            "log_probability",
             "score",
         ];
         if kind == "attention" {

@@ -46,7 +46,7 @@ fn generation_flags() {
     };
     let args = read("").unwrap().args;
     assert_eq!(
-        (args.seed, args.streams, args.prompt, args.length),
+        (args.sampling.seed, args.streams, args.prompt, args.length),
         (1, 1, None, None)
     );
     assert_eq!(

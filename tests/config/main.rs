@@ -130,10 +130,12 @@ fn unusual() -> CharLmConfig {
         max_steps: Some(0),
         batch_size: 7,
         seq_length: 9,
-        embedding_dim: 11,
+        embedding_dim: 13,
+        tie_embeddings: true,
         hidden_size: 13,
         num_layers: 4,
         dropout: 0.3,
+        variational_dropout: true,
         learning_rate: 1.7e-5,
         schedule: ScheduleKind::Cosine,
         warmup_steps: 4,
@@ -368,6 +370,16 @@ fn values_out_of_range_are_refused() {
     }
     CharLmConfig::default().validate().unwrap();
     unusual().validate().unwrap();
+    // What no range of a single row says.
+    let message = usage(config([&flags("--tie-embeddings --hidden-size 128")]));
+    let words = [
+        "embedding-dim = 64 ",
+        "hidden-size = 128",
+        "give embedding-dim = 128",
+    ];
+    assert!(words.iter().all(|w| message.contains(w)), "{message}");
+    let message = usage(config([&flags("--variational-dropout --dropout 0")]));
+    assert!(message.contains("give a dropout above 0"), "{message}");
     // What TOML cannot hold.
     let mut huge = unusual();
     huge.seed = u64::MAX;

@@ -2,27 +2,31 @@
 
 use crate::support::*;
 use rnnx::device::driver::Launch;
+use rnnx::device::emulated::Emulated;
 
 fn ramp(n: usize) -> Vec<f32> {
     (0..n).map(|i| i as f32).collect()
 }
 
 #[test]
-fn a_missing_barrier_gives_other_bits_under_another_schedule() {
+fn a_missing_barrier_is_a_race_that_names_both_lines() {
     let io = || [give(&ramp(64)), fresh::<f32>(64)];
     let out = run(Launch::new("fault_none", 1, 64), &io());
     let reversed: Vec<f32> = (0..64).rev().map(|i| i as f32).collect();
     assert_eq!(get::<f32>(&out[1]), reversed);
 
-    for kernel in ["fault_missing_barrier", "fault_missing_second_barrier"] {
-        let bits = |s| try_run(s, Launch::new(kernel, 1, 64), &io()).unwrap()[1].clone();
-        assert_ne!(bits(0), bits(1), "{kernel}");
-        assert_ne!(bits(0), bits(SCHEDULES[2]), "{kernel}");
+    for (kernel, lines) in [
+        ("fault_missing_barrier", [7, 9]),
+        ("fault_missing_second_barrier", [19, 21]),
+    ] {
+        for schedule in SCHEDULES {
+            let message = fault(schedule, Launch::new(kernel, 1, 64), &io());
+            for line in lines {
+                assert!(message.contains(&format!("faults.cu:{line}")), "{message}");
+            }
+            assert!(message.contains("no barrier orders"), "{message}");
+        }
     }
-    // Without its first barrier the reversal also reads shared memory that nobody wrote.
-    let launch = Launch::new("fault_missing_barrier", 1, 64);
-    let out = try_run(0, launch, &io()).unwrap();
-    assert!(get::<f32>(&out[1]).iter().any(|x| x.is_nan()));
 }
 
 #[test]
@@ -208,6 +212,77 @@ fn remote_stores_are_delivered_when_they_are_awaited_and_not_before() {
     assert!(message.contains("remote store"), "{message}");
     let message = fault(0, cluster("fault_no_cluster_arrive"), &[fresh::<f32>(1)]);
     assert!(message.contains("without having arrived"), "{message}");
-    let out = run(cluster("fault_early_remote_read"), &[fresh::<f32>(4)]);
-    assert_eq!(get::<f32>(&out[0]), [0.0; 4]);
+    for schedule in SCHEDULES {
+        let launch = cluster("fault_early_remote_read");
+        let message = fault(schedule, launch, &[fresh::<f32>(4)]);
+        assert!(message.contains("race"), "{message}");
+    }
+}
+
+// ---- mbarriers ---------------------------------------------------------------------------------
+
+fn exchange(kernel: &str) -> (Launch<'_>, [Buf; 1]) {
+    let launch = Launch {
+        cluster: 2,
+        ..Launch::new(kernel, 4, 32)
+    };
+    (launch, [fresh::<f32>(4 * 32)])
+}
+
+#[test]
+fn blocks_exchange_through_mbarriers() {
+    let (launch, bufs) = exchange("exchange_fault_none");
+    let out = run(launch, &bufs);
+    for cluster in 0..2 {
+        let mut v: Vec<f32> = (0..64).map(|i| (64 * cluster + i) as f32).collect();
+        for _ in 0..4 {
+            let sent = |i: usize| v[(i / 32 ^ 1) * 32 + (i + 1) % 32];
+            v = (0..64).map(|i| v[i] + sent(i)).collect();
+        }
+        assert_eq!(get::<f32>(&out[0])[64 * cluster..][..64], v);
+    }
+}
+
+#[test]
+fn every_fault_of_an_exchange_is_caught() {
+    // What the message says, by turns.
+    for (kernel, words) in [
+        ("exchange_fault_no_wait", &["the read at"][..]),
+        ("exchange_fault_wrong_parity", &["the read at"]),
+        ("exchange_fault_too_soon", &["the store of an st_async at"]),
+        (
+            "exchange_fault_early_exit",
+            &["waits for ever", "has returned"],
+        ),
+        ("exchange_fault_not_expected", &["lacks 1 arrivals"]),
+        (
+            "exchange_fault_no_cluster_barrier",
+            &["no mbarrier was made"],
+        ),
+        ("fault_unawaited_async_store", &["has returned"]),
+    ] {
+        for schedule in SCHEDULES {
+            let (launch, bufs) = exchange(kernel);
+            let message = fault(schedule, launch, &bufs);
+            assert!(
+                words.iter().any(|word| message.contains(word)),
+                "{kernel}: {message}"
+            );
+            if message.contains("race") {
+                let lines = message.matches("faults.cu:").count();
+                assert_eq!(lines, 2, "{message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wait_for_a_lost_store_gives_up() {
+    let (launch, bufs) = exchange("exchange_fault_none");
+    for (lost, gave_up) in [(40, true), (100_000, false)] {
+        let device = Emulated::new(0).losing(lost);
+        let out = run_on(&device, &[(launch, &[0])], &bufs).unwrap();
+        let y = get::<f32>(&out[0]);
+        assert_eq!(y.iter().any(|y| y.is_nan() || *y < 0.0), gave_up);
+    }
 }

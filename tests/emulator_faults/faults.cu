@@ -11,8 +11,7 @@ DEVICE void reverse(ptr<const float> x, ptr<float> y, bool barrier) {
 KERNEL(fault_none, ptr<const float> x, ptr<float> y) { reverse(x, y, true); }
 KERNEL(fault_missing_barrier, ptr<const float> x, ptr<float> y) { reverse(x, y, false); }
 
-// Sums of neighbours, twice over, with no barrier before the tile is written again: every value
-// that is read is a number, but which one depends on the schedule. x, y [64]
+// Sums of neighbours, twice over, with no barrier before the tile is written again. x, y [64]
 KERNEL(fault_missing_second_barrier, ptr<const float> x, ptr<float> y) {
     SHARED(float, tile, 64);
     float v = x[thread_x()];
@@ -101,5 +100,60 @@ KERNEL(fault_early_remote_read, ptr<float> y) {
 KERNEL(fault_no_cluster_arrive, ptr<float> x) {
     cluster_wait();
     x[0] = 1.0f;
+}
+
+// Two blocks of a warp send each other 32 numbers and add what they get, four times, through two
+// buffers in turn and an mbarrier each. y [blocks, 32]
+enum Fault { NONE, NO_WAIT, WRONG_PARITY, TOO_SOON, EARLY_EXIT, NOT_EXPECTED, NO_CLUSTER_BARRIER };
+DEVICE void exchange(ptr<float> y, Fault fault) {
+    SHARED(u32, inbox, 64);
+    SHARED(u64, full, 2);
+    u32 lane = thread_x(), peer = cluster_rank() ^ 1;
+    if (lane == 0)
+        for (u32 b = 0; b < 2; b++) {
+            mbar_init(full + b, 1);
+            if (fault != NOT_EXPECTED) mbar_arrive_expect_tx(full + b, 128);
+        }
+    if (fault != NO_CLUSTER_BARRIER) {
+        cluster_arrive();
+        cluster_wait();
+    }
+    float v = float(lane + 32 * block_x());
+    for (u32 step = 0; step < 4; step++) {
+        u32 b = fault == TOO_SOON ? 0 : step % 2, turn = fault == TOO_SOON ? step : step / 2;
+        if (fault == EARLY_EXIT && step == 2 && peer == 0) return;
+        st_async(map_remote(inbox + (32 * b + lane), peer), bits_of(v), map_remote(full + b, peer));
+        u32 parity = fault == WRONG_PARITY && step == 3 ? 0 : turn % 2;
+        if (fault != NO_WAIT || step != 3)
+            if (!mbar_wait(full + b, parity)) {
+                v = -1.0f;
+                break;
+            }
+        v += float_of(inbox[32 * b + (lane + 1) % 32]);
+        if (lane == 0 && step + (fault == TOO_SOON ? 1 : 2) < 4) mbar_arrive_expect_tx(full + b, 128);
+    }
+    y[32 * block_x() + lane] = v;
+    cluster_arrive();
+    cluster_wait();
+}
+KERNEL(exchange_fault_none, ptr<float> y) { exchange(y, NONE); }
+KERNEL(exchange_fault_no_wait, ptr<float> y) { exchange(y, NO_WAIT); }
+KERNEL(exchange_fault_wrong_parity, ptr<float> y) { exchange(y, WRONG_PARITY); }
+KERNEL(exchange_fault_too_soon, ptr<float> y) { exchange(y, TOO_SOON); }
+KERNEL(exchange_fault_early_exit, ptr<float> y) { exchange(y, EARLY_EXIT); }
+KERNEL(exchange_fault_not_expected, ptr<float> y) { exchange(y, NOT_EXPECTED); }
+KERNEL(exchange_fault_no_cluster_barrier, ptr<float> y) { exchange(y, NO_CLUSTER_BARRIER); }
+// A store that nobody waits for.
+KERNEL(fault_unawaited_async_store, ptr<float> y) {
+    SHARED(u32, inbox, 1);
+    SHARED(u64, full, 1);
+    if (thread_x() == 0) mbar_init(full + 0, 1);
+    cluster_arrive();
+    cluster_wait();
+    u32 peer = cluster_rank() ^ 1;
+    if (thread_x() == 0) st_async(map_remote(inbox + 0, peer), 1, map_remote(full + 0, peer));
+    cluster_arrive();
+    cluster_wait();
+    y[block_x()] = 1.0f;
 }
 #endif

@@ -147,7 +147,7 @@ fn graphs_have_the_names_and_shapes_of_the_manual() {
         let about = metadata(&place, &file);
         assert_eq!(about["vocab"], vocab);
         let model = json!({"kind": "charlm", "cell": cell, "embedding_dim": 8, "hidden_size": 16,
-            "num_layers": layers});
+            "num_layers": layers, "tie_embeddings": false});
         assert_eq!(about["model"], model);
     }
     for model in MODELS {

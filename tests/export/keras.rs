@@ -85,6 +85,12 @@ fn an_imported_run_is_a_run() {
     let scored = place.run("score a --file some.txt --json -q").ok().stdout;
     let scored: Value = serde_json::from_str(&scored).unwrap();
     assert_eq!(scored["characters"], 8);
+    for line in ["eval a", "eval a --corpus some.txt"] {
+        place.run(line).fails(2, &["a was imported", "--text FILE"]);
+    }
+    place
+        .run("report a")
+        .fails(2, &["a was imported", "--init-from a"]);
     place.run("inspect a").ok();
     place.run("export a --format onnx -o a.onnx -q").ok();
     place.write("train.txt", "ab cé\nab a\n".replace(' ', "").repeat(60));

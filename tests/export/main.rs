@@ -2,6 +2,9 @@
 
 mod graphs;
 mod keras;
+#[path = "../support/place.rs"]
+mod place;
+#[path = "../support/python.rs"]
 mod python;
 mod runs;
 mod support;

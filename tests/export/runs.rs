@@ -128,9 +128,13 @@ pub fn assert_near(what: &str, given: &Value, expected: &[f32]) {
 /// Exports every model in a format, runs all of them with the script, and compares.
 fn compare(format: &str, path: impl Fn(&str, bool) -> String, python: &Path, script: &str) {
     let place = trained();
-    let charlms = CELLS.map(|(cell, _)| of_charlm(&place, cell));
+    place.charlm(
+        "tied",
+        "--embedding-dim 16 --tie-embeddings --max-steps 6 --learning-rate 0.05",
+    );
+    let charlms = CELLS.map(|(cell, _)| cell).into_iter().chain(["tied"]);
     let references = charlms
-        .into_iter()
+        .map(|run| of_charlm(&place, run))
         .chain(MODELS.map(|model| of_seq2seq(&place, model)));
     let references: Vec<Reference> = references.collect();
     let jobs = references.iter().map(|reference| {

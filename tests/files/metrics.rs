@@ -85,6 +85,7 @@ fn test_event() -> Event {
             bleu: 0.5,
             bleu_smoothed: 0.625,
             bleu_python: 0.375,
+            bleu_sentence: 0.875,
             ngram_counts: Some(NgramCounts {
                 matches: [4, 3, 2, 1],
                 totals: [5, 4, 3, 2],
@@ -133,12 +134,12 @@ fn lines_are_those_of_the_interface() {
         "\n",
         r#"{"event":"test","step":4,"epoch":2,"epochs":3,"model":"lstm","seed":7,"beam":1,"parameters":1000,"#,
         r#""train_loss":2.0,"valid_loss":null,"best_valid_loss":1.75,"loss":1.5,"accuracy":0.25,"#,
-        r#""pairs":8,"bleu":0.5,"bleu_smoothed":0.625,"bleu_python":0.375,"#,
+        r#""pairs":8,"bleu":0.5,"bleu_smoothed":0.625,"bleu_python":0.375,"bleu_sentence":0.875,"#,
         r#""ngram_counts":{"matches":[4,3,2,1],"#,
         r#""totals":[5,4,3,2],"hypothesis_length":5,"reference_length":6},"exact_match":0.0,"#,
         r#""token_accuracy":0.8,"chrf":0.75,"parse_rate":1.0,"reference_parse_rate":1.0,"unk_rate":0.125,"#,
         r#""by_length":[{"from":1,"to":5,"pairs":8,"bleu":0.5,"bleu_smoothed":0.625}],"#,
-        r#""decode_seconds":0.25,"train_seconds":3.5,"crc32":"f48ee9f7"}"#,
+        r#""decode_seconds":0.25,"train_seconds":3.5,"crc32":"a8e806e4"}"#,
         "\n"
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);

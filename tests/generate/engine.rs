@@ -226,6 +226,28 @@ fn reset_forgets_everything() {
     }
 }
 
+/// Without an output weight the embedding is that, where it fits: the logits are those of a copy.
+#[test]
+fn a_tied_embedding_is_the_output_weight() {
+    let sizes = Sizes {
+        v: 9,
+        e: 12,
+        h: 12,
+        layers: 2,
+    };
+    let mut whole = tensors(CellKind::Lstm, sizes, 8);
+    let shared = whole["embedding.weight"].clone();
+    whole.insert("out.weight".into(), shared);
+    let untied = load(&whole).unwrap();
+    whole.remove("out.weight");
+    let tied = load(&whole).unwrap();
+    assert_eq!((tied.sizes().tied, untied.sizes().tied), (true, false));
+    let [mut a, mut b] = [&tied, &untied].map(|w| Generator::new(w, 1).unwrap());
+    for id in [0, 5, 8, 5] {
+        assert_eq!(a.step(&[id]), b.step(&[id]));
+    }
+}
+
 #[test]
 fn the_shape_of_every_tensor_is_checked() {
     for cell in CellKind::ALL {

@@ -1,9 +1,8 @@
-//! Streaming generation: the engine, the choice of the next character, the command.
+//! Streaming generation: the engine, the command.
 
 mod command;
 mod engine;
 mod on_gpu;
-mod sampling;
 mod small;
 mod stops;
 mod support;

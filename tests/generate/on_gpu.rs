@@ -5,8 +5,9 @@ use rnnx::device::emulated::Emulated;
 use rnnx::nn::CellKind;
 use rnnx::programs::charlm::generate::generator::{Generator, MAX_STREAMS};
 use rnnx::programs::charlm::generate::on_gpu::GpuGenerator;
+use rnnx::programs::charlm::generate::weights::CharLmWeights;
 
-use super::support::{Sizes, weights};
+use super::support::{Sizes, load, tensors, weights};
 
 /// f32 on both sides, from weights that are exact in f16: other orders of sums over 12 steps.
 const F32: f32 = 1e-5;
@@ -24,11 +25,14 @@ const SIZES: Sizes = Sizes {
 /// Logits of some steps of 20 streams, each with a text of its own: more streams than characters, and
 /// so more than a table has rows.
 fn compare(cell: CellKind, mixed: bool, tolerance: f32) {
-    let weights = weights(cell, SIZES, 3);
-    let streams = 20;
-    let mut on_cpu = Generator::new(&weights, streams).unwrap();
+    compare_of(&weights(cell, SIZES, 3), mixed, tolerance);
+}
+
+fn compare_of(weights: &CharLmWeights, mixed: bool, tolerance: f32) {
+    let (cell, streams) = (weights.cell(), 20);
+    let mut on_cpu = Generator::new(weights, streams).unwrap();
     let gpu = Gpu::new(Emulated::new(1));
-    let mut on_gpu = GpuGenerator::new(&weights, streams, &gpu, mixed).unwrap();
+    let mut on_gpu = GpuGenerator::new(weights, streams, &gpu, mixed).unwrap();
     for t in 0..12 {
         let ids: Vec<u16> = (0..streams)
             .map(|s| ((s * s + 5 * t) % 13) as u16)
@@ -52,6 +56,21 @@ fn logits_agree_with_the_cpus() {
         compare(cell, false, F32);
         compare(cell, true, F16);
     }
+}
+
+/// A tied model's output layer is the embedding on both.
+#[test]
+fn a_tied_models_logits_agree_with_the_cpus() {
+    let sizes = Sizes {
+        e: SIZES.h,
+        ..SIZES
+    };
+    let mut tensors = tensors(CellKind::Lstm, sizes, 3);
+    tensors.remove("out.weight");
+    let weights = load(&tensors).unwrap();
+    assert!(weights.sizes().tied);
+    compare_of(&weights, false, F32);
+    compare_of(&weights, true, F16);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 Model: embedding, two LSTM layers, linear; time-major. Parameter k (the order of NAMES) is
 fill(k, shape); the second LSTM bias (bias_hh) is zero and not trained.
 Loss: mean cross-entropy over all T * B characters + l2 * sum(out.weight^2).
+`tied` is the same of a model whose out.weight is embedding.weight, E and H being TIED.
 """
 
 from common import fill, numbers, write_or_check
@@ -10,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 V, E, H, T, B = 11, 6, 9, 6, 4
+TIED = 7
 L2, CLIP, LR, BETAS, EPS, STEPS = 1e-4, 0.05, 1e-2, (0.9, 0.999), 1e-7, 5
 NAMES = [
     "embedding.weight",
@@ -25,11 +27,15 @@ TARGETS = ((5 * i + 1) % V).reshape(T, B)
 
 
 class CharLm(torch.nn.Module):
-    def __init__(self):
+    def __init__(self, tied):
         super().__init__()
-        self.embedding = torch.nn.Embedding(V, E)
-        self.lstm = torch.nn.LSTM(E, H, num_layers=2)
-        self.out = torch.nn.Linear(H, V)
+        self.names = [name for name in NAMES if not (tied and name == "out.weight")]
+        dim, hidden = (TIED, TIED) if tied else (E, H)
+        self.embedding = torch.nn.Embedding(V, dim)
+        self.lstm = torch.nn.LSTM(dim, hidden, num_layers=2)
+        self.out = torch.nn.Linear(hidden, V)
+        if tied:
+            self.out.weight = self.embedding.weight
         for layer in range(2):
             bias = getattr(self.lstm, f"bias_hh_l{layer}")
             bias.requires_grad_(False).zero_()
@@ -40,7 +46,7 @@ class CharLm(torch.nn.Module):
     def trained(self):
         """(name, parameter) in the order of NAMES."""
         by_name = dict(self.named_parameters())
-        return [(name, by_name[name]) for name in NAMES]
+        return [(name, by_name[name]) for name in self.names]
 
     def forward(self, ids):  # [T, B] -> [T, B, V]
         return self.out(self.lstm(self.embedding(ids))[0])
@@ -52,8 +58,8 @@ def losses(model):
     return logits, ce, ce + L2 * model.out.weight.square().sum()
 
 
-def first_step():
-    model = CharLm()
+def first_step(tied):
+    model = CharLm(tied)
     logits, ce, loss = losses(model)
     loss.backward()
     return {
@@ -75,8 +81,8 @@ def clip(gradients):
     return norm.item()
 
 
-def five_steps(per_tensor):
-    model = CharLm()
+def five_steps(per_tensor, tied):
+    model = CharLm(tied)
     parameters = [p for _, p in model.trained()]
     adam = torch.optim.Adam(parameters, lr=LR, betas=BETAS, eps=EPS)
     trace, norms = [], []
@@ -103,13 +109,20 @@ def five_steps(per_tensor):
     }
 
 
+def golden(tied):
+    return {
+        "names": CharLm(tied).names,
+        "forward": first_step(tied),
+        "adam_clip_per_tensor": five_steps(per_tensor=True, tied=tied),
+        "adam_clip_global": five_steps(per_tensor=False, tied=tied),
+    }
+
+
 write_or_check(__file__, {
     "V": V, "E": E, "H": H, "T": T, "B": B,
     "l2": L2, "clip": CLIP, "learning_rate": LR, "betas": list(BETAS), "epsilon": EPS,
-    "names": NAMES,
     "ids": numbers(IDS),
     "targets": numbers(TARGETS),
-    "forward": first_step(),
-    "adam_clip_per_tensor": five_steps(per_tensor=True),
-    "adam_clip_global": five_steps(per_tensor=False),
+    **golden(tied=False),
+    "tied": {"E": TIED, "H": TIED, **golden(tied=True)},
 })

@@ -1,7 +1,7 @@
 use super::{ODD, assert_refused, check_op, f32s, f64s, u32s};
 use crate::support::random;
 use rnnx::autograd::{Tape, Var};
-use rnnx::ops::{add, dropout};
+use rnnx::ops::{add, dropout, variational_dropout};
 use rnnx::rng::{Purpose, Stream};
 
 fn stream() -> Stream {
@@ -82,6 +82,26 @@ fn f32_and_f64_have_one_mask() {
     assert_eq!(narrow, wide);
 }
 
+/// Every step keeps what the first one keeps, which is what dropout of that step alone keeps.
+#[test]
+fn variational_dropout_repeats_one_mask() {
+    // Beyond a task, below and above a word of the mask, and one step.
+    for shape in [[5, 3, 7], [3, 1, 64], [2, 3, (1 << 14) + 5], [1, 2, 40]] {
+        let (n, period) = (shape.iter().product::<usize>(), shape[1] * shape[2]);
+        let op = format!("variational_dropout {shape:?}");
+        if n < 1000 {
+            check_op(&op, &[random(0, shape)], |tape, v| {
+                Ok(vec![variational_dropout(tape, &v[0], 0.3, stream(), None)?])
+            });
+        }
+        let ones = Var::constant(f64s(&vec![1.0; n], shape));
+        let y = variational_dropout(&mut Tape::inference(), &ones, 0.3, stream(), None).unwrap();
+        let step = of_ones(stream(), 0.3, period);
+        let y = y.value().data::<f64>().unwrap();
+        assert!(y.chunks(period).all(|y| y == step), "{shape:?}");
+    }
+}
+
 #[test]
 fn frequencies_and_mean() {
     let n = 200_000;
@@ -145,6 +165,8 @@ fn refused() {
             &["dropout", name, "[0, 1)"],
         );
     }
+    let result = variational_dropout(&mut tape, &x, 1.0, stream(), None);
+    assert_refused(result, &["dropout", "1", "[0, 1)"]);
     let ids = Var::constant(u32s(&[1], [1]));
     assert_refused(dropout(&mut tape, &ids, 0.5, stream()), &["dropout", "u32"]);
 }

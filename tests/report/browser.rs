@@ -292,6 +292,20 @@ fn a_page_follows_its_run_to_the_end_and_keeps_what_one_has_set() {
 }
 
 #[test]
+fn a_page_drawn_long_ago_is_not_read_again_and_again() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    browser.open(&live_page(2), READY);
+    browser.value("window.old = true");
+    // A tenth of the time since 1970 is more than the 32 bits of a delay.
+    browser.value("Object.assign(live.dataset, { every: 0.1, drawn: 0 }); follow()");
+    thread::sleep(Duration::from_millis(400));
+    assert_eq!(browser.value("window.old"), true);
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+#[test]
 fn without_scripts_the_curves_stand_there() {
     let Some(mut browser) = Browser::start() else {
         return;

@@ -119,6 +119,7 @@ fn test(quality: f64) -> TestEvent {
             bleu: quality / 100.0,
             bleu_smoothed: quality / 10.0,
             bleu_python: quality / 20.0,
+            bleu_sentence: quality / 5.0,
             ngram_counts: Some(NgramCounts {
                 matches: [6123, 812, 140, 9],
                 totals: [21_890, 20_890, 19_893, 18_899],

@@ -8,6 +8,7 @@ mod golden;
 mod gpu;
 mod grammar;
 mod learn;
+mod sampling;
 mod trace;
 
 use rnnx::autograd::Tape;

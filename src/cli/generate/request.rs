@@ -7,7 +7,7 @@ use crate::cli::args::GenerateArgs;
 use crate::cli::process::read_stdin;
 use crate::data::chars::CharVocab;
 use crate::data::encoding::{Encoded, Oov};
-use crate::programs::charlm::generate::sampling::SamplingOptions;
+use crate::sampling::SamplingOptions;
 use crate::{Error, Result};
 
 /// The most characters that one command generates.

@@ -9,8 +9,11 @@
 //! - **What gets past that** (a plain pointer made by hand): sentinels stand around every buffer and
 //!   are looked at after every launch and product.
 //! - **Uninitialised memory**, shared memory too, is NaN, and far out of range as an index.
-//! - **Schedules.** Threads and blocks run in an order of the caller's choice (`schedule`): a
-//!   kernel that lacks a barrier gives other bits under another order.
+//! - **Schedules.** Threads and blocks run in an order of the caller's choice (`schedule`), and
+//!   stores to other blocks arrive as late as they may.
+//! - **Races** for shared memory, that of other blocks of the cluster too: two accesses of a place,
+//!   one of them a write, that no barrier orders, whichever came first, end the launch with both lines
+//!   (`kernels/emu/race.cpp`).
 //! - **Launches**: name, number and types of arguments, alignment, limits of grid, block, cluster
 //!   and shared memory; barriers and warp collectives that some threads never reach.
 
@@ -28,6 +31,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Emulated {
     schedule: u64,
+    lost_store: u64,
     state: Mutex<State>,
 }
 
@@ -63,8 +67,18 @@ impl Emulated {
     pub fn new(schedule: u64) -> Self {
         Emulated {
             schedule,
+            lost_store: 0,
             state: Mutex::default(),
         }
+    }
+
+    /// The same device with a defect: the asynchronous store number `store` (from 1) of each launch
+    /// never arrives. Only there do waits for such stores give up in the end; elsewhere a wait
+    /// that cannot end is an error that names who waits and for what.
+    #[must_use]
+    pub fn losing(mut self, store: u64) -> Self {
+        self.lost_store = store;
+        self
     }
 
     /// The names of all kernels.
@@ -151,6 +165,7 @@ impl Emulated {
                 raw.as_ptr(),
                 raw.len() as u32,
                 self.schedule,
+                self.lost_store,
                 message.as_mut_ptr(),
                 message.len(),
             ) != 0
@@ -295,6 +310,7 @@ unsafe extern "C" {
         args: *const RawArg,
         count: u32,
         seed: u64,
+        lost: u64,
         error: *mut c_char,
         error_size: usize,
     ) -> c_int;

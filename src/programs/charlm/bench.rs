@@ -4,7 +4,6 @@ use super::config::CharLmConfig;
 use super::data::CharBatch;
 use super::feed::TextFeed;
 use super::generate::generator::Generator;
-use super::generate::sampling::{self, Sampler, SamplingOptions};
 use super::generate::weights::CharLmWeights;
 use super::generate::{Engine, sample};
 use super::model::CharLm;
@@ -16,6 +15,7 @@ use crate::files::state::LossScaler;
 use crate::optim::Adam;
 use crate::programs::orders::{BenchOrder, BenchResult, Timed, figures};
 use crate::rng::{Purpose, Stream};
+use crate::sampling::{self, Sampler, SamplingOptions};
 use crate::tensor::Tensor;
 use crate::train::graph::GpuLoop;
 use crate::train::job::Job;
@@ -42,10 +42,9 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     let (length, batch) = (config.seq_length, config.batch_size);
     let sizes = config.sizes(VOCAB);
     if order.chosen.gpu.is_none() {
-        memory::check(sizes.step_bytes(batch, length), CharLmJob::MEMORY_SETTINGS)?;
+        memory::check(config.step_bytes(VOCAB), CharLmJob::MEMORY_SETTINGS)?;
     }
-    let model = CharLm::new::<f32>(sizes, config.seed);
-    let model = model.with_dropout(config.dropout).with_l2(config.l2);
+    let model = config.model(VOCAB);
     let adam = Adam::new::<f32>(config.optimizer(), model.params().layout());
     let mut step = Step::new(model, adam, config.clip(), config.seed);
     let (times, wall, graph, profile) = match &order.chosen.gpu {
@@ -187,7 +186,7 @@ pub fn generate(order: &BenchOrder) -> Result<BenchResult> {
     let weights = sample::weights(&model.export()?)?;
     let mut generator = Generator::new(&weights, 1)?;
     let options = SamplingOptions {
-        temperature: sample::TEMPERATURE,
+        temperature: sampling::TEMPERATURE,
         top_k: None,
         top_p: None,
     };

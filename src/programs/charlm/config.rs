@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::division::{DivisionSpec, ValidSplit};
-use super::model::CharLmSizes;
+use super::model::{CharLm, CharLmSizes};
 use crate::data::charset::CharsetChoice;
 use crate::data::corpus::CorpusSpec;
 use crate::nn::CellKind;
 use crate::optim::{AdamConfig, Clip, ScheduleKind};
+use crate::{Error, Result};
 
 crate::settings! {
     /// Everything that decides what `rnnx train-charlm` computes, and how often it reports.
@@ -20,11 +21,11 @@ crate::settings! {
         model: "a character LM",
         log_every: 50,
         optimizer: AdamConfig::keras(1.8e-4),
-        together: |_| Ok(()),
+        together: CharLmConfig::together,
         presets: {
             // 300 epochs of large batches.
             "published": { epochs: 300, batch_size: 512, seq_length: 256, learning_rate: 1.8e-4 },
-            // A text of about a megabyte, in six minutes of CPU time on two cores.
+            // A text of about a megabyte.
             "small": {
                 epochs: 6, batch_size: 12, seq_length: 256, learning_rate: 4e-3,
                 schedule: ScheduleKind::Cosine, warmup_steps: 100, beta2: 0.99, l2: 0.0,
@@ -47,10 +48,12 @@ crate::settings! {
     }
     "Model" {
         embedding_dim: usize = 64, UNITS, fixed, "numbers that stand for a character";
+        tie_embeddings: bool = false, Switch, fixed, "the embedding is the output layer's weight, too; embedding-dim is hidden-size then";
         cell: CellKind = CellKind::Lstm, OneOf(&CellKind::NAMES), fixed, "recurrent cell: LSTM, GRU or tanh RNN";
         hidden_size: usize = 256, UNITS, fixed, "units of each layer";
         num_layers: usize = 2, Whole(1, 16), fixed, "recurrent layers";
         dropout: f64 = 0.1, DROPOUT, fixed, "share of values dropped in training";
+        variational_dropout: bool = false, Switch, fixed, "drop the same values at every step of a window, on what each layer and the output layer read (the embedding, too), in place of others at each step between layers; recurrent connections keep all";
     }
     "Optimiser" {
         epochs: usize = 300, EPOCHS, end, "passes over the training text";
@@ -64,6 +67,26 @@ crate::settings! {
 }
 
 impl CharLmConfig {
+    /// What no range of a single row says.
+    fn together(&self) -> Result<()> {
+        let (dim, hidden) = (self.embedding_dim, self.hidden_size);
+        if self.tie_embeddings && dim != hidden {
+            return Err(Error::Usage(format!(
+                "tie-embeddings with embedding-dim = {dim} and hidden-size = {hidden}: the output \
+                 layer reads {hidden} numbers, so one weight for both needs the same of both; give \
+                 embedding-dim = {hidden}, or leave tie-embeddings out"
+            )));
+        }
+        if self.variational_dropout && self.dropout == 0.0 {
+            return Err(Error::Usage(
+                "variational-dropout with dropout = 0 drops nothing: give a dropout above 0, or leave \
+                 variational-dropout out"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// The text; of standard input it has nothing yet.
     pub fn corpus(&self) -> CorpusSpec {
         CorpusSpec {
@@ -95,7 +118,27 @@ impl CharLmConfig {
             embedding: self.embedding_dim,
             hidden: self.hidden_size,
             layers: self.num_layers,
+            tied: self.tie_embeddings,
         }
+    }
+
+    /// A model with initial values for a vocabulary of this size.
+    pub fn model(&self, vocab: usize) -> CharLm {
+        CharLm::new::<f32>(self.sizes(vocab), self.seed)
+            .with_dropout(self.dropout)
+            .with_variational_dropout(self.variational_dropout)
+            .with_l2(self.l2)
+    }
+
+    /// Bytes of a training step in f32, for a vocabulary of this size: those of the model, and where
+    /// dropout is variational the embeddings of the batch, as they are and dropped.
+    pub fn step_bytes(&self, vocab: usize) -> u128 {
+        let model = self
+            .sizes(vocab)
+            .step_bytes(self.batch_size, self.seq_length);
+        let embedded = [self.batch_size, self.seq_length, self.embedding_dim];
+        let embedded = embedded.into_iter().map(|n| n as u128).product::<u128>();
+        model + 4 * 2 * u128::from(self.variational_dropout) * embedded
     }
 
     /// Gradient clipping.

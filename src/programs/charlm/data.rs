@@ -26,7 +26,9 @@ pub struct CharSource {
     pub held_out: Vec<Range<usize>>,
     /// Hash of the text and of what of it validates.
     pub sha256: String,
-    /// What standard input gave of it, which is nowhere but here.
+    /// What standard input gave of it, which is nowhere but here and in the run's folder, should that
+    /// go. It is held as long as the run trains, beside the text that is made of it; a run that goes on
+    /// reads its kept file a second time for it.
     pub stdin: Option<Arc<[u8]>>,
 }
 

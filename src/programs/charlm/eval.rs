@@ -36,6 +36,12 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
 }
 
 fn validation(order: &EvalOrder, vocab: CharVocab) -> Result<Evaluated> {
+    if order.state.is_imported() {
+        return Err(Error::Usage(format!(
+            "{} was imported and has no text of its own: give one with --text FILE",
+            order.folder.path().display()
+        )));
+    }
     let config = config(order)?;
     let source = source(order, &config)?;
     tell(&source, &order.progress);

@@ -20,11 +20,17 @@ use std::path::Path;
 /// The model of a checkpoint.
 pub(super) fn run(folder: &RunFolder, checkpoint: &Path, graphs: bool) -> Result<Export> {
     let vocab = Vocab::read_chars(folder)?;
-    let file = load_weights(&checkpoint.join(MODEL))?;
+    let mut file = load_weights(&checkpoint.join(MODEL))?;
     let found = sample::weights(&file)?;
     found.check_vocab(vocab.len())?;
     let sizes = found.sizes();
     torch_names::check(&CharLm::layout(sizes), &file, &[])?;
+    // As torch's state_dict has it, in which a weight of two modules stands twice.
+    if sizes.tied {
+        let shared = file.get("embedding.weight", &[sizes.vocab, sizes.embedding])?;
+        let shared = shared.clone();
+        file.tensors.insert("out.weight".into(), shared);
+    }
     let graphs = match graphs {
         true => vec![graph(sizes, &file)?],
         false => Vec::new(),
@@ -36,6 +42,7 @@ pub(super) fn run(folder: &RunFolder, checkpoint: &Path, graphs: bool) -> Result
             ("embedding_dim", json!(sizes.embedding)),
             ("hidden_size", json!(sizes.hidden)),
             ("num_layers", json!(sizes.layers)),
+            ("tie_embeddings", json!(sizes.tied)),
         ]),
         vocab: vocab.to_file(),
         weights: file,

@@ -30,7 +30,7 @@ use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::report::RunData;
 use crate::train::job::Job;
 use crate::train::settings::{Config, Settings};
-use crate::{Result, log};
+use crate::{Result, log, sampling};
 use generate::sample;
 use study::format::Study;
 
@@ -79,7 +79,10 @@ impl Program for CharLmProgram {
             match written(&run.out)? {
                 Ok(text) => {
                     if !quiet {
-                        log::line(&format!("a sample at temperature {}:", sample::TEMPERATURE));
+                        log::line(&format!(
+                            "a sample at temperature {}:",
+                            sampling::TEMPERATURE
+                        ));
                     }
                     shown += &format!("{text}\n");
                 }

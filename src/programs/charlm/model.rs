@@ -1,7 +1,9 @@
 //! The character language model: embedding, recurrent layers, output projection.
 //!
 //! Dropout (Zaremba et al. 2014) is on the output of every layer, so on the connections
-//! between layers and before the projection, never on the recurrent ones.
+//! between layers and before the projection, never on the recurrent ones. Variational dropout (Gal &
+//! Ghahramani 2016) has one mask for each sequence there, the same at every step, and one on the
+//! embeddings, so that what every layer reads is dropped; the recurrent connections keep all.
 
 use super::data::CharBatch;
 use crate::autograd::{Tape, Var};
@@ -28,6 +30,8 @@ pub struct CharLmSizes {
     pub hidden: usize,
     /// Recurrent layers.
     pub layers: usize,
+    /// Whether the embedding is the output layer's weight, too: then E is H.
+    pub tied: bool,
 }
 
 impl CharLmSizes {
@@ -51,7 +55,8 @@ impl CharLmSizes {
         .map(|n| n as u128);
         let position = l * (k * h + h + h) + v + 2 * h;
         let first = g * h * (e + h + 1);
-        let parameters = v * e + first + (l - 1) * g * h * (2 * h + 1) + v * (h + 1);
+        let out = if self.tied { v } else { v * (h + 1) };
+        let parameters = v * e + first + (l - 1) * g * h * (2 * h + 1) + out;
         4 * (position * batch as u128 * seq_length as u128 + 5 * parameters)
     }
 
@@ -73,6 +78,7 @@ pub struct CharLm {
     layers: Vec<Recurrent>,
     out: Linear,
     dropout: f64,
+    variational: bool,
     l2: f64,
 }
 
@@ -91,6 +97,7 @@ impl CharLm {
             layers,
             out,
             dropout: 0.0,
+            variational: false,
             l2: 0.0,
         }
     }
@@ -107,7 +114,15 @@ impl CharLm {
         CharLm { dropout, ..self }
     }
 
-    /// With l2 * sum(W_out^2) in the loss of training.
+    /// With one dropout mask for all steps of a sequence, on the embeddings, too.
+    pub fn with_variational_dropout(self, variational: bool) -> Self {
+        CharLm {
+            variational,
+            ..self
+        }
+    }
+
+    /// With l2 * sum(W_out^2) in the loss of training; W_out is the embedding where it is tied.
     pub fn with_l2(self, l2: f64) -> Self {
         CharLm { l2, ..self }
     }
@@ -154,7 +169,13 @@ impl CharLm {
         draws: Option<&Draws>,
     ) -> Result<(Var, State)> {
         let mut new_state = Vec::with_capacity(self.layers.len());
+        let draws = draws.filter(|_| self.dropout > 0.0);
         let mut x: Option<Var> = None;
+        if let Some(draws) = draws.filter(|_| self.variational) {
+            // A mask for each sequence: no gate table is the same for two of them.
+            let embedded = self.embedding.forward(tape, params, ids)?;
+            x = Some(self.drop(tape, &embedded, self.layers.len(), draws)?);
+        }
         for (k, layer) in self.layers.iter().enumerate() {
             let state = state.and_then(|s| s.get(k));
             let output = match (&x, table) {
@@ -163,15 +184,22 @@ impl CharLm {
                 (None, None) => layer.forward_ids(tape, params, &self.embedding, ids, state)?,
             };
             new_state.push(output.state);
-            x = Some(match draws.filter(|_| self.dropout > 0.0) {
-                Some(draws) => {
-                    let stream = draws.stream(Purpose::Dropout).lane(k as u32);
-                    ops::dropout_at(tape, &output.y, self.dropout, stream, draws.counter())?
-                }
+            x = Some(match draws {
+                Some(draws) => self.drop(tape, &output.y, k, draws)?,
                 None => output.y,
             });
         }
         Ok((x.ok_or_else(no_layers)?, new_state))
+    }
+
+    /// Sequences x `[T, B, ..]` without what is dropped in a lane.
+    fn drop(&self, tape: &mut Tape, x: &Var, lane: usize, draws: &Draws) -> Result<Var> {
+        let stream = draws.stream(Purpose::Dropout).lane(lane as u32);
+        let step = draws.counter();
+        match self.variational {
+            true => ops::variational_dropout(tape, x, self.dropout, stream, step),
+            false => ops::dropout_at(tape, x, self.dropout, stream, step),
+        }
     }
 }
 
@@ -195,7 +223,10 @@ fn parts(layout: &mut Layout, sizes: CharLmSizes) -> (Embedding, Vec<Recurrent>,
         Recurrent::new(layout, sizes.cell, name, inputs, hidden, style)
     });
     let layers = layers.collect();
-    let out = Linear::new(layout, "out", sizes.hidden, sizes.vocab, style);
+    let out = match sizes.tied {
+        true => Linear::tied(layout, "out", &embedding),
+        false => Linear::new(layout, "out", sizes.hidden, sizes.vocab, style),
+    };
     (embedding, layers, out)
 }
 
@@ -244,6 +275,7 @@ mod tests {
             embedding: 64,
             hidden: 256,
             layers: 2,
+            tied: false,
         };
         let bytes = sizes.step_bytes(512, 256);
         assert!((2_000_000_000..3_000_000_000).contains(&bytes), "{bytes}");

@@ -93,7 +93,8 @@ fn figures(run: &RunData) -> Vec<(&'static str, String, String)> {
         .epochs
         .iter()
         .any(|e| e.valid_loss.is_some_and(f64::is_finite))
-        || !run.valids.is_empty();
+        || !run.valids.is_empty()
+        || run.average.is_some();
     // What the run is judged by: loss and accuracy of an epoch.
     let scores = |e: &EpochEvent| match validated {
         true => [e.valid_loss, e.valid_accuracy].map(|x| x.unwrap_or(f64::NAN)),
@@ -106,7 +107,8 @@ fn figures(run: &RunData) -> Vec<(&'static str, String, String)> {
         let scores = [v.valid_loss, v.valid_accuracy];
         (scores, format!("step {}", thousands(v.step)))
     });
-    let finite = epochs.chain(between).filter(|(s, _)| s[0].is_finite());
+    let all = epochs.chain(between).chain(run.averaged());
+    let finite = all.filter(|(s, _)| s[0].is_finite());
     let best = finite.min_by(|a, b| a.0[0].total_cmp(&b.0[0]));
     let ([nats, accuracy], at) = best.unwrap_or(([f64::NAN; 2], String::new()));
     let mut speeds: Vec<f64> = run

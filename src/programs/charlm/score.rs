@@ -5,13 +5,12 @@
 //! on a GPU in f16 where [`Chosen::mixed`] says so; softmax and sums are in f64.
 
 use super::generate::sample;
-use super::generate::sampling::argmax;
 use super::model::CharLm;
 use super::stateful::Stateful;
 use crate::data::chars::CharVocab;
 use crate::error::Result;
 use crate::files::run::MODEL;
-use crate::ops::softmax_xent::log_sum;
+use crate::programs::position::Position;
 use crate::train::device::Chosen;
 use crate::train::init::load_weights;
 use crate::train::model::Model;
@@ -88,14 +87,6 @@ pub struct Score {
     pub correct: usize,
 }
 
-/// A character of a text, and what a model holds likely at its place.
-pub struct Position<'a> {
-    /// The character.
-    pub id: u16,
-    logits: &'a [f32], // [V]
-    log_sum: f64,      // log sum_k exp(l_k)
-}
-
 impl Score {
     /// Scores a text. `each` gets every position, with the score up to there, as long as it says true.
     ///
@@ -129,65 +120,10 @@ impl Score {
 
     /// Adds a character, given the logits `[V]` of its place.
     fn add<'a>(&mut self, id: u16, logits: &'a [f32]) -> Position<'a> {
-        let exact: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
-        let position = Position {
-            id,
-            logits,
-            log_sum: log_sum(&exact),
-        };
+        let position = Position::new(id.into(), logits);
         self.characters += 1;
-        self.nats -= position.log_p(id);
-        self.correct += usize::from(argmax(logits, None) == usize::from(id));
+        self.nats -= position.log_p();
+        self.correct += usize::from(position.is_likeliest());
         position
-    }
-}
-
-impl Position<'_> {
-    /// The character's probability.
-    pub fn p(&self) -> f64 {
-        self.log_p(self.id).exp()
-    }
-
-    fn log_p(&self, id: u16) -> f64 {
-        f64::from(self.logits[usize::from(id)]) - self.log_sum
-    }
-
-    /// Entropy of the distribution over all characters, H = -sum_j p_j log p_j, in nats.
-    pub fn entropy(&self) -> f64 {
-        let ids = 0..self.logits.len();
-        let terms = ids.map(|id| self.log_p(id as u16)).map(|log_p| {
-            // An underflow of p leaves nothing of the term.
-            let p = log_p.exp();
-            if p > 0.0 { -p * log_p } else { 0.0 }
-        });
-        terms.sum()
-    }
-
-    /// The `n` likeliest characters with their probabilities, the likeliest first; of a tie the one that
-    /// is first in the vocabulary.
-    pub fn top(&self, n: usize) -> Vec<(u16, f64)> {
-        let mut ids: Vec<u16> = (0..self.logits.len()).map(|id| id as u16).collect();
-        ids.sort_by(|&a, &b| {
-            let [a, b] = [a, b].map(|id| self.logits[usize::from(id)]);
-            b.total_cmp(&a)
-        });
-        ids.truncate(n);
-        let p = |id: u16| (id, self.log_p(id).exp());
-        ids.into_iter().map(p).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_tie_the_first_is_the_likeliest() {
-        let mut score = Score::default();
-        for id in [0, 1, 2, 1] {
-            let position = score.add(id, &[0.0, 1.0, 1.0]);
-            assert_eq!(position.top(2)[0].0, 1);
-        }
-        assert_eq!((score.characters, score.correct), (4, 2));
     }
 }

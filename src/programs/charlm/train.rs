@@ -7,9 +7,10 @@ use super::generate::sample;
 use super::model::CharLm;
 use crate::data::chars::{CharVocab, UNK};
 use crate::data::corpus::{Corpus, CorpusSpec};
-use crate::data::input::{STDIN, read_all, stdin_of};
+use crate::data::input::{STDIN, stdin_of};
 use crate::data::vocab::Vocab;
 use crate::error::Result;
+use crate::files::access;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
@@ -109,8 +110,7 @@ impl Job for CharLmJob {
     }
 
     fn step_bytes(config: &CharLmConfig, data: &CharData) -> u128 {
-        let sizes = config.sizes(data.vocab.len());
-        sizes.step_bytes(config.batch_size, config.seq_length)
+        config.step_bytes(data.vocab.len())
     }
 
     fn layout(config: &CharLmConfig, data: &CharData) -> Layout {
@@ -118,8 +118,7 @@ impl Job for CharLmJob {
     }
 
     fn model(config: &CharLmConfig, data: &CharData) -> CharLm {
-        let model = CharLm::new::<f32>(config.sizes(data.vocab.len()), config.seed);
-        model.with_dropout(config.dropout).with_l2(config.l2)
+        config.model(data.vocab.len())
     }
 
     fn clip(config: &CharLmConfig) -> Clip {
@@ -289,7 +288,7 @@ pub fn load(config: &CharLmConfig) -> Result<CharSource> {
 fn resumed_source(config: &CharLmConfig, out: &Path) -> Result<CharSource> {
     let mut source = find_resumed(out, config, load, |source| &source.sha256)?;
     if config.corpus.iter().any(|path| path == Path::new(STDIN)) {
-        source.stdin = Some(read_all(&RunFolder::at(out).stdin_path())?.into());
+        source.stdin = Some(access::read(&RunFolder::at(out).stdin_path())?.into());
     }
     Ok(source)
 }

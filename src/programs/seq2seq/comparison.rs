@@ -32,11 +32,12 @@ const fn figure(
 
 /// All figures, in the order of the file and of the table.
 #[rustfmt::skip]
-const FIGURES: [Figure; 22] = [
+const FIGURES: [Figure; 23] = [
     figure("model", None, |t| json!(t.model)),
     figure("bleu", Some("BLEU-4"), |t| json!(t.scores.bleu)),
     figure("bleu_smoothed", Some("BLEU-4, smoothed"), |t| json!(t.scores.bleu_smoothed)),
     figure("bleu_python", Some("BLEU-4, Python's tokens"), |t| json!(t.scores.bleu_python)),
+    figure("bleu_sentence", Some("BLEU, mean of outputs"), |t| json!(t.scores.bleu_sentence)),
     figure("ngram_counts", None, |t| json!(t.scores.ngram_counts)),
     figure("exact_match", Some("exact match"), |t| json!(t.scores.exact_match)),
     figure("token_accuracy", Some("token accuracy"), |t| json!(t.scores.token_accuracy)),

@@ -42,13 +42,18 @@ impl Extended {
         }
     }
 
-    /// The tokens of ids; `words` is the target vocabulary. Panics for one that no token has.
+    /// The token of an id; `words` is the target vocabulary. Panics for one that no token has.
+    pub fn token<'a>(&'a self, words: &'a WordVocab, id: u32) -> &'a str {
+        match (id as usize).checked_sub(words.len()) {
+            Some(place) => &self.unknown[place],
+            None => words.token(id),
+        }
+    }
+
+    /// The tokens of ids, likewise.
     pub fn tokens(&self, words: &WordVocab, ids: &[u32]) -> Vec<String> {
-        let token = |&id: &u32| match (id as usize).checked_sub(words.len()) {
-            Some(place) => self.unknown[place].clone(),
-            None => words.token(id).to_owned(),
-        };
-        ids.iter().map(token).collect()
+        let ids = ids.iter();
+        ids.map(|&id| self.token(words, id).to_owned()).collect()
     }
 }
 

@@ -94,7 +94,6 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
 mod tests {
     use super::*;
     use crate::programs::seq2seq::model::Seq2Seq;
-    use crate::train::model::Model;
 
     const SIZES: Seq2SeqSizes = Seq2SeqSizes {
         source_vocab: 7,

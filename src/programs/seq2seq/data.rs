@@ -36,13 +36,19 @@ pub struct Example {
 }
 
 impl Example {
-    /// The tokens of ids that a model writes for it; `words` is the target vocabulary. Panics for one that
-    /// no token has.
-    pub fn tokens(&self, words: &WordVocab, ids: &[u32]) -> Vec<String> {
+    /// The token of an id that a model writes for it; `words` is the target vocabulary. Panics for one
+    /// that no token has.
+    pub fn token<'a>(&'a self, words: &'a WordVocab, id: u32) -> &'a str {
         match &self.extended {
-            Some(extended) => extended.tokens(words, ids),
-            None => ids.iter().map(|&id| words.token(id).to_owned()).collect(),
+            Some(extended) => extended.token(words, id),
+            None => words.token(id),
         }
+    }
+
+    /// The tokens of ids, likewise.
+    pub fn tokens(&self, words: &WordVocab, ids: &[u32]) -> Vec<String> {
+        let ids = ids.iter();
+        ids.map(|&id| self.token(words, id).to_owned()).collect()
     }
 }
 

@@ -6,7 +6,6 @@ use super::decode::{DecodeOptions, Search};
 use super::score::{ROWS, Written, figures, forced, prediction, write};
 use super::trained::Trained;
 use super::unknown;
-use crate::data::pair_files::{PairFormat, read_pairs, skipped_note};
 use crate::data::pairs::Splits;
 use crate::data::split::Split;
 use crate::error::{Error, Result};
@@ -118,21 +117,8 @@ fn data(order: &EvalOrder, trained: &Trained) -> Result<SeqData> {
     let config = &trained.config;
     let splits = match &order.pairs {
         Some(path) => {
-            let own = |given: &Option<String>, own: &String| given.as_ref().unwrap_or(own).clone();
-            let format = PairFormat {
-                source_field: own(&order.source_field, &config.source_field),
-                target_field: own(&order.target_field, &config.target_field),
-                strict: order.strict,
-            };
-            let file = read_pairs(path, &format)?;
-            let skipped = [(&**path, &file.skipped[..])];
-            let skipped = skipped_note(&format.source_field, skipped);
-            let source = path.display().to_string();
-            config.check_signatures(&file.pairs, &source)?;
-            Splits {
-                skipped,
-                ..Splits::new(Vec::new(), Vec::new(), file.pairs, source)
-            }
+            let fields = [&order.source_field, &order.target_field].map(Option::as_deref);
+            trained.pairs(path, fields, order.strict)?
         }
         None => own(order, config)?,
     };
@@ -178,6 +164,7 @@ fn table(result: &Map<String, Value>) -> String {
         "bleu",
         "bleu_smoothed",
         "bleu_python",
+        "bleu_sentence",
         "exact_match",
         "token_accuracy",
         "chrf",

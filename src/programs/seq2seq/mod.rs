@@ -9,6 +9,7 @@ pub mod data;
 pub mod decode;
 pub mod eval;
 mod export;
+pub mod likelihood;
 pub mod model;
 pub mod page;
 pub mod run;

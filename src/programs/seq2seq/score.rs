@@ -139,6 +139,7 @@ fn compare<'a>(
         reference: &example.target,
         prediction: tokens,
         reference_text: tokenizer.join(&example.target),
+        whole: &example.code,
         text,
         exact,
         python,

@@ -1,6 +1,8 @@
 //! A trained seq2seq model, from its run's folder.
 
 use crate::Result;
+use crate::data::pair_files::{PairFormat, read_pairs, skipped_note};
+use crate::data::pairs::Splits;
 use crate::data::vocab::Vocab;
 use crate::device::Gpu;
 use crate::files::run::{MODEL, RunFolder};
@@ -50,6 +52,30 @@ impl Trained {
             model,
             vocab,
             config,
+        })
+    }
+
+    /// The pairs of a file, as test split. Its fields are the run's own unless `fields` names source and
+    /// target.
+    ///
+    /// # Errors
+    /// As [`read_pairs`].
+    pub fn pairs(&self, path: &Path, fields: [Option<&str>; 2], strict: bool) -> Result<Splits> {
+        let [source, target] = fields;
+        let own = self.config.format();
+        let format = PairFormat {
+            source_field: source.map_or(own.source_field, str::to_owned),
+            target_field: target.map_or(own.target_field, str::to_owned),
+            strict,
+        };
+        let file = read_pairs(path, &format)?;
+        let skipped = [(path, &file.skipped[..])];
+        let skipped = skipped_note(&format.source_field, skipped);
+        let name = path.display().to_string();
+        self.config.check_signatures(&file.pairs, &name)?;
+        Ok(Splits {
+            skipped,
+            ..Splits::new(Vec::new(), Vec::new(), file.pairs, name)
         })
     }
 

@@ -17,4 +17,14 @@ pub(super) fn cases(table: &mut Vec<Case>) {
             })
         });
     }
+    for shape in [[5, 3, 7], [9, 4, 32]] {
+        let name = format!("{}x{}x{}, variational", shape[0], shape[1], shape[2]);
+        add(table, "dropout", name, move |side| {
+            let stream = Stream::new(9, Purpose::Dropout, 4).lane(2);
+            probe(side, &[Input::leaf("x", shape, SCALED)], |tape, v| {
+                let y = ops::variational_dropout(tape, &v[0], 0.3, stream, None)?;
+                Ok(vec![("y", y, SCALED)])
+            })
+        });
+    }
 }

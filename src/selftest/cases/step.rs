@@ -58,6 +58,7 @@ impl Plan {
             embedding: 5,
             hidden: 9,
             layers: 2,
+            tied: false,
         };
         let model = CharLm::new::<f32>(sizes, 3);
         let mut model = model.with_dropout(0.2).with_l2(1e-2);

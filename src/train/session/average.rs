@@ -9,8 +9,10 @@ use super::Session;
 use crate::error::Result;
 use crate::files::run::MODEL;
 use crate::files::tensors::TensorFile;
+use crate::nn::torch_names;
 use crate::train::init::load_weights;
 use crate::train::job::Job;
+use crate::train::model::Model;
 
 impl<J: Job> Session<J> {
     /// Lists the checkpoint that is about to be saved among those of the average.
@@ -27,11 +29,7 @@ impl<J: Job> Session<J> {
 
     /// Lists the checkpoint that is due inside of an epoch, if one is.
     pub(super) fn list_if_due(&mut self) {
-        let s = &self.state;
-        let due = |every: u64| s.step.is_multiple_of(every);
-        if s.step_in_epoch < self.plan.steps_per_epoch
-            && self.plan.checkpoint_every.is_some_and(due)
-        {
+        if self.checkpoint_is_due() {
             self.list_for_average();
         }
     }
@@ -83,7 +81,11 @@ impl<J: Job> Session<J> {
         if others.is_empty() {
             return none("training ended with one checkpoint of those that it is made of");
         }
-        let load = |step: &u64| load_weights(&self.folder.at_step(*step)?.join(MODEL));
+        let layout = self.job.step().model().params().layout();
+        let load = |step: &u64| {
+            let file = load_weights(&self.folder.at_step(*step)?.join(MODEL))?;
+            torch_names::check(layout, &file, &[]).map(|()| file)
+        };
         let mut mean = match load(first) {
             Ok(file) => file,
             Err(e) => return none(&e.to_string()),
@@ -98,10 +100,10 @@ impl<J: Job> Session<J> {
                 Ok(file) => file,
                 Err(e) => return none(&e.to_string()),
             };
-            for ((name, tensor), sum) in mean.tensors.iter().zip(&mut sums) {
-                let data = &file.get(name, &tensor.shape)?.data;
+            // All of them are of one layout, so they have the same tensors in the same order.
+            for (tensor, sum) in file.tensors.values().zip(&mut sums) {
                 sum.iter_mut()
-                    .zip(data)
+                    .zip(&tensor.data)
                     .for_each(|(sum, &x)| *sum += f64::from(x));
             }
         }

@@ -41,15 +41,15 @@ impl<J: Job> Session<J> {
         self.page.due = Instant::now() + PAUSE.max(PARTS * began.elapsed());
     }
 
-    /// Draws the page of a run that ends before its time, so that it no longer says that it goes on.
+    /// Draws the page of a run that ends, so that it no longer says that it goes on: whoever draws the
+    /// last one of a run that ends well, after a test of it, may not come to that.
     pub(super) fn draw_ended(&mut self) {
         if self.page.begun {
             self.draw(false);
         }
     }
 
-    /// A page that cannot be drawn stops no training. Where it ends well, whoever draws the last one
-    /// says why that fails.
+    /// A page that cannot be drawn stops no training.
     fn draw(&mut self, live: bool) {
         let Some(draw) = self.page.draw else { return };
         match draw(self.folder.path(), live) {

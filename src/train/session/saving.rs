@@ -10,6 +10,13 @@ use crate::train::model::Model;
 use std::{fs, io};
 
 impl<J: Job> Session<J> {
+    /// Whether a checkpoint is due inside of an epoch; at its end one is saved anyway.
+    pub(super) fn checkpoint_is_due(&self) -> bool {
+        let s = &self.state;
+        let due = |every: u64| s.step.is_multiple_of(every);
+        s.step_in_epoch < self.plan.steps_per_epoch && self.plan.checkpoint_every.is_some_and(due)
+    }
+
     /// Saves a checkpoint.
     pub(super) fn save(&mut self) -> Result<()> {
         self.check_folder()?;
@@ -120,6 +127,8 @@ impl<J: Job> Session<J> {
         state.vocab_sha256 = Some(folder.vocab_sha256()?);
         // Another checkpoint that was the best is gone, and its score with it.
         state.best = state.best.filter(|best| best.step == state.step);
+        // So are those of an average.
+        state.averaged.retain(|&step| step == state.step);
         let (weights, moments) = self.tensors()?;
         folder.save_checkpoint(&weights, &moments, &state)?;
         if state.best.is_some() {

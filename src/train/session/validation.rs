@@ -159,7 +159,7 @@ impl<J: Job> Session<J> {
     ) -> Result<()> {
         let event = ValidEvent {
             step: self.state.step,
-            epoch: self.state.epoch + 1,
+            epoch: self.state.epoch + u64::from(self.state.step_in_epoch > 0),
             valid_loss: valid.loss,
             valid_accuracy: valid.accuracy,
             closing,

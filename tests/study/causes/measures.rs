@@ -14,12 +14,19 @@ use rnnx::programs::charlm::study::causes::measures::{
 };
 use rnnx::programs::charlm::study::causes::network::Part;
 use rnnx::programs::charlm::study::causes::tables;
+use rnnx::programs::charlm::study::grid::Name;
 use rnnx::programs::charlm::study::held_out::StudyText;
 use rnnx::programs::charlm::study::source::{Half, SourceFile};
 use rnnx::train::model::Model;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::models::{file, files, vocab};
+
+/// What stands above its column.
+const MODEL: Name = Name {
+    text: "model",
+    alike: None,
+};
 
 fn weights(cell: CellKind) -> CharLmWeights {
     let sizes = CharLmSizes {
@@ -28,6 +35,7 @@ fn weights(cell: CellKind) -> CharLmWeights {
         embedding: 4,
         hidden: 9,
         layers: 2,
+        tied: false,
     };
     let model = CharLm::new::<f32>(sizes, 3);
     sample::weights(&model.export().expect("exports")).expect("a character LM")
@@ -96,7 +104,7 @@ fn every_cell_is_measured() {
         let labels: Vec<Label> = found.effects.iter().map(|effect| effect.label).collect();
         assert_eq!(labels[..3], [Label::Depth; 3]);
         assert_eq!(labels[3..], [Label::Square; 3]);
-        let table = tables::units(&[("model", found)]);
+        let table = tables::units(&[(MODEL, found)]);
         for part in ["held at its mean", "by depth", "column (r)"] {
             assert!(table.contains(part), "{table}");
         }
@@ -104,10 +112,10 @@ fn every_cell_is_measured() {
 
         let swapped = swaps(&weights, &text, &amounts).expect("there are pairs");
         as_json(&swapped);
-        assert!(tables::swaps(&[("model", swapped)]).contains("16-31"));
+        assert!(tables::swaps(&[(MODEL, swapped)]).contains("16-31"));
         let changed = contexts(&weights, &text, &amounts).expect("files are long enough");
         as_json(&changed);
-        assert!(tables::contexts(&[("model", changed)]).contains("lines shuffled"));
+        assert!(tables::contexts(&[(MODEL, changed)]).contains("lines shuffled"));
     }
 }
 
@@ -116,11 +124,11 @@ fn written_functions_and_the_language_are_kept_as_they_are() {
     let (weights, amounts) = (weights(CellKind::Lstm), amounts(CellKind::Lstm));
     let rows = written(&weights, &long_text(), &amounts).expect("writes");
     as_json(&rows);
-    assert!(tables::writing(&[("model", rows)]).contains("held-out functions"));
+    assert!(tables::writing(&[(MODEL, rows)]).contains("held-out functions"));
     let found = language(&amounts).expect("trains");
     as_json(&found);
     assert_eq!(found.cells.len(), 4);
-    let table = tables::language(&[("model", found)]);
+    let table = tables::language(&[(MODEL, found)]);
     assert!(
         table.contains("no longer, deeper") && table.contains("20 steps"),
         "{table}"

@@ -22,6 +22,7 @@ fn model(cell: CellKind, layers: usize) -> CharLm {
         // Neither a multiple of the columns added together nor of a register.
         hidden: 18 + layers,
         layers,
+        tied: false,
     };
     let mut model = CharLm::new::<f32>(sizes, 5);
     // Initial biases are zero: a bias that is left out would not show.

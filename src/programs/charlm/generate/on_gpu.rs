@@ -95,8 +95,10 @@ fn tensors(weights: &CharLmWeights) -> TensorFile {
         put(name("bias_ih"), vec![rows], layer.bias().to_vec());
         put(name("bias_hh"), vec![rows], second);
     }
-    let out = vec![weights.vocab(), hidden];
-    put("out.weight".into(), out, weights.out_w().to_vec());
+    if !weights.sizes().tied {
+        let out = vec![weights.vocab(), hidden];
+        put("out.weight".into(), out, weights.out_w().to_vec());
+    }
     put(
         "out.bias".into(),
         vec![weights.vocab()],

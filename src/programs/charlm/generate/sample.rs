@@ -4,11 +4,8 @@ use crate::data::chars::CharVocab;
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::programs::charlm::generate::generator::Generator;
-use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
 use crate::programs::charlm::generate::weights::CharLmWeights;
-
-/// Sampling temperature of the texts that are kept beside the curves.
-pub const TEMPERATURE: f64 = 0.7;
+use crate::sampling::{Sampler, SamplingOptions, TEMPERATURE};
 
 /// The weights of a checkpoint's model for generation.
 ///

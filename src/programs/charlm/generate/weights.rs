@@ -44,6 +44,7 @@ pub struct CharLmWeights {
     vocab: usize,
     embedding_dim: usize,
     hidden: usize,
+    tied: bool,
     embedding: Vec<f32>, // [V, E]
     layers: Vec<LayerWeights>,
     out_w: Vec<f32>, // [V, H]
@@ -53,7 +54,8 @@ pub struct CharLmWeights {
 impl CharLmWeights {
     /// Collects the weights by their names in torch: `embedding.weight`, `{cell}.weight_ih_l{k}`,
     /// `{cell}.weight_hh_l{k}`, `{cell}.bias_ih_l{k}`, `{cell}.bias_hh_l{k}`, `out.weight`,
-    /// `out.bias`. The cell is the one of [`CellKind::ALL`] whose first layer is there.
+    /// `out.bias`. The cell is the one of [`CellKind::ALL`] whose first layer is there. Without an
+    /// `out.weight` the embedding is that, where it is as wide as the hidden state.
     ///
     /// `has` tells whether a tensor exists (the cell and the number of layers are found with it);
     /// `lookup` returns a tensor's shape and row-major values.
@@ -111,13 +113,18 @@ impl CharLmWeights {
                 b_hn,
             });
         }
+        let tied = embedding_dim == hidden && !has("out.weight");
         Ok(CharLmWeights {
-            out_w: fetch("out.weight", &[vocab, hidden])?,
+            out_w: match tied {
+                true => embedding.clone(),
+                false => fetch("out.weight", &[vocab, hidden])?,
+            },
             out_b: fetch("out.bias", &[vocab])?,
             cell,
             vocab,
             embedding_dim,
             hidden,
+            tied,
             embedding,
             layers,
         })
@@ -131,6 +138,7 @@ impl CharLmWeights {
             embedding: self.embedding_dim,
             hidden: self.hidden,
             layers: self.layers.len(),
+            tied: self.tied,
         }
     }
 
@@ -179,7 +187,7 @@ impl CharLmWeights {
         &self.layers
     }
 
-    /// Output weights `[V, H]`, row-major.
+    /// Output weights `[V, H]`, row-major; the embedding where that is tied.
     pub fn out_w(&self) -> &[f32] {
         &self.out_w
     }

@@ -1,12 +1,12 @@
-//! Greedy search: the likeliest token at each step.
+//! Outputs that grow alone: the likeliest token at each step (greedy search), or one drawn.
 //!
-//! What a step chooses is what the next one reads, without the host: on a GPU the steps are issued one
-//! behind the other, and the host only looks from time to time which rows have ended. What those
-//! choose until then is left out; when they are many, they leave the batch. Under a grammar the host
-//! chooses at each step.
+//! What a step of greedy search chooses is what the next one reads, without the host: on a GPU the steps
+//! are issued one behind the other, and the host only looks from time to time which rows have ended. What
+//! those choose until then is left out; when they are many, they leave the batch. Under a grammar the host
+//! chooses at each step, and where tokens are drawn.
 
 use super::beam::likeliest;
-use super::run::{Hypothesis, Partial, Run, Seen, log_total, row_of, worth_moving};
+use super::run::{Hypothesis, Partial, Run, Search, Seen, log_total, row_of, worth_moving};
 use crate::data::words::{EOS, SOS};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -14,8 +14,10 @@ use crate::ops;
 use crate::ops::cast::convert;
 use crate::ops::likeliest::Likeliest;
 use crate::programs::seq2seq::model::{Decoded, in_f32, never};
+use crate::sampling::Chooser;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
+use std::iter::repeat_n;
 
 /// Steps between two looks, on a GPU. Not measured: more of them are steps in vain behind the longest
 /// output, fewer are waits.
@@ -25,9 +27,17 @@ const LOOK: usize = 8;
 type Chosen = (Likeliest, Decoded);
 
 impl Run<'_> {
-    pub(super) fn greedy(&mut self) -> Result<Vec<Hypothesis>> {
-        let mut outputs = vec![Partial::start(&self.grammar); self.sources.len()];
-        let alone = self.model.gpu().is_some() && self.options.syntax.is_none();
+    /// So many outputs of each source, one source's behind the other's.
+    pub(super) fn grow(&mut self, of_source: usize) -> Result<Vec<Hypothesis>> {
+        let sources = self.sources.len();
+        let mut outputs = vec![Partial::start(&self.grammar); sources * of_source];
+        if of_source > 1 {
+            let rows = (0..sources).flat_map(|source| repeat_n(source as u32, of_source));
+            self.from.select(&rows.collect::<Vec<_>>())?;
+        }
+        let draws = matches!(self.options.search, Search::Sampling(_));
+        let by_op = !draws && self.options.syntax.is_none();
+        let alone = self.model.gpu().is_some() && by_op;
         let look = if alone { LOOK } else { 1 };
         // The output that each row of the batch goes on with.
         let mut rows: Vec<usize> = (0..outputs.len()).collect();
@@ -36,15 +46,15 @@ impl Run<'_> {
         for step in 1..=self.options.max_length {
             let out = self.step(&last)?;
             let logits = out.logits.value();
-            let chosen = match self.options.syntax {
-                None => ops::likeliest(logits, never(self.options.no_unk))?,
-                Some(_) => self.choose(&outputs, &rows, logits)?,
+            let chosen = match by_op {
+                true => ops::likeliest(logits, never(self.options.no_unk))?,
+                false => self.choose(&outputs, of_source, &rows, logits)?,
             };
             last = chosen.columns.clone();
             steps.push((chosen, out));
             if step % look == 0 || step == self.options.max_length {
                 for chosen in steps.drain(..) {
-                    self.extend(&mut outputs, &rows, &chosen)?;
+                    self.extend(&mut outputs, of_source, &rows, &chosen)?;
                 }
                 let ended = |row: usize| outputs[rows[row]].last() == EOS;
                 let going: Vec<u32> = (0..rows.len() as u32)
@@ -65,30 +75,50 @@ impl Run<'_> {
         Ok(outputs.map(|o| o.finish(&self.options)).collect())
     }
 
-    /// The likeliest token of each row that may follow its output, where the logits are.
-    fn choose(&self, outputs: &[Partial], rows: &[usize], logits: &Tensor) -> Result<Likeliest> {
+    /// The token of each row that follows its output, where the logits are: of those that may, the
+    /// likeliest or the one that is drawn.
+    fn choose(
+        &self,
+        outputs: &[Partial],
+        of_source: usize,
+        rows: &[usize],
+        logits: &Tensor,
+    ) -> Result<Likeliest> {
         let (logits, copies) = (in_f32(logits)?, self.model.copies());
         let (options, grammar) = (&self.options, &self.grammar);
-        let chosen = rows.par_iter().enumerate().map(|(row, &source)| {
-            let (logits, output) = (row_of(&logits, row)?, &outputs[source]);
+        let drawing = match options.search {
+            Search::Sampling(sampling) => Some((sampling, Chooser::new(sampling.options)?)),
+            Search::Greedy | Search::Beam(_) => None,
+        };
+        let rows = rows.par_iter().enumerate();
+        let chosen = rows.map_with(drawing, |drawing, (row, &number)| {
+            let (logits, output) = (row_of(&logits, row)?, &outputs[number]);
             if output.last() == EOS {
                 return Ok((EOS, 0.0));
             }
+            let source = number / of_source;
             let may = output.may(options, grammar, source);
-            let best = likeliest(logits, 1, &may).first().copied();
-            // No comparison finds what is not a number.
-            let any = || {
-                (0..logits.len())
-                    .find(|&token| may(token))
-                    .map(|t| (t as u32, f32::NAN))
+            let token = match drawing {
+                Some((sampling, chooser)) => {
+                    let draws = sampling.draws(source, number % of_source);
+                    let draw = || draws.uniform(output.len() as u64);
+                    let can_be = |token| logits[token] != f32::NEG_INFINITY && may(token);
+                    chooser.choose(logits, can_be, draw)
+                }
+                None => likeliest(logits, 1, &may)
+                    .first()
+                    .map(|(token, _)| *token as usize),
             };
-            let (token, x) = best.or_else(any).ok_or_else(|| {
+            // No comparison finds what is not a number.
+            let any = || (0..logits.len()).find(|&token| may(token));
+            let token = token.or_else(any).ok_or_else(|| {
                 Error::op(
                     "decode",
                     "no token may follow, which a grammar never leaves",
                 )
             })?;
-            Ok((token, f64::from(x) - log_total(logits, copies)))
+            let gain = f64::from(logits[token]) - log_total(logits, copies);
+            Ok((token as u32, gain))
         });
         let (columns, gains): (Vec<u32>, Vec<f64>) =
             chosen.collect::<Result<Vec<_>>>()?.into_iter().unzip();
@@ -102,6 +132,7 @@ impl Run<'_> {
     fn extend(
         &self,
         outputs: &mut [Partial],
+        of_source: usize,
         rows: &[usize],
         (chosen, out): &Chosen,
     ) -> Result<()> {
@@ -109,8 +140,8 @@ impl Run<'_> {
         let gains = convert(&gains, DType::F64)?;
         let (columns, gains) = (columns.data::<u32>()?, gains.data::<f64>()?);
         let seen = Seen::of(out)?;
-        for (row, &source) in rows.iter().enumerate() {
-            let output = &mut outputs[source];
+        for (row, &number) in rows.iter().enumerate() {
+            let (output, source) = (&mut outputs[number], number / of_source);
             if output.last() != EOS {
                 let read = self.read(&seen, row, source)?;
                 output.push((columns[row], gains[row]), read, &self.grammar, source);

@@ -1,14 +1,15 @@
-//! Choosing output tokens: greedy and beam search.
+//! Choosing output tokens: greedy and beam search, and sampling.
 //!
 //! `<PAD>` and `<SOS>` are never chosen. Ties go to the lowest token. A sequence ends with `<EOS>`,
 //! or at the largest length. Under a grammar each step chooses among the tokens that may follow, and
-//! leaves length enough for what is open; probabilities are those of all tokens still.
+//! leaves length enough for what is open; probabilities are those of all tokens still. Where tokens are
+//! drawn, those that may follow share the probability of all.
 
 mod beam;
 mod greedy;
 mod run;
 
-pub use run::{DecodeOptions, Hypothesis, Search};
+pub use run::{DecodeOptions, Hypothesis, Sampling, Search};
 
 use crate::autograd::Tape;
 use crate::error::{Error, Result};
@@ -59,15 +60,17 @@ pub fn decode<'a>(
 }
 
 /// The `n` best outputs of each source, the best first: fewer where a beam has found fewer, at least
-/// one, and one alone of a greedy search.
+/// one, and one alone of a greedy search. Of sampling `n` samples, in the order of their numbers: the
+/// first of many is what one alone is.
 ///
 /// The best has no lower score than the greedy output: a beam may lose that on its way, and where it
 /// is better than what the beam has found, it comes first.
 ///
 /// # Errors
 /// [`Error::Op`] for an empty source, a beam, length or `n` of 0, a length penalty below 0, an id
-/// outside the vocabulary, or a source without its extended ids for a model that copies; for a length in which nothing of the grammar can be written; or if the device
-/// fails.
+/// outside the vocabulary, or a source without its extended ids for a model that copies; for a length in
+/// which nothing of the grammar can be written; or if the device fails. [`Error::Usage`] as
+/// [`SamplingOptions::validate`](crate::sampling::SamplingOptions::validate).
 pub fn decode_n_best<'a>(
     model: &Seq2Seq,
     sources: &[impl Into<SourceIds<'a>> + Copy],
@@ -111,7 +114,12 @@ pub fn decode_n_best<'a>(
         sources,
         options,
     };
-    let greedy = run.greedy()?.into_iter();
+    if let Search::Sampling(sampling) = options.search {
+        sampling.options.validate()?;
+        let samples = run.grow(n)?;
+        return Ok(samples.chunks(n).map(<[_]>::to_vec).collect());
+    }
+    let greedy = run.grow(1)?.into_iter();
     if width == 1 {
         return Ok(greedy.map(|output| vec![output]).collect());
     }

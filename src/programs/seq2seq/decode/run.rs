@@ -8,15 +8,39 @@ use crate::error::Result;
 use crate::nn::Bound;
 use crate::ops::softmax_xent::log_sum;
 use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq, allowed, in_f32};
+use crate::rng::{Purpose, Stream};
+use crate::sampling::SamplingOptions;
 use crate::tensor::Tensor;
 
 /// How a sequence of tokens is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Search {
     /// The likeliest token at each step.
     Greedy,
     /// The likeliest of this many hypotheses that are kept at each step. One is the same as greedy.
     Beam(usize),
+    /// A token drawn at each step, from the tokens that may follow.
+    Sampling(Sampling),
+}
+
+/// How tokens are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Temperature and filters.
+    pub options: SamplingOptions,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// The number of the first source. Each source draws numbers of its own, and so does each of its
+    /// samples, whatever else is decoded beside them.
+    pub source: u32,
+}
+
+impl Sampling {
+    /// The random numbers of a sample, one a token.
+    pub(super) fn draws(&self, source: usize, sample: usize) -> Stream {
+        let source = self.source.wrapping_add(source as u32);
+        Stream::new(self.seed, Purpose::Sample, source).lane(sample as u32)
+    }
 }
 
 impl Search {
@@ -31,7 +55,7 @@ impl Search {
     /// Hypotheses kept for a source.
     pub fn width(self) -> usize {
         match self {
-            Search::Greedy => 1,
+            Search::Greedy | Search::Sampling(_) => 1,
             Search::Beam(width) => width,
         }
     }
@@ -78,8 +102,10 @@ pub struct Hypothesis {
     pub tokens: Vec<u32>,
     /// Whether it ended with `<EOS>`.
     pub ended: bool,
-    /// Log-probability in nats, divided by the number of tokens with `<EOS>` (to the power of the
-    /// length penalty).
+    /// Log-probability in nats of the tokens and, where it ended, `<EOS>`: the model's own, of all tokens,
+    /// whatever the output was held to or its tokens were drawn with.
+    pub log_probability: f64,
+    /// The same divided by the number of tokens with `<EOS>` (to the power of the length penalty).
     pub score: f64,
     /// Of the attention model: a row of weights over the source's tokens for each token, and for
     /// `<EOS>`.
@@ -171,6 +197,7 @@ impl Partial {
         let ended = self.last() == EOS;
         let end = self.tokens.len() - usize::from(ended);
         Hypothesis {
+            log_probability: self.log_probability,
             score: self.score(options),
             copied: (!self.copied.is_empty()).then(|| {
                 let of_tokens = self.copied.iter().take(end - 1);

@@ -3,23 +3,19 @@
 use super::kind::Dropout;
 use crate::autograd::{Tape, Var};
 use crate::error::Result;
-use crate::nn::{Bound, Embedding, Init, Layout, Linear, ParamId, Style};
+use crate::nn::{Bound, Embedding, Layout, Linear, Style};
 use crate::ops;
 use crate::ops::softmax_xent::SoftmaxXent;
 use crate::tensor::Tensor;
 
-/// From features f `[N, F]` to logits `[N, V]`.
+/// From features f `[N, F]` to logits `[N, V]`: W f + b, or W_e tanh(W f + b) + b_v, where W_e `[V, E]`
+/// is the embedding of the target (Press & Wolf 2017) and the tanh layer is that of Luong et al. 2015,
+/// equation 5.
 #[derive(Clone, Debug)]
-pub(super) enum Output {
-    /// W f + b.
-    Linear(Linear),
-    /// W_e tanh(W f + b) + b_v, where W_e `[V, E]` is the embedding of the target (Press & Wolf
-    /// 2017) and the tanh layer is that of Luong et al. 2015, equation 5.
-    Tied {
-        layer: Linear,
-        embedding: Embedding,
-        bias: ParamId,
-    },
+pub(super) struct Output {
+    /// The tanh layer, F to E.
+    hidden: Option<Linear>,
+    last: Linear,
 }
 
 impl Output {
@@ -30,40 +26,39 @@ impl Output {
         tied: Option<Embedding>,
     ) -> Self {
         match tied {
-            None => Output::Linear(Linear::new(layout, "out", features, vocab, Style::Torch)),
-            Some(embedding) => Output::Tied {
-                layer: Linear::new(layout, "out.hidden", features, dim, Style::Torch),
-                embedding,
-                bias: layout.add("out.bias", [vocab], Init::Zeros),
+            None => Output {
+                hidden: None,
+                last: Linear::new(layout, "out", features, vocab, Style::Torch),
+            },
+            Some(embedding) => Output {
+                hidden: Some(Linear::new(
+                    layout,
+                    "out.hidden",
+                    features,
+                    dim,
+                    Style::Torch,
+                )),
+                last: Linear::tied(layout, "out", &embedding),
             },
         }
     }
 
-    /// The last layer: what it reads, its weight `[V, ..]` and its bias `[V]`.
-    fn last<'a>(
+    /// What the last layer reads.
+    fn before(
         &self,
         tape: &mut Tape,
-        params: &'a Bound,
+        params: &Bound,
         features: &Var,
         dropout: Option<&Dropout>,
-    ) -> Result<(Var, &'a Var, &'a Var)> {
-        match self {
-            Output::Linear(linear) => {
-                Ok((features.clone(), linear.weight(params), linear.bias(params)))
-            }
-            Output::Tied {
-                layer,
-                embedding,
-                bias,
-            } => {
-                let z = layer.forward(tape, params, features)?;
-                let x = ops::tanh(tape, &z)?;
-                let x = match dropout {
-                    Some(d) => d.apply(tape, &x, Dropout::OUTPUT)?,
-                    None => x,
-                };
-                Ok((x, embedding.weight(params), params.var(*bias)))
-            }
+    ) -> Result<Var> {
+        let Some(hidden) = &self.hidden else {
+            return Ok(features.clone());
+        };
+        let z = hidden.forward(tape, params, features)?;
+        let x = ops::tanh(tape, &z)?;
+        match dropout {
+            Some(d) => d.apply(tape, &x, Dropout::OUTPUT),
+            None => Ok(x),
         }
     }
 
@@ -75,9 +70,8 @@ impl Output {
         features: &Var,
         dropout: Option<&Dropout>,
     ) -> Result<Var> {
-        let (x, weight, bias) = self.last(tape, params, features, dropout)?;
-        let product = ops::matmul(tape, &x, weight, false, true)?;
-        ops::add_bias(tape, product, bias)
+        let x = self.before(tape, params, features, dropout)?;
+        self.last.forward(tape, params, &x)
     }
 
     /// Scores features against targets `[N]`.
@@ -89,7 +83,7 @@ impl Output {
         targets: &Tensor,
         dropout: Option<&Dropout>,
     ) -> Result<SoftmaxXent> {
-        let (x, weight, bias) = self.last(tape, params, features, dropout)?;
-        ops::linear_xent(tape, &x, weight, bias, targets)
+        let x = self.before(tape, params, features, dropout)?;
+        self.last.loss(tape, params, &x, targets)
     }
 }

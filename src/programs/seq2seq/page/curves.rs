@@ -48,7 +48,9 @@ fn validation(runs: &[RunData]) -> String {
         let epochs = run.epochs.iter().map(|e| (valid(e), e.epoch.to_string()));
         let between = run.valids.iter();
         let between = between.map(|v| (v.valid_loss, format!("{} (step {})", v.epoch, v.step)));
-        let finite = epochs.chain(between).filter(|(loss, _)| loss.is_finite());
+        let average = run.averaged().map(|([loss, _], name)| (loss, name));
+        let all = epochs.chain(between).chain(average);
+        let finite = all.filter(|(loss, _)| loss.is_finite());
         let lowest = finite.min_by(|a, b| a.0.total_cmp(&b.0));
         let (least, lowest_in) = lowest.unwrap_or((f64::NAN, "–".to_owned()));
         let last = run.epochs.last();

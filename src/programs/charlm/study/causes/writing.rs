@@ -11,13 +11,13 @@ use crate::Result;
 use crate::data::chars::CharVocab;
 use crate::data::python;
 use crate::programs::charlm::generate::generator::Generator;
-use crate::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
 use crate::programs::charlm::study::held_out::char_of;
 use crate::programs::charlm::study::lexer::lex;
 use crate::programs::charlm::study::source::{Class, Mark, SourceFile};
 use crate::programs::charlm::study::syntax::{BracketKind, LogicalLine, Syntax};
+use crate::sampling::{Sampler, SamplingOptions};
 
 /// What every text begins with.
 pub const PROMPT: &str = "def ";

@@ -91,6 +91,7 @@ pub fn train(spec: &DyckSpec) -> Result<(Stepper, f64)> {
         embedding: EMBEDDING,
         hidden: spec.hidden,
         layers: 1,
+        tied: false,
     };
     let model = CharLm::new::<f32>(sizes, spec.seed);
     let adam = Adam::new::<f32>(AdamConfig::torch(LEARNING_RATE), model.params().layout());

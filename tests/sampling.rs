@@ -1,6 +1,6 @@
 //! Draws against the distribution they come from.
 
-use rnnx::programs::charlm::generate::sampling::{Sampler, SamplingOptions};
+use rnnx::sampling::{Sampler, SamplingOptions};
 
 const PLAIN: SamplingOptions = SamplingOptions {
     temperature: 1.0,

@@ -1,8 +1,13 @@
 //! Choosing the next token from logits: temperature, top-k, nucleus (top-p).
+//!
+//! [`Chooser`] makes one choice of a random number; a [`Sampler`] has numbers of its own.
 
 use crate::rng::{Purpose, Reader, Stream};
 use crate::{Error, Result};
 use rayon::prelude::*;
+
+/// The temperature where no other is given.
+pub const TEMPERATURE: f64 = 0.7;
 
 /// How a token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,13 +31,13 @@ impl SamplingOptions {
     pub fn validate(&self) -> Result<()> {
         if !self.temperature.is_finite() || self.temperature < 0.0 {
             return Err(Error::Usage(format!(
-                "temperature {}: give 0 (always the most likely character) or a positive number",
+                "temperature {}: give 0 (always the likeliest) or a positive number",
                 self.temperature
             )));
         }
         if self.top_k == Some(0) {
             return Err(Error::Usage(
-                "top-k 0: give at least 1, or leave it out to keep every character".into(),
+                "top-k 0: give at least 1, or leave it out to keep all".into(),
             ));
         }
         match self.top_p {
@@ -44,57 +49,56 @@ impl SamplingOptions {
     }
 }
 
-/// Draws tokens for one stream. Nothing is allocated after construction.
-///
-/// One random word is read for each token unless the temperature is 0.
+/// Chooses tokens from logits. Its memory serves one choice after the other, of any model.
 #[derive(Clone, Debug)]
-pub struct Sampler {
+pub struct Chooser {
     options: SamplingOptions,
-    random: Reader,
-    mass: Vec<f64>,    // [V] by token, not normalised: the largest is 1
-    order: Vec<usize>, // [V] tokens, the most likely first where a filter needs it
-    never: Option<usize>,
+    mass: Vec<f64>,    // by token, not normalised: the largest is 1
+    order: Vec<usize>, // tokens in play, the most likely first where a filter needs it
 }
 
-impl Sampler {
-    /// A sampler of `vocab` tokens whose draws depend on `seed` and the stream's number alone.
+impl Chooser {
+    /// One that chooses so.
     ///
     /// # Errors
     /// As [`SamplingOptions::validate`].
-    pub fn new(options: SamplingOptions, vocab: usize, seed: u64, stream: u32) -> Result<Sampler> {
+    pub fn new(options: SamplingOptions) -> Result<Chooser> {
         options.validate()?;
-        Ok(Sampler {
+        Ok(Chooser {
             options,
-            random: Stream::new(seed, Purpose::Sample, stream).reader(),
-            mass: vec![0.0; vocab],
-            order: (0..vocab).collect(),
-            never: None,
+            mass: Vec::new(),
+            order: Vec::new(),
         })
     }
 
-    /// The same without this token: it is never drawn, and the others share its probability.
-    pub fn never(self, token: Option<usize>) -> Self {
-        Sampler {
-            never: token,
-            ..self
-        }
-    }
-
-    /// The next token for finite `logits`, `[V]`. Ties go to the lowest index.
-    pub fn sample(&mut self, logits: &[f32]) -> usize {
-        let best = argmax(logits, self.never);
+    /// The token that a number of [0, 1) chooses for `logits`, `[V]`, among those that may be chosen:
+    /// they share the probability of all, then the filters keep some of them. `draw` is asked for the
+    /// number unless the temperature is 0. Ties go to the lowest index; of logits that are no numbers
+    /// any token may come, and none where none may.
+    pub fn choose(
+        &mut self,
+        logits: &[f32],
+        may: impl Fn(usize) -> bool,
+        draw: impl FnOnce() -> f64,
+    ) -> Option<usize> {
+        let Chooser { mass, order, .. } = self;
+        order.clear();
+        order.extend((0..logits.len()).filter(|&token| may(token)));
+        let likelier = |best: usize, token: usize| match logits[token] > logits[best] {
+            true => token,
+            false => best,
+        };
+        let best = order.iter().copied().reduce(likelier)?;
         if self.options.temperature == 0.0 {
-            return best;
+            return Some(best);
         }
         let top = f64::from(logits[best]);
-        for (mass, &logit) in self.mass.iter_mut().zip(logits) {
-            *mass = ((f64::from(logit) - top) / self.options.temperature).exp();
-        }
-        if let Some(never) = self.never {
-            self.mass[never] = 0.0;
+        mass.resize(logits.len(), 0.0);
+        for &token in &*order {
+            mass[token] = ((f64::from(logits[token]) - top) / self.options.temperature).exp();
         }
         let (kept, total) = self.keep();
-        let target = self.random.uniform() * total;
+        let target = draw() * total;
         let mut reached = 0.0;
         let mut chosen = best;
         for &token in &self.order[..kept] {
@@ -107,7 +111,7 @@ impl Sampler {
                 }
             }
         }
-        chosen
+        Some(chosen)
     }
 
     /// Orders the tokens if a filter needs it; how many of `order` are in play, and their mass.
@@ -115,7 +119,8 @@ impl Sampler {
         let SamplingOptions { top_k, top_p, .. } = self.options;
         let mass = &self.mass;
         if top_k.is_none() && top_p.is_none() {
-            return (self.order.len(), mass.iter().sum());
+            let all = self.order.iter().map(|&token| mass[token]);
+            return (self.order.len(), all.sum());
         }
         self.order
             .sort_unstable_by(|&a, &b| mass[b].total_cmp(&mass[a]).then(a.cmp(&b)));
@@ -132,6 +137,55 @@ impl Sampler {
             }
         }
         (kept, total)
+    }
+}
+
+/// Draws tokens for one stream. Nothing is allocated after construction.
+///
+/// One random word is read for each token unless the temperature is 0.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    chooser: Chooser,
+    random: Reader,
+    never: Option<usize>,
+}
+
+impl Sampler {
+    /// A sampler of `vocab` tokens whose draws depend on `seed` and the stream's number alone.
+    ///
+    /// # Errors
+    /// As [`SamplingOptions::validate`].
+    pub fn new(options: SamplingOptions, vocab: usize, seed: u64, stream: u32) -> Result<Sampler> {
+        let mut chooser = Chooser::new(options)?;
+        chooser.mass.reserve(vocab);
+        chooser.order.reserve(vocab);
+        Ok(Sampler {
+            chooser,
+            random: Stream::new(seed, Purpose::Sample, stream).reader(),
+            never: None,
+        })
+    }
+
+    /// The same without this token: it is never drawn, and the others share its probability.
+    pub fn never(self, token: Option<usize>) -> Self {
+        Sampler {
+            never: token,
+            ..self
+        }
+    }
+
+    /// The next token for finite `logits`, `[V]`. Ties go to the lowest index.
+    ///
+    /// # Panics
+    /// If there is no token but the one that is never drawn.
+    pub fn sample(&mut self, logits: &[f32]) -> usize {
+        let Sampler {
+            chooser,
+            random,
+            never,
+        } = self;
+        let token = chooser.choose(logits, |token| Some(token) != *never, || random.uniform());
+        token.expect("a token that may be drawn")
     }
 }
 
@@ -153,15 +207,4 @@ pub fn sample_all(samplers: &mut [Sampler], logits: &[f32], ids: &mut [u16]) {
                 .for_each(|((id, sampler), logits)| *id = sampler.sample(logits) as u16);
         }
     }
-}
-
-/// The index of the largest value but that of `never`, the lowest one of equals.
-pub(in crate::programs::charlm) fn argmax(logits: &[f32], never: Option<usize>) -> usize {
-    let mut best = usize::from(never == Some(0));
-    for (i, value) in logits.iter().enumerate() {
-        if *value > logits[best] && Some(i) != never {
-            best = i;
-        }
-    }
-    best
 }

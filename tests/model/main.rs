@@ -1,6 +1,8 @@
 //! The whole 2-layer character model: f64 finite differences for every parameter, and PyTorch's
 //! logits, loss, gradients and clipped Adam steps (`tests/golden/charlm.py`).
 
+mod dropout;
+
 use rnnx::autograd::Tape;
 use rnnx::nn::CellKind;
 use rnnx::optim::{Adam, AdamConfig, Clip};
@@ -30,7 +32,7 @@ impl Number for f32 {}
 impl Number for f64 {}
 
 fn golden() -> Value {
-    serde_json::from_str(include_str!("golden/charlm.json")).unwrap()
+    serde_json::from_str(include_str!("../golden/charlm.json")).unwrap()
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -54,6 +56,17 @@ fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
     }
 }
 
+/// A part of the golden, with what it shares with the whole file: the model whose embedding is tied, or
+/// the other.
+fn part(tied: bool) -> Value {
+    let mut golden = golden();
+    if let (true, Value::Object(of_tied)) = (tied, golden["tied"].take()) {
+        golden.as_object_mut().unwrap().extend(of_tied);
+    }
+    golden["tied"] = tied.into();
+    golden
+}
+
 /// The golden's model: parameter k holds 0.5 * sin(0.7 i + 1.3 k + 0.1) at flat index i.
 fn model<T: Number>(golden: &Value) -> CharLm {
     let size = |key: &str| golden[key].as_u64().unwrap() as usize;
@@ -63,12 +76,15 @@ fn model<T: Number>(golden: &Value) -> CharLm {
         embedding: size("E"),
         hidden: size("H"),
         layers: 2,
+        tied: golden["tied"].as_bool().unwrap(),
     };
     let mut model = CharLm::new::<T>(sizes, 1);
     let layout = model.params().layout().clone();
+    let names = golden["names"].as_array().unwrap();
+    assert_eq!(layout.segments().len(), names.len());
     let flat = model.params_mut().values_mut().data_mut::<T>().unwrap();
     for (k, s) in layout.segments().iter().enumerate() {
-        assert_eq!(s.name, golden["names"][k].as_str().unwrap());
+        assert_eq!(s.name, names[k].as_str().unwrap());
         for (i, to) in flat[s.offset..][..s.shape.numel()].iter_mut().enumerate() {
             *to = T::from_f64(0.5 * (0.7 * i as f64 + 1.3 * k as f64 + 0.1).sin());
         }
@@ -120,8 +136,8 @@ fn segment<T: Number>(model: &CharLm, flat: &Tensor, name: &str) -> Vec<f64> {
     data.iter().map(|x| x.to_f64()).collect()
 }
 
-fn forward_matches<T: Number>(value: f64, gradient: f64) {
-    let golden = golden();
+fn forward_matches<T: Number>(tied: bool, value: f64, gradient: f64) {
+    let golden = part(tied);
     let model = model::<T>(&golden);
     let (ids, targets) = batch(&golden);
     let want = &golden["forward"];
@@ -156,19 +172,28 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
 
 #[test]
 fn forward_and_gradients_match_pytorch_in_f64() {
-    forward_matches::<f64>(F64_VALUE, F64_VALUE);
+    for tied in [false, true] {
+        forward_matches::<f64>(tied, F64_VALUE, F64_VALUE);
+    }
 }
 
 #[test]
 fn forward_and_gradients_match_pytorch_in_f32() {
-    forward_matches::<f32>(F32_VALUE, F32_GRADIENT);
+    for tied in [false, true] {
+        forward_matches::<f32>(tied, F32_VALUE, F32_GRADIENT);
+    }
 }
 
 fn adam_matches(key: &str, clip: Clip) {
-    let golden = golden();
+    for tied in [false, true] {
+        adam_matches_of(&part(tied), key, clip);
+    }
+}
+
+fn adam_matches_of(golden: &Value, key: &str, clip: Clip) {
     let want = &golden[key];
-    let mut model = model::<f64>(&golden);
-    let (ids, targets) = batch(&golden);
+    let mut model = model::<f64>(golden);
+    let (ids, targets) = batch(golden);
     let config = AdamConfig {
         learning_rate: golden["learning_rate"].as_f64().unwrap(),
         beta1: golden["betas"][0].as_f64().unwrap(),
@@ -249,7 +274,12 @@ fn five_adam_steps_with_global_clipping_match_pytorch() {
 /// Every parameter of the whole model, dropout included. `seq` below the vocabulary takes the
 /// embedding's path, above it the gate table's.
 fn gradient_check(sizes: CharLmSizes, seq: usize, rows: usize) {
-    let mut model = CharLm::new::<f64>(sizes, 3).with_dropout(0.3);
+    let model = CharLm::new::<f64>(sizes, 3).with_dropout(0.3);
+    check_gradients_of(model, seq, rows);
+}
+
+fn check_gradients_of(mut model: CharLm, seq: usize, rows: usize) {
+    let sizes = model.sizes();
     let mut random = Stream::new(5, Purpose::Sample, 0).reader();
     // Larger weights than at the start of training, so that the gates leave their linear part.
     let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
@@ -307,6 +337,7 @@ fn whole_model_gradients_with_the_gate_table() {
         embedding: 3,
         hidden: 5,
         layers: 2,
+        tied: false,
     };
     gradient_check(sizes, 7, 3);
 }
@@ -319,6 +350,7 @@ fn whole_model_gradients_with_the_embedding() {
         embedding: 4,
         hidden: 6,
         layers: 2,
+        tied: false,
     };
     gradient_check(sizes, 4, 3);
 }
@@ -331,6 +363,7 @@ fn whole_model_gradients_with_three_layers() {
         embedding: 2,
         hidden: 3,
         layers: 3,
+        tied: false,
     };
     gradient_check(sizes, 5, 2);
 }
@@ -344,9 +377,25 @@ fn whole_model_gradients_of_the_other_cells() {
             embedding: 3,
             hidden: 5,
             layers: 2,
+            tied: false,
         };
         // With the gate table, and with the embedding.
         gradient_check(sizes(6), 7, 3);
         gradient_check(sizes(13), 4, 2);
     }
+}
+
+#[test]
+fn whole_model_gradients_with_tied_embeddings() {
+    let sizes = |cell, vocab| CharLmSizes {
+        cell,
+        vocab,
+        embedding: 5,
+        hidden: 5,
+        layers: 2,
+        tied: true,
+    };
+    // With the gate table, and with the embedding.
+    gradient_check(sizes(CellKind::Lstm, 6), 7, 3);
+    gradient_check(sizes(CellKind::Gru, 13), 4, 3);
 }
