@@ -162,20 +162,35 @@ impl BufRead for Input<'_> {
 pub fn read_all(path: &Path) -> Result<Vec<u8>> {
     let mut unpacking = Unpacking::default();
     if path == Path::new(STDIN) {
-        let (bytes, name) = (read_stdin()?, "standard input");
-        let input = Input::piped(&bytes, &mut unpacking);
-        return whole(input, name, |e| access::unreadable(Path::new(name), &e));
+        return unpacked(&read_stdin()?, &mut unpacking);
     }
-    let input = Input::open(path, &mut unpacking);
-    let name = path.display().to_string();
-    whole(input, &name, |e| access::unreadable(path, &e))
+    read_with(path, &mut unpacking, |e| access::unreadable(path, &e))
 }
 
-/// All bytes of an input that `name` stands for; `unreadable` says that it cannot be opened or read.
+/// All bytes of a file, unpacked where it is compressed; `unpacking` counts what comes out of it, and
+/// `unreadable` says what it is that it cannot be opened or read.
 ///
 /// # Errors
 /// `unreadable`; [`Error::Data`] where it is damaged, or holds too much.
-pub fn whole(
+pub fn read_with(
+    path: &Path,
+    unpacking: &mut Unpacking,
+    unreadable: impl Fn(io::Error) -> Error,
+) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    rest(Input::open(path, unpacking), &name, unreadable)
+}
+
+/// The same of what standard input gave.
+///
+/// # Errors
+/// [`Error::Data`] where it is damaged, or holds too much.
+pub fn unpacked(stdin: &[u8], unpacking: &mut Unpacking) -> Result<Vec<u8>> {
+    let unreadable = |e| access::unreadable(Path::new(STDIN), &e);
+    rest(Input::piped(stdin, unpacking), "standard input", unreadable)
+}
+
+fn rest(
     input: io::Result<Input>,
     name: &str,
     unreadable: impl Fn(io::Error) -> Error,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::charset::Charset;
 use super::corpus::Corpus;
 use super::folders::{Folder, Patterns};
-use super::input::{self, Input, STDIN, whole};
+use super::input::{self, Input, STDIN};
 use super::joining::Joining;
 use super::near::{NearReport, near};
 use super::pairs::{Pair, Splits, source_tokens};
@@ -255,10 +255,8 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
     let stdin = input::stdin_of(paths)?.unwrap_or_default();
     for path in paths {
         if path == Path::new(STDIN) {
-            let input = Input::piped(&stdin, &mut unpacking);
-            let name = "standard input";
-            let content = whole(input, name, |e| unreadable(Path::new(name), &e))?;
-            files.push((name.into(), content));
+            let content = input::unpacked(&stdin, &mut unpacking)?;
+            files.push(("standard input".into(), content));
             continue;
         }
         let archive = [OsStr::new("whl"), OsStr::new("zip")].map(Some);
@@ -296,11 +294,8 @@ pub fn gather(paths: &[PathBuf], patterns: &Patterns) -> Result<Vec<(String, Vec
 }
 
 fn read(path: &Path, unpacking: &mut Unpacking) -> Result<(String, Vec<u8>)> {
-    let name = path.display().to_string();
-    let content = whole(Input::open(path, unpacking), &name, |e| {
-        unreadable(path, &e)
-    })?;
-    Ok((name, content))
+    let content = input::read_with(path, unpacking, |e| unreadable(path, &e))?;
+    Ok((path.display().to_string(), content))
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Error {
