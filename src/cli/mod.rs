@@ -65,7 +65,7 @@ pub enum Command {
     Translate(translate::TranslateArgs),
     /// Score a trained model on a part of its data
     Eval(eval::EvalArgs),
-    /// Tell how likely a character language model holds a text, character by character
+    /// Tell how likely a model holds a text, or a target given its source, token by token
     Score(score::ScoreArgs),
     /// Measure how far character language models remember: brackets, indentation, strings, names
     Study(study::StudyArgs),

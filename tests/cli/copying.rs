@@ -1,5 +1,7 @@
 //! Runs of a model that copies, through the binary.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use super::seq2seq::{self, json_lines, train};
@@ -131,4 +133,130 @@ fn the_decoder_reads_strings_as_it_writes_them() {
         done.stderr
     );
     assert_eq!(json_lines(&place, "a/samples/test.jsonl").len(), 8);
+}
+
+/// Where each token of an output was copied from.
+fn places(answer: &Value) -> Vec<Option<usize>> {
+    let places = answer["copied"].as_array().unwrap().iter();
+    places.map(|p| p.as_u64().map(|p| p as usize)).collect()
+}
+
+/// An output says of each of its tokens where it is from, and a token that was copied is the source's.
+#[track_caller]
+fn check(answer: &Value) {
+    let (source, places) = (&answer["source"], places(answer));
+    let tokens = answer["prediction"].as_array().unwrap();
+    assert_eq!(places.len(), tokens.len(), "{answer}");
+    for (token, place) in tokens.iter().zip(places) {
+        if let Some(place) = place {
+            assert_eq!(source[place], *token, "{answer}");
+        }
+    }
+}
+
+#[test]
+fn translate_tells_what_was_copied_from_where() {
+    let place = learned();
+    // "wien" stands in no vocabulary.
+    let text = "call wien with x";
+    for flags in [
+        "--json",
+        "--json --beam 3 --n-best 3",
+        "--json --sampling --n-best 4",
+    ] {
+        let done = translate(&place, text, flags).ok();
+        let answer: Value = serde_json::from_str(&done.stdout).unwrap();
+        check(&answer);
+        for output in answer["n_best"].as_array().unwrap_or(&Vec::new()) {
+            let mut output = output.clone();
+            output["source"] = answer["source"].clone();
+            check(&output);
+        }
+    }
+    let greedy = translate(&place, text, "--json").ok().stdout;
+    let answer: Value = serde_json::from_str(&greedy).unwrap();
+    assert_eq!(answer["prediction"], json!(["wien", "(", "x", ")"]));
+    assert_eq!(places(&answer)[0], Some(1));
+    assert_eq!(places(&answer)[1], None);
+    // To people it is a note, and the answer stays as it is.
+    let done = translate(&place, text, "").ok();
+    assert_eq!(done.stdout, "wien ( x )\n");
+    assert!(
+        done.stderr.contains("copied (source token): wien (2)"),
+        "{}",
+        done.stderr
+    );
+    let quiet = translate(&place, text, "--quiet").ok();
+    assert_eq!((&*quiet.stdout, &*quiet.stderr), ("wien ( x )\n", ""));
+}
+
+#[test]
+fn predictions_figures_and_report_have_what_was_copied() {
+    let place = learned();
+    let done = place
+        .run("eval a --json --quiet --predictions p.jsonl")
+        .ok();
+    let figures: Value = serde_json::from_str(&done.stdout).unwrap();
+    let lines = json_lines(&place, "p.jsonl");
+    assert_eq!(lines.len(), 3);
+    let (mut copied, mut all) = (0, 0);
+    for line in &lines {
+        check(line);
+        copied += places(line).iter().flatten().count();
+        all += places(line).len();
+    }
+    assert!(0 < copied && copied < all, "{copied} of {all}");
+    assert_eq!(figures["copied_rate"], copied as f64 / all as f64);
+    // Nothing else could be right: the names are unknown.
+    assert!(figures["exact_match"].as_f64().unwrap() > 0.5, "{figures}");
+    // The run's own files have the same.
+    assert_eq!(json_lines(&place, "a/samples/test.jsonl"), lines);
+    let events = json_lines(&place, "a/metrics.jsonl");
+    let test = events
+        .iter()
+        .find(|event| event["event"] == "test")
+        .unwrap();
+    assert_eq!(test["copied_rate"], figures["copied_rate"]);
+    let table = place.run("eval a").ok().stdout;
+    assert!(table.contains("\ncopied_rate "), "{table}");
+
+    let page = fs::read_to_string(place.path("a/report.html")).unwrap();
+    assert!(page.contains("Tokens <span class=\"copied\">copied</span> from the source"));
+    let marks: Vec<String> = lines
+        .iter()
+        .flat_map(|line| {
+            let tokens = line["prediction"].as_array().unwrap().clone();
+            let source = line["source"].clone();
+            let marks = tokens
+                .into_iter()
+                .zip(places(line))
+                .filter_map(move |(token, place)| {
+                    let (token, place) = (token.as_str()?.to_owned(), place?);
+                    let (from, number) = (source[place].as_str()?, place + 1);
+                    Some(format!(
+                        "title=\"copied from token {number}, {from}\">{token}</span>"
+                    ))
+                });
+            marks.collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(marks.len(), copied);
+    for mark in marks {
+        assert!(page.contains(&mark), "{mark}");
+    }
+}
+
+#[test]
+fn a_model_that_does_not_copy_tells_nothing_of_it() {
+    let place = place();
+    train(&place, "a", "--model attention --max-steps 2 --quiet").ok();
+    let done = translate(&place, "call wien with x", "--json").ok();
+    assert!(!done.stdout.contains("copied"), "{}", done.stdout);
+    place.run("eval a --predictions p.jsonl").ok();
+    for file in ["p.jsonl", "a/metrics.jsonl", "a/samples/test.jsonl"] {
+        let text = fs::read_to_string(place.path(file)).unwrap();
+        assert!(!text.contains("copied"), "{file}: {text}");
+    }
+    let page = fs::read_to_string(place.path("a/report.html")).unwrap();
+    assert!(!page.contains("class=\"copied\""));
 }

@@ -21,6 +21,7 @@ mod flips;
 mod folder;
 mod generate;
 mod gpu;
+mod grammar;
 mod init_from;
 mod inspect;
 #[cfg(unix)]

@@ -77,6 +77,79 @@ fn generation_flags() {
 }
 
 #[test]
+fn translation_flags() {
+    let read = |words: &str| {
+        let words = words.split_whitespace();
+        Translate::try_parse_from(["t", "runs/a", "text"].into_iter().chain(words))
+    };
+    let args = read("").unwrap().args;
+    assert!(!args.sampling && args.beam.is_none() && args.n_best.is_none());
+    let args = read("--sampling --n-best 3").unwrap().args;
+    let options = args.draws.options();
+    assert_eq!((args.draws.seed, args.n_best), (1, Some(3)));
+    assert_eq!(
+        (options.temperature, options.top_k, options.top_p),
+        (0.7, None, None)
+    );
+    let args = read("--sampling -t 1 --top-k 5 --top-p 0.9 --seed 7")
+        .unwrap()
+        .args;
+    let options = args.draws.options();
+    assert_eq!(args.draws.seed, 7);
+    assert_eq!(
+        (options.temperature, options.top_k, options.top_p),
+        (1.0, Some(5), Some(0.9))
+    );
+    // How tokens are drawn is for those who draw, and told in the words of `rnnx generate`.
+    let generate = Generate::command();
+    let translate = Translate::command();
+    for flag in ["temperature", "top-k", "top-p", "seed"] {
+        let error = read(&format!("--{flag} 1")).unwrap_err().to_string();
+        assert!(error.contains("--sampling"), "{error}");
+        let [a, b] = [&generate, &translate].map(|command| {
+            let arg = command
+                .get_arguments()
+                .find(|arg| arg.get_long() == Some(flag));
+            arg.unwrap().get_help().unwrap().to_string()
+        });
+        assert_eq!(a, b);
+    }
+}
+
+#[test]
+fn scoring_flags() {
+    let read = |words: &str| {
+        Score::try_parse_from(["s", "runs/a"].into_iter().chain(words.split_whitespace()))
+    };
+    let args = read("--source a --target -b --signature (c) --json --top 2")
+        .unwrap()
+        .args;
+    assert_eq!(
+        [args.source, args.target, args.signature].map(Option::unwrap),
+        ["a", "-b", "(c)"]
+    );
+    assert_eq!((args.top, args.oov, args.file), (Some(2), None, None));
+    let args = read("--file f --source-field 1 --target-field b --strict")
+        .unwrap()
+        .args;
+    assert!(args.strict && args.source_field.as_deref() == Some("1"));
+    for words in [
+        "x --file f",
+        "--source a",
+        "--target b",
+        "x --source a --target b",
+        "--file f --target b",
+        "--file f --signature c",
+        "--source a --target b --strict",
+        "--source-field a",
+        "--source a --target b --top 2",
+    ] {
+        let error = read(words).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{words}");
+    }
+}
+
+#[test]
 fn the_program_keeps_its_exit_codes() {
     let run = |words: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_rnnx"))

@@ -11,6 +11,8 @@ use std::process::Command;
 use clap::{CommandFactory, Parser};
 use rnnx::Error;
 use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
+use rnnx::cli::score::ScoreArgs;
+use rnnx::cli::translate::TranslateArgs;
 use rnnx::cli::{flags as cli_flags, train};
 use rnnx::data::charset::CharsetChoice;
 use rnnx::nn::CellKind;
@@ -26,6 +28,18 @@ use toml::Table;
 struct Generate {
     #[command(flatten)]
     args: GenerateArgs,
+}
+
+#[derive(Debug, Parser)]
+struct Translate {
+    #[command(flatten)]
+    args: TranslateArgs,
+}
+
+#[derive(Debug, Parser)]
+struct Score {
+    #[command(flatten)]
+    args: ScoreArgs,
 }
 
 #[derive(Debug, Parser)]

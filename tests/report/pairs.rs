@@ -27,6 +27,27 @@ fn tokens_are_marked_where_the_reference_has_them() {
 }
 
 #[test]
+fn copied_tokens_say_where_they_are_from() {
+    let mut run = seq2seq("rnn", 0.1);
+    assert!(!render(&[run.clone()]).contains("class=\"copied\""));
+    let pair = &mut run.pairs[0];
+    pair.source = words("say \"<it>\" & go");
+    pair.reference = words("print \"<it>\"");
+    pair.prediction = words("print \"<it>\" go on");
+    // The last place is none of the source, as in a file that was changed by hand.
+    pair.copied = vec![None, Some(1), Some(3), Some(9)];
+    let page = render(&[run]);
+    assert!(page.contains("Tokens <span class=\"copied\">copied</span> from the source say"));
+    for mark in [
+        "title=\"copied from token 2, &quot;&lt;it&gt;&quot;\">&quot;&lt;it&gt;&quot;</span>",
+        "title=\"copied from token 4, go\">go</span>",
+    ] {
+        assert_eq!(count(&page, mark), 1, "{mark}");
+    }
+    assert_eq!(count(&page, "title=\"copied from"), 2);
+}
+
+#[test]
 fn the_same_pairs_stand_side_by_side() {
     let mut runs = [seq2seq("rnn", 0.1), seq2seq("lstm", 0.2), attention(0.3)];
     let mut other = runs[0].pairs[0].clone();

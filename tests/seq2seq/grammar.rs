@@ -132,6 +132,18 @@ fn all_that_untrained_models_write_in_words_between_blanks_parses() {
     all_parses(&vocab(), &Tokenizer::Whitespace);
 }
 
+/// The words of the same, and the parts of their operators.
+#[test]
+fn all_that_untrained_models_write_in_words_parses() {
+    let parts = TOKENS
+        .iter()
+        .flat_map(|token| Tokenizer::Words.split(token));
+    let words: Vec<String> = parts.collect();
+    assert!(!words.iter().any(|word| word == "==") && words.iter().any(|word| word == "\"b c\""));
+    let vocab = WordVocab::from_tokens(words.iter().map(String::as_str), 1).unwrap();
+    all_parses(&vocab, &Tokenizer::Words);
+}
+
 #[test]
 fn all_that_untrained_models_write_in_pieces_parses() {
     let (vocab, tokenizer) = pieces();

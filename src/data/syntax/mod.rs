@@ -92,7 +92,7 @@ impl Form {
             _ => None,
         };
         let whole = match (kind, marker) {
-            (TokenizerKind::Whitespace, _) => terminals(token),
+            (TokenizerKind::Whitespace | TokenizerKind::Words, _) => terminals(token),
             (TokenizerKind::Bpe, None) => {
                 return match token.strip_suffix(GOES_ON) {
                     Some(part) => Form::Inner(part.into()),
@@ -128,25 +128,26 @@ impl fmt::Debug for Syntax {
 }
 
 impl Syntax {
-    /// Checks that tokens of this kind have a place in Python's.
+    /// Checks that tokens of this kind have a place in Python's: of characters none says that it ends one.
     ///
     /// # Errors
     /// [`Error::Usage`] if they have none.
     pub fn check_tokens(kind: TokenizerKind) -> Result<()> {
-        if matches!(kind, TokenizerKind::Words | TokenizerKind::Chars) {
+        if kind == TokenizerKind::Chars {
             return Err(Error::Usage(format!(
                 "a grammar cannot be held to tokens of the kind {kind}: give target-tokens python, \
-                 bpe or whitespace, or grammar none"
+                 bpe, words or whitespace, or grammar none"
             )));
         }
         Ok(())
     }
 
     /// Of the tokens of `vocab`, as a tokenizer of this kind makes them; `bpe` is over Python's. Of one
-    /// that splits at white space, tokens that hold a part of a string are never written.
+    /// that splits at white space, tokens that hold a part of a string are never written, and of `words`
+    /// no operator of several characters, whose parts are tokens of their own.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a tokenizer whose tokens have no place in Python's; [`Error::Data`] if the
+    /// [`Error::Usage`] for characters, of which none says that it ends a token; [`Error::Data`] if the
     /// vocabulary has not the tokens for any text.
     pub fn new(start: Start, kind: TokenizerKind, vocab: &WordVocab) -> Result<Self> {
         Self::check_tokens(kind)?;

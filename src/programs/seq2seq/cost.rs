@@ -3,14 +3,38 @@
 use super::data::SeqBatch;
 use super::model::{ModelKind, Seq2SeqSizes};
 
-/// Bytes of a training step of a seq2seq model in f32, for batches of so many source and target
-/// positions.
+/// Bytes of a training step of a seq2seq model in f32.
 ///
 /// A target position keeps the logits and their gradient, the decoder's gates and states, and what
-/// the logits come from; a source position the encoder's, in both directions. Parameters come five
-/// times: values, gradient, two moments, and the packed copies.
-pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target: usize) -> u128 {
-    let [s, t] = [source, target].map(|n| n as u128);
+/// the logits come from; a source position the encoder's, in both directions. An attended position keeps
+/// its weight and, where the model copies, the gradient of that. Parameters come five times: values,
+/// gradient, two moments, and the packed copies.
+pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> u128 {
+    let [s, t, attended] = [work.source, work.target, work.attended].map(|n| n as u128);
+    let [vt, e, h] = [sizes.target_vocab, sizes.embedding, sizes.hidden].map(|n| n as u128);
+    let features = features(kind, sizes) as u128;
+    // What is copied is known by its id, and a tied output layer has a hidden layer.
+    let (ids, copied) = if sizes.copy { (1, 1) } else { (0, 0) };
+    let hidden = if sizes.tied { 4 * e } else { 0 };
+    let weights = match kind.plain() {
+        Some(_) => 0,
+        None => attended * (1 + copied),
+    };
+    let of_target = t * (2 * vt + 12 * h + 2 * features + hidden);
+    let of_source = s * (16 * h + 2 * e + ids);
+    4 * (of_target + of_source + weights + 5 * parameters(kind, sizes))
+}
+
+/// The numbers that logits are computed from.
+fn features(kind: ModelKind, sizes: Seq2SeqSizes) -> usize {
+    match kind.plain() {
+        Some(_) => sizes.hidden,
+        None => 3 * sizes.hidden + sizes.embedding,
+    }
+}
+
+/// Weights of all matrices; biases are few.
+fn parameters(kind: ModelKind, sizes: Seq2SeqSizes) -> u128 {
     let [vs, vt, e, h] = [
         sizes.source_vocab,
         sizes.target_vocab,
@@ -18,24 +42,24 @@ pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target: u
         sizes.hidden,
     ]
     .map(|n| n as u128);
-    let (features, gates) = match kind.plain() {
+    let features = features(kind, sizes) as u128;
+    let layers = match kind.plain() {
         Some((cell, context)) => {
             let read = e + u128::from(context) * h;
-            (h, cell.gates() as u128 * h * (e + h + read + h))
+            cell.gates() as u128 * h * (e + h + read + h)
         }
-        None => (3 * h + e, 12 * h * (e + h) + 15 * h * h),
+        None => 12 * h * (e + h) + 15 * h * h + h,
     };
-    // Of the last layer: the embedding is its weight where that is tied.
-    let last = match sizes.tied {
-        true => features * e,
+    let output = match sizes.tied {
+        true => e * features,
         false => vt * features,
     };
-    let parameters = (vs + vt) * e + last + gates;
-    4 * (t * (2 * vt + 12 * h + 2 * features) + s * (16 * h + 2 * e) + 5 * parameters)
+    let gate = if sizes.copy { features } else { 0 };
+    (vs + vt) * e + layers + output + gate
 }
 
 /// How often the weights of a step are used.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
     /// Pairs.
     pub pairs: usize,
@@ -64,26 +88,28 @@ impl Work {
 /// FLOP of a training step: 6 for each weight of a matrix product and row that it is multiplied
 /// with, 2 forward and 4 backward. Embeddings are looked up and cost none. Scores and context of the
 /// attention cost as much as H and 2H weights for each source position that a target token attends
-/// to.
+/// to; to copy costs the gate's layer, as the mixture is no product.
 pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
     let [e, h, v] = [sizes.embedding, sizes.hidden, sizes.target_vocab].map(|n| n as f64);
     let [pairs, source, target, attended] =
         [work.pairs, work.source, work.target, work.attended].map(|n| n as f64);
-    let last = |features: f64| match sizes.tied {
+    let features = features(kind, sizes) as f64;
+    let output = match sizes.tied {
         true => features * e + e * v,
         false => features * v,
     };
+    let output = output + if sizes.copy { features } else { 0.0 };
     let products = match kind.plain() {
         Some((cell, context)) => {
             let (g, read) = (cell.gates() as f64, e + f64::from(u8::from(context)) * h);
-            source * g * h * (e + h) + target * (g * h * (read + h) + last(h))
+            source * g * h * (e + h) + target * (g * h * (read + h) + output)
         }
         None => {
             let (encoder, keys, bridges) = (8.0 * h * (e + h), 2.0 * h * h, 4.0 * h * h);
             let (query, decoder) = (h * h, 4.0 * h * (e + 3.0 * h));
             source * (encoder + keys)
                 + pairs * bridges
-                + target * (query + decoder + last(3.0 * h + e))
+                + target * (query + decoder + output)
                 + attended * 3.0 * h
         }
     };
@@ -94,6 +120,7 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
 mod tests {
     use super::*;
     use crate::programs::seq2seq::model::Seq2Seq;
+    use crate::train::model::Model;
 
     const SIZES: Seq2SeqSizes = Seq2SeqSizes {
         source_vocab: 7,
@@ -104,6 +131,38 @@ mod tests {
         tied: false,
     };
 
+    /// The weights of the model's matrices: all, and those of products with each row.
+    fn weights(kind: ModelKind, sizes: Seq2SeqSizes) -> [usize; 2] {
+        let model = Seq2Seq::new::<f32>(kind, sizes, 1);
+        let segments = model.params().layout().segments().iter();
+        let matrices: Vec<_> = segments.filter(|s| s.shape.dims().len() == 2).collect();
+        let is_looked_up = |name: &str| match sizes.tied {
+            true => name.starts_with("encoder.embedding"),
+            false => name.contains("embedding"),
+        };
+        let all = matrices.iter().map(|s| s.shape.numel()).sum();
+        let products = matrices.iter().filter(|s| !is_looked_up(&s.name));
+        [all, products.map(|s| s.shape.numel()).sum()]
+    }
+
+    /// Each kind of model, tied or not, and with attention that copies or not.
+    fn for_each_model(check: impl Fn(ModelKind, Seq2SeqSizes)) {
+        for kind in ModelKind::ALL {
+            for (copy, tied) in [(false, false), (false, true), (true, false), (true, true)] {
+                if !copy || kind.plain().is_none() {
+                    check(
+                        kind,
+                        Seq2SeqSizes {
+                            copy,
+                            tied,
+                            ..SIZES
+                        },
+                    );
+                }
+            }
+        }
+    }
+
     /// Where every weight meets one row, the formula counts the weights of the model's matrices.
     #[test]
     fn flop_of_one_row_is_six_for_each_weight_of_a_product() {
@@ -113,46 +172,48 @@ mod tests {
             target: 1,
             attended: 1,
         };
-        for (kind, tied) in ModelKind::ALL
-            .into_iter()
-            .flat_map(|k| [(k, false), (k, true)])
-        {
-            let sizes = Seq2SeqSizes { tied, ..SIZES };
-            let layout = Seq2Seq::layout(kind, sizes);
-            // Tied, the target's embedding is a matrix of a product, too.
-            let looked_up = |name: &str| match tied {
-                true => name.starts_with("encoder.embedding"),
-                false => name.contains("embedding"),
-            };
-            let segments = layout.segments().iter();
-            let matrices = segments.filter(|s| s.shape.dims().len() == 2 && !looked_up(&s.name));
-            let weights: usize = matrices.map(|s| s.shape.numel()).sum();
+        for_each_model(|kind, sizes| {
+            let [_, weights] = weights(kind, sizes);
             // The context multiplies activations: 2H of them for a position.
             let context = match kind {
                 ModelKind::Attention => 2 * SIZES.hidden,
                 _ => 0,
             };
             let flop = step_flop(kind, sizes, once);
-            assert_eq!(flop, 6.0 * (weights + context) as f64, "{kind} {tied}");
-        }
+            assert_eq!(flop, 6.0 * (weights + context) as f64, "{kind} {sizes:?}");
+        });
     }
 
     #[test]
-    fn a_tied_layer_has_no_weight_of_its_own() {
-        let of = |kind, tied| {
-            let sizes = Seq2SeqSizes { tied, ..SIZES };
-            (
-                Seq2Seq::layout(kind, sizes).parameters(),
-                step_bytes(kind, sizes, 0, 0),
-            )
+    fn bytes_without_rows_are_those_of_all_weights() {
+        for_each_model(|kind, sizes| {
+            let [all, _] = weights(kind, sizes);
+            let bytes = step_bytes(kind, sizes, Work::default());
+            assert_eq!(bytes, 4 * 5 * all as u128, "{kind} {sizes:?}");
+        });
+    }
+
+    /// A batch of 64 pairs of 30 and 50 tokens, with the sizes of the preset for pseudo-code.
+    #[test]
+    fn to_copy_costs_little_memory() {
+        let sizes = Seq2SeqSizes {
+            source_vocab: 3000,
+            target_vocab: 2000,
+            embedding: 256,
+            hidden: 256,
+            ..SIZES
         };
-        for kind in ModelKind::ALL {
-            let [(own, more), (shared, less)] = [false, true].map(|tied| of(kind, tied));
-            // The biases differ too, which the estimate leaves out.
-            let biases = SIZES.embedding;
-            let saved = own + biases - shared;
-            assert_eq!(more - less, 4 * 5 * saved as u128, "{kind}");
-        }
+        let work = Work {
+            pairs: 64,
+            source: 64 * 30,
+            target: 64 * 50,
+            attended: 64 * 50 * 30,
+        };
+        let bytes = |copy| step_bytes(ModelKind::Attention, Seq2SeqSizes { copy, ..sizes }, work);
+        // The gradient of each weight, an id for each source position, and the gate five times.
+        let more = 4 * (64 * 50 * 30 + 64 * 30 + 5 * (3 * 256 + 256));
+        assert_eq!(bytes(true) - bytes(false), more);
+        assert!(bytes(true) < bytes(false) + bytes(false) / 100);
     }
 
     #[test]

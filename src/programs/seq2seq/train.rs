@@ -1,7 +1,7 @@
 //! `rnnx train-seq2seq`: a seq2seq model as a job of a training session.
 
 use super::config::Seq2SeqConfig;
-use super::cost;
+use super::cost::{self, Work};
 use super::data::{Example, SeqData};
 use super::decode::{DecodeOptions, SourceIds, decode};
 use super::model::{Inputs, Seq2Seq};
@@ -100,10 +100,16 @@ impl Job for Seq2SeqJob {
         let pairs = data.examples(Split::Train);
         let longest = |length: fn(&Example) -> usize| pairs.iter().map(length).max().unwrap_or(0);
         let batch = config.batch_size.min(pairs.len());
-        let source = batch * longest(|e| e.source_ids.len());
-        let target = batch * longest(|e| e.target_ids.len() + 1);
+        let source = longest(|e| e.source_ids.len());
+        let target = longest(|e| e.target_ids.len() + 1);
+        let work = Work {
+            pairs: batch,
+            source: batch * source,
+            target: batch * target,
+            attended: batch * target * source,
+        };
         let sizes = config.sizes(data.source.len(), data.target.len());
-        cost::step_bytes(config.model, sizes, source, target)
+        cost::step_bytes(config.model, sizes, work)
     }
 
     fn layout(config: &Seq2SeqConfig, data: &SeqData) -> Layout {
