@@ -18,15 +18,23 @@ pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target: u
         sizes.hidden,
     ]
     .map(|n| n as u128);
-    let (features, gates) = match kind.plain() {
+    let upper = sizes.layers as u128 - 1;
+    let (features, gates, of_upper) = match kind.plain() {
         Some((cell, context)) => {
-            let read = e + u128::from(context) * h;
-            (h, cell.gates() as u128 * h * (e + h + read + h))
+            let (read, g) = (e + u128::from(context) * h, cell.gates() as u128);
+            (h, g * h * (e + h + read + h), 2 * g * h * 2 * h)
         }
-        None => (3 * h + e, 12 * h * (e + h) + 15 * h * h),
+        None => (
+            3 * h + e,
+            12 * h * (e + h) + 15 * h * h,
+            24 * h * h + 4 * h * h + 8 * h * h,
+        ),
     };
-    let parameters = (vs + vt) * e + vt * features + gates;
-    4 * (t * (2 * vt + 12 * h + 2 * features) + s * (16 * h + 2 * e) + 5 * parameters)
+    let parameters = (vs + vt) * e + vt * features + gates + upper * of_upper;
+    // A layer above the first keeps besides what it reads, and the sum that goes on.
+    let target = 2 * vt + 12 * h + 2 * features + upper * 14 * h;
+    let source = 16 * h + 2 * e + upper * 24 * h;
+    4 * (t * target + s * source + 5 * parameters)
 }
 
 /// How often the weights of a step are used.
@@ -64,10 +72,13 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
     let [e, h, v] = [sizes.embedding, sizes.hidden, sizes.target_vocab].map(|n| n as f64);
     let [pairs, source, target, attended] =
         [work.pairs, work.source, work.target, work.attended].map(|n| n as f64);
+    let upper = (sizes.layers - 1) as f64;
     let products = match kind.plain() {
         Some((cell, context)) => {
             let (g, read) = (cell.gates() as f64, e + f64::from(u8::from(context)) * h);
-            source * g * h * (e + h) + target * (g * h * (read + h) + h * v)
+            source * g * h * (e + h)
+                + target * (g * h * (read + h) + h * v)
+                + upper * (source + target) * g * h * 2.0 * h
         }
         None => {
             let (encoder, keys, bridges) = (8.0 * h * (e + h), 2.0 * h * h, 4.0 * h * h);
@@ -76,6 +87,7 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
                 + pairs * bridges
                 + target * (query + decoder + (3.0 * h + e) * v)
                 + attended * 3.0 * h
+                + upper * (source * 24.0 + pairs * 4.0 + target * 8.0) * h * h
         }
     };
     6.0 * products
@@ -92,6 +104,7 @@ mod tests {
         target_vocab: 11,
         embedding: 3,
         hidden: 5,
+        layers: 1,
         copy: false,
         tied: false,
     };
@@ -105,8 +118,12 @@ mod tests {
             target: 1,
             attended: 1,
         };
-        for kind in ModelKind::ALL {
-            let model = Seq2Seq::new::<f32>(kind, SIZES, 1);
+        for (kind, layers) in ModelKind::ALL
+            .into_iter()
+            .flat_map(|kind| [(kind, 1), (kind, 3)])
+        {
+            let sizes = Seq2SeqSizes { layers, ..SIZES };
+            let model = Seq2Seq::new::<f32>(kind, sizes, 1);
             let segments = model.params().layout().segments().iter();
             let matrices =
                 segments.filter(|s| s.shape.dims().len() == 2 && !s.name.contains("embedding"));
@@ -116,8 +133,8 @@ mod tests {
                 ModelKind::Attention => 2 * SIZES.hidden,
                 _ => 0,
             };
-            let flop = step_flop(kind, SIZES, once);
-            assert_eq!(flop, 6.0 * (weights + context) as f64, "{kind}");
+            let flop = step_flop(kind, sizes, once);
+            assert_eq!(flop, 6.0 * (weights + context) as f64, "{kind} {layers}");
         }
     }
 
