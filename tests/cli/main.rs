@@ -44,6 +44,7 @@ mod score_pairs;
 mod selftest;
 mod seq2seq;
 mod seq2seq_bad_input;
+mod seq2seq_layers;
 mod seq2seq_resume;
 mod seq2seq_words;
 mod stopping;

@@ -30,10 +30,10 @@ fn config(flags: &Table, saved: Option<&Table>) -> rnnx::Result<Seq2SeqConfig> {
 const ONE_FILE: [&str; 3] = ["pairs", "valid-fraction", "test-fraction"];
 
 /// The settings that are the default in [`unusual`].
-const SAME: [&str; 2] = ["num-layers", "copy"];
+const SAME: [&str; 1] = ["copy"];
 
-/// A configuration in which every key differs from its default but the number of layers, copying, which
-/// a tanh RNN has no attention for, and those that are of one file of pairs.
+/// A configuration in which every key differs from its default but copying, which a tanh RNN has no
+/// attention for, and those that are of one file of pairs.
 fn unusual() -> Seq2SeqConfig {
     Seq2SeqConfig {
         train: Some(PathBuf::from("a \"quoted\".jsonl")),
@@ -58,7 +58,7 @@ fn unusual() -> Seq2SeqConfig {
         model: ModelKind::Rnn,
         embedding_dim: 11,
         hidden_size: 13,
-        num_layers: 1,
+        num_layers: 3,
         copy: false,
         tie_embeddings: true,
         dropout: 0.0,
@@ -197,7 +197,8 @@ fn values_out_of_range_are_refused() {
         ("teacher-forcing = -0.5", |c| c.teacher_forcing = -0.5),
         ("teacher-forcing = nan", |c| c.teacher_forcing = f64::NAN),
         ("dropout = 1.0", |c| c.dropout = 1.0),
-        ("num-layers = 2", |c| c.num_layers = 2),
+        ("num-layers = 0", |c| c.num_layers = 0),
+        ("num-layers = 17", |c| c.num_layers = 17),
         ("max-source = 0", |c| c.max_source = 0),
         ("max-target = 0", |c| c.max_target = 0),
         ("min-frequency = 0", |c| c.min_frequency = 0),
@@ -253,6 +254,7 @@ fn resume_refuses_contradictions() {
         ("--model lstm", "model = \"lstm\"", "\"attention\""),
         ("--embedding-dim 32", "embedding-dim = 32", "256"),
         ("--hidden-size 32", "hidden-size = 32", "256"),
+        ("--num-layers 2", "num-layers = 2", "1"),
         ("--dropout 0.5", "dropout = 0.5", "0.3"),
         ("--batch-size 3", "batch-size = 3", "128"),
         ("--learning-rate 0.5", "learning-rate = 0.5", "0.001"),

@@ -126,8 +126,21 @@ pub fn assert_near(what: &str, given: &Value, expected: &[f32]) {
 }
 
 /// Exports every model in a format, runs all of them with the script, and compares.
-fn compare(format: &str, path: impl Fn(&str, bool) -> String, python: &Path, script: &str) {
+fn compare(
+    format: &str,
+    path: impl Fn(&str, bool) -> String,
+    python: &Path,
+    script: &str,
+    deep: &[&str],
+) {
     let place = trained();
+    for model in deep {
+        let flags = "--num-layers 3 --max-steps 6 --learning-rate 0.05";
+        place.seq2seq(
+            &format!("pairs-deep-{model}"),
+            &format!("--model {model} {flags}"),
+        );
+    }
     place.charlm(
         "tied",
         "--embedding-dim 16 --tie-embeddings --max-steps 6 --learning-rate 0.05",
@@ -135,7 +148,11 @@ fn compare(format: &str, path: impl Fn(&str, bool) -> String, python: &Path, scr
     let charlms = CELLS.map(|(cell, _)| cell).into_iter().chain(["tied"]);
     let references = charlms
         .map(|run| of_charlm(&place, run))
-        .chain(MODELS.map(|model| of_seq2seq(&place, model)));
+        .chain(MODELS.map(|model| of_seq2seq(&place, model)))
+        .chain(
+            deep.iter()
+                .map(|model| of_seq2seq(&place, &format!("deep-{model}"))),
+        );
     let references: Vec<Reference> = references.collect();
     let jobs = references.iter().map(|reference| {
         let mut job = reference.inputs.clone();
@@ -176,6 +193,7 @@ fn onnx_runtime_computes_the_same() {
         path,
         &python,
         include_str!("python/onnx_runtime.py"),
+        &[],
     );
 }
 
@@ -189,5 +207,5 @@ fn torch_computes_the_same() {
     let (loader, _) = loader.split_once("```").unwrap();
     let script = format!("{loader}\n{}", include_str!("python/torch_loader.py"));
     let path = |run: &str, _| format!("{run}.safetensors");
-    compare("torch", path, &python, &script);
+    compare("torch", path, &python, &script, &MODELS);
 }

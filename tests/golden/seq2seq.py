@@ -19,9 +19,14 @@ Layout of seq2seq.json: `pairs` (ids, without SOS and EOS) and sizes, then for e
   greedy_no_unk   the same where UNK is ruled out, too
   adam            for each clip: losses before each of STEPS updates and after the last, norms before
                   clipping, and the sum and sum of squares of each tensor after the last update
+
+and in `layers` the same for DEEP layers on both sides, without `adam`. Layer k > 0 adds its output to what it
+reads; each layer of the decoder starts from the state of the encoder's beside it, over a bridge of its
+own where there are bridges; the first layer of the decoder attends.
 """
 
 import random
+import re
 
 from common import numbers, write_or_check
 import torch
@@ -39,9 +44,11 @@ PAIRS = [
 ]
 LR, BETAS, EPS, STEPS, CLIPS = 1e-3, (0.9, 0.999), 1e-8, 3, (5.0, 0.05)
 MAX_LENGTH = 8  # of a decoded output
+DEEP = 2  # layers
 # Chosen so that the outputs differ between pairs, some end and some are cut, and argmax under free
 # running never is PAD or SOS: whether those are ruled out there makes no difference.
 SEEDS = {"rnn": 178, "lstm": 412, "attention": 207, "gru": 32}
+DEEP_SEEDS = {"rnn": 7, "lstm": 48, "attention": 2, "gru": 3}
 
 SOURCE = pad_sequence([torch.tensor(s) for s, _ in PAIRS])  # [S, B]
 INPUTS = pad_sequence([torch.tensor([SOS] + t) for _, t in PAIRS])  # [T, B]
@@ -52,25 +59,27 @@ LENGTHS = torch.tensor([len(s) for s, _ in PAIRS])
 class Seq2Seq(nn.Module):
     """The models without attention, and what the other shares with them."""
 
-    def __init__(self, name):
+    def __init__(self, name, layers=1):
         super().__init__()
         self.name = name
         rnn = {"rnn": nn.RNN, "gru": nn.GRU}.get(name, nn.LSTM)
         both = name == "attention"
         width = E + {"rnn": H, "gru": H, "lstm": 0, "attention": 2 * H}[name]
-        self.encoder = nn.ModuleDict(
-            {"embedding": nn.Embedding(VS, E), "rnn": rnn(E, H, bidirectional=both)})
-        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(VT, E), "rnn": rnn(width, H)})
+        above = 2 * H if both else H
+        self.encoder = nn.ModuleDict({"embedding": nn.Embedding(VS, E), "rnn": nn.ModuleList(
+            [rnn(E if k == 0 else above, H, bidirectional=both) for k in range(layers)])})
+        self.decoder = nn.ModuleDict({"embedding": nn.Embedding(VT, E), "rnn": nn.ModuleList(
+            [rnn(width if k == 0 else H, H) for k in range(layers)])})
         if both:
-            self.bridge = nn.ModuleDict(
-                {"hidden": nn.Linear(2 * H, H), "cell": nn.Linear(2 * H, H)})
+            self.bridge = nn.ModuleDict({part + (f"_l{k}" if k > 0 else ""): nn.Linear(2 * H, H)
+                                         for k in range(layers) for part in ("hidden", "cell")})
             self.attention = nn.ModuleDict({
                 "query": nn.Linear(H, H),
                 "key": nn.Linear(2 * H, H, bias=False),
                 "energy": nn.Linear(H, 1, bias=False),
             })
         self.out = nn.Linear(H + width if both else H, VT)
-        self.draw(SEEDS[name])
+        self.draw((SEEDS if layers == 1 else DEEP_SEEDS)[name])
 
     def draw(self, seed):
         """Gives the parameters values."""
@@ -83,21 +92,27 @@ class Seq2Seq(nn.Module):
                     .reshape(p.shape)
 
     def trained(self):
-        """(name, parameter) of those that are trained."""
-        return [(key, p) for key, p in self.named_parameters() if p.requires_grad]
+        """(name, parameter) of those that are trained; layers by number as torch names its own."""
+        return [(re.sub(r"rnn\.(\d+)\.(\w+)_l0", r"rnn.\2_l\1", key), p)
+                for key, p in self.named_parameters() if p.requires_grad]
 
     def encode(self):
-        """The decoder's first state, and the memory: context [1, B, H], or states [S, B, 2H]."""
-        packed = pack_padded_sequence(
-            self.encoder["embedding"](SOURCE), LENGTHS, enforce_sorted=False)
-        outputs, state = self.encoder["rnn"](packed)
+        """The decoder's first states, and the memory: context [1, B, H], or states [S, B, 2H]."""
+        outputs, states = self.encoder["embedding"](SOURCE), []
+        for k, rnn in enumerate(self.encoder["rnn"]):
+            packed = pack_padded_sequence(outputs, LENGTHS, enforce_sorted=False)
+            y, state = rnn(packed)
+            y = pad_packed_sequence(y)[0]
+            outputs = y if k == 0 else outputs + y
+            states.append(state)
         if self.name != "attention":
-            return state, state
-        # state is h and c, each [2, B, H]: forward at the last token, backward at the first
-        state = tuple(
-            torch.tanh(self.bridge[part](torch.cat([x[0], x[1]], dim=-1)))[None]
+            return states, states[-1]
+        # a state is h and c, each [2, B, H]: forward at the last token, backward at the first
+        return [tuple(
+            torch.tanh(self.bridge[part + (f"_l{k}" if k > 0 else "")](
+                torch.cat([x[0], x[1]], dim=-1)))[None]
             for part, x in zip(("hidden", "cell"), state))
-        return state, pad_packed_sequence(outputs)[0]
+            for k, state in enumerate(states)], outputs
 
     def attend(self, h, memory):
         """Weights [S, B] of the source positions and their context [B, 2H]; h [B, H] is s_{t-1}."""
@@ -107,7 +122,7 @@ class Seq2Seq(nn.Module):
         return weights, (weights[..., None] * memory).sum(dim=0)
 
     def step(self, ids, state, memory):
-        """ids [B] -> logits [B, VT], the next state, attention weights [S, B] or None"""
+        """ids [B] -> logits [B, VT], the next states, attention weights [S, B] or None"""
         features, state, weights = self.features(ids, state, memory)
         return self.out(features), state, weights
 
@@ -119,10 +134,14 @@ class Seq2Seq(nn.Module):
         elif self.name == "lstm":
             x = embedded
         else:
-            weights, context = self.attend(state[0][0], memory)
+            weights, context = self.attend(state[0][0][0], memory)
             x = torch.cat([embedded, context], dim=-1)
-        y, state = self.decoder["rnn"](x[None], state)
-        features = y[0]
+        states = []
+        for k, rnn in enumerate(self.decoder["rnn"]):
+            y, after = rnn(x[None], state[k])
+            x = y[0] if k == 0 else x + y[0]
+            states.append(after)
+        features, state = x, states
         if self.name == "attention":
             features = torch.cat([features, context, embedded], dim=-1)
         return features, state, weights
@@ -166,8 +185,8 @@ def real(rows):
             for b, (_, target) in enumerate(PAIRS)]
 
 
-def first_step(name):
-    model = Seq2Seq(name)
+def first_step(name, layers):
+    model = Seq2Seq(name, layers)
     weights = {key: numbers(p) for key, p in model.trained()}
     logits, _, attention = model()
     loss = loss_of(logits)
@@ -184,8 +203,8 @@ def first_step(name):
     }
 
 
-def free_running(name):
-    model = Seq2Seq(name)
+def free_running(name, layers):
+    model = Seq2Seq(name, layers)
     logits, read, _ = model(teacher=False)
     loss = loss_of(logits)
     loss.backward()
@@ -216,16 +235,16 @@ def adam_steps(name, clip):
     }
 
 
-def golden(name):
+def golden(name, layers=1):
     with torch.no_grad():
-        greedy = Seq2Seq(name).greedy([PAD, SOS])
-        no_unk = Seq2Seq(name).greedy([PAD, SOS, UNK])
-    return first_step(name) | {
-        "free_running": free_running(name),
+        greedy = Seq2Seq(name, layers).greedy([PAD, SOS])
+        no_unk = Seq2Seq(name, layers).greedy([PAD, SOS, UNK])
+    adam = {"adam": [adam_steps(name, clip) for clip in CLIPS]} if layers == 1 else {}
+    return first_step(name, layers) | {
+        "free_running": free_running(name, layers),
         "greedy": greedy,
         "greedy_no_unk": no_unk,
-        "adam": [adam_steps(name, clip) for clip in CLIPS],
-    }
+    } | adam
 
 
 if __name__ == "__main__":
@@ -234,4 +253,6 @@ if __name__ == "__main__":
         "learning_rate": LR, "betas": list(BETAS), "epsilon": EPS, "max_length": MAX_LENGTH,
         "pairs": [{"source": s, "target": t} for s, t in PAIRS],
         **{name: golden(name) for name in SEEDS},
+        "deep": DEEP,
+        "layers": {name: golden(name, DEEP) for name in SEEDS},
     })

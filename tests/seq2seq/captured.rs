@@ -22,6 +22,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 9,
     embedding: 6,
     hidden: 7,
+    layers: 1,
     copy: false,
     tied: false,
 };

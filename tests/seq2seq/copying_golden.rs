@@ -71,6 +71,7 @@ fn model<T: Number>(golden: &Value) -> Seq2Seq {
         target_vocab: size(golden, "target_vocabulary"),
         embedding: size(golden, "embedding_dim"),
         hidden: size(golden, "hidden_size"),
+        layers: 1,
         copy: true,
         tied: false,
     };

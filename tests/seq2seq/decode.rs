@@ -13,6 +13,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 7,
     embedding: 6,
     hidden: 8,
+    layers: 1,
     copy: false,
     tied: false,
 };

@@ -14,17 +14,23 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 8,
     embedding: 3,
     hidden: 5,
+    layers: 1,
     copy: false,
     tied: false,
 };
 
 fn check(noise: Noise) {
-    let batch = batch(&random_pairs(SIZES, 5, 5));
+    check_of(SIZES, 2.5, noise);
+}
+
+/// With weights so many times as large as at the start of training: the attention leaves its nearly
+/// uniform start.
+fn check_of(sizes: Seq2SeqSizes, factor: f64, noise: Noise) {
+    let batch = batch(&random_pairs(sizes, 5, 5));
     for_each_kind(|kind| {
-        let mut model = Seq2Seq::new::<f64>(kind, SIZES, 3);
-        // Larger than at the start of training: the attention leaves its nearly uniform start.
+        let mut model = Seq2Seq::new::<f64>(kind, sizes, 3);
         let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
-        values.iter_mut().for_each(|x| *x *= 2.5);
+        values.iter_mut().for_each(|x| *x *= factor);
         let gradient = pass::<f64>(&model, &batch, noise).gradient;
         let gradient = gradient.data::<f64>().unwrap();
         let layout = model.params().layout().clone();
@@ -79,6 +85,24 @@ fn whole_models_that_read_their_own_predictions() {
         dropout: Some(0.2),
         teacher: Some(0.5),
     });
+}
+
+/// Three layers: one that reads the first one's outputs, and one that reads sums.
+#[test]
+fn whole_models_of_three_layers() {
+    let sizes = Seq2SeqSizes {
+        source_vocab: 7,
+        target_vocab: 7,
+        embedding: 2,
+        hidden: 2,
+        layers: 3,
+        ..SIZES
+    };
+    let noise = Noise {
+        dropout: Some(0.2),
+        teacher: Some(0.5),
+    };
+    check_of(sizes, 2.0, noise);
 }
 
 /// The decoder's inputs are those of the training pass itself: with a ratio of 0, reading the

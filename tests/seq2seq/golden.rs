@@ -46,18 +46,37 @@ fn pairs(golden: &Value) -> Pairs {
         .collect()
 }
 
+/// What the golden has of models with this many layers.
+fn part(golden: &Value, layers: usize) -> &Value {
+    match layers {
+        1 => golden,
+        _ => {
+            assert_eq!(golden["deep"], layers);
+            &golden["layers"]
+        }
+    }
+}
+
+/// One layer on each side, and as many as the golden has besides.
+const LAYERS: [usize; 2] = [1, 2];
+
 fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
+    model_of::<T>(golden, kind, 1)
+}
+
+fn model_of<T: Number>(golden: &Value, kind: ModelKind, layers: usize) -> Seq2Seq {
     let size = |key: &str| golden[key].as_u64().unwrap() as usize;
     let sizes = Seq2SeqSizes {
         source_vocab: size("source_vocabulary"),
         target_vocab: size("target_vocabulary"),
         embedding: size("embedding_dim"),
         hidden: size("hidden_size"),
+        layers,
         copy: false,
         tied: false,
     };
     let model = Seq2Seq::new::<T>(kind, sizes, 1);
-    with_weights::<T>(model, &golden[&kind.to_string()]["weights"])
+    with_weights::<T>(model, &part(golden, layers)[&kind.to_string()]["weights"])
 }
 
 /// The model with these weights, which are all of its own.
@@ -92,12 +111,13 @@ pub fn by_pair<T: Number>(
     pairs
 }
 
-fn forward_matches<T: Number>(value: f64, gradient: f64) {
+fn forward_matches<T: Number>(layers: usize, value: f64, gradient: f64) {
     let golden = golden();
     let pairs = pairs(&golden);
     let batch = batch(&pairs);
     for_each_kind(|kind| {
-        let (want, model) = (&golden[&kind.to_string()], model::<T>(&golden, kind));
+        let want = &part(&golden, layers)[&kind.to_string()];
+        let model = model_of::<T>(&golden, kind, layers);
         let mut tape = Tape::inference();
         let params = model.params().bind(&mut tape);
         let inputs = Inputs::new(&batch, model.vocab(), None).unwrap();
@@ -141,12 +161,16 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
 
 #[test]
 fn forward_and_gradients_match_pytorch_in_f64() {
-    forward_matches::<f64>(F64, F64);
+    for layers in LAYERS {
+        forward_matches::<f64>(layers, F64, F64);
+    }
 }
 
 #[test]
 fn forward_and_gradients_match_pytorch_in_f32() {
-    forward_matches::<f32>(F32, F32_GRADIENT);
+    for layers in LAYERS {
+        forward_matches::<f32>(layers, F32, F32_GRADIENT);
+    }
 }
 
 /// The norm of a flat gradient.
@@ -159,14 +183,20 @@ fn norm(gradient: &Tensor) -> f64 {
 fn without_teacher_forcing_the_decoder_reads_its_predictions() {
     let golden = golden();
     let batch = batch(&pairs(&golden));
+    for layers in LAYERS {
+        free_running_matches(&golden, &batch, layers);
+    }
+}
+
+fn free_running_matches(golden: &Value, batch: &SeqBatch, layers: usize) {
     for_each_kind(|kind| {
-        let model = model::<f64>(&golden, kind);
-        let want = &golden[&kind.to_string()]["free_running"];
+        let model = model_of::<f64>(golden, kind, layers);
+        let want = &part(golden, layers)[&kind.to_string()]["free_running"];
         let noise = Noise {
             dropout: None,
             teacher: Some(0.0),
         };
-        let got = pass::<f64>(&model, &batch, noise);
+        let got = pass::<f64>(&model, batch, noise);
         close("loss", &[got.loss], &[want["loss"].as_f64().unwrap()], F64);
         close(
             "norm",
@@ -278,15 +308,22 @@ fn greedy_outputs_are_pytorchs() {
     let pairs = pairs(&golden);
     let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
     let max_length = golden["max_length"].as_u64().unwrap() as usize;
+    for layers in LAYERS {
+        greedy_matches(&golden, &sources, layers, max_length);
+    }
+}
+
+fn greedy_matches(golden: &Value, sources: &[&[u32]], layers: usize, max_length: usize) {
     for_each_kind(|kind| {
-        let model = model::<f32>(&golden, kind);
+        let model = model_of::<f32>(golden, kind, layers);
         for (key, no_unk) in [("greedy", false), ("greedy_no_unk", true)] {
             let options = DecodeOptions {
                 no_unk,
                 ..DecodeOptions::greedy(max_length)
             };
-            let outputs = decode(&model, &sources, options).unwrap();
-            let want = golden[&kind.to_string()][key].as_array().unwrap();
+            let outputs = decode(&model, sources, options).unwrap();
+            let want = &part(golden, layers)[&kind.to_string()][key];
+            let want = want.as_array().unwrap();
             for (output, want) in outputs.iter().zip(want) {
                 assert_eq!(output.tokens, ids(want), "{kind} {key}");
                 assert_eq!(output.ended, output.tokens.len() < max_length);

@@ -24,6 +24,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 11,
     embedding: 5,
     hidden: 9,
+    layers: 1,
     copy: false,
     tied: false,
 };
@@ -32,8 +33,16 @@ fn gpu() -> Arc<Gpu> {
     Gpu::new(Emulated::new(0))
 }
 
+/// Layers on each side.
+const LAYERS: [usize; 2] = [1, 2];
+
 fn step(kind: ModelKind, teacher_forcing: f64) -> Step<Seq2Seq> {
-    let model = Seq2Seq::new::<f32>(kind, SIZES, 5);
+    step_of(kind, 1, teacher_forcing)
+}
+
+fn step_of(kind: ModelKind, layers: usize, teacher_forcing: f64) -> Step<Seq2Seq> {
+    let sizes = Seq2SeqSizes { layers, ..SIZES };
+    let model = Seq2Seq::new::<f32>(kind, sizes, 5);
     // A large epsilon keeps an update proportional to the gradient's moments, so that it shows the
     // gradient's own error.
     let config = AdamConfig {
@@ -61,9 +70,20 @@ fn two_steps(mut step: Step<Seq2Seq>) -> (Vec<Scores>, TensorFile) {
 }
 
 fn compare(kind: ModelKind, teacher: f64, scaler: Option<LossScaler>, tolerance: f64) {
-    let (want, weights) = two_steps(step(kind, teacher));
-    let on_gpu = step(kind, teacher).to_gpu(&gpu(), scaler).unwrap();
-    let (got, found) = two_steps(on_gpu);
+    for layers in LAYERS {
+        compare_of((kind, layers), teacher, scaler, tolerance);
+    }
+}
+
+fn compare_of(
+    (kind, layers): (ModelKind, usize),
+    teacher: f64,
+    scaler: Option<LossScaler>,
+    tolerance: f64,
+) {
+    let (want, weights) = two_steps(step_of(kind, layers, teacher));
+    let on_gpu = step_of(kind, layers, teacher).to_gpu(&gpu(), scaler);
+    let (got, found) = two_steps(on_gpu.unwrap());
     for (got, want) in got.iter().zip(&want) {
         assert!(
             (got.loss - want.loss).abs() < tolerance * want.loss,
@@ -112,16 +132,22 @@ fn steps_in_fp16() {
 fn decoding_gives_the_same_outputs() {
     let pairs = random_pairs(SIZES, 5, 6);
     let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
+    for layers in LAYERS {
+        decodes_alike(&sources, layers);
+    }
+}
+
+fn decodes_alike(sources: &[&[u32]], layers: usize) {
     for_each_kind(|kind| {
-        let cpu = step(kind, 1.0);
-        let on_gpu = step(kind, 1.0).to_gpu(&gpu(), None).unwrap();
+        let cpu = step_of(kind, layers, 1.0);
+        let on_gpu = step_of(kind, layers, 1.0).to_gpu(&gpu(), None).unwrap();
         for search in [Search::Greedy, Search::Beam(3)] {
             let options = DecodeOptions {
                 search,
                 ..DecodeOptions::greedy(5)
             };
-            let want = decode(cpu.model(), &sources, options).unwrap();
-            let got = decode(on_gpu.model(), &sources, options).unwrap();
+            let want = decode(cpu.model(), sources, options).unwrap();
+            let got = decode(on_gpu.model(), sources, options).unwrap();
             for (got, want) in got.iter().zip(&want) {
                 assert_eq!(got.tokens, want.tokens, "{kind} {search:?}");
                 assert!((got.score - want.score).abs() < F32, "{kind} {search:?}");

@@ -12,6 +12,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 50,
     embedding: 24,
     hidden: 48,
+    layers: 1,
     copy: false,
     tied: false,
 };

@@ -104,6 +104,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 7000,
     embedding: 256,
     hidden: 256,
+    layers: 1,
     copy: false,
     tied: false,
 };

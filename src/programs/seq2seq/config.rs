@@ -66,10 +66,10 @@ crate::settings! {
         model: ModelKind = ModelKind::Attention, EachOf(&ModelKind::NAMES, ModelKind::PUBLISHED), fixed, "which model: tanh RNN, LSTM, bidirectional LSTM with attention, or GRU; all is the first three";
         embedding_dim: usize = 256, UNITS, fixed, "numbers that stand for a token";
         hidden_size: usize = 256, UNITS, fixed, "units of a layer, each way";
-        num_layers: usize = 1, Whole(1, 1), fixed, "layers of encoder and decoder";
+        num_layers: usize = 1, Whole(1, 16), fixed, "recurrent layers of the encoder and of the decoder; each above the first adds its output to what it reads";
         copy: bool = false, Switch, fixed, "write tokens of the source, too, by the attention on them (the attention model only)";
         tie_embeddings: bool = false, Switch, fixed, "the target embedding is the output layer's weight, too, behind a tanh layer; halves what rare tokens have to learn";
-        dropout: f64 = 0.3, DROPOUT, fixed, "share of the embeddings' values dropped in training";
+        dropout: f64 = 0.3, DROPOUT, fixed, "share of values dropped in training: of the embeddings', of what layers above the first read, and of what a tied output layer reads";
     }
     "Optimiser" {
         epochs: usize = 20, EPOCHS, end, "passes over the training pairs";
@@ -144,6 +144,7 @@ impl Seq2SeqConfig {
             target_vocab,
             embedding: self.embedding_dim,
             hidden: self.hidden_size,
+            layers: self.num_layers,
             copy: self.copy,
             tied: self.tie_embeddings,
         }

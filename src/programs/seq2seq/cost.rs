@@ -20,8 +20,10 @@ pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> u128 {
         Some(_) => 0,
         None => attended * (1 + copied),
     };
-    let of_target = t * (2 * vt + 12 * h + 2 * features + hidden);
-    let of_source = s * (16 * h + 2 * e + ids);
+    // A layer above the first keeps besides what it reads, and the sum that goes on.
+    let upper = sizes.layers as u128 - 1;
+    let of_target = t * (2 * vt + 12 * h + 2 * features + hidden + upper * 14 * h);
+    let of_source = s * (16 * h + 2 * e + ids + upper * 24 * h);
     4 * (of_target + of_source + weights + 5 * parameters(kind, sizes))
 }
 
@@ -43,13 +45,15 @@ fn parameters(kind: ModelKind, sizes: Seq2SeqSizes) -> u128 {
     ]
     .map(|n| n as u128);
     let features = features(kind, sizes) as u128;
-    let layers = match kind.plain() {
+    let (first, of_upper) = match kind.plain() {
         Some((cell, context)) => {
-            let read = e + u128::from(context) * h;
-            cell.gates() as u128 * h * (e + h + read + h)
+            let (read, g) = (e + u128::from(context) * h, cell.gates() as u128);
+            (g * h * (e + h + read + h), 2 * g * h * 2 * h)
         }
-        None => 12 * h * (e + h) + 15 * h * h + h,
+        // Encoder, bridges and decoder.
+        None => (12 * h * (e + h) + 15 * h * h + h, (24 + 4 + 8) * h * h),
     };
+    let layers = first + (sizes.layers as u128 - 1) * of_upper;
     let output = match sizes.tied {
         true => e * features,
         false => vt * features,
@@ -99,10 +103,13 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
         false => features * v,
     };
     let output = output + if sizes.copy { features } else { 0.0 };
+    let upper = (sizes.layers - 1) as f64;
     let products = match kind.plain() {
         Some((cell, context)) => {
             let (g, read) = (cell.gates() as f64, e + f64::from(u8::from(context)) * h);
-            source * g * h * (e + h) + target * (g * h * (read + h) + output)
+            source * g * h * (e + h)
+                + target * (g * h * (read + h) + output)
+                + upper * (source + target) * g * h * 2.0 * h
         }
         None => {
             let (encoder, keys, bridges) = (8.0 * h * (e + h), 2.0 * h * h, 4.0 * h * h);
@@ -111,6 +118,7 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
                 + pairs * bridges
                 + target * (query + decoder + output)
                 + attended * 3.0 * h
+                + upper * (source * 24.0 + pairs * 4.0 + target * 8.0) * h * h
         }
     };
     6.0 * products
@@ -127,6 +135,7 @@ mod tests {
         target_vocab: 11,
         embedding: 3,
         hidden: 5,
+        layers: 1,
         copy: false,
         tied: false,
     };
@@ -147,18 +156,20 @@ mod tests {
 
     /// Each kind of model, tied or not, and with attention that copies or not.
     fn for_each_model(check: impl Fn(ModelKind, Seq2SeqSizes)) {
-        for kind in ModelKind::ALL {
-            for (copy, tied) in [(false, false), (false, true), (true, false), (true, true)] {
-                if !copy || kind.plain().is_none() {
-                    check(
-                        kind,
-                        Seq2SeqSizes {
-                            copy,
-                            tied,
-                            ..SIZES
-                        },
-                    );
-                }
+        for (kind, bits) in ModelKind::ALL
+            .into_iter()
+            .flat_map(|k| (0..8).map(move |b| (k, b)))
+        {
+            let [copy, tied, deep] = [1, 2, 4].map(|bit| bits & bit != 0);
+            if !copy || kind.plain().is_none() {
+                let layers = if deep { 3 } else { 1 };
+                let sizes = Seq2SeqSizes {
+                    layers,
+                    copy,
+                    tied,
+                    ..SIZES
+                };
+                check(kind, sizes);
             }
         }
     }

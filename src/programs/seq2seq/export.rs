@@ -20,12 +20,12 @@ pub(super) fn run(checkpoint: &Path, graphs: bool) -> Result<Export> {
     let trained = Trained::open(checkpoint)?;
     let (config, sizes) = (&trained.config, trained.model.sizes());
     let weights = trained.model.export()?;
-    if graphs && (sizes.copy || sizes.tied) {
-        let what = if sizes.copy {
-            "copies"
-        } else {
-            "ties its embeddings"
-        };
+    let without_graph = [
+        (sizes.copy, "copies"),
+        (sizes.tied, "ties its embeddings"),
+        (sizes.layers > 1, "has several layers"),
+    ];
+    if let Some((_, what)) = without_graph.iter().find(|(is, _)| graphs && *is) {
         return Err(Error::Usage(format!(
             "--format onnx: a model that {what} has no graph of standard operators here; --format \
              torch has its weights, by the names of docs/formats.md"
@@ -41,7 +41,7 @@ pub(super) fn run(checkpoint: &Path, graphs: bool) -> Result<Export> {
             ("model", json!(trained.model.kind())),
             ("embedding_dim", json!(sizes.embedding)),
             ("hidden_size", json!(sizes.hidden)),
-            ("num_layers", json!(config.num_layers)),
+            ("num_layers", json!(sizes.layers)),
             ("max_source", json!(config.max_source)),
             ("max_target", json!(config.max_target)),
         ]),

@@ -48,7 +48,8 @@ pub struct Seq2SeqJob {
 impl Job for Seq2SeqJob {
     const PROGRAM: &'static str = "seq2seq";
     const SPEED: &'static str = "target tokens/s";
-    const MEMORY_SETTINGS: &'static str = "batch-size, max-target, embedding-dim or hidden-size";
+    const MEMORY_SETTINGS: &'static str =
+        "batch-size, max-target, embedding-dim, hidden-size or num-layers";
     const TOKEN_ROWS: &'static [&'static [&'static str]] = &[
         &["encoder.embedding.weight"],
         &["decoder.embedding.weight", "out.weight", "out.bias"],
@@ -150,11 +151,15 @@ impl Job for Seq2SeqJob {
             "{kinds}vocabulary: {source} source tokens, {target} target tokens; the limits cut {sources} \
              sources to {} tokens and {targets} targets to {}\n\
              {}\n\
-             model: {}, {} units, {parameters} parameters; {steps} steps an epoch of {} pairs",
+             model: {}, {}{} units, {parameters} parameters; {steps} steps an epoch of {} pairs",
             config.max_source,
             config.max_target,
             unknown::told(data, config.limits()),
             config.model,
+            match config.num_layers {
+                1 => String::new(),
+                n => format!("{n} layers of "),
+            },
             config.hidden_size,
             config.batch_size * config.accumulate
         )

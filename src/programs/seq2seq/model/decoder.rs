@@ -1,77 +1,16 @@
 //! The decoders: previous tokens and the encoder's states to logits of the next token.
 
-use super::kind::{Dropout, Seq2SeqSizes};
+use super::kind::Dropout;
+use super::layers::Dropped;
 use super::output::Output;
+use super::state::DecoderState;
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
-use crate::data::spans::Spans;
-use crate::device::Gpu;
-use crate::error::{Error, Result};
-use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
+use crate::error::Result;
+use crate::nn::{Bound, Embedding, Linear};
 use crate::ops;
-use crate::ops::attention;
-use crate::ops::copy_xent::Copies;
 use crate::ops::softmax_xent::SoftmaxXent;
 use crate::tensor::Tensor;
-use std::sync::Arc;
-
-/// Where a decoder stands between two steps: its recurrent layers, their state, and what they read
-/// at each step besides the previous token. Rows are the decoder's.
-#[derive(Clone, Debug)]
-pub enum DecoderState {
-    /// A recurrent layer from the encoder's last state.
-    Plain {
-        /// Reads the embedding, and the context where there is one.
-        layer: Recurrent,
-        /// Its state.
-        state: State,
-        /// The encoder's last hidden state `[B, H]`, where it is read at each step.
-        context: Option<Var>,
-    },
-    /// LSTM with additive attention.
-    Attention {
-        /// Read [embedding; context].
-        layers: Attending,
-        /// Hidden state `[B, H]`.
-        h: Var,
-        /// Cell state `[B, H]`; f32 on a GPU.
-        c: Var,
-        /// What is attended to.
-        annotations: Box<Annotations>,
-    },
-}
-
-/// The layers of a decoder with attention.
-#[derive(Clone, Copy, Debug)]
-pub struct Attending {
-    lstm: Recurrent,
-    query: Linear,
-    energy: Projection,
-}
-
-/// The source positions `[M, ..]` of each row: the annotations of Bahdanau et al. 2015.
-#[derive(Clone, Debug)]
-pub struct Annotations {
-    /// W_k h_j `[M, A]`.
-    pub keys: Var,
-    /// h_j `[M, 2H]`.
-    pub values: Var,
-    /// The positions of each row.
-    pub spans: Spans,
-    /// The spans' offsets `[B + 1]`, where keys and values are on a GPU.
-    pub offsets: Option<Tensor>,
-    /// What can be copied, for a model that copies.
-    pub copies: Option<Copyable>,
-}
-
-/// What a decoder's rows can copy, where the model is.
-#[derive(Clone, Debug)]
-pub struct Copyable {
-    /// The extended id of each position `[M]`.
-    pub ids: Tensor,
-    /// 0, 1, .. B - 1: what a single step reads, one a row.
-    pub rows: Tensor,
-}
 
 /// What a decoder gives for some steps.
 #[derive(Clone, Debug)]
@@ -87,236 +26,6 @@ pub struct Decoded {
     pub gate: Option<Tensor>,
 }
 
-impl Attending {
-    pub(super) fn new(layout: &mut Layout, name: (&str, &str), sizes: Seq2SeqSizes) -> Self {
-        let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
-        Attending {
-            lstm: Recurrent::new(layout, CellKind::Lstm, name, dim + 2 * h, h, style),
-            query: Linear::new(layout, "attention.query", h, h, style),
-            energy: Projection::new(layout, "attention.energy", h, 1, style),
-        }
-    }
-}
-
-impl DecoderState {
-    /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
-    /// that each belongs to, where there are several steps. Gives what the logits are computed from, the
-    /// state after each row's last step, and attention weights.
-    pub(super) fn run(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        (x, rows): (&Var, Option<&Tensor>),
-        packing: &Packing,
-    ) -> Result<(Var, Self, Option<Var>)> {
-        match self.clone() {
-            Self::Plain {
-                layer,
-                state,
-                context,
-            } => {
-                let input = match &context {
-                    Some(context) => match rows {
-                        Some(rows) => {
-                            let context = ops::gather(tape, context, rows)?;
-                            ops::concat(tape, &[x, &context])?
-                        }
-                        None => ops::concat(tape, &[x, context])?,
-                    },
-                    None => x.clone(),
-                };
-                let out = layer.forward_packed(tape, params, &input, Some(&state), packing)?;
-                let state = Self::Plain {
-                    layer,
-                    state: out.state,
-                    context,
-                };
-                Ok((out.y, state, None))
-            }
-            Self::Attention {
-                layers,
-                h,
-                c,
-                annotations,
-            } => {
-                let query = attention::Query {
-                    w_q: layers.query.weight(params),
-                    b_q: layers.query.bias(params),
-                    v: layers.energy.weight(params),
-                };
-                let memory = attention::Memory {
-                    keys: &annotations.keys,
-                    values: &annotations.values,
-                    spans: &annotations.spans,
-                    offsets: annotations.offsets.as_ref(),
-                };
-                let weights = layers.lstm.weights(params);
-                let out = ops::attention_lstm(tape, x, weights, (&h, &c), query, memory, packing)?;
-                let features = ops::concat(tape, &[&out.y, &out.context, x])?;
-                let state = Self::Attention {
-                    layers,
-                    h: out.h_n,
-                    c: out.c_n,
-                    annotations,
-                };
-                Ok((features, state, Some(out.alpha)))
-            }
-        }
-    }
-
-    /// Moves hidden and cell states to other rows: row i continues row `order[i]`, which is of the
-    /// same source.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn reorder(&mut self, order: &[u32]) -> Result<()> {
-        let order = index(order, self.gpu())?;
-        match self {
-            Self::Plain { state, .. } => {
-                pick(&mut state.h, &order)?;
-                state.c.as_mut().map_or(Ok(()), |c| pick(c, &order))
-            }
-            Self::Attention { h, c, .. } => {
-                pick(h, &order)?;
-                pick(c, &order)
-            }
-        }
-    }
-
-    /// Other rows: row i becomes what row `rows[i]` is, with all that it reads. A row may become any
-    /// number of rows.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn select(&mut self, rows: &[u32]) -> Result<()> {
-        self.reorder(rows)?;
-        let gpu = self.gpu().cloned();
-        match self {
-            Self::Plain { context, .. } => {
-                let rows = index(rows, gpu.as_ref())?;
-                context.as_mut().map_or(Ok(()), |x| pick(x, &rows))
-            }
-            Self::Attention { annotations, .. } => annotations.select(rows, gpu.as_ref()),
-        }
-    }
-
-    fn gpu(&self) -> Option<&Arc<Gpu>> {
-        match self {
-            Self::Plain { state, .. } => state.h.value().gpu(),
-            Self::Attention { h, .. } => h.value().gpu(),
-        }
-    }
-
-    /// What can be copied in rows of the decoder, each in the row of the batch that `rows` `[N]` names;
-    /// without those, in one step of the whole batch.
-    fn copies<'a>(&'a self, rows: Option<&'a Tensor>) -> Result<Copies<'a>> {
-        let copies = match self {
-            Self::Attention { annotations, .. } => {
-                let copies = annotations.copies.as_ref();
-                copies.map(|copies| (copies, &**annotations))
-            }
-            Self::Plain { .. } => None,
-        };
-        let message = "a model that copies needs the extended ids of the source";
-        let (copies, annotations) = copies.ok_or_else(|| Error::op("seq2seq", message))?;
-        Ok(Copies {
-            ids: &copies.ids,
-            rows: rows.unwrap_or(&copies.rows),
-            spans: &annotations.spans,
-            offsets: annotations.offsets.as_ref(),
-        })
-    }
-
-    /// The first rows, as constants: nothing is copied, and no gradient flows through them.
-    pub(super) fn first_rows(&self, rows: usize) -> Result<Self> {
-        let first = |v: &Var, rows: usize| -> Result<Var> {
-            let width = v.value().shape().last();
-            Ok(Var::constant(v.value().slice(0, [rows, width])?))
-        };
-        let some = |v: &Option<Var>| v.as_ref().map(|v| first(v, rows)).transpose();
-        Ok(match self {
-            Self::Plain {
-                layer,
-                state,
-                context,
-            } => Self::Plain {
-                layer: *layer,
-                state: State {
-                    h: first(&state.h, rows)?,
-                    c: some(&state.c)?,
-                },
-                context: some(context)?,
-            },
-            Self::Attention {
-                layers,
-                h,
-                c,
-                annotations: all,
-            } => {
-                let lengths: Vec<usize> = (0..rows).map(|b| all.spans.len(b)).collect();
-                let spans = Spans::new(&lengths)?;
-                let copies = all.copies.as_ref().map(|all| -> Result<Copyable> {
-                    Ok(Copyable {
-                        ids: all.ids.slice(0, [spans.total()])?,
-                        rows: all.rows.slice(0, [rows])?,
-                    })
-                });
-                let offsets = all.offsets.as_ref();
-                let offsets = offsets.map(|all| all.slice(0, [rows + 1])).transpose()?;
-                Self::Attention {
-                    layers: *layers,
-                    h: first(h, rows)?,
-                    c: first(c, rows)?,
-                    annotations: Box::new(Annotations {
-                        keys: first(&all.keys, spans.total())?,
-                        values: first(&all.values, spans.total())?,
-                        spans,
-                        offsets,
-                        copies: copies.transpose()?,
-                    }),
-                }
-            }
-        })
-    }
-}
-
-impl Annotations {
-    fn select(&mut self, rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<()> {
-        let of = |row: u32| self.spans.start(row as usize)..self.spans.end(row as usize);
-        let positions: Vec<u32> = rows.iter().flat_map(|&r| of(r)).map(|p| p as u32).collect();
-        let lengths = rows.iter().map(|&row| self.spans.len(row as usize));
-        let spans = Spans::new(&lengths.collect::<Vec<_>>())?;
-        if let Some(copies) = &mut self.copies {
-            let ids = copies.ids.to_cpu()?;
-            let ids = ids.data::<u32>()?;
-            let ids = positions.iter().map(|&position| ids[position as usize]);
-            let each: Vec<u32> = (0..rows.len() as u32).collect();
-            *copies = Copyable {
-                ids: index(&ids.collect::<Vec<_>>(), gpu)?,
-                rows: index(&each, gpu)?,
-            };
-        }
-        let positions = index(&positions, gpu)?;
-        pick(&mut self.keys, &positions)?;
-        pick(&mut self.values, &positions)?;
-        self.offsets = gpu.map(|_| index(spans.offsets(), gpu)).transpose()?;
-        self.spans = spans;
-        Ok(())
-    }
-}
-
-/// Numbers of rows where a model is.
-fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
-    let rows = Tensor::from_slice(rows, [rows.len()])?;
-    gpu.map_or(Ok(rows.clone()), |gpu| rows.to_gpu(gpu))
-}
-
-/// Replaces a matrix by some of its rows.
-fn pick(matrix: &mut Var, rows: &Tensor) -> Result<()> {
-    *matrix = ops::gather(&mut Tape::inference(), matrix, rows)?;
-    Ok(())
-}
-
 /// What all decoders have: the previous token's embedding, and the projection to the vocabulary.
 #[derive(Clone, Debug)]
 pub(super) struct Decoder {
@@ -324,6 +33,8 @@ pub(super) struct Decoder {
     pub(super) vocab: usize,
     /// E, numbers that stand for a token.
     pub(super) width: usize,
+    /// H, what the layers above the first read.
+    pub(super) hidden: usize,
     pub(super) embedding: Embedding,
     pub(super) out: Output,
     /// Its sigmoid is p_gen; of a model that copies.
@@ -344,8 +55,9 @@ impl Decoder {
         from: &DecoderState,
         input: (&Var, Option<&Tensor>),
         packing: &Packing,
+        dropped: Dropped,
     ) -> Result<Decoded> {
-        let (features, state, alpha) = from.run(tape, params, input, packing)?;
+        let (features, state, alpha) = from.run(tape, params, input, packing, dropped)?;
         let mut logits = self.out.forward(tape, params, &features, None)?;
         let mut gate = None;
         if let (Some(layer), Some(alpha)) = (&self.gate, &alpha) {
@@ -372,7 +84,8 @@ impl Decoder {
         (packing, targets): (&Packing, &Tensor),
         dropout: Option<&Dropout>,
     ) -> Result<SoftmaxXent> {
-        let (features, _, alpha) = from.run(tape, params, (x, Some(rows)), packing)?;
+        let dropped = dropout.map_or(Dropped::Nothing, Dropped::Drawn);
+        let (features, _, alpha) = from.run(tape, params, (x, Some(rows)), packing, dropped)?;
         match (&self.gate, &alpha) {
             (Some(gate), Some(alpha)) => {
                 let logits = self.out.forward(tape, params, &features, dropout)?;
@@ -391,9 +104,10 @@ impl Decoder {
         params: &Bound,
         from: &DecoderState,
         x: &Var,
+        dropped: Dropped,
     ) -> Result<Decoded> {
         let batch = x.value().shape().rows();
         let packing = Packing::uniform(1, batch)?;
-        self.run(tape, params, from, (x, None), &packing)
+        self.run(tape, params, from, (x, None), &packing, dropped)
     }
 }

@@ -1,15 +1,15 @@
 //! The encoders: docstring to the state that the decoder starts from.
 
-use super::decoder::{Annotations, Attending, Decoder, DecoderState};
+use super::both_ways::BothWays;
+use super::decoder::Decoder;
 use super::inputs::Source;
 use super::kind::{Dropout, ModelKind, Seq2SeqSizes};
+use super::layers::above;
 use super::output::Output;
+use super::state::{Attending, DecoderState, First};
 use crate::autograd::{Tape, Var};
-use crate::dtype::DType;
-use crate::error::Result;
-use crate::nn::{
-    Bound, CellKind, Embedding, Init, Layout, Linear, Projection, Recurrent, State, Style,
-};
+use crate::error::{Error, Result};
+use crate::nn::{Bound, CellKind, Embedding, Init, Layout, Linear, Recurrent, State, Style};
 use crate::ops;
 
 /// An encoder's layers.
@@ -24,25 +24,17 @@ pub(super) struct Encoder {
 #[derive(Clone, Debug)]
 enum Layers {
     Plain {
-        encoder: Recurrent,
+        encoder: Vec<Recurrent>,
         decoder: Recurrent,
         /// Whether the decoder reads the encoder's last hidden state at each step.
         reads_context: bool,
+        upper: Vec<Recurrent>,
     },
     Attention {
         encoder: BothWays,
         decoder: Attending,
+        upper: Vec<Recurrent>,
     },
-}
-
-/// A bidirectional LSTM, the bridges to the decoder's state, and the projection to keys.
-#[derive(Clone, Debug)]
-struct BothWays {
-    forward: Recurrent,
-    backward: Recurrent,
-    hidden: Linear,
-    cell: Linear,
-    key: Projection,
 }
 
 impl Encoder {
@@ -63,30 +55,37 @@ impl Encoder {
             }
             false => Embedding::new(layout, "decoder.embedding", target, dim, style),
         };
-        let names = [("encoder.rnn", "l0"), ("decoder.rnn", "l0")];
+        let (encoder, decoder) = ("encoder.rnn", "decoder.rnn");
         let copies = sizes.copy && kind.plain().is_none();
         let (layers, embed, features) = match kind.plain() {
             Some((cell, reads_context)) => {
                 let inputs = if reads_context { dim + h } else { dim };
-                let encoder = Recurrent::new(layout, cell, names[0], dim, h, style);
+                let first = Recurrent::new(layout, cell, (encoder, "l0"), dim, h, style);
+                let others = upper(layout, cell, encoder, sizes);
                 let embed = embed(layout);
                 let layers = Layers::Plain {
-                    encoder,
-                    decoder: Recurrent::new(layout, cell, names[1], inputs, h, style),
+                    encoder: [vec![first], others].concat(),
+                    decoder: Recurrent::new(layout, cell, (decoder, "l0"), inputs, h, style),
                     reads_context,
+                    upper: upper(layout, cell, decoder, sizes),
                 };
                 (layers, embed, h)
             }
             None => {
-                let encoder = BothWays::new(layout, names[0].0, sizes);
+                let encoder = BothWays::new(layout, encoder, sizes);
                 let embed = embed(layout);
-                let decoder = Attending::new(layout, names[1], sizes);
-                (Layers::Attention { encoder, decoder }, embed, 3 * h + dim)
+                let layers = Layers::Attention {
+                    encoder,
+                    decoder: Attending::new(layout, (decoder, "l0"), sizes),
+                    upper: upper(layout, CellKind::Lstm, decoder, sizes),
+                };
+                (layers, embed, 3 * h + dim)
             }
         };
         let decoder = Decoder {
             vocab: target,
             width: dim,
+            hidden: h,
             embedding: embed,
             out: Output::new(layout, features, (target, dim), sizes.tied.then_some(embed)),
             gate: copies.then(|| Linear::new(layout, "copy.gate", features, 1, style)),
@@ -113,95 +112,73 @@ impl Encoder {
                 encoder,
                 decoder,
                 reads_context,
+                upper,
             } => {
-                let last = encoder.forward_packed(tape, params, &x, None, packing)?;
-                let h = ops::gather(tape, &last.state.h, &source.rows)?;
-                let c = last.state.c.as_ref();
-                let c = c.map(|c| ops::gather(tape, c, &source.rows));
-                Ok(DecoderState::Plain {
-                    layer: *decoder,
-                    context: reads_context.then(|| h.clone()),
-                    state: State {
-                        h,
-                        c: c.transpose()?,
+                let [first, others @ ..] = &encoder[..] else {
+                    return Err(Error::op("seq2seq", "an encoder without layers"));
+                };
+                let out = first.forward_packed(tape, params, &x, None, packing)?;
+                let layers = others.iter().map(|layer| (layer, None));
+                let drop = |tape: &mut Tape, k: usize, x: &Var| match dropout {
+                    Some(d) => d.apply(tape, x, Dropout::encoder(k)),
+                    None => Ok(x.clone()),
+                };
+                let (_, states) = above(tape, params, out.y, layers, packing, drop)?;
+                let state = in_rows(tape, &out.state, source)?;
+                let states = states.iter().map(|state| in_rows(tape, state, source));
+                let states = states.collect::<Result<Vec<State>>>()?;
+                let last = states.last().unwrap_or(&state);
+                let context = reads_context.then(|| last.h.clone());
+                Ok(DecoderState {
+                    first: First::Plain {
+                        layer: *decoder,
+                        context,
+                        state,
                     },
+                    upper: upper.iter().copied().zip(states).collect(),
                 })
             }
-            Layers::Attention { encoder, decoder } => {
-                let (h, c, annotations) = encoder.encode(tape, params, &x, source)?;
-                Ok(DecoderState::Attention {
-                    layers: *decoder,
-                    h,
-                    c,
-                    annotations: Box::new(annotations),
+            Layers::Attention {
+                encoder,
+                decoder,
+                upper,
+            } => {
+                let (states, annotations) = encoder.encode(tape, params, x, source, dropout)?;
+                let mut states = states.into_iter();
+                let first = states.next();
+                let first = first.ok_or_else(|| Error::op("seq2seq", "an encoder without layers"));
+                let (h, c) = first?.of_lstm()?;
+                Ok(DecoderState {
+                    first: First::Attention {
+                        layers: *decoder,
+                        h,
+                        c,
+                        annotations: Box::new(annotations),
+                    },
+                    upper: upper.iter().copied().zip(states).collect(),
                 })
             }
         }
     }
 }
 
-impl BothWays {
-    fn new(layout: &mut Layout, name: &str, sizes: Seq2SeqSizes) -> Self {
-        let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
-        BothWays {
-            forward: Recurrent::new(layout, CellKind::Lstm, (name, "l0"), dim, h, style),
-            backward: Recurrent::new(layout, CellKind::Lstm, (name, "l0_reverse"), dim, h, style),
-            hidden: Linear::new(layout, "bridge.hidden", 2 * h, h, style),
-            cell: Linear::new(layout, "bridge.cell", 2 * h, h, style),
-            key: Projection::new(layout, "attention.key", 2 * h, h, style),
-        }
-    }
-
-    /// Schuster & Paliwal 1997. Read from its end, a packed batch is packed, too: so the backward
-    /// layer is a forward one over other rows. Gives the decoder's first h and c, and what it
-    /// attends to.
-    fn encode(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        x: &Var,
-        source: &Source,
-    ) -> Result<(Var, Var, Annotations)> {
-        let packing = &source.packing;
-        let reversed = ops::gather(tape, x, &source.reversed)?;
-        let ways = [(&self.forward, x), (&self.backward, &reversed)];
-        let both = Recurrent::side_by_side(tape, params, ways, packing)?;
-        // [N, 2H] as [2N, H]: each position's two states are rows of it.
-        let (rows, width) = (packing.rows(), both.y.value().shape().last());
-        let states = both.y.reshape([2 * rows, width / 2])?;
-        let values = ops::gather(tape, &states, &source.positions)?;
-        let values = values.reshape([source.spans.total(), width])?;
-        let keys = self.key.forward(tape, params, &values)?;
-        let (h, c) = both.state.of_lstm()?;
-        let h = bridge(tape, params, &self.hidden, &h, source)?;
-        let c = bridge(tape, params, &self.cell, &c, source)?;
-        // The cell state is f32 on a GPU, whatever the layer's data type.
-        let c = match c.value().gpu() {
-            Some(_) => ops::cast(tape, &c, DType::F32)?,
-            None => c,
-        };
-        let annotations = Annotations {
-            keys,
-            values,
-            spans: source.spans.clone(),
-            offsets: source.offsets.clone(),
-            copies: source.copies.clone(),
-        };
-        Ok((h, c, annotations))
-    }
+/// Adds the layers above the first of one side.
+fn upper(layout: &mut Layout, cell: CellKind, name: &str, sizes: Seq2SeqSizes) -> Vec<Recurrent> {
+    let h = sizes.hidden;
+    let layers = (1..sizes.layers).map(|k| {
+        let suffix = format!("l{k}");
+        Recurrent::new(layout, cell, (name, &suffix), h, h, Style::Torch)
+    });
+    layers.collect()
 }
 
-/// tanh(W [forward; backward] + b), in the decoder's rows.
-fn bridge(
-    tape: &mut Tape,
-    params: &Bound,
-    linear: &Linear,
-    both: &Var,
-    source: &Source,
-) -> Result<Var> {
-    let dtype = linear.weight(params).value().dtype();
-    let both = ops::cast(tape, both, dtype)?;
-    let both = ops::gather(tape, &both, &source.rows)?;
-    let z = linear.forward(tape, params, &both)?;
-    ops::tanh(tape, &z)
+/// A layer's last state in the decoder's rows.
+fn in_rows(tape: &mut Tape, state: &State, source: &Source) -> Result<State> {
+    let h = ops::gather(tape, &state.h, &source.rows)?;
+    let c = state.c.as_ref();
+    let c = c.map(|c| ops::gather(tape, c, &source.rows));
+    Ok(State {
+        h,
+        c: c.transpose()?,
+    })
 }

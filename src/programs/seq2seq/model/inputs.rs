@@ -1,6 +1,6 @@
 //! A batch where the model is: in host memory, or on a GPU.
 
-use super::decoder::Copyable;
+use super::state::Copyable;
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::device::Gpu;

@@ -76,13 +76,16 @@ pub struct Seq2SeqSizes {
     pub embedding: usize,
     /// H, units of a layer, each way; also A, the width of the attention.
     pub hidden: usize,
+    /// Recurrent layers of the encoder and of the decoder.
+    pub layers: usize,
     /// Whether the model with attention copies: it has a gate more.
     pub copy: bool,
     /// Whether the target embedding is the output layer's weight, too.
     pub tied: bool,
 }
 
-/// Dropout in a training step, on the embeddings of both sides, and on what a tied output layer reads.
+/// Dropout in a training step, on the embeddings of both sides, on what layers above the first read, and
+/// on what a tied output layer reads.
 #[derive(Clone, Debug)]
 pub struct Dropout {
     /// Probability of dropping, in [0, 1).
@@ -100,6 +103,16 @@ impl Dropout {
     pub(super) const TARGET: u32 = 1;
     /// The stream's lane of the output layer.
     pub(super) const OUTPUT: u32 = 2;
+
+    /// The stream's lane of what the encoder's layer of this number above the first reads, from 0 on.
+    pub(super) fn encoder(k: usize) -> u32 {
+        3 + 2 * k as u32
+    }
+
+    /// The same of the decoder's.
+    pub(super) fn decoder(k: usize) -> u32 {
+        4 + 2 * k as u32
+    }
 
     /// x without what is dropped in a lane.
     pub(super) fn apply(&self, tape: &mut Tape, x: &Var, lane: u32) -> Result<Var> {

@@ -6,21 +6,28 @@
 //! - **attention**: a bidirectional LSTM encoder and an LSTM decoder with additive attention
 //!   (Bahdanau et al. 2015); logits from [s_t; context_t; embedding_t].
 //!
+//! With several layers each above the first adds its output to what it reads, on both sides; the layers
+//! of the decoder start from the states of the encoder's beside them, and the first one attends.
+//!
 //! Sequences are packed (see [`crate::data::packing`]): nothing is computed on padding, and the
 //! projection to the vocabulary runs on real tokens only.
 
+mod both_ways;
 mod decoder;
 mod encoder;
 mod inputs;
 mod kind;
+mod layers;
 mod likeliest;
 mod output;
 mod schedule;
+mod state;
 
-pub use decoder::{Annotations, Attending, Copyable, Decoded, DecoderState};
+pub use decoder::Decoded;
 pub use inputs::{Inputs, Source};
 pub use kind::{Dropout, ModelKind, Seq2SeqSizes, TeacherForcing};
 pub(crate) use likeliest::{allowed, in_f32, never};
+pub use state::DecoderState;
 
 use crate::autograd::{Tape, Var};
 use crate::data::words::UNK;
@@ -36,6 +43,7 @@ use crate::train::model::{Draws, Loss, Model};
 use decoder::Decoder;
 use encoder::Encoder;
 use inputs::place;
+use layers::Dropped;
 use std::sync::Arc;
 
 /// A model and its parameters.
@@ -73,7 +81,8 @@ impl Seq2Seq {
         layout
     }
 
-    /// With dropout in training: the probability of dropping an element of an embedding, in [0, 1).
+    /// With dropout in training: the probability of dropping an element of an embedding or of what a
+    /// layer above the first reads, in [0, 1).
     pub fn with_dropout(self, dropout: f64) -> Self {
         Seq2Seq { dropout, ..self }
     }
@@ -169,7 +178,7 @@ impl Seq2Seq {
             None => tokens,
         };
         let x = self.decoder.embed(tape, params, tokens)?;
-        self.decoder.step(tape, params, from, &x)
+        self.decoder.step(tape, params, from, &x, Dropped::Nothing)
     }
 
     /// Logits `[N, V]` at every real position of the targets, with teacher forcing and without dropout;
@@ -180,8 +189,9 @@ impl Seq2Seq {
     pub fn logits(&self, tape: &mut Tape, params: &Bound, batch: &Inputs) -> Result<Decoded> {
         let (encoded, x) = self.start(tape, params, batch, None, None)?;
         let input = (&x, Some(&batch.rows));
+        let packing = &batch.packing;
         self.decoder
-            .run(tape, params, &encoded, input, &batch.packing)
+            .run(tape, params, &encoded, input, packing, Dropped::Nothing)
     }
 
     /// What the decoder starts from, and the embeddings of the previous tokens `[N, E]`.

@@ -3,13 +3,15 @@
 //!
 //! No gradient flows through a prediction. So the decoder first runs freely, step by step and
 //! without a tape, to find its inputs; the training pass then runs over whole sequences of them.
-//! Both passes drop the same elements of the embeddings, so the predictions are those of the training
-//! pass. Where the output layer is tied, its dropout is in the training pass alone.
+//! Both passes drop the same elements of what the layers read, so the predictions are those of the
+//! training pass but for dropout before the output layer.
 
-use super::decoder::{Decoder, DecoderState};
+use super::decoder::Decoder;
 use super::inputs::{Inputs, place};
 use super::kind::{Dropout, TeacherForcing};
+use super::layers::Dropped;
 use super::likeliest::never;
+use super::state::DecoderState;
 use crate::autograd::{Tape, Var};
 use crate::data::words::UNK;
 use crate::dtype::DType;
@@ -29,8 +31,14 @@ pub(super) fn inputs(
     teacher: &TeacherForcing,
 ) -> Result<Vec<u32>> {
     let mut tape = Tape::inference();
-    let width = decoder.width;
-    let mask = dropout.map(|d| mask(d, params, batch, width)).transpose()?;
+    let (width, hidden) = (decoder.width, decoder.hidden);
+    let of = |d: &Dropout| mask(d, params, batch, width, Dropout::TARGET);
+    let embedded = dropout.map(of).transpose()?;
+    let upper = dropout.iter().flat_map(|d| {
+        let layers = 0..encoded.upper.len();
+        layers.map(|k| mask(d, params, batch, hidden, Dropout::decoder(k)))
+    });
+    let upper = upper.collect::<Result<Vec<Tensor>>>()?;
     let params = params.bind(&mut tape);
     let mut tokens = batch.tokens.clone();
     let mut from = encoded.clone();
@@ -42,11 +50,18 @@ pub(super) fn inputs(
         let ids = &tokens[at..at + active];
         let [ids] = place([(ids, decoder.vocab)], batch.gpu())?;
         let mut x = decoder.embed(&mut tape, &params, &ids)?;
-        if let Some(mask) = &mask {
+        if let Some(mask) = &embedded {
             let mask = mask.slice(at * width, [active, width])?;
             x = ops::mul(&mut tape, &x, &Var::constant(mask))?;
         }
-        let out = decoder.step(&mut tape, &params, &from, &x)?;
+        let upper = upper.iter();
+        let upper = upper.map(|mask| mask.slice(at * hidden, [active, hidden]));
+        let upper = upper.collect::<Result<Vec<Tensor>>>()?;
+        let dropped = match dropout {
+            Some(_) => Dropped::Masked(&upper),
+            None => Dropped::Nothing,
+        };
+        let out = decoder.step(&mut tape, &params, &from, &x, dropped)?;
         from = out.state;
         let predicted = ops::likeliest(out.logits.value(), never(false))?;
         let predicted = predicted.columns.to_cpu()?;
@@ -64,8 +79,14 @@ pub(super) fn inputs(
     Ok(tokens)
 }
 
-/// What the training pass multiplies the target embeddings `[N, E]` with.
-fn mask(dropout: &Dropout, params: &Params, batch: &Inputs, width: usize) -> Result<Tensor> {
+/// What the training pass multiplies the rows `[N, width]` of a lane with.
+fn mask(
+    dropout: &Dropout,
+    params: &Params,
+    batch: &Inputs,
+    width: usize,
+    lane: u32,
+) -> Result<Tensor> {
     let n = batch.packing.rows() * width;
     let ones = Tensor::from_slice(&vec![1.0f32; n], [n])?;
     let ones = match batch.gpu() {
@@ -76,6 +97,6 @@ fn mask(dropout: &Dropout, params: &Params, batch: &Inputs, width: usize) -> Res
         .half()
         .map_or(params.values().dtype(), |_| DType::F16);
     let ones = Var::constant(convert(&ones, dtype)?);
-    let mask = dropout.apply(&mut Tape::inference(), &ones, Dropout::TARGET)?;
+    let mask = dropout.apply(&mut Tape::inference(), &ones, lane)?;
     Ok(mask.into_value())
 }

@@ -1,0 +1,61 @@
+//! Seq2seq models of several layers, from training to everything that reads them.
+
+use serde_json::Value;
+
+use super::seq2seq::{EPOCH, json_lines, place, train};
+use super::support::{assert_same_run, state_number};
+
+#[test]
+fn they_train_resume_are_scored_translate_and_are_exported() {
+    for kind in ["rnn", "lstm", "attention", "gru"] {
+        let place = place();
+        let flags = format!("--model {kind} --num-layers 2 --teacher-forcing 0.5 --quiet");
+        let steps = EPOCH + 2;
+        train(&place, "a", &format!("{flags} --max-steps {steps}")).ok();
+        train(&place, "b", &format!("{flags} --max-steps 3")).ok();
+        train(
+            &place,
+            "b",
+            &format!("{flags} --max-steps {steps} --resume"),
+        )
+        .ok();
+        assert_eq!(state_number(&place.path("b"), "step"), steps);
+        assert_same_run(&place.path("a"), &place.path("b"));
+
+        let scored = place.run("eval a --json -q").ok();
+        let scored: Value = serde_json::from_str(&scored.stdout).unwrap();
+        let tested = json_lines(&place, "a/metrics.jsonl");
+        assert_eq!(scored["loss"], tested.last().unwrap()["loss"], "{kind}");
+        for search in ["", "--beam 3"] {
+            place.run(&format!("translate a -q copy {search}")).ok();
+        }
+        let inspected = place.run("inspect a --json").ok();
+        assert!(inspected.stdout.contains("decoder.rnn.weight_ih_l1"));
+        place
+            .run("export a --format torch -o a.safetensors -q")
+            .ok();
+        place
+            .run("export a --format onnx -o out -q")
+            .fails(2, &["several layers", "--format torch"]);
+        place
+            .run("train-seq2seq --out a --resume --num-layers 3")
+            .fails(2, &["num-layers = 3", "num-layers = 2"]);
+    }
+}
+
+#[test]
+fn all_three_and_copying_have_as_many_as_asked_for() {
+    let place = place();
+    train(&place, "all", "--num-layers 2 --epochs 1 --quiet").ok();
+    for kind in super::seq2seq::KINDS {
+        let inspected = place.run(&format!("inspect all/{kind} --json")).ok();
+        assert!(inspected.stdout.contains("encoder.rnn.weight_hh_l1"));
+    }
+    let flags = "--model attention --num-layers 2 --copy --tie-embeddings --epochs 1 --beam 2";
+    let done = train(&place, "copy", flags).ok();
+    assert!(
+        done.stderr.contains("attention, 2 layers of 10 units"),
+        "{}",
+        done.stderr
+    );
+}
