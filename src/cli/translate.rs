@@ -144,13 +144,11 @@ fn check_search(args: &TranslateArgs) -> Result<()> {
         (true, Some(beam), ..) => format!(
             "--sampling draws tokens, --beam {beam} searches for the likeliest: leave out one of them"
         ),
-        (true, .., Some(_)) => "--length-penalty: a beam alone chooses by it; leave it out with \
-                                --sampling"
-            .into(),
+        (true, .., Some(_)) => {
+            "--length-penalty: a beam alone chooses by it; leave it out with --sampling".into()
+        }
         (false, None, _, Some(_)) => {
-            "--length-penalty: a beam alone chooses by it; give --beam N, or \
-                                      leave it out"
-                .into()
+            "--length-penalty: a beam alone chooses by it; give --beam N, or leave it out".into()
         }
         (false, None, Some(n), _) => format!(
             "--n-best {n}: a greedy search finds one output; give --beam {n}, or --sampling to draw {n}"
