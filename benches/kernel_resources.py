@@ -52,16 +52,16 @@ class Nvrtc:
     def log_of(self, source, architecture):
         """What compiler and assembler say about a source."""
         strings = lambda *texts: (ctypes.c_char_p * len(texts))(*texts)
-        header = (KERNELS / "device.cuh").read_bytes()
+        headers = sorted(KERNELS.glob("*.cuh"))
         program, size = ctypes.c_void_p(), ctypes.c_size_t()
         made = self.call(
             "CreateProgram",
             ctypes.byref(program),
             source.read_bytes(),
             source.name.encode(),
-            1,
-            strings(header),
-            strings(b"device.cuh"),
+            len(headers),
+            strings(*(header.read_bytes() for header in headers)),
+            strings(*(header.name.encode() for header in headers)),
         )
         options = [f"--gpu-architecture={architecture}", "--std=c++17", "--ptxas-options=-v"]
         options = strings(*(option.encode() for option in options))

@@ -25,6 +25,9 @@ using ptr = T*;
 #define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
 #define DEVICE __device__ __forceinline__
 #define SHARED(type, name, count) __shared__ alignas(16) type name[count]
+// Before a loop: its arrays stay in registers, or its registers are few.
+#define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 
 // ---- who am I ------------------------------------------------------------------------------
 
@@ -155,6 +158,10 @@ DEVICE u32 shared_address(const void* p) {
 constexpr u32 FULL = 0xFFFFFFFF;
 
 DEVICE void block_sync() { asm volatile("barrier.sync 0;" ::: "memory"); }
+// A barrier of `count` threads, whole warps; the block's own is number 0.
+DEVICE void bar_sync(u32 number, u32 count) {
+    asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(count) : "memory");
+}
 DEVICE void syncwarp(u32 mask = FULL) { asm volatile("bar.warp.sync %0;" ::"r"(mask) : "memory"); }
 DEVICE u32 shfl_xor(u32 value, u32 lanes, u32 mask = FULL) {
     u32 y;

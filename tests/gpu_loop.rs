@@ -256,6 +256,9 @@ impl Driver for NoGraphs {
     fn launch(&self, launch: &Launch, args: &[Arg]) -> Result<()> {
         self.0.launch(launch, args)
     }
+    fn clusters(&self, launch: &Launch) -> Result<u32> {
+        self.0.clusters(launch)
+    }
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.0.gemm(gemm)
     }

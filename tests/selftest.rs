@@ -26,7 +26,10 @@ fn the_cpu_in_f32_agrees_with_f64() {
     assert!(results.iter().all(|r| r.dtype == DType::F32));
     let mut ops: Vec<_> = results.iter().map(|r| r.op).collect();
     ops.dedup();
-    assert_eq!(ops, selftest::ops());
+    // Whole sequences in one kernel are a GPU's, in f16.
+    let mut all = selftest::ops();
+    all.retain(|op| *op != "lstm_whole");
+    assert_eq!(ops, all);
 }
 
 #[test]
@@ -140,6 +143,9 @@ impl Driver for Faulty {
             }
             _ => Ok(()),
         }
+    }
+    fn clusters(&self, launch: &Launch) -> Result<u32> {
+        self.inner.clusters(launch)
     }
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.inner.gemm(gemm)

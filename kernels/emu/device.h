@@ -11,6 +11,8 @@ using emu::ptr;
     static const emu::Kernel kernel_##name(#name, name);     \
     static void name(__VA_ARGS__)
 #define DEVICE inline
+#define UNROLL
+#define ROLLED
 // Last parameters of what is told with its place in the sources.
 #define EMU_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
@@ -148,6 +150,10 @@ DEVICE ptr<T> dynamic_shared() {
 // ---- barriers and warp collectives ---------------------------------------------------------
 
 DEVICE void block_sync(EMU_HERE) { emu::block_barrier({"block_sync", file, line}); }
+
+DEVICE void bar_sync(u32 number, u32 count, EMU_HERE) {
+    emu::named_barrier(number, count, {"bar_sync", file, line});
+}
 
 constexpr u32 FULL = 0xFFFFFFFF;
 

@@ -82,6 +82,7 @@ struct Block {
     std::vector<Thread> threads;
     std::vector<u32> warps;  // lanes of each warp that wait in a collective
     u32 at_barrier;
+    std::vector<Thread*> at_named[16];  // barriers of some of the threads
     Clock known;  // to all of its threads since their last barrier
     unsigned char* shared;  // dynamic part first
     u32 shared_used;
@@ -105,6 +106,7 @@ extern thread_local Launch launch;
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 void block_barrier(Site site);
+void named_barrier(u32 number, u32 count, Site site);
 void cluster_arrive(Site site);
 void cluster_wait(Site site);
 // Waits until all lanes of `mask` are here; then `complete` fills every lane's `exchange.out`.

@@ -67,6 +67,7 @@ void prepare_cluster(u64 number) {
         block.index[2] = u32(id / launch.grid[0] / launch.grid[1]);
         block.rank = rank;
         block.at_barrier = 0;
+        for (auto& here : block.at_named) here.clear();
         block.shared = shared + size_t(rank) * MAX_SHARED;
         std::memset(block.shared, FRESH, launch.dynamic_shared);
         block.shared_used = launch.dynamic_shared;

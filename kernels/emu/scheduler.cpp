@@ -186,6 +186,31 @@ void block_barrier(Site site) {
     park();
 }
 
+void named_barrier(u32 number, u32 count, Site site) {
+    Block& block = *current->block;
+    if (number == 0 || number > 15 || count == 0 || count % 32 != 0 || count > block.threads.size())
+        fail("bar_sync: barrier %u of %u threads", number, count);
+    std::vector<Thread*>& here = block.at_named[number];
+    current->site = site;
+    current->state = State::AtBlock;
+    here.push_back(current);
+    if (here.size() == count) {
+        Clock all;
+        for (Thread* t : here) {
+            if (!(t->site == site))
+                fail("barrier %u: threads wait at %s:%d and at %s:%d", number, site.file, site.line,
+                     t->site.file, t->site.line);
+            release(*t, all);
+        }
+        for (Thread* t : here) {
+            acquire(*t, all);
+            scheduler.make_ready(t);
+        }
+        here.clear();
+    }
+    park();
+}
+
 void cluster_arrive(Site site) {
     Thread& self = *current;
     self.site = site;

@@ -60,6 +60,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         };
         results.push((bench.name, (bench.run)(&order)?));
     }
+    if let Some(gpu) = chosen.gpu.as_ref().filter(|_| !args.quiet) {
+        gpu.news().iter().for_each(|news| log::line(news));
+    }
     let mut json = Map::new();
     json.insert("device".into(), json!(chosen.name));
     let mut table = String::new();

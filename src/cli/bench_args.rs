@@ -48,7 +48,14 @@ impl Sizes {
     const HEADING: &str = "Sizes, where they are not the program's defaults";
 
     fn decides(key: &Key) -> bool {
-        let names = ["batch-size", "seq-length", "train", "valid", "test"];
+        let names = [
+            "batch-size",
+            "seq-length",
+            "train",
+            "valid",
+            "test",
+            "recurrence",
+        ];
         key.group == "Model" || names.contains(&key.name)
     }
 }

@@ -97,6 +97,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let chosen = choose(args, &state)?;
     let progress = Progress::new(args.quiet);
     progress.line(&chosen.line());
+    let gpu = chosen.gpu.clone();
     let evaluated = program.eval(&EvalOrder {
         folder,
         checkpoint,
@@ -116,8 +117,11 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         grammar: args.grammar,
         no_unk: args.no_unk,
         predictions: args.predictions.clone(),
-        progress,
+        progress: progress.clone(),
     })?;
+    for news in gpu.iter().flat_map(|gpu| gpu.news()) {
+        progress.line(&news);
+    }
     emit(&match args.json {
         true => format!("{:#}\n", Value::Object(evaluated.figures)),
         false => evaluated.table,

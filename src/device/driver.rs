@@ -215,6 +215,10 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Runs a kernel.
     fn launch(&self, launch: &Launch, args: &[Arg]) -> Result<()>;
 
+    /// How many clusters of such a launch can run at once; 0 where the device has no clusters, or none
+    /// of such blocks.
+    fn clusters(&self, launch: &Launch) -> Result<u32>;
+
     /// Multiplies matrices.
     fn gemm(&self, gemm: &Gemm) -> Result<()>;
 

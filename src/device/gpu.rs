@@ -6,6 +6,7 @@
 
 use super::driver::{Arg, DevicePtr, Driver, Gemm, Launch};
 use super::profile::{Call, Profile, Watch};
+use super::recurrence::{Fault, Recurrence, Recurrences};
 use super::size_class;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub struct Gpu {
     /// Whether calls are watched; `watch` has them then.
     watching: AtomicBool,
     watch: Mutex<Watch>,
+    recurrences: Mutex<Recurrences>,
 }
 
 impl fmt::Debug for Gpu {
@@ -41,6 +43,7 @@ impl Gpu {
             allocated: AtomicUsize::new(0),
             watching: AtomicBool::new(false),
             watch: Mutex::default(),
+            recurrences: Mutex::default(),
         })
     }
 
@@ -126,6 +129,71 @@ impl Gpu {
     /// As [`Driver::gemm`].
     pub fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.watched(|| Call::gemm(gemm), || self.driver.gemm(gemm))
+    }
+
+    /// Wishes for a way of taking the steps of recurrences.
+    pub fn set_recurrence(&self, wish: Recurrence) {
+        self.recurrences().wish = wish;
+    }
+
+    /// The wish; steps once a kernel that took whole sequences has failed.
+    pub fn recurrence(&self) -> Recurrence {
+        let recurrences = self.recurrences();
+        match recurrences.failed {
+            true => Recurrence::Steps,
+            false => recurrences.wish,
+        }
+    }
+
+    /// Where a kernel that takes whole sequences says that it has given up.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fault_words(&self) -> Result<DevicePtr> {
+        self.recurrences().words(self.driver())
+    }
+
+    /// Waits for the device, and says whether a kernel that took whole sequences has given up since the
+    /// last call. From then on steps are taken one by one.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fault(&self) -> Result<Option<Fault>> {
+        self.recurrences().fault(self.driver())
+    }
+
+    /// The same, of a training step: its results are lost.
+    ///
+    /// # Errors
+    /// [`Error::Device`] that names kernel, step and cluster of one that has given up.
+    pub fn check_fault(&self) -> Result<()> {
+        self.fault()?.map_or(Ok(()), |fault| Err(fault.error()))
+    }
+
+    /// Keeps a line for the log, unless it was kept before.
+    pub fn tell(&self, line: String) {
+        self.recurrences().tell(line);
+    }
+
+    /// Takes steps one by one from here on.
+    pub fn refuse_whole(&self, why: &str) {
+        self.recurrences().refuse(why);
+    }
+
+    /// Forgets the lines for the log, and that they were told.
+    pub fn forget_news(&self) {
+        self.recurrences().forget();
+    }
+
+    /// The lines for the log since the last call.
+    pub fn news(&self) -> Vec<String> {
+        self.recurrences().news()
+    }
+
+    fn recurrences(&self) -> MutexGuard<'_, Recurrences> {
+        // It changes in single steps: a panic elsewhere leaves it whole.
+        let recurrences = self.recurrences.lock();
+        recurrences.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work`, which captures no graph, and says where its time went.

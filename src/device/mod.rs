@@ -9,9 +9,11 @@ pub mod gpu;
 pub mod libraries;
 pub mod nvrtc;
 pub mod profile;
+pub mod recurrence;
 
 pub use cpu::simd::{Dispatch, Level};
 pub use gpu::Gpu;
+pub use recurrence::Recurrence;
 
 use std::fmt;
 use std::sync::Arc;

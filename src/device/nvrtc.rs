@@ -9,10 +9,14 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr;
 
-/// The header that every kernel includes.
-const HEADER: &CStr = c"device.cuh";
-/// What every one of them includes, `device.cuh`.
-pub const HEADER_SOURCE: &str = include_str!("../../kernels/device.cuh");
+/// What kernels include: file name and text.
+pub const HEADERS: [(&str, &str); 2] = [
+    ("device.cuh", include_str!("../../kernels/device.cuh")),
+    (
+        "lstm_whole.cuh",
+        include_str!("../../kernels/lstm_whole.cuh"),
+    ),
+];
 
 /// How every one of them is compiled. Line information is kept, for profilers.
 pub const OPTIONS: [&str; 2] = ["--std=c++17", "--generate-line-info"];
@@ -38,6 +42,8 @@ sources!(
     "gru.cu",
     "likeliest.cu",
     "lstm.cu",
+    "lstm_whole_bwd.cu",
+    "lstm_whole_fwd.cu",
     "reduce.cu",
     "rnn.cu",
     "softmax_xent.cu",
@@ -131,7 +137,7 @@ impl Nvrtc {
         &self.found.path
     }
 
-    /// Compiles one source (which may include `device.cuh`) to machine code (CUBIN) for an
+    /// Compiles one source (which may include [`HEADERS`]) to machine code (CUBIN) for an
     /// architecture such as `sm_90a`, with [`OPTIONS`].
     ///
     /// # Errors
@@ -141,7 +147,13 @@ impl Nvrtc {
             CString::new(s).map_err(|_| Error::Device(format!("{name}: a zero byte in {s:?}")))
         };
         let (file, source) = (text(name)?, text(source)?);
-        let header = text(HEADER_SOURCE)?;
+        let strings = |all: [&str; HEADERS.len()]| -> Result<Vec<CString>> {
+            all.into_iter().map(text).collect()
+        };
+        let names = strings(HEADERS.map(|(name, _)| name))?;
+        let headers = strings(HEADERS.map(|(_, source)| source))?;
+        let pointers = |all: &[CString]| -> Vec<_> { all.iter().map(|s| s.as_ptr()).collect() };
+        let (names, headers) = (pointers(&names), pointers(&headers));
         let architecture_option = text(&format!("--gpu-architecture={architecture}"))?;
         let options = OPTIONS.map(text).into_iter().collect::<Result<Vec<_>>>()?;
         let options = [&architecture_option].into_iter().chain(&options);
@@ -153,9 +165,9 @@ impl Nvrtc {
                 &mut program,
                 source.as_ptr(),
                 file.as_ptr(),
-                1,
-                [header.as_ptr()].as_ptr(),
-                [HEADER.as_ptr()].as_ptr(),
+                HEADERS.len() as c_int,
+                headers.as_ptr(),
+                names.as_ptr(),
             );
             self.check(status, "create a program for", name)?;
             let program = Guard(self, program);

@@ -32,6 +32,7 @@ impl Cell for Gru {
     const HAS_C: bool = false;
     const READS_H: bool = true;
     const GPU_SAVED: usize = 4;
+    const WHOLE: bool = false;
 
     #[inline(always)]
     unsafe fn forward<S: Simd>(

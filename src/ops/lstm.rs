@@ -24,6 +24,7 @@ impl Cell for Lstm {
     const HAS_C: bool = true;
     const READS_H: bool = false;
     const GPU_SAVED: usize = 4;
+    const WHOLE: bool = true;
 
     #[inline(always)]
     unsafe fn forward<S: Simd>(

@@ -22,6 +22,7 @@ impl Cell for Rnn {
     const HAS_C: bool = false;
     const READS_H: bool = false;
     const GPU_SAVED: usize = 0; // h itself is in the output
+    const WHOLE: bool = false;
 
     #[inline(always)]
     unsafe fn forward<S: Simd>(z: [S::V; WIDTH], _: States<S::V>) -> ([S::V; WIDTH], States<S::V>) {

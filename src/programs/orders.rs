@@ -149,7 +149,7 @@ pub struct BenchOrder<'a> {
 }
 
 impl BenchOrder<'_> {
-    /// The configuration of what is timed.
+    /// The configuration of what is timed; the GPU takes recurrences as it says.
     ///
     /// # Errors
     /// [`Error::Usage`] for a value out of range.
@@ -158,6 +158,9 @@ impl BenchOrder<'_> {
         own.retain(|name, _| C::settings().find(name).is_some());
         let config = C::from_table(own)?;
         config.validate()?;
+        if let Some(gpu) = &self.chosen.gpu {
+            gpu.set_recurrence(config.common().recurrence);
+        }
         Ok(config)
     }
 }

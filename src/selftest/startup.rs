@@ -4,7 +4,7 @@
 //! cache folder (`XDG_CACHE_HOME`, or `~/.cache`) says so. A failure leaves none.
 
 use super::{cases, one};
-use crate::device::Gpu;
+use crate::device::{Gpu, Recurrence};
 use crate::error::{Error, Result};
 use crate::files::cache;
 use crate::files::text::sha256;
@@ -31,6 +31,9 @@ pub fn check_once(gpu: &Arc<Gpu>, mark: Option<&Path>) -> Result<()> {
         return Ok(());
     }
     spot_check(gpu)?;
+    // Where steps have to be taken one by one, the next start tries again.
+    let whole = gpu.recurrence() != Recurrence::Steps;
+    let mark = mark.filter(|_| whole);
     if let Some((mark, folder)) = mark.and_then(|mark| Some((mark, mark.parent()?))) {
         // Where nothing can be kept, the next start checks again: that is all.
         let _ = fs::create_dir_all(folder).and_then(|()| fs::write(mark, ""));
@@ -38,17 +41,20 @@ pub fn check_once(gpu: &Arc<Gpu>, mark: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Runs one case of each op, the middle one of its sizes, in each data type.
+/// Runs one case of each op, the middle one of its sizes, in each data type. Where whole sequences in one
+/// kernel fail, the GPU is used without them, and its log says so.
 ///
 /// # Errors
 /// [`Error::Op`] with the first case that failed and what differed.
 pub fn spot_check(gpu: &Arc<Gpu>) -> Result<()> {
-    let table = cases::table();
+    let (table, mut refused) = (cases::table(), None);
     for cases in table.chunk_by(|a, b| a.op == b.op) {
         let case = &cases[cases.len() / 2];
         for &dtype in case.dtypes {
             let result = one(case, Some(gpu), dtype);
-            if !result.passed {
+            if !result.passed && result.op == cases::WHOLE {
+                refused = Some(result.message);
+            } else if !result.passed {
                 let message = format!(
                     "{} {dtype} ({}) differs from the CPU: {}",
                     result.op, result.case, result.message
@@ -56,6 +62,11 @@ pub fn spot_check(gpu: &Arc<Gpu>) -> Result<()> {
                 return Err(Error::op("start-up check", message));
             }
         }
+    }
+    // What the cases said of how they took their steps is not for the user's log.
+    gpu.forget_news();
+    if let Some(why) = refused {
+        gpu.refuse_whole(&format!("the start-up check failed: {why}"));
     }
     Ok(())
 }

@@ -91,6 +91,7 @@ pub const ALL: &str = "all";
 /// sizes overflows 64 bits.
 pub mod ranges {
     use super::Allowed::{self, Above, Below, OneOf, Real, Whole};
+    use crate::device::Recurrence;
     use crate::optim::{OptimizerKind, ScheduleKind};
 
     /// Passes over the data.
@@ -119,6 +120,8 @@ pub mod ranges {
     pub const INTERVAL: Allowed = Whole(1, 1_000_000_000);
     /// Number format of the arithmetic.
     pub const PRECISION: Allowed = OneOf(&["auto", "fp32", "fp16"]);
+    /// How a GPU takes the steps of a recurrence.
+    pub const RECURRENCE: Allowed = OneOf(&Recurrence::NAMES);
     /// CPU threads.
     pub const THREADS: Allowed = Whole(1, 1_024);
 }

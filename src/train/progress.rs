@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
 /// Where a run's progress goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     quiet: bool,
     bar: Option<ProgressBar>,

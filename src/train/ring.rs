@@ -84,6 +84,7 @@ impl Ring {
     /// # Errors
     /// If the device fails.
     pub fn read(&self, first: u64, tokens: &[usize], mixed: bool) -> Result<Vec<Scores>> {
+        self.gpu.check_fault()?;
         let slots = self.slots.to_cpu()?;
         let slots = slots.data::<f32>()?;
         let scores = (first..).zip(tokens).map(|(batch, &tokens)| {

@@ -13,6 +13,7 @@ use super::scores::Scores;
 use super::settings::{Config, Precision};
 use super::start::{self, Started};
 use super::timing;
+use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::files::metrics::{Event, MetricsWriter, StepEvent};
 use crate::files::run::RunFolder;
@@ -22,6 +23,7 @@ use crate::interrupt;
 use crate::optim::adam_gpu::RATES;
 use drawing::Page;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How a run ended.
@@ -61,9 +63,13 @@ pub fn run<J: Job>(
         Begin::Resume => Precision::Auto,
     };
     let chosen = device::choose(common.device, precision, request.check)?;
+    let gpu = chosen.gpu.clone();
+    if let Some(gpu) = &gpu {
+        gpu.set_recurrence(common.recurrence);
+    }
     let started = start::start::<J>(&request, &progress, chosen, starting, load)?;
     let page = Page::new(request.draw);
-    let mut session = Session::new(started, request.resume_out, progress, page);
+    let mut session = Session::new(started, gpu, request.resume_out, progress, page);
     let ended = session.train();
     session.progress.finish();
     if session.is_cut_off(&ended) {
@@ -77,6 +83,8 @@ pub fn run<J: Job>(
 /// A run under way.
 struct Session<J> {
     job: J,
+    /// What the job is on, if not the CPU.
+    gpu: Option<Arc<Gpu>>,
     plan: Plan,
     folder: RunFolder,
     /// What `--out` has to name for `--resume`.
@@ -103,9 +111,16 @@ struct Session<J> {
 }
 
 impl<J: Job> Session<J> {
-    fn new(started: Started<J>, resume_out: PathBuf, progress: Progress, page: Page) -> Self {
+    fn new(
+        started: Started<J>,
+        gpu: Option<Arc<Gpu>>,
+        resume_out: PathBuf,
+        progress: Progress,
+        page: Page,
+    ) -> Self {
         Session {
             job: started.job,
+            gpu,
             plan: started.plan,
             folder: started.folder,
             resume_out,
@@ -189,7 +204,8 @@ impl<J: Job> Session<J> {
         let began = Instant::now();
         let rates = self.rates(self.steps_to_record(limit));
         let scores = self.job.train(&self.state, &rates)?;
-        if let Some(news) = self.job.news() {
+        let of_gpu = self.gpu.iter().flat_map(|gpu| gpu.news());
+        for news in of_gpu.chain(self.job.news()) {
             self.progress.line(&news);
         }
         let tokens: f64 = scores.iter().map(|s| s.tokens).sum();

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 pub use super::device::{DeviceChoice, Precision};
 use super::keys::{Allowed, Key, Resume};
+use crate::device::Recurrence;
 use crate::files::metrics::Changes;
 use crate::optim::{AdamConfig, Schedule, ScheduleKind};
 use crate::{Error, Result};
@@ -161,6 +162,8 @@ pub struct Common {
     pub device: DeviceChoice,
     /// Number format of the arithmetic.
     pub precision: Precision,
+    /// How a GPU takes the steps of a recurrence.
+    pub recurrence: Recurrence,
     /// Write TensorBoard's event files.
     pub tensorboard: bool,
 }
@@ -300,6 +303,9 @@ macro_rules! settings {
                 precision: $crate::train::device::Precision =
                     $crate::train::device::Precision::Auto, PRECISION, fixed,
                     "number format: auto is fp16 on a GPU and fp32 on the CPU";
+                recurrence: $crate::device::Recurrence =
+                    $crate::device::Recurrence::Auto, RECURRENCE, free,
+                    "how a GPU takes the steps of an LSTM: whole sequences in one kernel, step by step, or auto, whole where all rows run at once; whole and steps differ in rounding";
                 threads: Option<usize> = None, THREADS, free,
                     "CPU threads; one for each logical CPU unless set";
             }
@@ -374,6 +380,7 @@ macro_rules! settings {
                     seed: self.seed,
                     device: self.device,
                     precision: self.precision,
+                    recurrence: self.recurrence,
                     tensorboard: self.tensorboard,
                 }
             }

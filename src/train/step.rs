@@ -131,7 +131,8 @@ impl<M: Model> Step<M> {
         let scores = Scores::joined(&parts);
         let mut scores = scores.ok_or_else(|| Error::op("train", "no batch to train on"))?;
         scores.grad_norm = grad_norm;
-        if let Some((_, adam)) = self.gpu() {
+        if let Some((gpu, adam)) = self.gpu() {
+            gpu.check_fault()?;
             scores.add_optimizer(adam.read()?, self.is_mixed());
         }
         Ok(scores)

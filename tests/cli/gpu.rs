@@ -117,6 +117,38 @@ fn the_log_names_the_device_and_the_precision() {
     );
 }
 
+/// Of the published shape but smaller: whole sequences in one kernel, and step by step.
+#[test]
+fn whole_sequences_train_as_steps_do() {
+    let place = Place::new();
+    let flags = "--log-every 1 --hidden-size 64 --device emulated --recurrence";
+    let train = |how: &str| {
+        let flags = format!("--max-steps 4 {flags} {how}");
+        place.train(how, &flags).ok().stderr
+    };
+    let said = train("whole");
+    let line = "recurrence: lstm of 64 units, whole sequences (whole)";
+    assert_eq!(said.matches("recurrence:").count(), 1, "{said}");
+    assert!(
+        said.contains(line) && said.contains("one captured graph"),
+        "{said}"
+    );
+    let said = train("steps");
+    assert!(!said.contains("recurrence:"), "{said}");
+    let [whole, steps] = ["whole", "steps"].map(|run| losses(&place, run));
+    // Products in another order, rounded to f16 after each step.
+    assert_near(&whole, &steps, 2e-3);
+    assert!(train("auto").contains("whole sequences (auto)"));
+    assert_eq!(losses(&place, "auto"), whole);
+    // A run goes on in the other way.
+    place
+        .train(
+            "whole",
+            &format!("{flags} steps --max-steps 5 --resume --quiet"),
+        )
+        .ok();
+}
+
 /// Each layer's gates at each step, each product, and their times are in the profile.
 #[test]
 fn a_profile_says_where_the_time_of_a_step_goes() {

@@ -15,6 +15,7 @@ fn flags_that_are_no_numbers_are_refused() {
         "--device gpu",
         "--device cuda:x",
         "--precision fp64",
+        "--recurrence fast",
         "--clip-mode all",
         "--preset slow",
         "--max-time 5",

@@ -91,7 +91,7 @@ fn resume_takes_the_saved_values() {
         ..saved
     };
     let free = "--epochs 9 --max-steps 5 --log-every 2 --checkpoint-every 3 --keep 7 --device cpu \
-         --threads 1";
+         --threads 1 --recurrence steps";
     let config = resumed(free, &saved).unwrap();
     assert_eq!(
         (
@@ -106,6 +106,7 @@ fn resume_takes_the_saved_values() {
         (config.checkpoint_every, config.device, config.threads),
         (Some(3), DeviceChoice::Cpu, Some(1))
     );
+    assert_eq!(config.recurrence, rnnx::device::Recurrence::Steps);
     // What was said again is no contradiction, and neither is `auto`.
     resumed("--hidden-size 13 --no-shuffle --precision auto", &saved).unwrap();
 }

@@ -174,6 +174,7 @@ fn unusual() -> CharLmConfig {
         tensorboard: true,
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
+        recurrence: rnnx::device::Recurrence::Whole,
         threads: Some(2),
     }
 }

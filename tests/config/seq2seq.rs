@@ -91,6 +91,7 @@ fn unusual() -> Seq2SeqConfig {
         tensorboard: true,
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
+        recurrence: rnnx::device::Recurrence::Whole,
         threads: Some(2),
     }
 }

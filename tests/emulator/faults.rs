@@ -231,7 +231,7 @@ fn exchange(kernel: &str) -> (Launch<'_>, [Buf; 1]) {
 
 #[test]
 fn blocks_exchange_through_mbarriers() {
-    let (launch, bufs) = exchange("exchange_fault_none");
+    let (launch, bufs) = exchange("fault_exchange_none");
     let out = run(launch, &bufs);
     for cluster in 0..2 {
         let mut v: Vec<f32> = (0..64).map(|i| (64 * cluster + i) as f32).collect();
@@ -247,16 +247,16 @@ fn blocks_exchange_through_mbarriers() {
 fn every_fault_of_an_exchange_is_caught() {
     // What the message says, by turns.
     for (kernel, words) in [
-        ("exchange_fault_no_wait", &["the read at"][..]),
-        ("exchange_fault_wrong_parity", &["the read at"]),
-        ("exchange_fault_too_soon", &["the store of an st_async at"]),
+        ("fault_exchange_no_wait", &["the read at"][..]),
+        ("fault_exchange_wrong_parity", &["the read at"]),
+        ("fault_exchange_too_soon", &["the store of an st_async at"]),
         (
-            "exchange_fault_early_exit",
+            "fault_exchange_early_exit",
             &["waits for ever", "has returned"],
         ),
-        ("exchange_fault_not_expected", &["lacks 1 arrivals"]),
+        ("fault_exchange_not_expected", &["lacks 1 arrivals"]),
         (
-            "exchange_fault_no_cluster_barrier",
+            "fault_exchange_no_cluster_barrier",
             &["no mbarrier was made"],
         ),
         ("fault_unawaited_async_store", &["has returned"]),
@@ -278,7 +278,7 @@ fn every_fault_of_an_exchange_is_caught() {
 
 #[test]
 fn a_wait_for_a_lost_store_gives_up() {
-    let (launch, bufs) = exchange("exchange_fault_none");
+    let (launch, bufs) = exchange("fault_exchange_none");
     for (lost, gave_up) in [(40, true), (100_000, false)] {
         let device = Emulated::new(0).losing(lost);
         let out = run_on(&device, &[(launch, &[0])], &bufs).unwrap();

@@ -21,3 +21,4 @@ mod reduce;
 mod rnn;
 mod softmax_xent;
 mod support;
+mod whole;

@@ -136,13 +136,13 @@ DEVICE void exchange(ptr<float> y, Fault fault) {
     cluster_arrive();
     cluster_wait();
 }
-KERNEL(exchange_fault_none, ptr<float> y) { exchange(y, NONE); }
-KERNEL(exchange_fault_no_wait, ptr<float> y) { exchange(y, NO_WAIT); }
-KERNEL(exchange_fault_wrong_parity, ptr<float> y) { exchange(y, WRONG_PARITY); }
-KERNEL(exchange_fault_too_soon, ptr<float> y) { exchange(y, TOO_SOON); }
-KERNEL(exchange_fault_early_exit, ptr<float> y) { exchange(y, EARLY_EXIT); }
-KERNEL(exchange_fault_not_expected, ptr<float> y) { exchange(y, NOT_EXPECTED); }
-KERNEL(exchange_fault_no_cluster_barrier, ptr<float> y) { exchange(y, NO_CLUSTER_BARRIER); }
+KERNEL(fault_exchange_none, ptr<float> y) { exchange(y, NONE); }
+KERNEL(fault_exchange_no_wait, ptr<float> y) { exchange(y, NO_WAIT); }
+KERNEL(fault_exchange_wrong_parity, ptr<float> y) { exchange(y, WRONG_PARITY); }
+KERNEL(fault_exchange_too_soon, ptr<float> y) { exchange(y, TOO_SOON); }
+KERNEL(fault_exchange_early_exit, ptr<float> y) { exchange(y, EARLY_EXIT); }
+KERNEL(fault_exchange_not_expected, ptr<float> y) { exchange(y, NOT_EXPECTED); }
+KERNEL(fault_exchange_no_cluster_barrier, ptr<float> y) { exchange(y, NO_CLUSTER_BARRIER); }
 // A store that nobody waits for.
 KERNEL(fault_unawaited_async_store, ptr<float> y) {
     SHARED(u32, inbox, 1);

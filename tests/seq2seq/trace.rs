@@ -79,6 +79,9 @@ impl Driver for Counting {
     fn launch(&self, _: &Launch, _: &[Arg]) -> Result<()> {
         self.count(|c| &mut c.launches)
     }
+    fn clusters(&self, _: &Launch) -> Result<u32> {
+        Ok(0)
+    }
     fn gemm(&self, _: &Gemm) -> Result<()> {
         self.count(|c| &mut c.products)
     }

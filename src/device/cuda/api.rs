@@ -95,6 +95,11 @@ table! {
         cuModuleGetFunction(*mut cuda::CUfunction, cuda::CUmodule, *const c_char);
         cuFuncSetAttribute(cuda::CUfunction, cuda::CUfunction_attribute, c_int);
         cuFuncGetAttribute(*mut c_int, cuda::CUfunction_attribute, cuda::CUfunction);
+        cuOccupancyMaxActiveClusters(
+            *mut c_int,
+            cuda::CUfunction,
+            *const cuda::CUlaunchConfig,
+        );
         cuLaunchKernelEx(
             *const cuda::CUlaunchConfig,
             cuda::CUfunction,

@@ -5,7 +5,7 @@
 //! missing, cut or changed is made again; where none can be written, every start compiles.
 
 use super::cubin::Cubin;
-use crate::device::nvrtc::{HEADER_SOURCE, Nvrtc, OPTIONS, SOURCES};
+use crate::device::nvrtc::{HEADERS, Nvrtc, OPTIONS, SOURCES};
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::files::text::sha256;
@@ -86,15 +86,14 @@ pub fn file_in(folder: &Path, nvrtc: &Nvrtc, architecture: &str) -> Option<PathB
     let library = fs::metadata(nvrtc.path()).ok()?;
     let changed = library.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     let mut made_from = format!(
-        "rnnx {} for {architecture} with {OPTIONS:?} by NVRTC {:?}, {}, {} bytes of {} ns\n\
-         {HEADER_SOURCE}",
+        "rnnx {} for {architecture} with {OPTIONS:?} by NVRTC {:?}, {}, {} bytes of {} ns",
         env!("CARGO_PKG_VERSION"),
         nvrtc.version(),
         nvrtc.path().display(),
         library.len(),
         changed.as_nanos(),
     );
-    for (file, source) in SOURCES {
+    for (file, source) in HEADERS.iter().chain(SOURCES) {
         made_from += &format!("\n{file}\n{source}");
     }
     Some(folder.join(format!("kernels-{}", sha256(made_from.as_bytes()))))

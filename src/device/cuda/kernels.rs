@@ -138,18 +138,7 @@ impl Kernels {
             .map(|slot| ptr::from_mut(slot).cast())
             .collect();
         let mut cluster = cluster_attribute(launch.cluster);
-        let config = sys::CUlaunchConfig {
-            gridDimX: launch.grid[0],
-            gridDimY: launch.grid[1],
-            gridDimZ: launch.grid[2],
-            blockDimX: launch.block,
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: launch.shared_bytes,
-            hStream: stream,
-            attrs: &mut cluster,
-            numAttrs: u32::from(launch.cluster > 1),
-        };
+        let config = config(launch, &mut cluster, stream);
         self.context.enter()?;
         let (raw, pointers) = (kernel.raw.0, pointers.as_mut_ptr());
         // SAFETY: everything that is pointed to lives until the call returns, which is when the
@@ -166,6 +155,34 @@ impl Kernels {
             Error::Op { op, message } => fail(format!("{op}: {message}")),
             other => other,
         })
+    }
+
+    /// How many clusters of such a launch can run at once.
+    ///
+    /// # Errors
+    /// [`Error::Op`] if the driver refuses to say.
+    pub fn clusters(&self, launch: &Launch) -> Result<u32> {
+        let Some(kernel) = self.table.get(launch.kernel) else {
+            return Ok(0); // compiled for a GPU without clusters
+        };
+        let fits = launch.shared_bytes <= kernel.max_shared && launch.block <= kernel.max_threads;
+        if self.context.gpu.capability < CLUSTERS || !fits {
+            return Ok(0);
+        }
+        let mut cluster = cluster_attribute(launch.cluster);
+        let mut config = config(launch, &mut cluster, ptr::null_mut());
+        config.numAttrs = 1; // a cluster of one block is one, too
+        self.context.enter()?;
+        let (mut number, raw) = (0, kernel.raw.0);
+        // SAFETY: writes one integer; the function is loaded, and the configuration is read before
+        // the call returns.
+        unsafe {
+            call!(
+                self.context.api,
+                cuOccupancyMaxActiveClusters(&mut number, raw, &config)
+            )?
+        };
+        Ok(number.unsigned_abs())
     }
 
     /// What can be known to be wrong with a launch.
@@ -241,6 +258,26 @@ fn slots(args: &[Arg]) -> Vec<Slot> {
         Arg::F32(x) => four(x.to_ne_bytes()),
     };
     args.iter().map(slot).collect()
+}
+
+/// A launch as the driver takes it.
+fn config(
+    launch: &Launch,
+    cluster: &mut sys::CUlaunchAttribute,
+    stream: sys::CUstream,
+) -> sys::CUlaunchConfig {
+    sys::CUlaunchConfig {
+        gridDimX: launch.grid[0],
+        gridDimY: launch.grid[1],
+        gridDimZ: launch.grid[2],
+        blockDimX: launch.block,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: launch.shared_bytes,
+        hStream: stream,
+        attrs: cluster,
+        numAttrs: u32::from(launch.cluster > 1),
+    }
 }
 
 /// Blocks of a cluster, along x.

@@ -221,6 +221,10 @@ impl Driver for Cuda {
         self.kernels.launch(self.stream.raw(), launch, args)
     }
 
+    fn clusters(&self, launch: &Launch) -> Result<u32> {
+        self.kernels.clusters(launch)
+    }
+
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.blas.gemm(gemm)
     }

@@ -27,6 +27,11 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// Clusters that it says can run at once.
+const CLUSTERS: u32 = 3;
+/// Bytes of dynamic shared memory that a block may have beside 8 KiB of its own.
+const SHARED: u32 = (227 - 8) << 10;
+
 /// A device made of fibers. All methods run at once and return when done.
 #[derive(Debug)]
 pub struct Emulated {
@@ -222,6 +227,15 @@ impl Driver for Emulated {
             shared_bytes: launch.shared_bytes,
         };
         self.submit(Work::Launch(launch, args.to_vec()))
+    }
+
+    /// As a small GPU: few enough that a cluster has work for several.
+    fn clusters(&self, launch: &Launch) -> Result<u32> {
+        Ok(if launch.shared_bytes <= SHARED {
+            CLUSTERS
+        } else {
+            0
+        })
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {

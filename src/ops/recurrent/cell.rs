@@ -17,6 +17,8 @@ pub trait Cell: Copy + Send + Sync + 'static {
     const READS_H: bool;
     /// Values that a unit's step saves on a GPU for the backward pass.
     const GPU_SAVED: usize;
+    /// Whether there are kernels `{NAME}_whole` that take whole sequences.
+    const WHOLE: bool;
 
     /// From a panel of gate arguments z and the states before a step: what the backward pass needs
     /// besides them, and the states after it.

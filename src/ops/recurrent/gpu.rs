@@ -1,14 +1,16 @@
-//! A recurrent layer on a GPU: a product and a fused gate kernel for each step over its active rows,
-//! and one large product each for the input side, dx and the weight gradients over all packed rows.
+//! A recurrent layer on a GPU: a product and a fused gate kernel for each step over its active rows, or
+//! one kernel that takes all steps (`whole.rs`), and one large product each for the input side, dx and
+//! the weight gradients over all packed rows.
 //!
 //! Several layers of one shape run side by side as one of a batch that is as many times as large: row
 //! b of layer w is its row `b * ways + w`. So y is `[N, ways H]`, a step's products are one batch of
 //! them, and the gate kernels see only more rows.
 
-use super::beside::Layers;
+use super::beside::{Layers, Side};
 use super::cell::{BackwardStep, Cell, ForwardStep};
 use super::layer::{Layer, LayerInput, Output, outputs};
 use super::packed::{launch_units, row_at, state_gradient};
+use super::whole::Whole;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::data::packing::Packing;
 use crate::device::Gpu;
@@ -27,18 +29,20 @@ struct Node<C> {
     cell: PhantomData<C>,
     layers: Layers,
     made: Made,
+    /// How whole sequences are taken; none where steps are.
+    whole: Option<Whole>,
     slots: [Option<Slot>; 3],
 }
 
 /// What the forward pass writes besides the final states; N and B count the rows of all layers.
-struct Made {
+pub(super) struct Made {
     /// Hidden states `[N, H]`.
-    y: Tensor,
+    pub(super) y: Tensor,
     /// Cell states `[N, H]`, f32; `[B, H]` where nothing is saved: a step's then overwrite those of
     /// the step before.
-    cells: Option<Tensor>,
+    pub(super) cells: Option<Tensor>,
     /// What the cell saves `[N, GPU_SAVED H]`.
-    saved: Option<Tensor>,
+    pub(super) saved: Option<Tensor>,
 }
 
 /// The address of packed row `row` of a tensor; null without one.
@@ -47,7 +51,7 @@ fn row_or_null(t: Option<&Tensor>, packing: &Packing, row: usize) -> Result<Devi
 }
 
 /// The address of a tensor; null without one.
-fn or_null(t: Option<&Tensor>) -> Result<DevicePtr> {
+pub(super) fn or_null(t: Option<&Tensor>) -> Result<DevicePtr> {
     t.map_or(Ok(DevicePtr::NULL), Tensor::ptr)
 }
 
@@ -96,12 +100,61 @@ pub(super) fn run<C: Cell>(gpu: &Arc<Gpu>, tape: &mut Tape, all: Vec<Layer>) -> 
     let h_n = Tensor::on_gpu(gpu, dtype, [batch, hidden])?;
     let c_n = new(C::HAS_C, DType::F32, batch, hidden)?;
     let side = layers.side(gpu, gates)?;
+    let mut whole = Whole::choose::<C>(gpu, &layers, recording)?;
+    if let Some(all) = &whole {
+        all.forward::<C>(
+            gpu,
+            &layers,
+            &side,
+            &made,
+            [h_n.ptr()?, or_null(c_n.as_ref())?],
+        )?;
+        // A training step is not waited for here: see `Gpu::check_fault`.
+        if !recording && let Some(fault) = gpu.fault()? {
+            gpu.refuse_whole(&fault.to_string());
+            whole = None;
+        }
+    }
+    if whole.is_none() {
+        steps::<C>(
+            gpu,
+            &layers,
+            &side,
+            &made,
+            [h_n.ptr()?, or_null(c_n.as_ref())?],
+        )?;
+    }
+    let beside = |t: Tensor| t.reshape([t.shape().rows() / ways, ways * hidden]);
+    let (y, c_n) = (beside(made.y.clone())?, c_n.map(beside).transpose()?);
+    let out = outputs(&layers.all, tape, y, beside(h_n)?, c_n);
+    if out.y.slot().is_some() {
+        tape.push(Node {
+            cell: PhantomData::<C>,
+            layers,
+            made,
+            whole,
+            slots: out.slots(),
+        });
+    }
+    Ok(out)
+}
+
+/// Takes the steps one by one.
+fn steps<C: Cell>(
+    gpu: &Arc<Gpu>,
+    layers: &Layers,
+    side: &Side,
+    made: &Made,
+    [h_n, c_n]: [DevicePtr; 2],
+) -> Result<()> {
+    let (packing, hidden, ways) = (&layers.packing, layers.hidden(), layers.all.len());
+    let (dtype, gates) = (layers.w_hh.dtype(), C::GATES.count() * hidden);
     let b_hh = layers.biases(gpu, |layer| layer.b_hh.as_ref())?;
-    let product = Tensor::on_gpu(gpu, DType::F32, [batch, gates])?;
+    let product = Tensor::on_gpu(gpu, DType::F32, [packing.batch(), gates])?;
     let kernel = format!("{}_gates_fwd_{dtype}", C::NAME);
     for t in 0..packing.steps() {
         let (first, active) = (packing.offset(t), packing.active(t));
-        let [h_prev, c_prev] = made.states_before(&layers, t)?;
+        let [h_prev, c_prev] = made.states_before(layers, t)?;
         let mut z = DevicePtr::NULL;
         if h_prev != DevicePtr::NULL {
             z = product.ptr()?;
@@ -121,39 +174,28 @@ pub(super) fn run<C: Cell>(gpu: &Arc<Gpu>, tape: &mut Tape, all: Vec<Layer>) -> 
             saved: row_or_null(made.saved.as_ref(), packing, first)?,
             h: row_at(&made.y, packing, first)?,
             c: made.cells_at(packing, first)?,
-            h_n: h_n.ptr()?,
-            c_n: or_null(c_n.as_ref())?,
+            h_n,
+            c_n,
         };
         let sizes = [active, hidden, packing.active(t + 1), ways];
         launch_units(gpu, &kernel, &C::forward_pointers(&step), &sizes)?;
     }
-    let beside = |t: Tensor| t.reshape([t.shape().rows() / ways, ways * hidden]);
-    let (y, c_n) = (beside(made.y.clone())?, c_n.map(beside).transpose()?);
-    let out = outputs(&layers.all, tape, y, beside(h_n)?, c_n);
-    if out.y.slot().is_some() {
-        tape.push(Node {
-            cell: PhantomData::<C>,
-            layers,
-            made,
-            slots: out.slots(),
-        });
-    }
-    Ok(out)
+    Ok(())
 }
 
 // ---- backward ------------------------------------------------------------------------------
 
 /// What the steps of the backward pass write.
-struct Deltas {
+pub(super) struct Deltas {
     /// Gradients of the input side `[N, G H]`.
     dz_input: Tensor,
     /// Gradients of the hidden side `[N, G H]`; the same tensor if they are the same.
-    dz_hidden: Tensor,
+    pub(super) dz_hidden: Tensor,
     /// h_{t-1} of each packed row `[N, H]`, where sequences have different lengths.
-    before: Option<Tensor>,
+    pub(super) before: Option<Tensor>,
     /// Gradients of the states before the step `[B, H]`, f32.
-    dh: Tensor,
-    dc: Option<Tensor>,
+    pub(super) dh: Tensor,
+    pub(super) dc: Option<Tensor>,
 }
 
 impl<C: Cell> Backward for Node<C> {
@@ -188,8 +230,11 @@ impl<C: Cell> Backward for Node<C> {
                 false => None,
             },
         };
-        for t in (0..packing.steps()).rev() {
-            self.step(gpu, t, dy.as_ref(), &d)?;
+        match &self.whole {
+            Some(whole) => whole.backward::<C>(gpu, layers, &self.made, dy.as_ref(), &d)?,
+            None => (0..packing.steps())
+                .rev()
+                .try_for_each(|t| self.step(gpu, t, dy.as_ref(), &d))?,
         }
         drop(dy);
         self.give(grads, gpu, d)

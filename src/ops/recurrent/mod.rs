@@ -9,7 +9,8 @@
 //! depend on the number of threads. In a packed batch the rows that have ended are the last ones of
 //! their slab: they are left out of its tiles.
 //!
-//! **gpu** (`gpu.rs`, `beside.rs`): a product and a fused gate kernel a step, and large products over all steps.
+//! **gpu** (`gpu.rs`, `beside.rs`): a product and a fused gate kernel a step, or one kernel for all of them
+//! (`whole.rs`), and large products over all steps.
 
 pub(super) mod backward;
 mod beside;
@@ -24,6 +25,7 @@ pub(super) mod pack;
 pub(super) mod packed;
 pub(super) mod slab;
 mod weights;
+mod whole;
 
 pub use kind::CellKind;
 pub use layer::{Hidden, Input, Output, State};

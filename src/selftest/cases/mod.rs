@@ -21,6 +21,8 @@ mod slice;
 mod softmax_xent;
 mod step;
 
+pub(super) use recurrent::WHOLE;
+
 use super::Case;
 use super::probe::Output;
 use super::side::Side;

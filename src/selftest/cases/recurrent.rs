@@ -1,9 +1,11 @@
 //! The recurrent layer of each cell: dense input and gate table, with and without an initial state,
 //! with gradients that arrive at any of its outputs, and over sequences of one length and of many.
 
-use super::add;
+use super::{BOTH, add, add_in};
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
+use crate::device::Recurrence;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops;
 use crate::ops::recurrent::{CellKind, Hidden, Input as From, Output as Layer, State};
@@ -12,6 +14,9 @@ use crate::selftest::bounds::{Bound, GRU, LSTM, RNN};
 use crate::selftest::probe::{Input, Made, Output, probe, probe_forward};
 use crate::selftest::side::{Side, ids};
 use crate::tensor::Tensor;
+
+/// The op of whole sequences in one kernel.
+pub(in crate::selftest) const WHOLE: &str = "lstm_whole";
 
 /// Steps, rows, inputs (or the table's rows) and units.
 type Sizes = [usize; 4];
@@ -49,6 +54,8 @@ struct Plan {
     state: bool,
     /// Which of y, h_n and the c_n of a cell that has one get a gradient.
     seeded: [bool; 3],
+    /// Whole sequences in one kernel, where the device can.
+    whole: bool,
 }
 
 /// The table's cases of this file; those of an op stand together.
@@ -56,6 +63,37 @@ pub(super) fn cases(table: &mut Vec<Case>) {
     for kind in CellKind::ALL {
         uniform(table, kind);
         packed(table, kind);
+    }
+    whole(table);
+}
+
+/// All sizes of the kernels for whole sequences, which there are in f16; some with more than a group of
+/// eight rows. The middle one is the size of the published models.
+fn whole(table: &mut Vec<Case>) {
+    const SHORT: &[usize] = &[2, 1];
+    const LONG: &[usize] = &[5, 5, 4, 4, 3, 3, 2, 2, 2, 1, 1];
+    let sizes = [
+        (64, SHORT),
+        (64, LONG),
+        (128, LONG),
+        (192, SHORT),
+        (256, SHORT),
+        (320, SHORT),
+        (384, SHORT),
+        (448, SHORT),
+        (512, SHORT),
+    ];
+    for ((hidden, lengths), of_table) in sizes.into_iter().zip([false, true].into_iter().cycle()) {
+        let plan = Plan {
+            kind: CellKind::Lstm,
+            sizes: [lengths[0], lengths.len(), 5, hidden],
+            lengths: Some(lengths),
+            table: of_table,
+            state: true,
+            seeded: [true; 3],
+            whole: true,
+        };
+        add_plan(table, plan);
     }
 }
 
@@ -76,6 +114,7 @@ fn uniform(table: &mut Vec<Case>, kind: CellKind) {
         table: of_table,
         state,
         seeded: [true; 3],
+        whole: false,
     };
     for sizes in SIZES {
         for (of_table, state) in FORMS {
@@ -123,6 +162,7 @@ fn packed(table: &mut Vec<Case>, kind: CellKind) {
         table: of_table,
         state,
         seeded: [true; 3],
+        whole: false,
     };
     let units = [[5, 7], [1, 1], [3, 33], [33, 7], [7, 3], [4, 33], [33, 257]];
     for (lengths, units) in LENGTHS.into_iter().zip(units) {
@@ -157,12 +197,14 @@ fn add_plan(table: &mut Vec<Case>, plan: Plan) {
             name += &format!(", gradient of {of}");
         }
     }
-    add(table, plan.op(), name, move |side| plan.run(side));
+    let dtypes = if plan.whole { &[DType::F16] } else { BOTH };
+    add_in(table, dtypes, plan.op(), name, move |side| plan.run(side));
 }
 
 impl Plan {
     fn op(self) -> &'static str {
         match (self.lengths, self.kind) {
+            _ if self.whole => WHOLE,
             (None, kind) => kind.name(),
             (Some(_), CellKind::Rnn) => "rnn_packed",
             (Some(_), CellKind::Lstm) => "lstm_packed",
@@ -263,6 +305,20 @@ impl Plan {
     }
 
     fn run(self, side: &Side) -> Result<Vec<Output>> {
+        match &side.gpu {
+            Some(gpu) if self.whole => {
+                let wish = gpu.recurrence();
+                gpu.set_recurrence(Recurrence::Whole);
+                let outputs = self.outputs(side);
+                gpu.set_recurrence(wish);
+                gpu.check_fault()?;
+                outputs
+            }
+            _ => self.outputs(side),
+        }
+    }
+
+    fn outputs(self, side: &Side) -> Result<Vec<Output>> {
         let ids = self.ids(side)?;
         probe(side, &self.inputs(), |tape, v| {
             Ok(self.made(self.layer(tape, v, &ids)?))

@@ -262,6 +262,17 @@ functions! {
         };
         outside("cuFuncGetAttribute", ("", 0))
     }
+    cuOccupancyMaxActiveClusters(
+        number: *mut c_int,
+        _function: cuda::CUfunction,
+        config: *const cuda::CUlaunchConfig
+    ) {
+        let c = &*config;
+        assert!(c.hStream.is_null() && c.numAttrs == 1);
+        world(|w| w.log.push(format!("clusters of {} bytes", c.sharedMemBytes)));
+        *number = 31;
+        outside("cuOccupancyMaxActiveClusters", ("", 0))
+    }
     cuLaunchKernelEx(
         config: *const cuda::CUlaunchConfig,
         function: cuda::CUfunction,

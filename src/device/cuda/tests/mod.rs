@@ -334,3 +334,25 @@ fn a_gpu_that_cannot_be_used_is_named() {
         assert!(driver.to_string().contains(part), "{driver}");
     }
 }
+
+#[test]
+fn the_driver_says_how_many_clusters_run_at_once() {
+    let cuda = open().unwrap();
+    let launch = Launch {
+        cluster: 4,
+        shared_bytes: 100_000,
+        ..Launch::new(KERNEL, 4, 64)
+    };
+    assert_eq!(cuda.clusters(&launch).unwrap(), 31);
+    world(|w| assert_eq!(w.log.last().unwrap(), "clusters of 100000 bytes"));
+    let changes: [fn(&mut Launch); 3] = [
+        |l| l.shared_bytes = 300_000,
+        |l| l.block = 513,
+        |l| l.kernel = "no_such_kernel",
+    ];
+    for change in changes {
+        let mut launch = launch;
+        change(&mut launch);
+        assert_eq!(cuda.clusters(&launch).unwrap(), 0);
+    }
+}

@@ -1,0 +1,134 @@
+//! How a GPU takes the steps of a recurrence: what is wished, what has come of it, and whether a kernel
+//! that takes whole sequences has given up.
+
+use super::driver::{DevicePtr, Driver};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fmt;
+
+/// How the steps of a recurrence are to be taken on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recurrence {
+    /// Whole sequences in one kernel where all of a batch runs at once, else step by step.
+    #[default]
+    Auto,
+    /// Whole sequences in one kernel wherever that is possible.
+    Whole,
+    /// A product and a kernel for each step.
+    Steps,
+}
+
+impl Recurrence {
+    /// The names.
+    pub const NAMES: [&str; 3] = ["auto", "whole", "steps"];
+}
+
+impl fmt::Display for Recurrence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES[*self as usize])
+    }
+}
+
+/// Words of a fault: see `give_up` in `kernels/lstm_whole.cuh`.
+const WORDS: usize = 4;
+
+/// Where a kernel gave up waiting for another block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The time step.
+    pub step: u32,
+    /// The cluster of blocks.
+    pub cluster: u32,
+    kernel: u32,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = ["fwd", "bwd"][self.kernel as usize % 2];
+        let (units, Fault { step, cluster, .. }) = (self.kernel / 2, self);
+        write!(
+            f,
+            "the kernel lstm_whole_{way}_{units} gave up waiting at step {step} in cluster {cluster}"
+        )
+    }
+}
+
+/// What a GPU knows of its recurrences.
+#[derive(Debug, Default)]
+pub(super) struct Recurrences {
+    pub(super) wish: Recurrence,
+    /// A kernel has given up: none is tried again.
+    pub(super) failed: bool,
+    /// [`WORDS`] in device memory, zero as long as no kernel gives up.
+    words: Option<DevicePtr>,
+    told: HashSet<String>,
+    news: Vec<String>,
+}
+
+impl Recurrences {
+    /// The words that a kernel that gives up writes to.
+    pub(super) fn words(&mut self, driver: &dyn Driver) -> Result<DevicePtr> {
+        if let Some(words) = self.words {
+            return Ok(words);
+        }
+        let words = driver.alloc(4 * WORDS)?;
+        driver.upload(words, &[0; 4 * WORDS])?;
+        self.words = Some(words);
+        Ok(words)
+    }
+
+    /// Waits for the device where a kernel may have given up, and says whether one has.
+    pub(super) fn fault(&mut self, driver: &dyn Driver) -> Result<Option<Fault>> {
+        let Some(at) = self.words else {
+            return Ok(None);
+        };
+        let mut bytes = [0; 4 * WORDS];
+        driver.download(&mut bytes, at)?;
+        let words: [u32; WORDS] = bytemuck::cast(bytes);
+        if words[0] == 0 {
+            return Ok(None);
+        }
+        driver.upload(at, &[0; 4 * WORDS])?;
+        self.failed = true;
+        Ok(Some(Fault {
+            step: words[1],
+            cluster: words[2],
+            kernel: words[3],
+        }))
+    }
+
+    /// Keeps a line for the log, unless it was kept before.
+    pub(super) fn tell(&mut self, line: String) {
+        if self.told.insert(line.clone()) {
+            self.news.push(line);
+        }
+    }
+
+    /// From here on steps are taken one by one.
+    pub(super) fn refuse(&mut self, why: &str) {
+        self.failed = true;
+        self.tell(format!("recurrence: step by step from here on: {why}"));
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.told.clear();
+        self.news.clear();
+    }
+
+    /// The lines since the last call.
+    pub(super) fn news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+}
+
+impl Fault {
+    /// What ends a training run: nothing of the step was used.
+    pub(super) fn error(self) -> Error {
+        Error::Device(format!(
+            "{self}; what it computed was not used. Go on from the last checkpoint with --resume and \
+             recurrence = \"steps\""
+        ))
+    }
+}
