@@ -127,7 +127,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("--bucket-batches", "0 -1 nan 99999999999"),
     ("--embedding-dim", "0 -1 nan 999999999"),
     ("--hidden-size", "0 -1 nan 2.5 999999999"),
-    ("--num-layers", "0 -1 nan 2"),
+    ("--num-layers", "0 -1 nan 17"),
     ("--dropout", "-0.1 1 1.5 nan inf"),
     ("--epochs", "0 -1 nan 99999999999999999999"),
     ("--max-steps", "-1 nan 99999999999999999999"),
