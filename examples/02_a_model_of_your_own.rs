@@ -74,11 +74,7 @@ impl Model for Parity {
         let read = self.gru.forward_ids(tape, params, embedding, bits, None)?;
         let logits = self.out.forward(tape, params, &read.y)?; // [T * B, 2]
         let scored = ops::softmax_xent(tape, logits, answers)?;
-        Ok(Loss {
-            ce: scored.loss,
-            correct: scored.correct,
-            tokens: answers.numel(),
-        })
+        Ok(Loss::of(scored, answers.numel(), false))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::autograd::{Tape, Var};
 use crate::error::Result;
 use crate::ops;
 use crate::ops::recurrent::CellKind;
-use crate::ops::softmax_xent::SoftmaxXent;
+use crate::ops::softmax_xent::{SoftmaxXent, Targets};
 use crate::tensor::Tensor;
 
 /// Whose initial values layers take.
@@ -191,16 +191,17 @@ impl Linear {
         ops::add_bias(tape, product, params.var(self.bias))
     }
 
-    /// Scores rows `[.., inputs]`, as logits of `outputs` classes, against targets `[rows]`.
+    /// Scores rows `[.., inputs]`, as logits of `outputs` classes, against targets `[rows]`, as they are
+    /// or smoothed.
     ///
     /// # Errors
     /// As [`ops::linear_xent()`].
-    pub fn loss(
+    pub fn loss<'a>(
         &self,
         tape: &mut Tape,
         params: &Bound,
         x: &Var,
-        targets: &Tensor,
+        targets: impl Into<Targets<'a>>,
     ) -> Result<SoftmaxXent> {
         ops::linear_xent(tape, x, self.weight(params), self.bias(params), targets)
     }

@@ -5,18 +5,20 @@
 //! loss = mean over rows of (log sum_j exp(l_j) - l_target)     [nats]
 //! ```
 //!
+//! or with smoothed labels, as [`softmax_xent`](super::softmax_xent).
+//!
 //! **cpu** The three ops one after the other.
 //!
 //! **gpu** (`kernels/softmax_xent.cu`) The logits are never seen from outside, so their rows are as
 //! long as the products like them (a multiple of 8 elements, 16 bytes of f16: else cuBLAS has no kernel
 //! with bulk loads and warp-group products for them), the bias is added where they are read, and they
-//! are read once: the same pass leaves p - y in their place. What else the gradient of a logit is
+//! are read once: the same pass leaves p - y in their place (y is one at the target, or the smoothed label). What else the gradient of a logit is
 //! multiplied with, the gradient of the mean loss and 1 / N, is one number, the factor of the products
 //! that follow.
 
 use super::gpu::{self, GpuMat};
-use super::softmax_xent::gpu::{Pass, means};
-use super::softmax_xent::{SoftmaxXent, softmax_xent};
+use super::softmax_xent::gpu::{Figures, Pass, means};
+use super::softmax_xent::{SoftmaxXent, Targets, check_smoothing, softmax_xent};
 use super::{add_bias, common, matmul};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
@@ -32,22 +34,29 @@ const ROW: usize = 8;
 const GAIN: f32 = 1024.0;
 
 /// Scores x `[.., H]`, projected by weight `[V, H]` and bias `[V]`, against targets `[N]`, where N is
-/// the number of rows of x.
+/// the number of rows of x; as they are or smoothed ([`Targets`]).
 ///
 /// # Errors
-/// [`Error::Op`] for shapes or data types that do not fit, or a target outside V.
-pub fn linear_xent(
+/// [`Error::Op`] for shapes or data types that do not fit, a target outside V, or a smoothing outside
+/// [0, 1).
+pub fn linear_xent<'a>(
     tape: &mut Tape,
     x: &Var,
     weight: &Var,
     bias: &Var,
-    targets: &Tensor,
+    targets: impl Into<Targets<'a>>,
 ) -> Result<SoftmaxXent> {
+    let targets = targets.into();
     let Some(gpu) = gpu::common("linear_xent", x.value(), weight.value())?.cloned() else {
         let logits = matmul(tape, x, weight, false, true)?;
         let logits = add_bias(tape, logits, bias)?;
         return softmax_xent(tape, logits, targets);
     };
+    let Targets {
+        ids: targets,
+        smoothing,
+    } = targets;
+    check_smoothing("linear_xent", smoothing)?;
     let (rows, vocab) = check(x.value(), weight.value(), bias.value(), targets)?;
     let wanted = tape.is_recording() && [x, weight, bias].iter().any(|v| v.slot().is_some());
     let logits = project(&gpu, x.value(), weight.value(), [rows, vocab])?;
@@ -56,10 +65,12 @@ pub fn linear_xent(
         vocab,
         bias: Some(bias.value()),
         targets,
+        smoothing,
         gradient: wanted.then_some((GAIN, None)),
     };
-    let (loss, correct) = means(&gpu, &pass)?;
-    let loss = tape.output(loss, [x.slot(), weight.slot(), bias.slot()]);
+    let figures = means(&gpu, &pass)?;
+    let slots = [x.slot(), weight.slot(), bias.slot()];
+    let loss = tape.output(figures.loss().clone(), slots);
     if loss.slot().is_some() {
         tape.push(Node {
             x: x.clone(),
@@ -69,7 +80,8 @@ pub fn linear_xent(
             loss: loss.slot(),
         });
     }
-    Ok(SoftmaxXent { loss, correct })
+    let Figures { nll, correct, .. } = figures;
+    Ok(SoftmaxXent { loss, nll, correct })
 }
 
 /// N and V.

@@ -4,6 +4,7 @@ use crate::autograd::{Tape, Var};
 use crate::error::Result;
 use crate::files::tensors::TensorFile;
 use crate::nn::{Bound, ParamId, Params, torch_names};
+use crate::ops::softmax_xent::SoftmaxXent;
 use crate::rng::{Purpose, Stream};
 use crate::tensor::Tensor;
 
@@ -56,12 +57,36 @@ pub trait Model {
 /// The loss of a batch.
 #[derive(Debug)]
 pub struct Loss {
-    /// Mean cross-entropy in nats a token, a scalar.
+    /// Mean cross-entropy in nats a token, a scalar: the negative log-likelihood.
     pub ce: Var,
+    /// What a step minimises in place of that, a scalar, where labels are smoothed.
+    pub smoothed: Option<Var>,
     /// Number of tokens predicted right, a u32 scalar.
     pub correct: Tensor,
     /// Tokens of the batch.
     pub tokens: usize,
+}
+
+impl Loss {
+    /// The loss of what an output layer scored.
+    pub fn of(scored: SoftmaxXent, tokens: usize, is_smoothed: bool) -> Self {
+        let SoftmaxXent { loss, nll, correct } = scored;
+        let (ce, smoothed) = match is_smoothed {
+            true => (Var::constant(nll), Some(loss)),
+            false => (loss, None),
+        };
+        Loss {
+            ce,
+            smoothed,
+            correct,
+            tokens,
+        }
+    }
+
+    /// What a step minimises, but for the L2 term.
+    pub fn minimised(&self) -> &Var {
+        self.smoothed.as_ref().unwrap_or(&self.ce)
+    }
 }
 
 /// The random numbers of a training step. They depend on seed and step alone.

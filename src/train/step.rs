@@ -52,7 +52,8 @@ pub struct Issued {
     pub loss: Loss,
     /// What the tape ran backward from, a scalar.
     pub total: Tensor,
-    /// The L2 term, where it is not part of that.
+    /// What the whole loss has besides the cross-entropy, where that is not the total: on a GPU the L2
+    /// term, and what smoothed labels add.
     pub penalty: Option<Tensor>,
 }
 
@@ -124,7 +125,10 @@ impl<M: Model> Step<M> {
         for (number, batch) in (first..).zip(batches) {
             let issued = self.add(batch, &Draws::new(self.seed, number))?;
             let mut scores = Scores::of(&issued.loss)?;
-            scores.loss = issued.total.item()? + issued.penalty.map_or(Ok(0.0), |p| p.item())?;
+            scores.loss = match issued.penalty {
+                None => issued.total.item()?,
+                Some(penalty) => scores.ce + penalty.item()?,
+            };
             parts.push(scores);
         }
         let grad_norm = self.finish()?;
@@ -175,8 +179,8 @@ impl<M: Model> Step<M> {
             // The optimizer of a GPU adds the gradient of the L2 term, and its value comes from
             // beside the tape.
             Optimizer::Gpu(..) => {
-                let beside = l2_term(&self.model, &mut Tape::inference(), &params)?;
-                (loss.ce.clone(), beside.map(Var::into_value))
+                let beside = besides(&self.model, &mut Tape::inference(), &params, &loss)?;
+                (loss.minimised().clone(), beside.map(Var::into_value))
             }
         };
         drop(params);
@@ -325,9 +329,28 @@ pub fn score<M: Model>(model: &M, batch: &M::Batch) -> Result<Scores> {
 
 fn with_l2<M: Model>(model: &M, tape: &mut Tape, params: &Bound, loss: &Loss) -> Result<Var> {
     match l2_term(model, tape, params)? {
-        None => Ok(loss.ce.clone()),
-        Some(penalty) => ops::add(tape, &loss.ce, &penalty),
+        None => Ok(loss.minimised().clone()),
+        Some(penalty) => ops::add(tape, loss.minimised(), &penalty),
     }
+}
+
+/// What the whole loss has besides the cross-entropy, a scalar; none where that is all.
+fn besides<M: Model>(
+    model: &M,
+    tape: &mut Tape,
+    params: &Bound,
+    loss: &Loss,
+) -> Result<Option<Var>> {
+    let penalty = l2_term(model, tape, params)?;
+    let Some(smoothed) = &loss.smoothed else {
+        return Ok(penalty);
+    };
+    let constant = |v: &Var| Var::constant(v.value().clone());
+    let more = ops::sub(tape, &constant(smoothed), &constant(&loss.ce))?;
+    Ok(Some(match penalty {
+        None => more,
+        Some(penalty) => ops::add(tape, &more, &penalty)?,
+    }))
 }
 
 /// The sum of factor * sum of squares over the parameters that a model names, a scalar; none without

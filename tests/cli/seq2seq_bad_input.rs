@@ -129,6 +129,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("--hidden-size", "0 -1 nan 2.5 999999999"),
     ("--num-layers", "0 -1 nan 17"),
     ("--dropout", "-0.1 1 1.5 nan inf"),
+    ("--output-dropout", "-0.1 1 1.5 nan inf"),
+    ("--label-smoothing", "-0.1 1 1.5 nan inf"),
     ("--epochs", "0 -1 nan 99999999999999999999"),
     ("--max-steps", "-1 nan 99999999999999999999"),
     ("--batch-size", "0 -1 nan 99999999999"),

@@ -1,4 +1,5 @@
-//! Seq2seq models of several layers, from training to everything that reads them.
+//! Seq2seq models of several layers, from training to everything that reads them; smoothed labels and
+//! dropout before the output layer.
 
 use serde_json::Value;
 
@@ -57,5 +58,52 @@ fn all_three_and_copying_have_as_many_as_asked_for() {
         done.stderr.contains("attention, 2 layers of 10 units"),
         "{}",
         done.stderr
+    );
+}
+
+/// The records name what they are of: the loss with smoothed labels is what a step minimises, the
+/// cross-entropy and all that validates are without.
+#[test]
+fn smoothed_labels_and_output_dropout_train_and_resume() {
+    let place = place();
+    let flags = "--model attention --label-smoothing 0.2 --output-dropout 0.4 --quiet";
+    let steps = EPOCH + 2;
+    train(&place, "a", &format!("{flags} --max-steps {steps}")).ok();
+    train(&place, "b", &format!("{flags} --max-steps 3")).ok();
+    train(
+        &place,
+        "b",
+        &format!("{flags} --max-steps {steps} --resume"),
+    )
+    .ok();
+    assert_same_run(&place.path("a"), &place.path("b"));
+    let records = json_lines(&place, "a/metrics.jsonl");
+    let number = |record: &Value, key: &str| record[key].as_f64().unwrap();
+    let of_steps = records.iter().filter(|r| r["event"] == "step");
+    for record in of_steps.clone() {
+        let (loss, ce) = (number(record, "loss"), number(record, "ce"));
+        assert!((loss - ce).abs() > 1e-6, "{record}");
+    }
+    // An epoch's is the mean of the cross-entropies, and a validation's is the one of eval.
+    let epoch = records.iter().find(|r| r["event"] == "epoch").unwrap();
+    let steps: Vec<f64> = of_steps
+        .take(EPOCH as usize)
+        .map(|r| number(r, "ce"))
+        .collect();
+    let within = |x: f64| steps.iter().any(|&s| s <= x) && steps.iter().any(|&s| s >= x);
+    assert!(within(number(epoch, "train_loss")), "{epoch}");
+    let scored = place.run("eval a --split valid --json -q").ok();
+    let scored: Value = serde_json::from_str(&scored.stdout).unwrap();
+    let last = records.iter().rfind(|r| r["event"] == "valid").unwrap();
+    let best = number(epoch, "valid_loss").min(number(last, "valid_loss"));
+    assert_eq!(scored["loss"].as_f64(), Some(best));
+    train(
+        &place,
+        "c",
+        "--model attention --copy --label-smoothing 0.1",
+    )
+    .fails(
+        2,
+        &["label-smoothing with copy", "leave one of the two out"],
     );
 }

@@ -82,8 +82,8 @@ fn a_length_that_no_text_of_the_grammar_has() {
     assert_eq!(translate(&place, "say", "").ok().stdout, "()\n");
     // What no data can mend is said before they are read.
     fs::remove_file(place.path("train.jsonl")).unwrap();
-    let flags = "--grammar line --target-tokens words";
-    train(&place, "b", flags).fails(2, &["tokens of the kind words", "grammar none"]);
+    let flags = "--grammar line --target-tokens chars";
+    train(&place, "b", flags).fails(2, &["tokens of the kind chars", "grammar none"]);
     let flags = "--grammar line --target-tokens python --target-language text";
     train(&place, "b", flags).fails(2, &["grammar line: the targets are not Python"]);
 }

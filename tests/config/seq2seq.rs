@@ -45,7 +45,7 @@ fn unusual() -> Seq2SeqConfig {
         source_field: "en \"quoted\"".into(),
         target_field: "2".into(),
         strict: true,
-        target_language: TargetLanguage::Text,
+        target_language: TargetLanguage::Python,
         source: SourceText::Both,
         source_tokens: TokenizerKind::Words,
         target_tokens: TokenizerKind::Python,
@@ -62,6 +62,7 @@ fn unusual() -> Seq2SeqConfig {
         copy: false,
         tie_embeddings: true,
         dropout: 0.0,
+        output_dropout: Some(0.25),
         epochs: 3,
         max_steps: Some(0),
         batch_size: 5,
@@ -76,6 +77,7 @@ fn unusual() -> Seq2SeqConfig {
         weight_decay: 0.1,
         accumulate: 4,
         clip_norm: 0.25,
+        label_smoothing: 0.1,
         teacher_forcing: 0.5,
         beam: 3,
         length_penalty: 0.5,
@@ -198,6 +200,9 @@ fn values_out_of_range_are_refused() {
         ("teacher-forcing = -0.5", |c| c.teacher_forcing = -0.5),
         ("teacher-forcing = nan", |c| c.teacher_forcing = f64::NAN),
         ("dropout = 1.0", |c| c.dropout = 1.0),
+        ("output-dropout = 1.0", |c| c.output_dropout = Some(1.0)),
+        ("label-smoothing = 1.0", |c| c.label_smoothing = 1.0),
+        ("label-smoothing = -0.1", |c| c.label_smoothing = -0.1),
         ("num-layers = 0", |c| c.num_layers = 0),
         ("num-layers = 17", |c| c.num_layers = 17),
         ("max-source = 0", |c| c.max_source = 0),
@@ -216,6 +221,16 @@ fn values_out_of_range_are_refused() {
         assert!(message.starts_with(&start), "{message}");
     }
     unusual().validate().unwrap();
+    let copying = Seq2SeqConfig {
+        model: ModelKind::Attention,
+        copy: true,
+        ..unusual()
+    };
+    let message = usage(copying.validate());
+    assert!(
+        message.starts_with("label-smoothing with copy: "),
+        "{message}"
+    );
     let half = Seq2SeqConfig {
         valid: None,
         test: None,
@@ -260,6 +275,7 @@ fn resume_refuses_contradictions() {
         ("--batch-size 3", "batch-size = 3", "128"),
         ("--learning-rate 0.5", "learning-rate = 0.5", "0.001"),
         ("--clip-norm 0.5", "clip-norm = 0.5", "5.0"),
+        ("--label-smoothing 0.5", "label-smoothing = 0.5", "0.0"),
         ("--teacher-forcing 0.5", "teacher-forcing = 0.5", "1.0"),
         ("--grammar line", "grammar = \"line\"", "\"none\""),
         ("--seed 2", "seed = 2", "1"),

@@ -9,13 +9,21 @@ const IGNORED: u32 = u32::MAX;
 
 struct Want {
     loss: Vec<f64>,
+    smoothed: Vec<f64>,
     correct: Vec<f32>,
     dlogits: Vec<f64>,
 }
 
-fn reference(logits: &[f32], targets: &[u32], vocab: usize, scale: f32) -> Want {
+fn reference(
+    logits: &[f32],
+    targets: &[u32],
+    vocab: usize,
+    (scale, smoothing): (f32, f32),
+) -> Want {
+    let smoothing = f64::from(smoothing);
     let mut want = Want {
         loss: vec![],
+        smoothed: vec![],
         correct: vec![],
         dlogits: vec![],
     };
@@ -25,15 +33,22 @@ fn reference(logits: &[f32], targets: &[u32], vocab: usize, scale: f32) -> Want 
         let sum: f64 = exp.iter().sum();
         let first_best = row.iter().position(|&x| x == max).unwrap();
         let counts = target != IGNORED;
-        want.loss.push(if counts {
-            sum.ln() + f64::from(max) - f64::from(row[target as usize])
-        } else {
-            0.0
-        });
+        let log_sum = sum.ln() + f64::from(max);
+        let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / vocab as f64;
+        let (nll, smoothed) = match counts {
+            true => {
+                let nll = log_sum - f64::from(row[target as usize]);
+                (nll, (1.0 - smoothing) * nll + smoothing * (log_sum - mean))
+            }
+            false => (0.0, 0.0),
+        };
+        want.loss.push(nll);
+        want.smoothed.push(smoothed);
         want.correct
             .push(f32::from(u8::from(counts && first_best == target as usize)));
         want.dlogits.extend(exp.iter().enumerate().map(|(j, e)| {
             let hit = f64::from(u8::from(j == target as usize));
+            let hit = (1.0 - smoothing) * hit + smoothing / vocab as f64;
             if counts {
                 (e / sum - hit) * f64::from(scale)
             } else {
@@ -45,7 +60,7 @@ fn reference(logits: &[f32], targets: &[u32], vocab: usize, scale: f32) -> Want 
 }
 
 /// Rows `gap` longer than the vocabulary, with a bias where there is a gap.
-fn check<T: Storage>(rows: usize, vocab: usize, gap: usize) {
+fn check<T: Storage>(rows: usize, vocab: usize, gap: usize, smoothing: f32) {
     let (scale, factor, ld) = (256.0f32, 4.0f32, vocab + gap);
     let mut logits = values::<T>(rows * vocab, 1, 4.0);
     let bias = values::<T>(vocab, 2, 1.0);
@@ -70,7 +85,7 @@ fn check<T: Storage>(rows: usize, vocab: usize, gap: usize) {
             row.iter_mut().zip(&bias).for_each(|(x, b)| *x += b);
         }
     }
-    let want = reference(&sums, &targets, vocab, scale * factor);
+    let want = reference(&sums, &targets, vocab, (scale * factor, smoothing));
     // Behind the logits of a row lies anything; behind their gradient, zeros.
     let widen = |rows: &[f32], behind| {
         let widen = |row: &[f32]| [row, &vec![behind; gap]].concat();
@@ -94,16 +109,22 @@ fn check<T: Storage>(rows: usize, vocab: usize, gap: usize) {
             fresh::<f32>(rows),
             give(&[scale]),
             number(factor),
+            if smoothing > 0.0 {
+                fresh::<f32>(rows)
+            } else {
+                Buf::Null
+            },
+            number(smoothing),
             number(rows as u32),
             number(vocab as u32),
             number(ld as u32),
             number(share as u32),
         ]
     };
-    let all: Vec<usize> = (0..12).collect();
+    let all: Vec<usize> = (0..14).collect();
     let mut shapes = vec![
-        (Launch::new(&block, rows as u32, 32), &all[..11]),
-        (Launch::new(&block, rows as u32, 128), &all[..11]),
+        (Launch::new(&block, rows as u32, 32), &all[..13]),
+        (Launch::new(&block, rows as u32, 128), &all[..13]),
     ];
     if ld <= 256 {
         let blocks = (rows * share).div_ceil(128);
@@ -119,6 +140,10 @@ fn check<T: Storage>(rows: usize, vocab: usize, gap: usize) {
         // f32 sums of exponentials; the loss of a logit near 100 keeps 8e-6.
         assert_close("loss", &get::<f32>(&out[4]), &want.loss, 1e-6, 2e-5);
         assert_eq!(get::<f32>(&out[5]), want.correct, "{launch:?}");
+        if smoothing > 0.0 {
+            // And the sum of the logits, of which those far from zero keep 8e-6.
+            assert_close("smoothed", &get::<f32>(&out[8]), &want.smoothed, 1e-6, 3e-5);
+        }
         let bound = scale * factor * 2e-6 + if T::ROUNDING > 1e-5 { 3e-8 } else { 0.0 };
         assert_close(
             "dlogits",
@@ -152,8 +177,18 @@ fn softmax_loss_and_gradient() {
         (3, 2051),
     ] {
         for gap in [0, (8 - vocab % 8) % 8, 5] {
-            check::<f32>(rows, vocab, gap);
-            check::<f16>(rows, vocab, gap);
+            check::<f32>(rows, vocab, gap, 0.0);
+            check::<f16>(rows, vocab, gap, 0.0);
+        }
+    }
+}
+
+#[test]
+fn smoothed_loss_and_gradient() {
+    for (rows, vocab) in [(1, 1), (7, 7), (33, 95), (5, 256), (5, 257), (3, 2051)] {
+        for gap in [0, 5] {
+            check::<f32>(rows, vocab, gap, 0.1);
+            check::<f16>(rows, vocab, gap, 0.3);
         }
     }
 }
@@ -171,12 +206,14 @@ fn losses(kernel: &str, launch: (u32, u32), place: std::ops::Range<usize>, odd: 
         fresh::<f32>(3),
         Buf::Null,
         number(1.0f32),
+        Buf::Null,
+        number(0.0f32),
         number(3u32),
         number(40u32),
         number(40u32),
         number(8u32),
     ];
-    let places: Vec<usize> = (0..if kernel.contains("lanes") { 12 } else { 11 }).collect();
+    let places: Vec<usize> = (0..if kernel.contains("lanes") { 14 } else { 13 }).collect();
     let launch = Launch::new(kernel, launch.0, launch.1);
     get::<f32>(&run_all(&[(launch, &places)], &bufs)[4])
 }

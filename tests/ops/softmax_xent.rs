@@ -1,9 +1,10 @@
 use super::{assert_refused, check_op, f32s, f64s, ids, u32s};
 use crate::support::{random, values};
 use rnnx::autograd::{Tape, Var};
-use rnnx::ops::softmax_xent::softmax_xent;
+use rnnx::ops::softmax_xent::{Targets, softmax_xent};
 use rnnx::ops::{add, matmul, tanh};
 use rnnx::tensor::Tensor;
+use serde_json::Value;
 
 /// Vocabularies below, at and above a vector register, and the character model's.
 const VOCABS: [usize; 7] = [1, 2, 7, 15, 16, 17, 95];
@@ -37,6 +38,63 @@ fn gradients_and_threads() {
             check_op(&op, &[random(0, [rows, vocab])], |tape, v| {
                 Ok(vec![softmax_xent(tape, v[0].clone(), &targets)?.loss])
             });
+        }
+    }
+}
+
+fn smoothed(ids: &Tensor, smoothing: f64) -> Targets<'_> {
+    Targets { ids, smoothing }
+}
+
+#[test]
+fn gradients_with_smoothed_labels() {
+    // Of one class the gradient is zero, but for rounding.
+    for vocab in VOCABS.into_iter().filter(|&vocab| vocab > 1) {
+        for (rows, smoothing) in [(7, 0.1), (130, 0.6)] {
+            let targets = ids(0, [rows], vocab as u32);
+            let op = format!("softmax_xent {rows} {vocab} {smoothing}");
+            check_op(&op, &[random(0, [rows, vocab])], |tape, v| {
+                let targets = smoothed(&targets, smoothing);
+                Ok(vec![softmax_xent(tape, v[0].clone(), targets)?.loss])
+            });
+        }
+    }
+}
+
+/// torch's loss and gradient, in f64 and, but for rounding, in f32.
+#[test]
+fn smoothed_labels_are_pytorchs() {
+    let golden: Value =
+        serde_json::from_str(include_str!("../golden/label_smoothing.json")).unwrap();
+    for (k, case) in golden["cases"].as_array().unwrap().iter().enumerate() {
+        let [n, v] = ["N", "V"].map(|key| case[key].as_u64().unwrap() as usize);
+        let [smoothing, loss, nll] =
+            ["smoothing", "loss", "nll"].map(|key| case[key].as_f64().unwrap());
+        let logit = |i: usize| 4.0 * (0.7 * i as f64 + 1.3 * k as f64 + 0.1).sin();
+        let wide = f64s(&(0..n * v).map(logit).collect::<Vec<f64>>(), [n, v]);
+        let targets: Vec<u32> = (0..n).map(|i| ((7 * i + 3) % v) as u32).collect();
+        let targets = u32s(&targets, [n]);
+        let narrow = rnnx::ops::cast::convert(&wide, rnnx::dtype::DType::F32).unwrap();
+        for (logits, tolerance) in [(wide, 1e-12), (narrow, 1e-5)] {
+            let mut tape = Tape::new();
+            let logits = tape.leaf(logits);
+            let targets = smoothed(&targets, smoothing);
+            let scored = softmax_xent(&mut tape, logits.clone(), targets).unwrap();
+            let near = |a: f64, b: f64| (a - b).abs() <= tolerance * b.abs().max(1.0);
+            assert!(near(scored.loss.value().item().unwrap(), loss), "case {k}");
+            assert!(near(scored.nll.item().unwrap(), nll), "case {k}");
+            let one = Tensor::scalar(1.0f64);
+            let one = rnnx::ops::cast::convert(&one, logits.value().dtype()).unwrap();
+            let mut grads = tape.backward(&scored.loss, one).unwrap();
+            let gradient = values(&grads.take(logits.slot()).unwrap());
+            let wanted = case["gradient"].as_array().unwrap();
+            assert_eq!(gradient.len(), wanted.len());
+            for (i, (g, w)) in gradient.iter().zip(wanted).enumerate() {
+                assert!(
+                    near(*g, w.as_f64().unwrap()),
+                    "case {k}, element {i}: {g} {w}"
+                );
+            }
         }
     }
 }
@@ -170,4 +228,9 @@ fn refused() {
     assert_refused(result, &["softmax_xent", "0 targets", "[0, 3]"]);
     let result = run(u32s(&[0; 2], [1, 2]), &u32s(&[0], [1]));
     assert_refused(result, &["softmax_xent", "u32"]);
+    for smoothing in [-0.1, 1.0, f64::NAN] {
+        let logits = Var::constant(random(0, [1, 2]));
+        let result = softmax_xent(&mut tape, logits, smoothed(&u32s(&[0], [1]), smoothing));
+        assert_refused(result, &["softmax_xent", "label smoothing", "[0, 1)"]);
+    }
 }

@@ -133,6 +133,7 @@ fn gradients_of_the_whole_model() {
     let noise = Noise {
         dropout: Some(0.3),
         teacher: Some(0.5),
+        ..Noise::default()
     };
     let gradient = pass::<f64>(&model, &batch, noise).gradient;
     let gradient = gradient.data::<f64>().unwrap();

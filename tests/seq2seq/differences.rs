@@ -2,12 +2,13 @@
 //! the decoder's own predictions among its inputs.
 
 use super::{Noise, batch, for_each_kind, pass, random_pairs};
-use rnnx::programs::seq2seq::model::{Seq2Seq, Seq2SeqSizes};
+use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::train::model::Model;
+use rnnx::train::step::score;
 
-/// Central differences with step 2e-6: rounding some 1e-10 relative to 1; truncation is far below that but in
-/// three layers of large weights, where it is up to 3e-9.
+/// Central differences with step 2e-6: truncation 1e-11 (3e-9 of three tanh RNN layers with large weights),
+/// rounding 1e-10, relative to 1.
 const DIFFERENCE: f64 = 1e-8;
 
 const SIZES: Seq2SeqSizes = Seq2SeqSizes {
@@ -76,7 +77,7 @@ fn check_of(sizes: Seq2SeqSizes, factor: f64, noise: Noise) {
 fn whole_models_with_dropout() {
     check(Noise {
         dropout: Some(0.3),
-        teacher: None,
+        ..Noise::default()
     });
 }
 
@@ -85,6 +86,7 @@ fn whole_models_that_read_their_own_predictions() {
     check(Noise {
         dropout: Some(0.2),
         teacher: Some(0.5),
+        ..Noise::default()
     });
 }
 
@@ -102,8 +104,59 @@ fn whole_models_of_three_layers() {
     let noise = Noise {
         dropout: Some(0.2),
         teacher: Some(0.5),
+        ..Noise::default()
     };
     check_of(sizes, 2.0, noise);
+}
+
+/// With smoothed labels, and with dropout before an output layer of either kind alone.
+#[test]
+fn whole_models_with_smoothed_labels_and_output_dropout() {
+    for tied in [false, true] {
+        let sizes = Seq2SeqSizes {
+            source_vocab: 7,
+            target_vocab: 7,
+            embedding: 2,
+            hidden: 3,
+            tied,
+            ..SIZES
+        };
+        let noise = Noise {
+            output: Some(0.3),
+            smoothing: 0.2,
+            ..Noise::default()
+        };
+        check_of(sizes, 2.0, noise);
+    }
+}
+
+/// What the output layer drops unless that is set: as much as others where embeddings are tied, and else
+/// nothing. And a batch that is scored has neither of the two.
+#[test]
+fn output_dropout_and_smoothing_are_for_training() {
+    for tied in [false, true] {
+        let sizes = Seq2SeqSizes { tied, ..SIZES };
+        let batch = batch(&random_pairs(sizes, 20, 6));
+        let model = Seq2Seq::new::<f64>(ModelKind::Lstm, sizes, 3);
+        let loss = |output: Option<f64>, smoothing: f64| {
+            let noise = Noise {
+                dropout: Some(0.3),
+                output,
+                smoothing,
+                ..Noise::default()
+            };
+            pass::<f64>(&model, &batch, noise).loss
+        };
+        let (unset, none, some) = (loss(None, 0.0), loss(Some(0.0), 0.0), loss(Some(0.3), 0.0));
+        assert_ne!(none, some);
+        assert_eq!(unset, if tied { some } else { none }, "tied: {tied}");
+        assert_ne!(unset, loss(None, 0.1));
+        let inputs = model.inputs(&batch).unwrap();
+        let plain = score(&model, &inputs).unwrap();
+        let model = model.clone().with_output_dropout(Some(0.5));
+        let other = score(&model.with_label_smoothing(0.5), &inputs).unwrap();
+        assert_eq!((plain.loss, plain.ce), (other.loss, other.ce));
+    }
 }
 
 /// The decoder's inputs are those of the training pass itself: with a ratio of 0, reading the
@@ -115,8 +168,11 @@ fn a_ratio_between_mixes_the_two() {
     for_each_kind(|kind| {
         let model = Seq2Seq::new::<f64>(kind, SIZES, 3);
         let loss = |teacher: Option<f64>| {
-            let dropout = None;
-            pass::<f64>(&model, &batch, Noise { dropout, teacher }).loss
+            let noise = Noise {
+                teacher,
+                ..Noise::default()
+            };
+            pass::<f64>(&model, &batch, noise).loss
         };
         assert_eq!(loss(None), loss(Some(1.0)), "{kind}");
         let (all, half, none) = (loss(Some(1.0)), loss(Some(0.5)), loss(Some(0.0)));

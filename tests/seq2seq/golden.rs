@@ -195,6 +195,7 @@ fn free_running_matches(golden: &Value, batch: &SeqBatch, layers: usize) {
         let noise = Noise {
             dropout: None,
             teacher: Some(0.0),
+            ..Noise::default()
         };
         let got = pass::<f64>(&model, batch, noise);
         close("loss", &[got.loss], &[want["loss"].as_f64().unwrap()], F64);

@@ -119,6 +119,50 @@ fn steps_that_read_their_own_predictions() {
     for_each_kind(|kind| compare(kind, 0.5, None, F32));
 }
 
+/// The two that an output layer has in training alone: the figures are the plain cross-entropy and the
+/// whole loss, on both devices.
+#[test]
+fn steps_with_smoothed_labels_and_output_dropout() {
+    let scaler = LossScaler {
+        scale: 1024.0,
+        ..LossScaler::FIRST
+    };
+    let pairs = random_pairs(SIZES, 5, 6);
+    for (scaler, tolerance) in [(None, F32), (Some(scaler), F16)] {
+        for kind in [ModelKind::Lstm, ModelKind::Attention] {
+            let two_steps = |gpu: Option<&Arc<Gpu>>| {
+                let model = Seq2Seq::new::<f32>(kind, SIZES, 5).with_dropout(0.3);
+                let model = model
+                    .with_output_dropout(Some(0.4))
+                    .with_label_smoothing(0.2);
+                let adam = Adam::new::<f32>(AdamConfig::torch(1e-3), model.params().layout());
+                let clip = Clip::Global {
+                    max: 0.5,
+                    epsilon: 1e-6,
+                };
+                let mut step = Step::new(model, adam, clip, 2);
+                if let Some(gpu) = gpu {
+                    step = step.to_gpu(gpu, scaler).unwrap();
+                }
+                let inputs = step.model().inputs(&batch(&pairs)).unwrap();
+                [0, 1].map(|n| step.train(&inputs, n).unwrap())
+            };
+            let gpu = gpu();
+            for (got, want) in two_steps(Some(&gpu)).iter().zip(two_steps(None)) {
+                assert!((want.loss - want.ce).abs() > 1e-3, "{want:?}");
+                for (got, want) in [
+                    (got.loss, want.loss),
+                    (got.ce, want.ce),
+                    (got.grad_norm, want.grad_norm),
+                ] {
+                    let error = (got - want).abs();
+                    assert!(error < tolerance * want, "{kind}: {got} is not {want}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn steps_in_fp16() {
     let scaler = LossScaler {

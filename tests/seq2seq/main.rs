@@ -57,6 +57,10 @@ struct Noise {
     dropout: Option<f64>,
     /// Probability of reading the true previous token.
     teacher: Option<f64>,
+    /// Dropout of what the output layer reads.
+    output: Option<f64>,
+    /// Label smoothing.
+    smoothing: f64,
 }
 
 fn pass<T: Number>(model: &Seq2Seq, batch: &SeqBatch, noise: Noise) -> Pass {
@@ -66,8 +70,10 @@ fn pass<T: Number>(model: &Seq2Seq, batch: &SeqBatch, noise: Noise) -> Pass {
     let inputs = model.inputs(batch).unwrap();
     let model = model.clone().with_dropout(noise.dropout.unwrap_or(0.0));
     let model = model.with_teacher_forcing(noise.teacher.unwrap_or(1.0));
+    let model = model.with_output_dropout(noise.output);
+    let model = model.with_label_smoothing(noise.smoothing);
     let loss = model.loss(&mut tape, &params, &inputs, Some(&Draws::new(9, 3)));
-    let loss = loss.unwrap().ce;
+    let loss = loss.unwrap().minimised().clone();
     let seed = Tensor::scalar(T::ONE);
     Pass {
         loss: loss.value().item().unwrap(),

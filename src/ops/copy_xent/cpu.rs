@@ -57,7 +57,8 @@ pub(super) fn run<T: Stored + Dispatch>(
         });
     }
     let correct = Tensor::scalar(correct as u32);
-    Ok(SoftmaxXent { loss, correct })
+    let nll = loss.value().clone();
+    Ok(SoftmaxXent { loss, nll, correct })
 }
 
 /// What can be copied, and how much attention it has.
@@ -280,7 +281,7 @@ impl<T: Stored + Dispatch> Backward for Node<T> {
             return Ok(());
         }
         let of_row = |n: usize| (self.shares[n].sum, scale * self.shares[n].vocabulary);
-        let dlogits = gradient(self.logits, &self.targets, of_row)?;
+        let dlogits = gradient(self.logits, (&self.targets).into(), of_row)?;
         grads.add(logits_slot, dlogits)
     }
 }

@@ -125,7 +125,8 @@ pub(super) fn run(
             loss: loss.slot(),
         });
     }
-    Ok(SoftmaxXent { loss, correct })
+    let nll = loss.value().clone();
+    Ok(SoftmaxXent { loss, nll, correct })
 }
 
 /// See [`copy_mixture`](super::copy_mixture()).

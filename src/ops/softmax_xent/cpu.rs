@@ -1,6 +1,6 @@
 //! **cpu** Rows in parallel, each in registers of the machine's width.
 
-use super::scored::SoftmaxXent;
+use super::scored::{SoftmaxXent, Targets};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
 use crate::error::Result;
@@ -14,11 +14,12 @@ pub(super) fn run<T: Stored + Dispatch>(
     tape: &mut Tape,
     logits: Var,
     targets: &Tensor,
+    smoothing: f64,
 ) -> Result<SoftmaxXent> {
     let (rows, vocab) = (logits.value().shape().rows(), logits.value().shape().last());
     let mut sums = vec![RowSum::default(); rows];
     let chunks = logits.value().data::<T>()?.par_chunks(ROWS * vocab);
-    let parts: Vec<(f64, usize)> = chunks
+    let parts: Vec<Sums> = chunks
         .zip(targets.data::<u32>()?.par_chunks(ROWS))
         .zip(sums.par_chunks_mut(ROWS))
         .map(|((logits, targets), sums)| {
@@ -26,14 +27,19 @@ pub(super) fn run<T: Stored + Dispatch>(
                 logits,
                 vocab,
                 targets,
+                smoothed: smoothing > 0.0,
                 sums,
             })
         })
         .collect();
-    let (nll, correct) = parts
-        .iter()
-        .fold((0.0, 0), |(a, b), &(x, y)| (a + x, b + y));
-    let loss = Tensor::scalar(T::from_f64(nll / rows as f64));
+    let all = parts.iter().fold(Sums::default(), |a, b| Sums {
+        nll: a.nll + b.nll,
+        spread: a.spread + b.spread,
+        correct: a.correct + b.correct,
+    });
+    let mean = |sum: f64| Tensor::scalar(T::from_f64(sum / rows as f64));
+    let nll = mean(all.nll);
+    let loss = mean(all.nll + smoothing * all.spread);
     let loss = tape.output(loss, [logits.slot()]);
     if loss.slot().is_some() {
         tape.push(Node {
@@ -41,11 +47,23 @@ pub(super) fn run<T: Stored + Dispatch>(
             logits: logits.into_value(),
             sums,
             targets: targets.clone(),
+            smoothing,
             loss: loss.slot(),
         });
     }
-    let correct = Tensor::scalar(correct as u32);
-    Ok(SoftmaxXent { loss, correct })
+    let correct = Tensor::scalar(all.correct as u32);
+    Ok(SoftmaxXent { loss, nll, correct })
+}
+
+/// What some rows add up to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    /// Negative log-likelihoods.
+    nll: f64,
+    /// By how much the target's logit is above the mean, where labels are smoothed.
+    spread: f64,
+    /// Rows predicted right.
+    correct: usize,
 }
 
 /// What a row's softmax is computed from.
@@ -75,32 +93,38 @@ impl<T: Dispatch> RowSum<T> {
     }
 }
 
-/// The forward pass of some rows: their summed loss and the number predicted right.
+/// The forward pass of some rows.
 struct Score<'a, T> {
     logits: &'a [T],
     vocab: usize,
     targets: &'a [u32],
+    smoothed: bool,
     sums: &'a mut [RowSum<T>],
 }
 
 impl<T: Dispatch> Task<T> for Score<'_, T> {
-    type Output = (f64, usize);
+    type Output = Sums;
 
     #[inline(always)]
-    unsafe fn run<S: Simd<E = T>>(self) -> (f64, usize) {
-        let (mut nll, mut correct) = (0.0, 0);
+    unsafe fn run<S: Simd<E = T>>(self) -> Sums {
+        let mut all = Sums::default();
         let rows = self.logits.chunks(self.vocab).zip(self.targets);
         for ((row, &target), saved) in rows.zip(self.sums) {
             // SAFETY: dispatch chose the set.
             *saved = unsafe { RowSum::of::<S>(row) };
             let RowSum { max, sum } = *saved;
             let of_target = row[target as usize];
-            nll += sum.to_f64().ln() + (max.to_f64() - of_target.to_f64());
+            all.nll += sum.to_f64().ln() + (max.to_f64() - of_target.to_f64());
+            if self.smoothed {
+                // SAFETY: dispatch chose the set.
+                let below = unsafe { row_sum::<S>(row, max) }.to_f64() / row.len() as f64;
+                all.spread += (of_target.to_f64() - max.to_f64()) - below;
+            }
             // Of equal ones the first is the prediction; few targets get as far as the search.
             let right = of_target == max && !row[..target as usize].contains(&max);
-            correct += usize::from(right);
+            all.correct += usize::from(right);
         }
-        (nll, correct)
+        all
     }
 }
 
@@ -173,6 +197,26 @@ unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
     }
 }
 
+/// The sum of l - max of a row.
+#[inline(always)]
+unsafe fn row_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
+    use crate::dtype::Float;
+    let whole = row.len() / S::LANES * S::LANES;
+    let mut lanes = [S::E::ZERO; MAX_LANES];
+    // SAFETY: only whole registers of the row are read, LANES elements of `lanes` are written.
+    unsafe {
+        let (shift, mut sum) = (S::splat(max), S::splat(S::E::ZERO));
+        for part in row[..whole].chunks_exact(S::LANES) {
+            sum = S::add(sum, S::sub(S::load(part.as_ptr()), shift));
+        }
+        S::store(lanes.as_mut_ptr(), sum);
+    }
+    let mut total = S::E::ZERO;
+    row[whole..].iter().for_each(|&x| total += x - max);
+    lanes[..S::LANES].iter().for_each(|&x| total += x);
+    total
+}
+
 /// At least the lanes of any instruction set.
 const MAX_LANES: usize = 16;
 
@@ -183,6 +227,7 @@ struct Node<T> {
     logits: Tensor,
     sums: Vec<RowSum<T>>,
     targets: Tensor,
+    smoothing: f64,
     loss: Option<Slot>,
 }
 
@@ -196,17 +241,22 @@ impl<T: Stored + Dispatch> Backward for Node<T> {
             return Ok(());
         };
         let scale = T::from_f64(dloss.item()? / self.sums.len() as f64);
-        let dlogits = gradient(self.logits, &self.targets, |n| (self.sums[n], scale))?;
+        let targets = Targets {
+            ids: &self.targets,
+            smoothing: self.smoothing,
+        };
+        let dlogits = gradient(self.logits, targets, |n| (self.sums[n], scale))?;
         grads.add(self.logits_slot, dlogits)
     }
 }
 
 /// The gradient of logits `[N, V]`, in their memory where nobody else holds it: of row n the softmax, less
-/// one at its target if that is a column, times a scale. `of_row` gives what its softmax is computed from,
+/// one at its target if that is a column, times a scale; with smoothing the target has less of that, and
+/// every column its part. `of_row` gives what its softmax is computed from,
 /// and the scale.
 pub(in crate::ops) fn gradient<T: Stored + Dispatch>(
     mut logits: Tensor,
-    targets: &Tensor,
+    targets: Targets,
     of_row: impl Fn(usize) -> (RowSum<T>, T) + Sync,
 ) -> Result<Tensor> {
     if !logits.is_unique() {
@@ -215,13 +265,17 @@ pub(in crate::ops) fn gradient<T: Stored + Dispatch>(
     let vocab = logits.shape().last();
     let rows = logits.data_mut::<T>()?.par_chunks_mut(ROWS * vocab);
     let chunks = rows
-        .zip(targets.data::<u32>()?.par_chunks(ROWS))
+        .zip(targets.ids.data::<u32>()?.par_chunks(ROWS))
         .enumerate();
+    let share = T::from_f64(targets.smoothing / vocab as f64);
+    let of_target = T::from_f64(1.0 - targets.smoothing);
     chunks.for_each(|(chunk, (rows, targets))| {
         T::dispatch(Gradient {
             rows,
             vocab,
             targets,
+            share,
+            of_target,
             first: chunk * ROWS,
             of_row: &of_row,
         });
@@ -234,6 +288,10 @@ struct Gradient<'a, T, F> {
     rows: &'a mut [T],
     vocab: usize,
     targets: &'a [u32],
+    /// What every class has of a target.
+    share: T,
+    /// What the target's own has besides.
+    of_target: T,
     /// The number of the first row.
     first: usize,
     of_row: &'a F,
@@ -248,27 +306,28 @@ impl<T: Dispatch, F: Fn(usize) -> (RowSum<T>, T)> Task<T> for Gradient<'_, T, F>
         for (i, (row, &target)) in rows.enumerate() {
             let (RowSum { max, sum }, scale) = (self.of_row)(self.first + i);
             // SAFETY: dispatch chose the set.
-            unsafe { row_gradient::<S>(row, max, scale / sum) };
+            unsafe { row_gradient::<S>(row, max, scale / sum, scale * self.share) };
             if let Some(of_target) = row.get_mut(target as usize) {
-                *of_target = *of_target - scale;
+                *of_target = *of_target - scale * self.of_target;
             }
         }
     }
 }
 
-/// Turns the logits of a row into scale exp(l - max).
+/// Turns the logits of a row into scale exp(l - max) - less.
 #[inline(always)]
-unsafe fn row_gradient<S: Simd>(row: &mut [S::E], max: S::E, scale: S::E) {
+unsafe fn row_gradient<S: Simd>(row: &mut [S::E], max: S::E, scale: S::E, less: S::E) {
     // SAFETY: each part of the row is read and written within its length.
     unsafe {
-        let (shift, scale) = (S::splat(max), S::splat(scale));
+        let (shift, scale, less) = (S::splat(max), S::splat(scale), S::splat(less));
         for part in row.chunks_mut(S::LANES) {
             let (p, n) = (part.as_mut_ptr(), part.len());
             if n == S::LANES {
-                S::store(p, S::mul(scale, S::exp(S::sub(S::load(p), shift))));
+                let e = S::mul(scale, S::exp(S::sub(S::load(p), shift)));
+                S::store(p, S::sub(e, less));
             } else {
-                let x = S::load_part(p, n);
-                S::store_part(p, S::mul(scale, S::exp(S::sub(x, shift))), n);
+                let e = S::mul(scale, S::exp(S::sub(S::load_part(p, n), shift)));
+                S::store_part(p, S::sub(e, less), n);
             }
         }
     }

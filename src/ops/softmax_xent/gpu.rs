@@ -23,16 +23,37 @@ pub struct Pass<'a> {
     pub bias: Option<&'a Tensor>,
     /// `[N]`
     pub targets: &'a Tensor,
+    /// The share of a target that all classes have together.
+    pub smoothing: f64,
     /// Whether the gradient takes the place of the logits, and its scale: a constant, times a scalar.
     pub gradient: Option<(f32, Option<&'a Tensor>)>,
 }
 
+/// Figures of rows `[N]`, or their means.
+pub struct Figures {
+    /// Negative log-likelihood.
+    pub nll: Tensor,
+    /// The loss with smoothed labels, where they are.
+    pub smoothed: Option<Tensor>,
+    /// Whether the row is right, or how many are.
+    pub correct: Tensor,
+}
+
+impl Figures {
+    /// What training minimises.
+    pub fn loss(&self) -> &Tensor {
+        self.smoothed.as_ref().unwrap_or(&self.nll)
+    }
+}
+
 impl Pass<'_> {
-    /// Each row's loss `[N]` and whether it is right `[N]`, both f32.
-    pub fn run(&self, gpu: &Arc<Gpu>) -> Result<(Tensor, Tensor)> {
+    /// Each row's figures `[N]`, all f32.
+    pub fn run(&self, gpu: &Arc<Gpu>) -> Result<Figures> {
         let (rows, ld) = (self.logits.shape().rows(), self.logits.shape().last());
-        let loss = Tensor::on_gpu(gpu, DType::F32, [rows])?;
+        let nll = Tensor::on_gpu(gpu, DType::F32, [rows])?;
         let correct = Tensor::on_gpu(gpu, DType::F32, [rows])?;
+        let smoothed = (self.smoothing > 0.0).then(|| Tensor::on_gpu(gpu, DType::F32, [rows]));
+        let smoothed = smoothed.transpose()?;
         let optional = |t: Option<&Tensor>| t.map_or(Ok(DevicePtr::NULL), Tensor::ptr);
         let (factor, scale) = self.gradient.unwrap_or((1.0, None));
         let dlogits = self.gradient.map(|_| self.logits);
@@ -41,12 +62,14 @@ impl Pass<'_> {
             optional(self.bias)?,
             self.targets.ptr()?,
             optional(dlogits)?,
-            loss.ptr()?,
+            nll.ptr()?,
             correct.ptr()?,
             optional(scale)?,
         ];
         let mut args = pointers.map(Arg::from).to_vec();
         args.push(factor.into());
+        args.push(optional(smoothed.as_ref())?.into());
+        args.push((self.smoothing as f32).into());
         args.extend([rows, self.vocab, ld].map(|n| Arg::from(n as u32)));
         let dtype = self.logits.dtype();
         if ld > LANES_COLUMNS {
@@ -59,16 +82,24 @@ impl Pass<'_> {
             let blocks = (rows * lanes).div_ceil(256);
             gpu.launch(&Launch::new(&kernel, blocks as u32, 256), &args)?;
         }
-        Ok((loss, correct))
+        Ok(Figures {
+            nll,
+            smoothed,
+            correct,
+        })
     }
 }
 
-/// The mean loss and the number of right rows of a pass, both f32 scalars.
-pub fn means(gpu: &Arc<Gpu>, pass: &Pass) -> Result<(Tensor, Tensor)> {
-    let (nll, correct) = pass.run(gpu)?;
-    let correct = gpu::sum_all(gpu, "sum", &correct, 1.0)?;
-    let loss = gpu::sum_all(gpu, "sum", &nll, 1.0 / nll.numel() as f32)?;
-    Ok((loss, correct))
+/// The mean losses and the number of right rows of a pass, all f32 scalars.
+pub fn means(gpu: &Arc<Gpu>, pass: &Pass) -> Result<Figures> {
+    let rows = pass.run(gpu)?;
+    let correct = gpu::sum_all(gpu, "sum", &rows.correct, 1.0)?;
+    let mean = |t: &Tensor| gpu::sum_all(gpu, "sum", t, 1.0 / t.numel() as f32);
+    Ok(Figures {
+        nll: mean(&rows.nll)?,
+        smoothed: rows.smoothed.as_ref().map(mean).transpose()?,
+        correct,
+    })
 }
 
 /// Targets were checked before they were copied to the device. The gradient comes from a second pass,
@@ -78,25 +109,29 @@ pub(super) fn run(
     tape: &mut Tape,
     logits: Var,
     targets: &Tensor,
+    smoothing: f64,
 ) -> Result<SoftmaxXent> {
     let pass = Pass {
         logits: logits.value(),
         vocab: logits.value().shape().last(),
         bias: None,
         targets,
+        smoothing,
         gradient: None,
     };
-    let (loss, correct) = means(gpu, &pass)?;
-    let loss = tape.output(loss, [logits.slot()]);
+    let figures = means(gpu, &pass)?;
+    let loss = tape.output(figures.loss().clone(), [logits.slot()]);
     if loss.slot().is_some() {
         tape.push(Node {
             logits_slot: logits.slot(),
             logits: logits.into_value(),
             targets: targets.clone(),
+            smoothing,
             loss: loss.slot(),
         });
     }
-    Ok(SoftmaxXent { loss, correct })
+    let Figures { nll, correct, .. } = figures;
+    Ok(SoftmaxXent { loss, nll, correct })
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -105,6 +140,7 @@ struct Node {
     logits_slot: Option<Slot>,
     logits: Tensor,
     targets: Tensor,
+    smoothing: f64,
     loss: Option<Slot>,
 }
 
@@ -129,6 +165,7 @@ impl Backward for Node {
             vocab: dlogits.shape().last(),
             bias: None,
             targets: &self.targets,
+            smoothing: self.smoothing,
             gradient: Some((1.0, Some(&scale))),
         };
         pass.run(&gpu)?;

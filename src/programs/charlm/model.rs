@@ -250,11 +250,7 @@ impl Model for CharLm {
     ) -> Result<Loss> {
         let (top, _) = self.top(tape, params, (&batch.ids, None), None, draws)?;
         let scored = self.out.loss(tape, params, &top, &batch.targets)?;
-        Ok(Loss {
-            ce: scored.loss,
-            correct: scored.correct,
-            tokens: batch.targets.numel(),
-        })
+        Ok(Loss::of(scored, batch.targets.numel(), false))
     }
 
     fn l2(&self) -> Vec<(ParamId, f64)> {

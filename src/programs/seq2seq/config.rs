@@ -69,13 +69,15 @@ crate::settings! {
         num_layers: usize = 1, Whole(1, 16), fixed, "recurrent layers of the encoder and of the decoder; each above the first adds its output to what it reads";
         copy: bool = false, Switch, fixed, "write tokens of the source, too, by the attention on them (the attention model only)";
         tie_embeddings: bool = false, Switch, fixed, "the target embedding is the output layer's weight, too, behind a tanh layer; halves what rare tokens have to learn";
-        dropout: f64 = 0.3, DROPOUT, fixed, "share of values dropped in training: of the embeddings', of what layers above the first read, and of what a tied output layer reads";
+        dropout: f64 = 0.3, DROPOUT, fixed, "share of values dropped in training: of the embeddings', and of what layers above the first read";
+        output_dropout: Option<f64> = None, DROPOUT, fixed, "the same of what the output layer reads; unless set it is dropout where embeddings are tied, and else nothing";
     }
     "Optimiser" {
         epochs: usize = 20, EPOCHS, end, "passes over the training pairs";
         max_steps: Option<usize> = None, STEPS, end, "optimizer steps after which training ends; 0 saves the initial weights";
         batch_size: usize = 128, BATCH, fixed, "pairs a step";
         clip_norm: f64 = 5.0, CLIP_NORM, fixed, "largest norm of all gradients together that is not scaled down; 0 is no clipping";
+        label_smoothing: f64 = 0.0, Below(0.0, 1.0), fixed, "share of each target that all tokens of the vocabulary have together, in training; validation and the logged ce are without";
         teacher_forcing: f64 = 1.0, Real(0.0, 1.0), fixed, "share of tokens before which the decoder reads the true one, not its own";
     }
     "Decoding" {
@@ -94,6 +96,13 @@ impl Seq2SeqConfig {
                  attention, or leave copy out",
                 self.model
             )));
+        }
+        if self.copy && self.label_smoothing > 0.0 {
+            return Err(Error::Usage(
+                "label-smoothing with copy: labels that are spread over the vocabulary would teach the \
+                 model not to copy; leave one of the two out"
+                    .into(),
+            ));
         }
         self.check_grammar(self.grammar)?;
         self.files().map(|_| ())

@@ -122,6 +122,8 @@ impl Job for Seq2SeqJob {
         let sizes = config.sizes(data.source.len(), data.target.len());
         let model = Seq2Seq::new::<f32>(config.model, sizes, config.seed);
         let model = model.with_dropout(config.dropout);
+        let model = model.with_output_dropout(config.output_dropout);
+        let model = model.with_label_smoothing(config.label_smoothing);
         model.with_teacher_forcing(config.teacher_forcing)
     }
 

@@ -4,10 +4,12 @@ use super::add;
 use crate::autograd::{Tape, Var};
 use crate::error::Error;
 use crate::ops;
+use crate::ops::softmax_xent::Targets;
 use crate::selftest::Case;
 use crate::selftest::bounds::{EXACT, HEAD, HEAD_GRADIENT, SOFTMAX, SOFTMAX_GRADIENT};
 use crate::selftest::probe::{Input, probe};
 use crate::selftest::side::ids;
+use crate::tensor::Tensor;
 
 /// Rows and columns: lanes of a warp take a row of up to 256 columns, a block a longer one.
 const LOGITS: [[usize; 2]; 9] = [
@@ -21,6 +23,14 @@ const LOGITS: [[usize; 2]; 9] = [
     [33, 513],
     [7, 1300],
 ];
+
+/// Labels of which a tenth is spread over all classes.
+fn smoothed(ids: &Tensor) -> Targets<'_> {
+    Targets {
+        ids,
+        smoothing: 0.1,
+    }
+}
 
 /// The table's cases of this file.
 pub(super) fn cases(table: &mut Vec<Case>) {
@@ -43,6 +53,18 @@ pub(super) fn cases(table: &mut Vec<Case>) {
             },
         );
     }
+    for [rows, vocab] in [[7, 33], [33, 7], [33, 513]] {
+        let name = format!("{rows}x{vocab}, smoothed");
+        add(table, "softmax_xent", name, move |side| {
+            let targets = side.place(&ids(2, [rows], vocab)?)?;
+            let inputs = [Input::leaf("logits", [rows, vocab], SOFTMAX_GRADIENT).scaled(8.0)];
+            probe(side, &inputs, |tape, v| {
+                let scored = ops::softmax_xent(tape, v[0].clone(), smoothed(&targets))?;
+                let nll = Var::constant(scored.nll);
+                Ok(vec![("loss", scored.loss, SOFTMAX), ("nll", nll, SOFTMAX)])
+            })
+        });
+    }
     for vocab in [33, 257] {
         let name = format!("7x{vocab}, in place");
         add(table, "softmax_xent", name, move |side| {
@@ -57,11 +79,9 @@ pub(super) fn cases(table: &mut Vec<Case>) {
         });
     }
     for [rows, inputs, vocab] in [[1, 1, 1], [33, 7, 13], [257, 33, 95], [7, 33, 301]] {
-        for twice in [false, true] {
-            let name = format!(
-                "{rows}x{inputs}x{vocab}{}",
-                if twice { ", used twice" } else { "" }
-            );
+        for how in ["", ", used twice", ", smoothed"] {
+            let twice = how.contains("twice");
+            let name = format!("{rows}x{inputs}x{vocab}{how}");
             add(table, "linear_xent", name, move |side| {
                 let targets = side.place(&ids(2, [rows], vocab)?)?;
                 let inputs = [
@@ -71,7 +91,11 @@ pub(super) fn cases(table: &mut Vec<Case>) {
                 ];
                 probe(side, &inputs, |tape, v| {
                     let score = |tape: &mut Tape| {
-                        let scored = ops::linear_xent(tape, &v[0], &v[1], &v[2], &targets)?;
+                        let targets = match how.contains("smoothed") {
+                            true => smoothed(&targets),
+                            false => (&targets).into(),
+                        };
+                        let scored = ops::linear_xent(tape, &v[0], &v[1], &v[2], targets)?;
                         Ok::<_, Error>(scored.loss)
                     };
                     let mut loss = score(tape)?;

@@ -6,10 +6,10 @@ use super::output::Output;
 use super::state::DecoderState;
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::{Bound, Embedding, Linear};
 use crate::ops;
-use crate::ops::softmax_xent::SoftmaxXent;
+use crate::ops::softmax_xent::{SoftmaxXent, Targets};
 use crate::tensor::Tensor;
 
 /// What a decoder gives for some steps.
@@ -81,17 +81,21 @@ impl Decoder {
         params: &Bound,
         from: &DecoderState,
         (x, rows): (&Var, &Tensor),
-        (packing, targets): (&Packing, &Tensor),
+        (packing, targets): (&Packing, Targets),
         dropout: Option<&Dropout>,
     ) -> Result<SoftmaxXent> {
         let dropped = dropout.map_or(Dropped::Nothing, Dropped::Drawn);
         let (features, _, alpha) = from.run(tape, params, (x, Some(rows)), packing, dropped)?;
         match (&self.gate, &alpha) {
+            (Some(_), Some(_)) if targets.smoothing > 0.0 => Err(Error::op(
+                "copy_xent",
+                "smoothed labels of a model that copies",
+            )),
             (Some(gate), Some(alpha)) => {
                 let logits = self.out.forward(tape, params, &features, dropout)?;
                 let z = gate.forward(tape, params, &features)?;
                 let copies = from.copies(Some(rows))?;
-                ops::copy_xent(tape, logits, &z, alpha, copies, targets)
+                ops::copy_xent(tape, logits, &z, alpha, copies, targets.ids)
             }
             _ => self.out.loss(tape, params, &features, targets, dropout),
         }

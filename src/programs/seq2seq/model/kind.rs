@@ -85,11 +85,13 @@ pub struct Seq2SeqSizes {
 }
 
 /// Dropout in a training step, on the embeddings of both sides, on what layers above the first read, and
-/// on what a tied output layer reads.
+/// on what the output layer reads.
 #[derive(Clone, Debug)]
 pub struct Dropout {
     /// Probability of dropping, in [0, 1).
     pub p: f64,
+    /// The same of what the output layer reads.
+    pub output: f64,
     /// Random words of this step.
     pub stream: Stream,
     /// The step in a GPU's memory, `[1]` u32, where it is there.
@@ -116,8 +118,12 @@ impl Dropout {
 
     /// x without what is dropped in a lane.
     pub(super) fn apply(&self, tape: &mut Tape, x: &Var, lane: u32) -> Result<Var> {
+        let p = match lane {
+            Dropout::OUTPUT => self.output,
+            _ => self.p,
+        };
         let stream = self.stream.lane(lane);
-        ops::dropout_at(tape, x, self.p, stream, self.counter.as_ref())
+        ops::dropout_at(tape, x, p, stream, self.counter.as_ref())
     }
 }
 

@@ -36,6 +36,7 @@ use crate::device::cpu::simd::Dispatch;
 use crate::error::{Error, Result};
 use crate::nn::{Bound, Layout, Params};
 use crate::ops;
+use crate::ops::softmax_xent::Targets;
 use crate::programs::seq2seq::data::SeqBatch;
 use crate::rng::Purpose;
 use crate::tensor::{Stored, Tensor};
@@ -55,7 +56,9 @@ pub struct Seq2Seq {
     encoder: Encoder,
     decoder: Decoder,
     dropout: f64,
+    output_dropout: Option<f64>,
     teacher_forcing: f64,
+    label_smoothing: f64,
 }
 
 impl Seq2Seq {
@@ -70,7 +73,9 @@ impl Seq2Seq {
             encoder,
             decoder,
             dropout: 0.0,
+            output_dropout: None,
             teacher_forcing: 1.0,
+            label_smoothing: 0.0,
         }
     }
 
@@ -87,10 +92,29 @@ impl Seq2Seq {
         Seq2Seq { dropout, ..self }
     }
 
+    /// With another probability of dropping an element of what the output layer reads: the decoder's
+    /// features, or of a tied one what the tanh layer gives. Without, a tied one has that of
+    /// [`Seq2Seq::with_dropout`], any other none.
+    pub fn with_output_dropout(self, output_dropout: Option<f64>) -> Self {
+        Seq2Seq {
+            output_dropout,
+            ..self
+        }
+    }
+
     /// With a probability below one that the decoder reads the true previous token in training.
     pub fn with_teacher_forcing(self, teacher_forcing: f64) -> Self {
         Seq2Seq {
             teacher_forcing,
+            ..self
+        }
+    }
+
+    /// With label smoothing in training: the share of each target, in [0, 1), that all tokens of the
+    /// vocabulary have together. A model that copies takes none.
+    pub fn with_label_smoothing(self, label_smoothing: f64) -> Self {
+        Seq2Seq {
+            label_smoothing,
             ..self
         }
     }
@@ -233,7 +257,8 @@ impl Model for Seq2Seq {
         &mut self.params
     }
 
-    /// Mean cross-entropy over the real target tokens, in nats.
+    /// Mean cross-entropy over the real target tokens, in nats; in training also that with smoothed
+    /// labels, where they are.
     fn loss(
         &self,
         tape: &mut Tape,
@@ -241,8 +266,12 @@ impl Model for Seq2Seq {
         batch: &Inputs,
         draws: Option<&Draws>,
     ) -> Result<Loss> {
-        let dropout = draws.filter(|_| self.dropout > 0.0).map(|draws| Dropout {
-            p: self.dropout,
+        let unset = if self.sizes.tied { self.dropout } else { 0.0 };
+        let (p, output) = (self.dropout, self.output_dropout.unwrap_or(unset));
+        let drops = p > 0.0 || output > 0.0;
+        let dropout = draws.filter(|_| drops).map(|draws| Dropout {
+            p,
+            output,
             stream: draws.stream(Purpose::Dropout),
             counter: draws.counter().cloned(),
         });
@@ -251,15 +280,16 @@ impl Model for Seq2Seq {
             stream: draws.stream(Purpose::TeacherForcing),
         });
         let (encoded, x) = self.start(tape, params, batch, dropout.as_ref(), teacher.as_ref())?;
-        let (input, asked) = ((&x, &batch.rows), (&batch.packing, &batch.targets));
+        let smoothing = draws.map_or(0.0, |_| self.label_smoothing);
+        let targets = Targets {
+            ids: &batch.targets,
+            smoothing,
+        };
+        let (input, asked) = ((&x, &batch.rows), (&batch.packing, targets));
         let dropout = dropout.as_ref();
         let scored = self
             .decoder
             .loss(tape, params, &encoded, input, asked, dropout)?;
-        Ok(Loss {
-            ce: scored.loss,
-            correct: scored.correct,
-            tokens: batch.target_tokens(),
-        })
+        Ok(Loss::of(scored, batch.target_tokens(), smoothing > 0.0))
     }
 }

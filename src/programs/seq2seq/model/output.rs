@@ -5,8 +5,7 @@ use crate::autograd::{Tape, Var};
 use crate::error::Result;
 use crate::nn::{Bound, Embedding, Layout, Linear, Style};
 use crate::ops;
-use crate::ops::softmax_xent::SoftmaxXent;
-use crate::tensor::Tensor;
+use crate::ops::softmax_xent::{SoftmaxXent, Targets};
 
 /// From features f `[N, F]` to logits `[N, V]`: W f + b, or W_e tanh(W f + b) + b_v, where W_e `[V, E]`
 /// is the embedding of the target (Press & Wolf 2017) and the tanh layer is that of Luong et al. 2015,
@@ -51,11 +50,13 @@ impl Output {
         features: &Var,
         dropout: Option<&Dropout>,
     ) -> Result<Var> {
-        let Some(hidden) = &self.hidden else {
-            return Ok(features.clone());
+        let x = match &self.hidden {
+            Some(hidden) => {
+                let z = hidden.forward(tape, params, features)?;
+                ops::tanh(tape, &z)?
+            }
+            None => features.clone(),
         };
-        let z = hidden.forward(tape, params, features)?;
-        let x = ops::tanh(tape, &z)?;
         match dropout {
             Some(d) => d.apply(tape, &x, Dropout::OUTPUT),
             None => Ok(x),
@@ -80,7 +81,7 @@ impl Output {
         tape: &mut Tape,
         params: &Bound,
         features: &Var,
-        targets: &Tensor,
+        targets: Targets,
         dropout: Option<&Dropout>,
     ) -> Result<SoftmaxXent> {
         let x = self.before(tape, params, features, dropout)?;
