@@ -99,7 +99,7 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
     let chosen = args.device.settle_on_cpu(ON_THE_CPU)?;
     let mut trained = Trained::open(&args.run)?;
     let kind = trained.model.kind();
-    if args.attention.is_some() && kind != ModelKind::Attention {
+    if args.attention.is_some() && !kind.attends() {
         return Err(Error::Usage(format!(
             "--attention: the {kind} model has none; name a run of --model attention"
         )));
@@ -229,7 +229,7 @@ fn blank(kind: ModelKind) -> Hypothesis {
         tokens: Vec::new(),
         score: 0.0,
         ended: true,
-        attention: (kind == ModelKind::Attention).then(Vec::new),
+        attention: kind.attends().then(Vec::new),
         copied: None,
     }
 }

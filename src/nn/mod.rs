@@ -4,11 +4,14 @@ pub mod init;
 pub mod layers;
 pub mod onnx;
 pub mod params;
+pub mod positions;
 pub mod recurrent;
 pub mod torch_names;
+pub mod transformer;
 
 pub use crate::ops::recurrent::{CellKind, State};
 pub use init::Init;
-pub use layers::{Embedding, Linear, Projection, Style};
+pub use layers::{Embedding, LayerNorm, Linear, Projection, Style};
 pub use params::{Bound, Layout, ParamId, Params};
+pub use positions::{Place, Positions};
 pub use recurrent::Recurrent;

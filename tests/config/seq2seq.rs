@@ -30,10 +30,10 @@ fn config(flags: &Table, saved: Option<&Table>) -> rnnx::Result<Seq2SeqConfig> {
 const ONE_FILE: [&str; 3] = ["pairs", "valid-fraction", "test-fraction"];
 
 /// The settings that are the default in [`unusual`].
-const SAME: [&str; 2] = ["num-layers", "copy"];
+const SAME: [&str; 1] = ["copy"];
 
-/// A configuration in which every key differs from its default but the number of layers, copying, which
-/// a tanh RNN has no attention for, and those that are of one file of pairs.
+/// A configuration in which every key differs from its default but copying, which a tanh RNN has no
+/// attention for, and those that are of one file of pairs.
 fn unusual() -> Seq2SeqConfig {
     Seq2SeqConfig {
         train: Some(PathBuf::from("a \"quoted\".jsonl")),
@@ -58,7 +58,8 @@ fn unusual() -> Seq2SeqConfig {
         model: ModelKind::Rnn,
         embedding_dim: 11,
         hidden_size: 13,
-        num_layers: 1,
+        num_layers: Some(1),
+        num_heads: 2,
         copy: false,
         tie_embeddings: true,
         dropout: 0.0,
@@ -106,7 +107,7 @@ fn defaults_are_those_of_the_contract() {
         (30, 50, 2)
     );
     assert_eq!(
-        (config.embedding_dim, config.hidden_size, config.num_layers),
+        (config.embedding_dim, config.hidden_size, config.layers()),
         (256, 256, 1)
     );
     assert_eq!(
@@ -197,7 +198,8 @@ fn values_out_of_range_are_refused() {
         ("teacher-forcing = -0.5", |c| c.teacher_forcing = -0.5),
         ("teacher-forcing = nan", |c| c.teacher_forcing = f64::NAN),
         ("dropout = 1.0", |c| c.dropout = 1.0),
-        ("num-layers = 2", |c| c.num_layers = 2),
+        ("num-layers = 17", |c| c.num_layers = Some(17)),
+        ("num-heads = 0", |c| c.num_heads = 0),
         ("max-source = 0", |c| c.max_source = 0),
         ("max-target = 0", |c| c.max_target = 0),
         ("min-frequency = 0", |c| c.min_frequency = 0),
@@ -253,6 +255,7 @@ fn resume_refuses_contradictions() {
         ("--model lstm", "model = \"lstm\"", "\"attention\""),
         ("--embedding-dim 32", "embedding-dim = 32", "256"),
         ("--hidden-size 32", "hidden-size = 32", "256"),
+        ("--num-heads 2", "num-heads = 2", "4"),
         ("--dropout 0.5", "dropout = 0.5", "0.3"),
         ("--batch-size 3", "batch-size = 3", "128"),
         ("--learning-rate 0.5", "learning-rate = 0.5", "0.001"),
@@ -290,6 +293,38 @@ fn the_model_that_is_asked_for() {
         message.contains("model is rnn or lstm or attention"),
         "{message}"
     );
+}
+
+#[test]
+fn what_a_transformer_takes() {
+    let of = |words: &str| config(&flags(words), None);
+    let default = of("--model transformer").unwrap();
+    let sizes = default.sizes(10, 20);
+    assert_eq!((sizes.layers, sizes.heads), (3, 4));
+    let sizes = of("--model transformer --num-layers 6 --num-heads 8");
+    let sizes = sizes.unwrap().sizes(10, 20);
+    assert_eq!((sizes.layers, sizes.heads), (6, 8));
+    assert!(of("--model transformer --copy --tie-embeddings").is_ok());
+    for (words, expected) in [
+        (
+            "--model transformer --num-heads 3",
+            "num-heads = 3 with embedding-dim = 256",
+        ),
+        (
+            "--model transformer --teacher-forcing 0.5",
+            "teacher-forcing = 0.5 with model = transformer",
+        ),
+        (
+            "--model lstm --num-layers 2",
+            "num-layers = 2 with model = lstm",
+        ),
+        ("--model gru --copy", "copy with model = gru"),
+    ] {
+        let message = usage(of(words));
+        assert!(message.starts_with(expected), "{message}");
+    }
+    // Heads are a Transformer's alone.
+    assert!(of("--model lstm --num-heads 3").is_ok());
 }
 
 #[test]

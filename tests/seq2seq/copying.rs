@@ -30,6 +30,8 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 9,
     embedding: 6,
     hidden: 7,
+    layers: 1,
+    heads: 1,
     copy: true,
     tied: false,
 };
@@ -322,6 +324,8 @@ fn learns_to_copy() {
         target_vocab: 8,
         embedding: 16,
         hidden: 24,
+        layers: 1,
+        heads: 1,
         copy: true,
         tied: false,
     };

@@ -1,26 +1,31 @@
 //! Every parameter of each whole model against central differences in f64, with dropout and with
 //! the decoder's own predictions among its inputs.
 
-use super::{Noise, batch, for_each_kind, pass, random_pairs};
-use rnnx::programs::seq2seq::model::{Seq2Seq, Seq2SeqSizes};
+use super::{Noise, batch, for_each_recurrent_kind, pass, random_pairs};
+use rnnx::Error;
+use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::rng::{Purpose, Stream};
-use rnnx::train::model::Model;
+use rnnx::train::model::{Draws, Model};
 
-/// Central differences with step 1e-5: truncation 1e-10, rounding 1e-11, relative to 1.
+/// Central differences with step 2e-6: truncation below 2e-9 also where rows of three numbers are
+/// normalised, rounding 1e-10, relative to 1.
 const DIFFERENCE: f64 = 1e-8;
+const STEP: f64 = 2e-6;
 
 const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     source_vocab: 9,
     target_vocab: 8,
     embedding: 3,
     hidden: 5,
+    layers: 1,
+    heads: 3,
     copy: false,
     tied: false,
 };
 
-fn check(noise: Noise) {
+fn check(kinds: &[ModelKind], noise: Noise) {
     let batch = batch(&random_pairs(SIZES, 5, 5));
-    for_each_kind(|kind| {
+    for &kind in kinds {
         let mut model = Seq2Seq::new::<f64>(kind, SIZES, 3);
         // Larger than at the start of training: the attention leaves its nearly uniform start.
         let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
@@ -28,7 +33,6 @@ fn check(noise: Noise) {
         let gradient = pass::<f64>(&model, &batch, noise).gradient;
         let gradient = gradient.data::<f64>().unwrap();
         let layout = model.params().layout().clone();
-        let step = 1e-5;
         for s in layout.segments() {
             let mut largest = 0.0f64;
             for (i, &analytic) in gradient
@@ -47,7 +51,7 @@ fn check(noise: Noise) {
                     values(&mut model, -delta);
                     loss
                 };
-                let difference = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+                let difference = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
                 largest = largest.max(analytic.abs());
                 assert!(
                     (analytic - difference).abs() < DIFFERENCE,
@@ -62,23 +66,40 @@ fn check(noise: Noise) {
                 s.name
             );
         }
-    });
+    }
 }
 
 #[test]
 fn whole_models_with_dropout() {
-    check(Noise {
+    let noise = Noise {
         dropout: Some(0.3),
         teacher: None,
-    });
+    };
+    check(&ModelKind::ALL, noise);
 }
 
 #[test]
 fn whole_models_that_read_their_own_predictions() {
-    check(Noise {
+    let noise = Noise {
         dropout: Some(0.2),
         teacher: Some(0.5),
-    });
+    };
+    let recurrent = ModelKind::ALL.into_iter();
+    let recurrent = recurrent.filter(|kind| *kind != ModelKind::Transformer);
+    check(&recurrent.collect::<Vec<_>>(), noise);
+}
+
+#[test]
+fn a_transformer_reads_no_predictions() {
+    let model = Seq2Seq::new::<f32>(ModelKind::Transformer, SIZES, 1).with_teacher_forcing(0.5);
+    let inputs = model.inputs(&batch(&random_pairs(SIZES, 5, 5))).unwrap();
+    let mut tape = rnnx::autograd::Tape::inference();
+    let params = model.params().bind(&mut tape);
+    let result = model.loss(&mut tape, &params, &inputs, Some(&Draws::new(9, 3)));
+    let Err(Error::Op { message, .. }) = result else {
+        panic!("this must be refused");
+    };
+    assert!(message.contains("teacher forcing is 1"), "{message}");
 }
 
 /// The decoder's inputs are those of the training pass itself: with a ratio of 0, reading the
@@ -87,7 +108,7 @@ fn whole_models_that_read_their_own_predictions() {
 fn a_ratio_between_mixes_the_two() {
     let pairs = random_pairs(SIZES, 40, 6);
     let batch = batch(&pairs);
-    for_each_kind(|kind| {
+    for_each_recurrent_kind(|kind| {
         let model = Seq2Seq::new::<f64>(kind, SIZES, 3);
         let loss = |teacher: Option<f64>| {
             let dropout = None;

@@ -1,7 +1,7 @@
 //! PyTorch's logits, losses, gradients, Adam steps and outputs (`tests/golden/seq2seq.py`), whose
 //! batches are padded where ours are packed.
 
-use super::{Noise, Number, Pairs, batch, close, for_each_kind, pass};
+use super::{Noise, Number, Pairs, batch, close, for_each_kind, for_each_recurrent_kind, pass};
 use rnnx::autograd::Tape;
 use rnnx::device::Gpu;
 use rnnx::device::emulated::Emulated;
@@ -53,6 +53,8 @@ fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
         target_vocab: size("target_vocabulary"),
         embedding: size("embedding_dim"),
         hidden: size("hidden_size"),
+        layers: size("num_layers"),
+        heads: size("num_heads"),
         copy: false,
         tied: false,
     };
@@ -107,12 +109,12 @@ fn forward_matches<T: Number>(value: f64, gradient: f64) {
                 value,
             );
         }
-        assert_eq!(out.alpha.is_some(), kind == ModelKind::Attention);
+        assert_eq!(out.alpha.is_some(), kind.attends());
         if let Some(alpha) = &out.alpha {
             let got = by_pair::<T>(alpha, &batch, |pair| pairs[pair].0.len());
             for (i, got) in got.iter().enumerate() {
                 close(
-                    &format!("attention {i}"),
+                    &format!("{kind} attention {i}"),
                     got,
                     &numbers(&want["attention"][i]),
                     value,
@@ -154,7 +156,7 @@ fn norm(gradient: &Tensor) -> f64 {
 fn without_teacher_forcing_the_decoder_reads_its_predictions() {
     let golden = golden();
     let batch = batch(&pairs(&golden));
-    for_each_kind(|kind| {
+    for_each_recurrent_kind(|kind| {
         let model = model::<f64>(&golden, kind);
         let want = &golden[&kind.to_string()]["free_running"];
         let noise = Noise {

@@ -54,6 +54,8 @@ fn model(kind: ModelKind, vocab: &WordVocab, seed: u64) -> (Seq2Seq, Vec<Vec<u32
         target_vocab: vocab.len(),
         embedding: 5,
         hidden: 6,
+        layers: 1,
+        heads: 1,
         copy: false,
         tied: false,
     };
@@ -149,6 +151,8 @@ fn what_is_copied_is_held_to_the_grammar() {
         target_vocab: vocab.len(),
         embedding: 5,
         hidden: 6,
+        layers: 1,
+        heads: 1,
         copy: true,
         tied: false,
     };

@@ -12,6 +12,8 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 50,
     embedding: 24,
     hidden: 48,
+    layers: 2,
+    heads: 4,
     copy: false,
     tied: false,
 };

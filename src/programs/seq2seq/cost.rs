@@ -8,7 +8,8 @@ use super::model::{ModelKind, Seq2SeqSizes};
 ///
 /// A target position keeps the logits and their gradient, the decoder's gates and states, and what
 /// the logits come from; a source position the encoder's, in both directions. Parameters come five
-/// times: values, gradient, two moments, and the packed copies.
+/// times: values, gradient, two moments, and the packed copies. Of a Transformer each layer keeps what its
+/// parts read and give.
 pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target: usize) -> u128 {
     let [s, t] = [source, target].map(|n| n as u128);
     let [vs, vt, e, h] = [
@@ -18,6 +19,13 @@ pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, source: usize, target: u
         sizes.hidden,
     ]
     .map(|n| n as u128);
+    if kind == ModelKind::Transformer {
+        let (layers, inner) = (sizes.layers as u128, 4 * h);
+        let parameters = (vs + 2 * vt) * e + layers * (12 * e * e + 4 * e * inner);
+        let (of_target, of_source) = (20 * e + 3 * inner, 14 * e + 3 * inner);
+        let kept = t * (2 * vt + layers * of_target) + s * layers * of_source;
+        return 4 * (kept + 5 * parameters);
+    }
     let (features, gates) = match kind.plain() {
         Some((cell, context)) => {
             let read = e + u128::from(context) * h;
@@ -40,18 +48,25 @@ pub struct Work {
     pub target: usize,
     /// Source positions that the targets' tokens attend to.
     pub attended: usize,
+    /// Positions of their own sequence that tokens see, in a model where they do.
+    pub own: usize,
 }
 
 impl Work {
     /// The work of a batch.
     pub fn of(batch: &SeqBatch) -> Self {
         let pairs = batch.packing.batch();
-        let attended = (0..pairs).map(|b| batch.packing.length(b) * batch.source.spans.len(b));
+        let lengths = batch.packing.lengths();
+        let spans = &batch.source.spans;
+        let lengths = || (0..pairs).map(|b| (lengths[b], spans.len(b)));
         Work {
             pairs,
             source: batch.source.packing.rows(),
             target: batch.packing.rows(),
-            attended: attended.sum(),
+            attended: lengths().map(|(target, source)| target * source).sum(),
+            own: lengths()
+                .map(|(target, source)| target * (target + 1) / 2 + source * source)
+                .sum(),
         }
     }
 }
@@ -59,11 +74,18 @@ impl Work {
 /// FLOP of a training step: 6 for each weight of a matrix product and row that it is multiplied
 /// with, 2 forward and 4 backward. Embeddings are looked up and cost none. Scores and context of the
 /// attention cost as much as H and 2H weights for each source position that a target token attends
-/// to.
+/// to; those of each layer of a Transformer as much as 2E for each position that a token sees.
 pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
     let [e, h, v] = [sizes.embedding, sizes.hidden, sizes.target_vocab].map(|n| n as f64);
     let [pairs, source, target, attended] =
         [work.pairs, work.source, work.target, work.attended].map(|n| n as f64);
+    if kind == ModelKind::Transformer {
+        let (layers, inner) = (sizes.layers as f64, 4.0 * h);
+        let row = 6.0 * e * e + 2.0 * e * inner;
+        let seen = attended + work.own as f64;
+        let of_layers = layers * ((source + target) * row + seen * 2.0 * e);
+        return 6.0 * (of_layers + target * e * v);
+    }
     let products = match kind.plain() {
         Some((cell, context)) => {
             let (g, read) = (cell.gates() as f64, e + f64::from(u8::from(context)) * h);
@@ -92,6 +114,8 @@ mod tests {
         target_vocab: 11,
         embedding: 3,
         hidden: 5,
+        layers: 2,
+        heads: 1,
         copy: false,
         tied: false,
     };
@@ -104,6 +128,7 @@ mod tests {
             source: 1,
             target: 1,
             attended: 1,
+            own: 2,
         };
         for kind in ModelKind::ALL {
             let model = Seq2Seq::new::<f32>(kind, SIZES, 1);
@@ -111,9 +136,11 @@ mod tests {
             let matrices =
                 segments.filter(|s| s.shape.dims().len() == 2 && !s.name.contains("embedding"));
             let weights: usize = matrices.map(|s| s.shape.numel()).sum();
-            // The context multiplies activations: 2H of them for a position.
+            // The context multiplies activations: 2H of them for a position; scores and contexts of a
+            // Transformer's three attentions 2E.
             let context = match kind {
                 ModelKind::Attention => 2 * SIZES.hidden,
+                ModelKind::Transformer => 3 * SIZES.layers * 2 * SIZES.embedding,
                 _ => 0,
             };
             let flop = step_flop(kind, SIZES, once);
@@ -128,6 +155,8 @@ mod tests {
         assert_eq!((work.pairs, work.source, work.target), (2, 3, 6));
         // Two target tokens look at two positions each, four at one.
         assert_eq!(work.attended, 2 * 2 + 4);
+        // Of their own 1 and 2, and 1 to 4; the sources' 4 and 1.
+        assert_eq!(work.own, 3 + 10 + 4 + 1);
         // 6 FLOP for each of 3H weights.
         let with = |attended| step_flop(ModelKind::Attention, SIZES, Work { attended, ..work });
         assert_eq!(with(8) - with(7), 6.0 * 3.0 * 5.0);

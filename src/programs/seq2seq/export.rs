@@ -20,31 +20,36 @@ pub(super) fn run(checkpoint: &Path, graphs: bool) -> Result<Export> {
     let trained = Trained::open(checkpoint)?;
     let (config, sizes) = (&trained.config, trained.model.sizes());
     let weights = trained.model.export()?;
-    if graphs && (sizes.copy || sizes.tied) {
-        let what = if sizes.copy {
-            "copies"
-        } else {
-            "ties its embeddings"
-        };
+    let without = match trained.model.kind() {
+        _ if sizes.copy => Some("model that copies"),
+        _ if sizes.tied => Some("model that ties its embeddings"),
+        ModelKind::Transformer => Some("Transformer"),
+        _ => None,
+    };
+    if let Some(what) = without.filter(|_| graphs) {
         return Err(Error::Usage(format!(
-            "--format onnx: a model that {what} has no graph of standard operators here; --format \
-             torch has its weights, by the names of docs/formats.md"
+            "--format onnx: a {what} has no graph of standard operators here; --format torch has its \
+             weights, by the names of docs/formats.md"
         )));
     }
     let graphs = match graphs {
         true => both(trained.model.kind(), sizes, &weights)?,
         false => Vec::new(),
     };
+    let mut facts = figures([
+        ("kind", json!("seq2seq")),
+        ("model", json!(trained.model.kind())),
+        ("embedding_dim", json!(sizes.embedding)),
+        ("hidden_size", json!(sizes.hidden)),
+        ("num_layers", json!(config.layers())),
+        ("max_source", json!(config.max_source)),
+        ("max_target", json!(config.max_target)),
+    ]);
+    if trained.model.kind() == ModelKind::Transformer {
+        facts.insert("num_heads".into(), json!(sizes.heads));
+    }
     Ok(Export {
-        facts: figures([
-            ("kind", json!("seq2seq")),
-            ("model", json!(trained.model.kind())),
-            ("embedding_dim", json!(sizes.embedding)),
-            ("hidden_size", json!(sizes.hidden)),
-            ("num_layers", json!(config.num_layers)),
-            ("max_source", json!(config.max_source)),
-            ("max_target", json!(config.max_target)),
-        ]),
+        facts,
         vocab: trained.vocab.to_file(),
         weights,
         graphs,

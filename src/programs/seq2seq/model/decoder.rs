@@ -1,16 +1,22 @@
 //! The decoders: previous tokens and the encoder's states to logits of the next token.
 
+use super::inputs::Steps;
 use super::kind::{Dropout, Seq2SeqSizes};
 use super::output::Output;
+use super::transformer::Standing;
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::nn::{Bound, CellKind, Embedding, Layout, Linear, Projection, Recurrent, State, Style};
+use crate::nn::{
+    Bound, CellKind, Embedding, Layout, Linear, Place, Positions, Projection, Recurrent, State,
+    Style,
+};
 use crate::ops;
 use crate::ops::attention;
 use crate::ops::copy_xent::Copies;
+use crate::ops::dot_attention::Sequences;
 use crate::ops::softmax_xent::SoftmaxXent;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -39,6 +45,8 @@ pub enum DecoderState {
         /// What is attended to.
         annotations: Box<Annotations>,
     },
+    /// Transformer.
+    Transformer(Box<Standing>),
 }
 
 /// The layers of a decoder with attention.
@@ -72,7 +80,8 @@ pub struct Decoded {
     pub logits: Var,
     /// State after each row's last step.
     pub state: DecoderState,
-    /// Attention weights `[N, S]`, of the attention model.
+    /// Attention weights `[N, S]`, of a model that attends: of a Transformer those of the last layer, as the
+    /// mean of its heads.
     pub alpha: Option<Tensor>,
     /// The logit of p_gen `[N, 1]`, of a model that copies.
     pub gate: Option<Tensor>,
@@ -90,16 +99,18 @@ impl Attending {
 }
 
 impl DecoderState {
-    /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
-    /// that each belongs to, where there are several steps. Gives what the logits are computed from, the
-    /// state after each row's last step, and attention weights.
+    /// Runs over the embeddings of the previous tokens. Gives what the logits are computed from, the state
+    /// after each row's last step, and attention weights.
     pub(super) fn run(
         &self,
         tape: &mut Tape,
         params: &Bound,
-        (x, rows): (&Var, Option<&Tensor>),
-        packing: &Packing,
+        steps: Steps,
+        dropout: Option<&Dropout>,
     ) -> Result<(Var, Self, Option<Var>)> {
+        let Steps {
+            x, rows, packing, ..
+        } = steps;
         match self.clone() {
             Self::Plain {
                 layer,
@@ -152,6 +163,18 @@ impl DecoderState {
                 };
                 Ok((features, state, Some(out.alpha)))
             }
+            Self::Transformer(standing) => {
+                let (features, after, alpha) = standing.run(tape, params, steps, dropout)?;
+                Ok((features, Self::Transformer(Box::new(after)), Some(alpha)))
+            }
+        }
+    }
+
+    /// The place of the next step's tokens in their targets, where that counts.
+    pub(super) fn place(&self) -> Place<'static> {
+        match self {
+            Self::Transformer(standing) => Place::At(standing.steps),
+            Self::Plain { .. } | Self::Attention { .. } => Place::At(0),
         }
     }
 
@@ -161,16 +184,20 @@ impl DecoderState {
     /// # Errors
     /// If the device fails.
     pub fn reorder(&mut self, order: &[u32]) -> Result<()> {
-        let order = index(order, self.gpu())?;
+        let gpu = self.gpu().cloned();
+        let gpu = gpu.as_ref();
         match self {
             Self::Plain { state, .. } => {
+                let order = index(order, gpu)?;
                 pick(&mut state.h, &order)?;
                 state.c.as_mut().map_or(Ok(()), |c| pick(c, &order))
             }
             Self::Attention { h, c, .. } => {
+                let order = index(order, gpu)?;
                 pick(h, &order)?;
                 pick(c, &order)
             }
+            Self::Transformer(standing) => standing.reorder(order, gpu),
         }
     }
 
@@ -180,14 +207,16 @@ impl DecoderState {
     /// # Errors
     /// If the device fails.
     pub fn select(&mut self, rows: &[u32]) -> Result<()> {
-        self.reorder(rows)?;
         let gpu = self.gpu().cloned();
+        let gpu = gpu.as_ref();
+        self.reorder(rows)?;
         match self {
             Self::Plain { context, .. } => {
-                let rows = index(rows, gpu.as_ref())?;
+                let rows = index(rows, gpu)?;
                 context.as_mut().map_or(Ok(()), |x| pick(x, &rows))
             }
-            Self::Attention { annotations, .. } => annotations.select(rows, gpu.as_ref()),
+            Self::Attention { annotations, .. } => annotations.select(rows, gpu),
+            Self::Transformer(standing) => standing.select(rows, gpu),
         }
     }
 
@@ -195,25 +224,36 @@ impl DecoderState {
         match self {
             Self::Plain { state, .. } => state.h.value().gpu(),
             Self::Attention { h, .. } => h.value().gpu(),
+            Self::Transformer(standing) => standing.gpu(),
         }
     }
 
     /// What can be copied in rows of the decoder, each in the row of the batch that `rows` `[N]` names.
     fn copies<'a>(&'a self, rows: &'a Tensor) -> Result<Copies<'a>> {
-        let ids = match self {
-            Self::Attention { annotations, .. } => {
-                let ids = annotations.copies.as_ref();
-                ids.map(|ids| (ids, &**annotations))
+        let (ids, spans, offsets) = match self {
+            Self::Attention { annotations, .. } => (
+                annotations.copies.as_ref(),
+                &annotations.spans,
+                annotations.offsets.as_ref(),
+            ),
+            Self::Transformer(standing) => (
+                standing.copies.as_ref(),
+                standing.spans(),
+                standing.offsets.as_ref(),
+            ),
+            Self::Plain { .. } => {
+                return Err(Error::op(
+                    "seq2seq",
+                    "a model without attention copies nothing",
+                ));
             }
-            Self::Plain { .. } => None,
         };
         let message = "a model that copies needs the extended ids of the source";
-        let (ids, annotations) = ids.ok_or_else(|| Error::op("seq2seq", message))?;
         Ok(Copies {
-            ids,
+            ids: ids.ok_or_else(|| Error::op("seq2seq", message))?,
             rows,
-            spans: &annotations.spans,
-            offsets: annotations.offsets.as_ref(),
+            spans,
+            offsets,
         })
     }
 
@@ -262,6 +302,7 @@ impl DecoderState {
                     }),
                 }
             }
+            Self::Transformer(_) => return Err(Error::op("seq2seq", NO_PREDICTIONS)),
         })
     }
 }
@@ -288,7 +329,7 @@ impl Annotations {
 }
 
 /// Numbers of rows where a model is.
-fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
+pub(super) fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
     let rows = Tensor::from_slice(rows, [rows.len()])?;
     gpu.map_or(Ok(rows.clone()), |gpu| rows.to_gpu(gpu))
 }
@@ -307,15 +348,32 @@ pub(super) struct Decoder {
     /// E, numbers that stand for a token.
     pub(super) width: usize,
     pub(super) embedding: Embedding,
+    /// Of a Transformer.
+    pub(super) positions: Option<Positions>,
     pub(super) out: Output,
     /// Its sigmoid is p_gen; of a model that copies.
     pub(super) gate: Option<Linear>,
 }
 
+/// Why a Transformer's targets are the true ones.
+pub(super) const NO_PREDICTIONS: &str = "a Transformer is trained on all steps of its targets at once, \
+                                         and reads none of its own predictions: teacher forcing is 1";
+
 impl Decoder {
-    /// Vectors of tokens `[N]`, which are below V, giving `[N, E]`.
-    pub(super) fn embed(&self, tape: &mut Tape, params: &Bound, tokens: &Tensor) -> Result<Var> {
-        self.embedding.forward(tape, params, tokens)
+    /// Vectors of tokens `[N]`, which are below V, giving `[N, E]`; `place` says where they stand, for a
+    /// model that is told.
+    pub(super) fn embed(
+        &self,
+        tape: &mut Tape,
+        params: &Bound,
+        tokens: &Tensor,
+        place: Place,
+    ) -> Result<Var> {
+        let x = self.embedding.forward(tape, params, tokens)?;
+        match &self.positions {
+            Some(positions) => positions.add(tape, &x, place),
+            None => Ok(x),
+        }
     }
 
     /// Runs from a state; see [`DecoderState::run`].
@@ -324,15 +382,14 @@ impl Decoder {
         tape: &mut Tape,
         params: &Bound,
         from: &DecoderState,
-        input: (&Var, Option<&Tensor>),
-        packing: &Packing,
+        steps: Steps,
     ) -> Result<Decoded> {
-        let (features, state, alpha) = from.run(tape, params, input, packing)?;
+        let (features, state, alpha) = from.run(tape, params, steps, None)?;
         let mut logits = self.out.forward(tape, params, &features, None)?;
         let mut gate = None;
         if let (Some(layer), Some(alpha)) = (&self.gate, &alpha) {
             let z = layer.forward(tape, params, &features)?.into_value();
-            let rows = match input.1 {
+            let rows = match steps.rows {
                 Some(rows) => rows.clone(),
                 None => each_row(&z)?,
             };
@@ -348,17 +405,17 @@ impl Decoder {
         })
     }
 
-    /// Runs from a state over whole targets `[N]`, and scores them.
+    /// Runs from a state over whole targets, and scores them.
     pub(super) fn loss(
         &self,
         tape: &mut Tape,
         params: &Bound,
         from: &DecoderState,
-        (x, rows): (&Var, &Tensor),
-        (packing, targets): (&Packing, &Tensor),
+        (steps, rows): (Steps, &Tensor),
+        targets: &Tensor,
         dropout: Option<&Dropout>,
     ) -> Result<SoftmaxXent> {
-        let (features, _, alpha) = from.run(tape, params, (x, Some(rows)), packing)?;
+        let (features, _, alpha) = from.run(tape, params, steps, dropout)?;
         match (&self.gate, &alpha) {
             (Some(gate), Some(alpha)) => {
                 let logits = self.out.forward(tape, params, &features, dropout)?;
@@ -379,8 +436,13 @@ impl Decoder {
         x: &Var,
     ) -> Result<Decoded> {
         let batch = x.value().shape().rows();
-        let packing = Packing::uniform(1, batch)?;
-        self.run(tape, params, from, (x, None), &packing)
+        let steps = Steps {
+            x,
+            rows: None,
+            packing: &Packing::uniform(1, batch)?,
+            sequences: &Sequences::steps(1, batch)?,
+        };
+        self.run(tape, params, from, steps)
     }
 }
 

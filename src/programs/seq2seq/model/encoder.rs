@@ -4,18 +4,23 @@ use super::decoder::{Annotations, Attending, Decoder, DecoderState};
 use super::inputs::Source;
 use super::kind::{Dropout, ModelKind, Seq2SeqSizes};
 use super::output::Output;
+use super::transformer::{DecoderStack, EncoderStack, Standing};
 use crate::autograd::{Tape, Var};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::nn::{
-    Bound, CellKind, Embedding, Init, Layout, Linear, Projection, Recurrent, State, Style,
+    Bound, CellKind, Embedding, Init, Layout, Linear, Place, Positions, Projection, Recurrent,
+    State, Style,
 };
 use crate::ops;
+use std::sync::Arc;
 
 /// An encoder's layers.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder {
     embedding: Embedding,
+    /// Of a Transformer.
+    positions: Option<Positions>,
     layers: Layers,
 }
 
@@ -32,6 +37,10 @@ enum Layers {
     Attention {
         encoder: BothWays,
         decoder: Attending,
+    },
+    Transformer {
+        encoder: EncoderStack,
+        decoder: Arc<DecoderStack>,
     },
 }
 
@@ -54,17 +63,22 @@ impl Encoder {
     ) -> (Self, Decoder) {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
         let (source, target) = (sizes.source_vocab, sizes.target_vocab);
-        let embedding = Embedding::new(layout, "encoder.embedding", source, dim, style);
-        let embed = |layout: &mut Layout| match sizes.tied {
-            // As the weight of a linear layer: a standard normal one would give large logits.
-            true => {
-                let init = Init::Uniform(1.0 / (dim as f64).sqrt());
-                Embedding::with_init(layout, "decoder.embedding", (target, dim), init)
-            }
-            false => Embedding::new(layout, "decoder.embedding", target, dim, style),
+        let is_transformer = kind == ModelKind::Transformer;
+        // A variance of 1 / E, as rows are multiplied by sqrt(E) before positions are added.
+        let scaled = Init::Uniform((3.0 / dim as f64).sqrt());
+        let drawn = if is_transformer { scaled } else { Init::Normal };
+        let embedding = Embedding::with_init(layout, "encoder.embedding", (source, dim), drawn);
+        let embed = |layout: &mut Layout| {
+            let init = match sizes.tied && !is_transformer {
+                // As the weight of a linear layer: a standard normal one would give large logits.
+                true => Init::Uniform(1.0 / (dim as f64).sqrt()),
+                false => drawn,
+            };
+            Embedding::with_init(layout, "decoder.embedding", (target, dim), init)
         };
         let names = [("encoder.rnn", "l0"), ("decoder.rnn", "l0")];
-        let copies = sizes.copy && kind.plain().is_none();
+        let copies = sizes.copy && kind.attends();
+        let positions = is_transformer.then(|| Positions::new(dim));
         let (layers, embed, features) = match kind.plain() {
             Some((cell, reads_context)) => {
                 let inputs = if reads_context { dim + h } else { dim };
@@ -77,6 +91,12 @@ impl Encoder {
                 };
                 (layers, embed, h)
             }
+            None if is_transformer => {
+                let encoder = EncoderStack::new(layout, sizes);
+                let embed = embed(layout);
+                let decoder = Arc::new(DecoderStack::new(layout, sizes));
+                (Layers::Transformer { encoder, decoder }, embed, dim)
+            }
             None => {
                 let encoder = BothWays::new(layout, names[0].0, sizes);
                 let embed = embed(layout);
@@ -88,10 +108,16 @@ impl Encoder {
             vocab: target,
             width: dim,
             embedding: embed,
+            positions: positions.clone(),
             out: Output::new(layout, features, (target, dim), sizes.tied.then_some(embed)),
             gate: copies.then(|| Linear::new(layout, "copy.gate", features, 1, style)),
         };
-        (Encoder { embedding, layers }, decoder)
+        let encoder = Encoder {
+            embedding,
+            positions,
+            layers,
+        };
+        (encoder, decoder)
     }
 
     /// Reads the sources: the state that the decoder starts from.
@@ -103,6 +129,13 @@ impl Encoder {
         dropout: Option<&Dropout>,
     ) -> Result<DecoderState> {
         let x = self.embedding.forward(tape, params, &source.ids)?;
+        let x = match &self.positions {
+            Some(positions) => {
+                let place = Place::Each(&source.steps, source.packing.steps());
+                positions.add(tape, &x, place)?
+            }
+            None => x,
+        };
         let x = match dropout {
             Some(d) => d.apply(tape, &x, Dropout::SOURCE)?,
             None => x,
@@ -135,6 +168,11 @@ impl Encoder {
                     c,
                     annotations: Box::new(annotations),
                 })
+            }
+            Layers::Transformer { encoder, decoder } => {
+                let stacks = (encoder, decoder);
+                let standing = Standing::new(stacks, tape, params, &x, source, dropout)?;
+                Ok(DecoderState::Transformer(Box::new(standing)))
             }
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn inputs(
         from = from.first_rows(active)?;
         let ids = &tokens[at..at + active];
         let [ids] = place([(ids, decoder.vocab)], batch.gpu())?;
-        let mut x = decoder.embed(&mut tape, &params, &ids)?;
+        let mut x = decoder.embed(&mut tape, &params, &ids, from.place())?;
         if let Some(mask) = &mask {
             let mask = mask.slice(at * width, [active, width])?;
             x = ops::mul(&mut tape, &x, &Var::constant(mask))?;
