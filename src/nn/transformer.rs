@@ -6,14 +6,13 @@
 //! values those of torch's `Transformer`: Glorot uniform weights, no bias of the attentions.
 
 use super::init::Init;
+use super::key_cache::KeyCache;
 use super::layers::{LayerNorm, Linear, Style};
 use super::params::{Bound, Layout};
 use crate::autograd::{Tape, Var};
 use crate::error::Result;
 use crate::ops;
-use crate::ops::concat::below;
 use crate::ops::dot_attention::{Attended, Attention, Projected, Sequences, dot_attention};
-use crate::tensor::Tensor;
 
 /// Sizes of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +74,9 @@ pub struct DecoderLayer {
 pub struct Read<'a> {
     /// Where the rows of each sequence stand.
     pub rows: &'a Sequences,
-    /// Keys and values of earlier steps `[t B, 2 D]`, step after step, to which this one's are added; none
-    /// where the rows are whole sequences.
-    pub cache: Option<&'a mut Option<Tensor>>,
+    /// Keys and values of earlier steps, to which this one's are added; none where the rows are whole
+    /// sequences.
+    pub cache: Option<&'a mut KeyCache>,
     /// What [`DecoderLayer::memory`] made of the memory.
     pub memory: &'a Var,
     /// Where the memory of each sequence stands.
@@ -121,31 +120,19 @@ impl SelfAttention {
     }
 
     /// One step x `[B, D]`: attends to those before it and itself.
-    fn step(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        x: &Var,
-        cache: &mut Option<Tensor>,
-    ) -> Result<Var> {
+    fn step(&self, tape: &mut Tape, params: &Bound, x: &Var, cache: &mut KeyCache) -> Result<Var> {
         let (batch, width) = (x.value().shape().rows(), x.value().shape().last());
         let all = self.projection.forward(tape, params, x)?;
         let queries = ops::slice(tape, &all, 1, 0..width)?;
         let own = ops::slice(tape, &all, 1, width..3 * width)?.into_value();
-        let keys = match cache.take() {
-            Some(before) => below(&before, &own)?,
-            None => own,
-        };
-        let steps = keys.shape().rows() / batch;
+        let memory = Var::constant(cache.push(&own)?);
         let attention = Attention {
             queries: &Sequences::steps(1, batch)?,
-            keys: &Sequences::steps(steps, batch)?,
+            keys: &Sequences::steps(cache.steps(), batch)?,
             heads: self.heads,
             causal: true,
             weights: false,
         };
-        let memory = Var::constant(keys.clone());
-        *cache = Some(keys);
         let attended = dot_attention(tape, &Projected::Apart { queries, memory }, attention)?;
         self.out.forward(tape, params, &attended.context)
     }

@@ -72,30 +72,6 @@ fn join(parts: &[&Tensor]) -> Result<Tensor> {
     })
 }
 
-/// The rows of a matrix below those of another of its width and data type. No gradient.
-///
-/// # Errors
-/// [`Error::Op`] if they do not fit together, or the device fails.
-pub fn below(above: &Tensor, rows: &Tensor) -> Result<Tensor> {
-    let width = above.shape().last();
-    if rows.shape().last() != width {
-        let message = format!("{} below {}", rows.shape(), above.shape());
-        return Err(Error::op("concat", message));
-    }
-    super::common::one_dtype("concat", &[above, rows])?;
-    if let Some(gpu) = gpu::common("concat", above, rows)? {
-        return gpu::stacked(gpu, &[above, rows]);
-    }
-    for_float!("concat", above.dtype(), T => {
-        let all = above.shape().rows() + rows.shape().rows();
-        let mut y = Tensor::uninit::<T>([all, width]);
-        let (first, second) = y.data_mut::<T>()?.split_at_mut(above.numel());
-        first.copy_from_slice(above.data()?);
-        second.copy_from_slice(rows.data()?);
-        Ok(y)
-    })
-}
-
 /// Columns of a matrix, and as many columns of another of as many rows to which they go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {

@@ -197,7 +197,7 @@ impl DecoderState {
                 pick(h, &order)?;
                 pick(c, &order)
             }
-            Self::Transformer(standing) => standing.reorder(order, gpu),
+            Self::Transformer(standing) => standing.reorder(order),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::data::spans::Spans;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::nn::transformer::{DecoderLayer, EncoderLayer, LayerSizes, Read};
-use crate::nn::{Bound, LayerNorm, Layout};
+use crate::nn::{Bound, KeyCache, LayerNorm, Layout};
 use crate::ops;
 use crate::ops::dot_attention::Sequences;
 use crate::tensor::Tensor;
@@ -118,8 +118,8 @@ pub struct Standing {
     pub(super) offsets: Option<Tensor>,
     /// The extended id of each source position `[M]`, for a model that copies.
     pub(super) copies: Option<Tensor>,
-    /// Keys and values of the steps so far `[t B, 2 D]`, of each layer.
-    cache: Vec<Option<Tensor>>,
+    /// Keys and values of the steps so far, 2 D wide, of each layer.
+    cache: Vec<KeyCache>,
     /// The steps so far.
     pub(super) steps: usize,
 }
@@ -141,7 +141,7 @@ impl Standing {
             of_memory: source.sequences.clone(),
             offsets: source.offsets.clone(),
             copies: source.copies.clone(),
-            cache: vec![None; decoder.layers.len()],
+            cache: vec![KeyCache::default(); decoder.layers.len()],
             steps: 0,
             stack: decoder.clone(),
         })
@@ -187,20 +187,10 @@ impl Standing {
     }
 
     /// Row i continues row `order[i]`, which is of the same source.
-    pub(super) fn reorder(&mut self, order: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<()> {
-        let batch = self.spans().rows() as u32;
-        let steps = 0..self.steps as u32;
-        let rows: Vec<u32> = steps
-            .flat_map(|t| order.iter().map(move |row| t * batch + row))
-            .collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let rows = super::decoder::index(&rows, gpu)?;
-        for kept in self.cache.iter_mut().flatten() {
-            *kept = pick(kept, &rows)?;
-        }
-        Ok(())
+    pub(super) fn reorder(&mut self, order: &[u32]) -> Result<()> {
+        let batch = self.spans().rows();
+        let mut caches = self.cache.iter_mut();
+        caches.try_for_each(|cache| cache.reorder(order, batch))
     }
 
     /// Row i, which has been reordered, attends to the source of row `rows[i]`.
