@@ -20,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MODELS = ["rnn", "lstm", "attention"]
+ALL = [*MODELS, "transformer"]
 SPLITS = ["train", "valid", "test"]
 # The flags of seq2seq_pytorch.py, by what stands in the table.
 VARIANTS = {
@@ -37,7 +38,7 @@ def parse():
     parser.add_argument("--python", default=sys.executable, help="Python that has torch")
     for split in SPLITS:
         parser.add_argument(f"--{split}", type=Path, help="pairs, JSONL or JSONL.gz; all three or none")
-    parser.add_argument("--model", choices=MODELS, help="this model only")
+    parser.add_argument("--model", choices=ALL, help="this model only")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda: both in fp16")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of both")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each timing of rnnx")

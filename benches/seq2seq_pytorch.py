@@ -1,4 +1,4 @@
-"""The training step of rnnx's three seq2seq models in PyTorch, timed; or epochs of it, with losses.
+"""The training step of rnnx's seq2seq models in PyTorch, timed; or epochs of it, with losses.
 
     python seq2seq_pytorch.py --model attention --train train.jsonl --steps 10
     python seq2seq_pytorch.py --model lstm --train train.jsonl --valid valid.jsonl --epochs 12
@@ -15,10 +15,12 @@ Stronger, against padding:
 
 import argparse
 import json
+import math
 import random
 import statistics
 import sys
 import time
+from functools import partial
 
 import torch
 from torch import nn
@@ -108,11 +110,53 @@ class Attention(nn.Module):
         return torch.cat([torch.stack(states), torch.stack(contexts), embedded], dim=-1)
 
 
-MODELS = ["rnn", "lstm", "attention"]
+class Transformer(nn.Module):
+    """torch's own layers, normalised first; sinusoidal positions (Vaswani et al. 2017). Dropout where
+    rnnx has it: on the embeddings with their positions, and on what each part of a layer adds."""
+
+    def __init__(self, vocabs, E, H, dropout, layers=3, heads=4):
+        super().__init__()
+        of_layer = {"d_model": E, "nhead": heads, "dim_feedforward": 4 * H, "dropout": dropout,
+                    "activation": partial(F.gelu, approximate="tanh"), "norm_first": True}
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(**of_layer), layers, nn.LayerNorm(E), enable_nested_tensor=False)
+        self.decoder = nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(**of_layer), layers, nn.LayerNorm(E))
+        for layer in [*self.encoder.layers, *self.decoder.layers]:
+            layer.dropout.p = layer.self_attn.dropout = 0.0
+        for layer in self.decoder.layers:
+            layer.multihead_attn.dropout = 0.0
+        self.encoder.embedding = nn.Embedding(vocabs[0], E)
+        self.decoder.embedding = nn.Embedding(vocabs[1], E)
+        for side in (self.encoder, self.decoder):
+            nn.init.normal_(side.embedding.weight, std=E ** -0.5)
+        self.out, self.dropout = nn.Linear(E, vocabs[1]), nn.Dropout(dropout)
+
+    def embed(self, side, ids):
+        x = side.embedding(ids)
+        E = x.shape[-1]
+        t = torch.arange(len(ids), device=ids.device)[:, None]
+        angles = t / 10_000 ** (torch.arange(0, E, 2, device=ids.device) / E)
+        positions = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # [T, E]
+        return self.dropout(math.sqrt(E) * x + positions[:, None])
+
+    def forward(self, batch):  # -> [T, B, E], what the logits are made from
+        padding = (batch.source == PAD).T
+        memory = self.encoder(self.embed(self.encoder, batch.source), src_key_padding_mask=padding)
+        x = self.embed(self.decoder, batch.inputs)
+        mask = nn.Transformer.generate_square_subsequent_mask(len(x), device=x.device)
+        return self.decoder(x, memory, tgt_mask=mask, tgt_is_causal=True,
+                            memory_key_padding_mask=padding)
+
+
+MODELS = ["rnn", "lstm", "attention"]  # the published ones
+ALL = [*MODELS, "transformer"]
 
 
 def build(name, vocabs, E=256, H=256, dropout=0.3):
     """A model with PyTorch's initial values; vocabs are the two sizes."""
+    if name == "transformer":
+        return Transformer(vocabs, E, H, dropout)
     if name == "attention":
         return Attention(vocabs, E, H, dropout)
     return Plain(name, vocabs, E, H, dropout)
@@ -232,7 +276,7 @@ def figures(timings):
 def parse():
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--model", required=True, choices=MODELS)
+    parser.add_argument("--model", required=True, choices=ALL)
     parser.add_argument("--train", required=True, help="pairs, JSONL or JSONL.gz")
     parser.add_argument("--valid", help="pairs for the validation loss of each epoch")
     parser.add_argument("--steps", type=int, default=10, help="timed steps, where not --epochs")

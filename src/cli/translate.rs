@@ -23,7 +23,7 @@ use crate::programs::seq2seq::decode::{
     DecodeOptions, Hypothesis, Sampling, Search, SourceIds, decode_n_best,
 };
 use crate::programs::seq2seq::likelihood::MAX_TARGET;
-use crate::programs::seq2seq::model::{ModelKind, Seq2Seq};
+use crate::programs::seq2seq::model::Seq2Seq;
 use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::tokens::SourceText;
 use crate::programs::seq2seq::trained::Trained;
@@ -106,7 +106,7 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
     let chosen = args.device.settle_on_cpu(ON_THE_CPU)?;
     let mut trained = Trained::open(&args.run)?;
     let kind = trained.model.kind();
-    if args.attention.is_some() && kind != ModelKind::Attention {
+    if args.attention.is_some() && !kind.attends() {
         return Err(Error::Usage(format!(
             "--attention: the {kind} model has none; name a run of --model attention"
         )));
@@ -282,7 +282,7 @@ fn blank(model: &Seq2Seq) -> Hypothesis {
         log_probability: 0.0,
         score: 0.0,
         ended: true,
-        attention: (model.kind() == ModelKind::Attention).then(Vec::new),
+        attention: model.kind().attends().then(Vec::new),
         copied: model.copies().then(Vec::new),
     }
 }

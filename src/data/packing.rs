@@ -113,6 +113,26 @@ impl Packing {
             .count()
     }
 
+    /// The lengths of the sequences.
+    pub fn lengths(&self) -> Vec<usize> {
+        (0..self.batch()).map(|b| self.length(b)).collect()
+    }
+
+    /// The packed rows of sequence after sequence, each in its order.
+    pub fn by_sequence(&self) -> Vec<u32> {
+        let of = |b: usize| (0..self.steps()).map_while(move |t| self.row(t, b));
+        (0..self.batch())
+            .flat_map(of)
+            .map(|row| row as u32)
+            .collect()
+    }
+
+    /// The step of each packed row.
+    pub fn steps_of_rows(&self) -> Vec<u32> {
+        let of = |t: usize| std::iter::repeat_n(t as u32, self.active(t));
+        (0..self.steps()).flat_map(of).collect()
+    }
+
     /// Whether all sequences have the same length.
     pub fn is_uniform(&self) -> bool {
         self.active(self.steps() - 1) == self.batch()
@@ -134,6 +154,9 @@ mod tests {
             (Some(5), None, None)
         );
         assert_eq!([0, 1, 2].map(|b| p.length(b)), [3, 2, 2]);
+        assert_eq!(p.lengths(), [3, 2, 2]);
+        assert_eq!(p.by_sequence(), [0, 3, 6, 1, 4, 2, 5]);
+        assert_eq!(p.steps_of_rows(), [0, 0, 0, 1, 1, 1, 2]);
         assert!(!p.is_uniform());
         assert_eq!(
             Packing::new(&[4, 4]).unwrap(),

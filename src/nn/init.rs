@@ -7,6 +7,8 @@ use crate::rng::Reader;
 pub enum Init {
     /// All zero.
     Zeros,
+    /// All one.
+    Ones,
     /// Uniform in -limit..limit.
     Uniform(f64),
     /// The sum of two of those: torch's two biases of a recurrent layer, of which one is trained.
@@ -32,6 +34,7 @@ impl Init {
         };
         match self {
             Init::Zeros => vec![0.0; numel],
+            Init::Ones => vec![1.0; numel],
             Init::Uniform(limit) => uniform(limit),
             Init::UniformSum(limit) => {
                 let first = uniform(limit);

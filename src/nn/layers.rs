@@ -22,7 +22,7 @@ pub enum Style {
 
 impl Style {
     /// The initial values of weights and bias of a linear layer.
-    fn linear(self, inputs: usize) -> (Init, Init) {
+    pub(super) fn linear(self, inputs: usize) -> (Init, Init) {
         match self {
             Style::Keras => (Init::GlorotUniform, Init::Zeros),
             Style::Torch => {
@@ -147,10 +147,26 @@ impl Linear {
         outputs: usize,
         style: Style,
     ) -> Self {
-        let (_, bias) = style.linear(inputs);
+        Self::with_init(layout, name, [outputs, inputs], style.linear(inputs))
+    }
+
+    /// The same with a weight of this shape and these initial values of weight and bias.
+    pub fn with_init(
+        layout: &mut Layout,
+        name: &str,
+        shape: [usize; 2],
+        (weight, bias): (Init, Init),
+    ) -> Self {
+        let weight = layout.add(format!("{name}.weight"), shape, weight);
+        let bias = layout.add(format!("{name}.bias"), [shape[0]], bias);
+        Self::of(weight, bias)
+    }
+
+    /// Of parameters that have been added: a weight `[outputs, inputs]` and a bias `[outputs]`.
+    pub fn of(weight: ParamId, bias: ParamId) -> Self {
         Linear {
-            projection: Projection::new(layout, name, inputs, outputs, style),
-            bias: layout.add(format!("{name}.bias"), [outputs], bias),
+            projection: Projection { weight },
+            bias,
         }
     }
 
@@ -204,5 +220,34 @@ impl Linear {
         targets: impl Into<Targets<'a>>,
     ) -> Result<SoftmaxXent> {
         ops::linear_xent(tape, x, self.weight(params), self.bias(params), targets)
+    }
+}
+
+/// Layer normalisation (Ba, Kiros & Hinton 2016).
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNorm {
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl LayerNorm {
+    /// What is added to the variance, as torch does.
+    const EPSILON: f64 = 1e-5;
+
+    /// Adds `{name}.weight` `[width]`, ones, and `{name}.bias` `[width]`, zeros.
+    pub fn new(layout: &mut Layout, name: &str, width: usize) -> Self {
+        LayerNorm {
+            weight: layout.add(format!("{name}.weight"), [width], Init::Ones),
+            bias: layout.add(format!("{name}.bias"), [width], Init::Zeros),
+        }
+    }
+
+    /// Rows `[.., width]`, normalised.
+    ///
+    /// # Errors
+    /// If the rows are not `width` wide.
+    pub fn forward(&self, tape: &mut Tape, params: &Bound, x: &Var) -> Result<Var> {
+        let (weight, bias) = (params.var(self.weight), params.var(self.bias));
+        ops::layer_norm(tape, x, weight, bias, Self::EPSILON)
     }
 }

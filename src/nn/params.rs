@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Segments start at multiples of this many elements: a cache line of f32.
 const ALIGN: usize = 16;
 
-/// Names a parameter of a model.
+/// Names a parameter of a model, or some rows of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParamId(usize);
 
@@ -40,22 +40,70 @@ pub struct Segment {
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
     segments: Vec<Segment>,
+    parts: Vec<Part>,
     len: usize,
+}
+
+/// What a [`ParamId`] names: a segment, or some rows of one.
+#[derive(Clone, Debug)]
+struct Part {
+    segment: usize,
+    shape: Shape,
+    /// First element in the flat tensors.
+    offset: usize,
 }
 
 impl Layout {
     /// Adds a parameter.
     pub fn add(&mut self, name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> ParamId {
-        let shape = shape.into();
+        let offset = self.push(name.into(), shape.into(), init);
+        let segment = self.segments.len() - 1;
+        self.parts.push(Part {
+            segment,
+            shape: self.segments[segment].shape.clone(),
+            offset,
+        });
+        ParamId(self.parts.len() - 1)
+    }
+
+    /// Adds a parameter that is used in parts: so many rows of `[.., columns]` each, one below the other,
+    /// or without columns so many elements.
+    pub fn add_parts<const N: usize>(
+        &mut self,
+        name: impl Into<String>,
+        rows: [usize; N],
+        columns: Option<usize>,
+        init: Init,
+    ) -> [ParamId; N] {
+        let shape = |rows: usize| -> Shape {
+            let dims = [Some(rows), columns].into_iter().flatten();
+            dims.collect::<Vec<_>>().into()
+        };
+        let mut offset = self.push(name.into(), shape(rows.iter().sum()), init);
+        let segment = self.segments.len() - 1;
+        rows.map(|rows| {
+            let part = Part {
+                segment,
+                shape: shape(rows),
+                offset,
+            };
+            offset += part.shape.numel();
+            self.parts.push(part);
+            ParamId(self.parts.len() - 1)
+        })
+    }
+
+    /// Adds a segment and returns its first element.
+    fn push(&mut self, name: String, shape: Shape, init: Init) -> usize {
         let offset = self.len;
         self.len = (offset + shape.numel()).next_multiple_of(ALIGN);
         self.segments.push(Segment {
-            name: name.into(),
+            name,
             shape,
             offset,
             init,
         });
-        ParamId(self.segments.len() - 1)
+        offset
     }
 
     /// The segments.
@@ -63,9 +111,9 @@ impl Layout {
         &self.segments
     }
 
-    /// One parameter's place.
+    /// The segment of a parameter.
     pub fn segment(&self, id: ParamId) -> &Segment {
-        &self.segments[id.0]
+        &self.segments[self.parts[id.0].segment]
     }
 
     /// Elements of the flat tensors, the gaps between segments included.
@@ -183,9 +231,9 @@ impl Params {
             compute: Vec::new(),
             master: Vec::new(),
         };
-        for s in &self.layout.segments {
-            let view = |flat: &Tensor| flat.part(s.offset, s.shape.clone());
-            let master = tape.parameter(view(&self.values), s.offset);
+        for part in &self.layout.parts {
+            let view = |flat: &Tensor| flat.part(part.offset, part.shape.clone());
+            let master = tape.parameter(view(&self.values), part.offset);
             bound.compute.push(match &self.half {
                 Some(half) => master.with_value(view(half)),
                 None => master.clone(),

@@ -80,6 +80,13 @@ pub(super) const ACTIVATION: Bound = Bound {
     why: "exp and a quotient of a few units in the last place; backward starts from the stored y",
 };
 
+/// The Gaussian error linear unit.
+pub(super) const GELU: Bound = Bound {
+    f32: 2e-6,
+    f16: 2e-3,
+    why: "as an activation, of a cubic whose rounding the exponential enlarges",
+};
+
 /// A whole LSTM layer over a sequence.
 pub(super) const LSTM: Bound = Bound {
     f32: 6e-6,
@@ -106,6 +113,27 @@ pub(super) const RNN: Bound = Bound {
     f32: 3e-6,
     f16: 5e-3,
     why: "a product and a tanh of each step, whose errors the recurrence carries on",
+};
+
+/// Scaled dot-product attention.
+pub(super) const HEADS: Bound = Bound {
+    f32: 4e-6,
+    f16: 1.5e-3,
+    why: "products, exp and sums over keys in f32, rounded once when stored",
+};
+
+/// Normalised rows and their gradient.
+pub(super) const NORM: Bound = Bound {
+    f32: 3e-6,
+    f16: 1.2e-3,
+    why: "two sums over a row and a root in f32, rounded once or twice when stored",
+};
+
+/// The gradients of gamma and beta.
+pub(super) const NORM_SUM: Bound = Bound {
+    f32: 3e-6,
+    f16: 3e-6,
+    why: "sums over rows in f32 of products that are not stored",
 };
 
 /// Softmax and its loss.

@@ -46,6 +46,7 @@ mod seq2seq;
 mod seq2seq_bad_input;
 mod seq2seq_layers;
 mod seq2seq_resume;
+mod seq2seq_transformer;
 mod seq2seq_words;
 mod stopping;
 mod study;

@@ -128,6 +128,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("--embedding-dim", "0 -1 nan 999999999"),
     ("--hidden-size", "0 -1 nan 2.5 999999999"),
     ("--num-layers", "0 -1 nan 17"),
+    ("--num-heads", "0 -1 nan 1025"),
     ("--dropout", "-0.1 1 1.5 nan inf"),
     ("--output-dropout", "-0.1 1 1.5 nan inf"),
     ("--label-smoothing", "-0.1 1 1.5 nan inf"),

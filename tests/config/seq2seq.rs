@@ -58,7 +58,8 @@ fn unusual() -> Seq2SeqConfig {
         model: ModelKind::Rnn,
         embedding_dim: 11,
         hidden_size: 13,
-        num_layers: 3,
+        num_layers: Some(3),
+        num_heads: 2,
         copy: false,
         tie_embeddings: true,
         dropout: 0.0,
@@ -109,7 +110,7 @@ fn defaults_are_those_of_the_contract() {
         (30, 50, 2)
     );
     assert_eq!(
-        (config.embedding_dim, config.hidden_size, config.num_layers),
+        (config.embedding_dim, config.hidden_size, config.layers()),
         (256, 256, 1)
     );
     assert_eq!(
@@ -203,8 +204,9 @@ fn values_out_of_range_are_refused() {
         ("output-dropout = 1.0", |c| c.output_dropout = Some(1.0)),
         ("label-smoothing = 1.0", |c| c.label_smoothing = 1.0),
         ("label-smoothing = -0.1", |c| c.label_smoothing = -0.1),
-        ("num-layers = 0", |c| c.num_layers = 0),
-        ("num-layers = 17", |c| c.num_layers = 17),
+        ("num-layers = 0", |c| c.num_layers = Some(0)),
+        ("num-layers = 17", |c| c.num_layers = Some(17)),
+        ("num-heads = 0", |c| c.num_heads = 0),
         ("max-source = 0", |c| c.max_source = 0),
         ("max-target = 0", |c| c.max_target = 0),
         ("min-frequency = 0", |c| c.min_frequency = 0),
@@ -247,6 +249,7 @@ fn values_out_of_range_are_refused() {
 fn resume_refuses_contradictions() {
     let saved = Seq2SeqConfig {
         precision: Precision::Fp32,
+        num_layers: Some(1),
         ..Seq2SeqConfig::default()
     };
     let saved = saved.table().unwrap();
@@ -271,6 +274,7 @@ fn resume_refuses_contradictions() {
         ("--embedding-dim 32", "embedding-dim = 32", "256"),
         ("--hidden-size 32", "hidden-size = 32", "256"),
         ("--num-layers 2", "num-layers = 2", "1"),
+        ("--num-heads 2", "num-heads = 2", "4"),
         ("--dropout 0.5", "dropout = 0.5", "0.3"),
         ("--batch-size 3", "batch-size = 3", "128"),
         ("--learning-rate 0.5", "learning-rate = 0.5", "0.001"),
@@ -309,6 +313,37 @@ fn the_model_that_is_asked_for() {
         message.contains("model is rnn or lstm or attention"),
         "{message}"
     );
+}
+
+#[test]
+fn what_a_transformer_takes() {
+    let of = |words: &str| config(&flags(words), None);
+    let default = of("--model transformer").unwrap();
+    let sizes = default.sizes(10, 20);
+    assert_eq!((sizes.layers, sizes.heads), (3, 4));
+    let sizes = of("--model transformer --num-layers 6 --num-heads 8");
+    let sizes = sizes.unwrap().sizes(10, 20);
+    assert_eq!((sizes.layers, sizes.heads), (6, 8));
+    assert!(of("--model transformer --copy --tie-embeddings").is_ok());
+    for (words, expected) in [
+        (
+            "--model transformer --num-heads 3",
+            "num-heads = 3 with embedding-dim = 256",
+        ),
+        (
+            "--model transformer --teacher-forcing 0.5",
+            "teacher-forcing = 0.5 with model = transformer",
+        ),
+        ("--model gru --copy", "copy with model = gru"),
+    ] {
+        let message = usage(of(words));
+        assert!(message.starts_with(expected), "{message}");
+    }
+    // One setting for all models, and heads are a Transformer's alone.
+    let layers = |words| of(words).unwrap().sizes(10, 20).layers;
+    assert_eq!(layers("--model lstm --num-layers 2"), 2);
+    assert_eq!(layers("--model lstm"), 1);
+    assert!(of("--model lstm --num-heads 3").is_ok());
 }
 
 #[test]

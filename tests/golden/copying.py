@@ -53,7 +53,7 @@ class Copying(seq2seq.Seq2Seq):
     def __init__(self):
         super().__init__("attention")
         self.copy = nn.ModuleDict({"gate": nn.Linear(3 * H + E, 1)})
-        self.draw(SEED)
+        seq2seq.draw_weights(self, SEED, 32)
 
     def step(self, ids, state, memory):
         """ids [B] -> log-probabilities [B, VT + U] and the next state"""

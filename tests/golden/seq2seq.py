@@ -4,27 +4,30 @@ The batch is padded here; the encoder packs it and the loss ignores what is padd
 stands in the file depends on padding. Source and target lengths are in different orders.
 
 Layout of seq2seq.json: `pairs` (ids, without SOS and EOS) and sizes, then for each of `rnn`, `lstm`,
-`attention` and `gru`
+`attention`, `gru` and `transformer`
 
-  weights         by torch's name, row-major, multiples of 1/32; each bias_hh is zero, not trained,
-                  but for the GRU's
+  weights         by torch's name, row-major, multiples of 1/32, the Transformer's of 1/64; each bias_hh
+                  is zero, not trained, but for the GRU's
   logits          for each pair [n + 1, VT], n the tokens of its target; position t has read SOS and
                   t tokens
-  attention       for each pair [n + 1, m], m the tokens of its source; this model only
+  attention       for each pair [n + 1, m], m the tokens of its source; the models that
+                  attend only; of the Transformer those of its last layer, the mean of the heads
   loss            mean over the n + 1 positions of every pair
   gradients       of the loss, by name as the weights; norm is that of all of them together
   free_running    each step reads the argmax of the step before it instead of the target (teacher
-                  forcing 0): `inputs` of each pair, SOS first, its loss and norm of gradients
+                  forcing 0): `inputs` of each pair, SOS first, its loss and norm of gradients; not of the
+                  Transformer
   greedy          for each pair the ids decoded, EOS left out; at most MAX_LENGTH, no PAD, no SOS
   greedy_no_unk   the same where UNK is ruled out, too
   adam            for each clip: losses before each of STEPS updates and after the last, norms before
                   clipping, and the sum and sum of squares of each tensor after the last update
 
-and in `layers` the same for DEEP layers on both sides, without `adam`. Layer k > 0 adds its output to what it
+and in `layers` the same of recurrent models for DEEP layers on both sides, without `adam`. Layer k > 0 adds its output to what it
 reads; each layer of the decoder starts from the state of the encoder's beside it, over a bridge of its
 own where there are bridges; the first layer of the decoder attends.
 """
 
+import math
 import random
 import re
 
@@ -36,6 +39,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 
 PAD, SOS, EOS, UNK = range(4)
 VS, VT, E, H = 11, 13, 4, 5
+HEADS = 2  # of the Transformer
 PAIRS = [
     ([7, 3, 5], [9, 4, 12, 6]),
     ([4, 10, 6, 9, 8], [5, 11]),
@@ -44,16 +48,27 @@ PAIRS = [
 ]
 LR, BETAS, EPS, STEPS, CLIPS = 1e-3, (0.9, 0.999), 1e-8, 3, (5.0, 0.05)
 MAX_LENGTH = 8  # of a decoded output
-DEEP = 2  # layers
+DEEP = 2  # layers; the Transformer has no fewer
 # Chosen so that the outputs differ between pairs, some end and some are cut, and argmax under free
 # running never is PAD or SOS: whether those are ruled out there makes no difference.
-SEEDS = {"rnn": 178, "lstm": 412, "attention": 207, "gru": 32}
+SEEDS = {"rnn": 178, "lstm": 412, "attention": 207, "gru": 32, "transformer": 83}
 DEEP_SEEDS = {"rnn": 7, "lstm": 48, "attention": 2, "gru": 3}
 
 SOURCE = pad_sequence([torch.tensor(s) for s, _ in PAIRS])  # [S, B]
 INPUTS = pad_sequence([torch.tensor([SOS] + t) for _, t in PAIRS])  # [T, B]
 TARGETS = pad_sequence([torch.tensor(t + [EOS]) for _, t in PAIRS])  # [T, B]
 LENGTHS = torch.tensor([len(s) for s, _ in PAIRS])
+
+
+def draw_weights(model, seed, unit):
+    """Gives the parameters values, multiples of 1 / unit."""
+    draw = random.Random(seed)
+    for key, p in model.named_parameters():
+        if "bias_hh" in key and model.name != "gru":
+            p.requires_grad_(False).zero_()
+        else:
+            p.data = torch.tensor([draw.randint(-64, 64) / unit for _ in range(p.numel())])\
+                .reshape(p.shape)
 
 
 class Seq2Seq(nn.Module):
@@ -79,17 +94,7 @@ class Seq2Seq(nn.Module):
                 "energy": nn.Linear(H, 1, bias=False),
             })
         self.out = nn.Linear(H + width if both else H, VT)
-        self.draw((SEEDS if layers == 1 else DEEP_SEEDS)[name])
-
-    def draw(self, seed):
-        """Gives the parameters values."""
-        draw = random.Random(seed)
-        for key, p in self.named_parameters():
-            if "bias_hh" in key and self.name != "gru":
-                p.requires_grad_(False).zero_()
-            else:
-                p.data = torch.tensor([draw.randint(-64, 64) / 32 for _ in range(p.numel())])\
-                    .reshape(p.shape)
+        draw_weights(self, (SEEDS if layers == 1 else DEEP_SEEDS)[name], 32)
 
     def trained(self):
         """(name, parameter) of those that are trained; layers by number as torch names its own."""
@@ -167,8 +172,72 @@ class Seq2Seq(nn.Module):
             scores[:, banned] = -torch.inf
             ids = scores.argmax(dim=-1)
             decoded.append(ids)
-        rows = torch.stack(decoded, dim=1).tolist()
-        return [row[:row.index(EOS)] if EOS in row else row for row in rows]
+        return ended(decoded)
+
+
+def ended(decoded):
+    """Rows of steps [B], each up to its EOS."""
+    rows = torch.stack(decoded, dim=1).tolist()
+    return [row[:row.index(EOS)] if EOS in row else row for row in rows]
+
+
+class Transformer(nn.Module):
+    """torch's layers, normalised first; the tanh form of GELU; sinusoidal positions."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+        of_layer = {"d_model": E, "nhead": HEADS, "dim_feedforward": 4 * H, "dropout": 0.0,
+                    "activation": lambda x: F.gelu(x, approximate="tanh"), "norm_first": True}
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(**of_layer), DEEP, nn.LayerNorm(E), enable_nested_tensor=False)
+        self.decoder = nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(**of_layer), DEEP, nn.LayerNorm(E))
+        self.encoder.embedding, self.decoder.embedding = nn.Embedding(VS, E), nn.Embedding(VT, E)
+        self.out = nn.Linear(E, VT)
+        draw_weights(self, SEEDS[name], 64)
+        cross = self.decoder.layers[-1].multihead_attn
+        attend = cross.forward
+
+        def keep(*args, **options):
+            y, self.weights = attend(*args, **options | {"need_weights": True})  # [B, T, S]
+            return y, self.weights
+
+        cross.forward = keep
+
+    def trained(self):
+        return list(self.named_parameters())
+
+    def embed(self, side, ids):
+        t = torch.arange(len(ids))[:, None]
+        angles = t / 10_000 ** (torch.arange(0, E, 2) / E)
+        positions = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # [T, E]
+        return math.sqrt(E) * side.embedding(ids) + positions[:, None]
+
+    def decode(self, ids):
+        """ids [T, B] -> logits [T, B, VT]"""
+        padding = (SOURCE == PAD).T
+        memory = self.encoder(self.embed(self.encoder, SOURCE), src_key_padding_mask=padding)
+        mask = nn.Transformer.generate_square_subsequent_mask(len(ids))
+        y = self.decoder(self.embed(self.decoder, ids), memory, tgt_mask=mask,
+                         memory_key_padding_mask=padding)
+        return self.out(y)
+
+    def forward(self):
+        logits = self.decode(INPUTS)
+        return logits, INPUTS, list(self.weights.permute(1, 2, 0))
+
+    def greedy(self, banned):
+        ids = INPUTS[:1]
+        for _ in range(MAX_LENGTH):
+            scores = self.decode(ids)[-1]
+            scores[:, banned] = -torch.inf
+            ids = torch.cat([ids, scores.argmax(dim=-1)[None]])
+        return ended(list(ids[1:]))
+
+
+def make(name, layers=1):
+    return Transformer(name) if name == "transformer" else Seq2Seq(name, layers)
 
 
 def loss_of(logits):
@@ -186,13 +255,13 @@ def real(rows):
 
 
 def first_step(name, layers):
-    model = Seq2Seq(name, layers)
+    model = make(name, layers)
     weights = {key: numbers(p) for key, p in model.trained()}
     logits, _, attention = model()
     loss = loss_of(logits)
     loss.backward()
     result = {"weights": weights, "logits": real(logits)}
-    if name == "attention":
+    if name in ("attention", "transformer"):
         result["attention"] = [
             [x for t in range(len(target) + 1) for x in numbers(attention[t][:len(source), b])]
             for b, (source, target) in enumerate(PAIRS)]
@@ -204,7 +273,7 @@ def first_step(name, layers):
 
 
 def free_running(name, layers):
-    model = Seq2Seq(name, layers)
+    model = make(name, layers)
     logits, read, _ = model(teacher=False)
     loss = loss_of(logits)
     loss.backward()
@@ -214,7 +283,7 @@ def free_running(name, layers):
 
 
 def adam_steps(name, clip):
-    model = Seq2Seq(name)
+    model = make(name)
     parameters = [p for _, p in model.trained()]
     adam = torch.optim.Adam(parameters, lr=LR, betas=BETAS, eps=EPS)
     losses, norms = [], []
@@ -237,11 +306,11 @@ def adam_steps(name, clip):
 
 def golden(name, layers=1):
     with torch.no_grad():
-        greedy = Seq2Seq(name, layers).greedy([PAD, SOS])
-        no_unk = Seq2Seq(name, layers).greedy([PAD, SOS, UNK])
+        greedy = make(name, layers).greedy([PAD, SOS])
+        no_unk = make(name, layers).greedy([PAD, SOS, UNK])
+    running = {} if name == "transformer" else {"free_running": free_running(name, layers)}
     adam = {"adam": [adam_steps(name, clip) for clip in CLIPS]} if layers == 1 else {}
-    return first_step(name, layers) | {
-        "free_running": free_running(name, layers),
+    return first_step(name, layers) | running | {
         "greedy": greedy,
         "greedy_no_unk": no_unk,
     } | adam
@@ -250,9 +319,10 @@ def golden(name, layers=1):
 if __name__ == "__main__":
     write_or_check(__file__, {
         "source_vocabulary": VS, "target_vocabulary": VT, "embedding_dim": E, "hidden_size": H,
+        "num_heads": HEADS,
         "learning_rate": LR, "betas": list(BETAS), "epsilon": EPS, "max_length": MAX_LENGTH,
         "pairs": [{"source": s, "target": t} for s, t in PAIRS],
         **{name: golden(name) for name in SEEDS},
         "deep": DEEP,
-        "layers": {name: golden(name, DEEP) for name in SEEDS},
+        "layers": {name: golden(name, DEEP) for name in DEEP_SEEDS},
     })

@@ -23,6 +23,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 6,
     hidden: 7,
     layers: 1,
+    heads: 2,
     copy: false,
     tied: false,
 };

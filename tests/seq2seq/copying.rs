@@ -31,6 +31,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 6,
     hidden: 7,
     layers: 1,
+    heads: 1,
     copy: true,
     tied: false,
 };
@@ -325,6 +326,7 @@ fn learns_to_copy() {
         embedding: 16,
         hidden: 24,
         layers: 1,
+        heads: 1,
         copy: true,
         tied: false,
     };

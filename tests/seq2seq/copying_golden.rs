@@ -72,6 +72,7 @@ fn model<T: Number>(golden: &Value) -> Seq2Seq {
         embedding: size(golden, "embedding_dim"),
         hidden: size(golden, "hidden_size"),
         layers: 1,
+        heads: 1,
         copy: true,
         tied: false,
     };

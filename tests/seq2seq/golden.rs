@@ -1,7 +1,7 @@
 //! PyTorch's logits, losses, gradients, Adam steps and outputs (`tests/golden/seq2seq.py`), whose
 //! batches are padded where ours are packed.
 
-use super::{Noise, Number, Pairs, batch, close, for_each_kind, pass};
+use super::{Noise, Number, Pairs, batch, close, for_each_kind, for_each_recurrent_kind, pass};
 use rnnx::autograd::Tape;
 use rnnx::device::Gpu;
 use rnnx::device::emulated::Emulated;
@@ -57,8 +57,16 @@ fn part(golden: &Value, layers: usize) -> &Value {
     }
 }
 
-/// One layer on each side, and as many as the golden has besides.
+/// Recurrent layers on each side: one, and as many as the golden has besides.
 const LAYERS: [usize; 2] = [1, 2];
+
+/// The kinds of which the golden has models with this many layers; a Transformer's is among those of one.
+fn for_each_kind_of(layers: usize, f: impl Fn(ModelKind)) {
+    match layers {
+        1 => for_each_kind(f),
+        _ => for_each_recurrent_kind(f),
+    }
+}
 
 fn model<T: Number>(golden: &Value, kind: ModelKind) -> Seq2Seq {
     model_of::<T>(golden, kind, 1)
@@ -71,7 +79,11 @@ fn model_of<T: Number>(golden: &Value, kind: ModelKind, layers: usize) -> Seq2Se
         target_vocab: size("target_vocabulary"),
         embedding: size("embedding_dim"),
         hidden: size("hidden_size"),
-        layers,
+        layers: match kind {
+            ModelKind::Transformer => size("deep"),
+            _ => layers,
+        },
+        heads: size("num_heads"),
         copy: false,
         tied: false,
     };
@@ -115,7 +127,7 @@ fn forward_matches<T: Number>(layers: usize, value: f64, gradient: f64) {
     let golden = golden();
     let pairs = pairs(&golden);
     let batch = batch(&pairs);
-    for_each_kind(|kind| {
+    for_each_kind_of(layers, |kind| {
         let want = &part(&golden, layers)[&kind.to_string()];
         let model = model_of::<T>(&golden, kind, layers);
         let mut tape = Tape::inference();
@@ -132,12 +144,12 @@ fn forward_matches<T: Number>(layers: usize, value: f64, gradient: f64) {
                 value,
             );
         }
-        assert_eq!(out.alpha.is_some(), kind == ModelKind::Attention);
+        assert_eq!(out.alpha.is_some(), kind.attends());
         if let Some(alpha) = &out.alpha {
             let got = by_pair::<T>(alpha, &batch, |pair| pairs[pair].0.len());
             for (i, got) in got.iter().enumerate() {
                 close(
-                    &format!("attention {i}"),
+                    &format!("{kind} attention {i}"),
                     got,
                     &numbers(&want["attention"][i]),
                     value,
@@ -189,7 +201,7 @@ fn without_teacher_forcing_the_decoder_reads_its_predictions() {
 }
 
 fn free_running_matches(golden: &Value, batch: &SeqBatch, layers: usize) {
-    for_each_kind(|kind| {
+    for_each_recurrent_kind(|kind| {
         let model = model_of::<f64>(golden, kind, layers);
         let want = &part(golden, layers)[&kind.to_string()]["free_running"];
         let noise = Noise {
@@ -315,7 +327,7 @@ fn greedy_outputs_are_pytorchs() {
 }
 
 fn greedy_matches(golden: &Value, sources: &[&[u32]], layers: usize, max_length: usize) {
-    for_each_kind(|kind| {
+    for_each_kind_of(layers, |kind| {
         let model = model_of::<f32>(golden, kind, layers);
         for (key, no_unk) in [("greedy", false), ("greedy_no_unk", true)] {
             let options = DecodeOptions {

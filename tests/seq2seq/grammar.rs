@@ -55,6 +55,7 @@ fn model(kind: ModelKind, vocab: &WordVocab, seed: u64) -> (Seq2Seq, Vec<Vec<u32
         embedding: 5,
         hidden: 6,
         layers: 1,
+        heads: 1,
         copy: false,
         tied: false,
     };
@@ -163,6 +164,7 @@ fn what_is_copied_is_held_to_the_grammar() {
         embedding: 5,
         hidden: 6,
         layers: 1,
+        heads: 1,
         copy: true,
         tied: false,
     };

@@ -1,6 +1,6 @@
 //! Each model learns 32 pairs by heart.
 
-use super::{Pairs, batch, for_each_kind, random_pairs};
+use super::{Pairs, batch, for_each_kind, random_pairs, sizes_of};
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::seq2seq::decode::{DecodeOptions, decode};
 use rnnx::programs::seq2seq::model::{Seq2Seq, Seq2SeqSizes};
@@ -13,6 +13,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 24,
     hidden: 48,
     layers: 1,
+    heads: 4,
     copy: false,
     tied: false,
 };
@@ -26,7 +27,7 @@ fn each_model_learns_32_pairs_by_heart() {
     let batch = batch(&pairs);
     let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
     for_each_kind(|kind| {
-        let model = Seq2Seq::new::<f32>(kind, SIZES, 1);
+        let model = Seq2Seq::new::<f32>(kind, sizes_of(kind, SIZES), 1);
         let adam = Adam::new::<f32>(AdamConfig::torch(5e-3), model.params().layout());
         let clip = Clip::Global {
             max: 5.0,

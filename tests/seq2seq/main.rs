@@ -1,4 +1,4 @@
-//! The three seq2seq models: PyTorch's numbers, finite differences, decoding, learning, and the
+//! The seq2seq models: PyTorch's numbers, finite differences, decoding, learning, and the
 //! emulated device.
 
 mod captured;
@@ -94,6 +94,20 @@ fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
     }
 }
 
+/// The same sizes, but two layers of a Transformer.
+fn sizes_of(kind: ModelKind, sizes: Seq2SeqSizes) -> Seq2SeqSizes {
+    match kind {
+        ModelKind::Transformer => Seq2SeqSizes { layers: 2, ..sizes },
+        _ => sizes,
+    }
+}
+
 fn for_each_kind(f: impl Fn(ModelKind)) {
     ModelKind::ALL.into_iter().for_each(f);
+}
+
+/// The models whose decoder can read its own predictions in training.
+fn for_each_recurrent_kind(f: impl Fn(ModelKind)) {
+    let recurrent = |kind: &ModelKind| *kind != ModelKind::Transformer;
+    ModelKind::ALL.into_iter().filter(recurrent).for_each(f);
 }

@@ -1,6 +1,6 @@
 //! Sampled outputs against the distribution they are drawn from.
 
-use super::random_pairs;
+use super::{random_pairs, sizes_of};
 use rnnx::autograd::Tape;
 use rnnx::data::python::grammar::Start;
 use rnnx::data::python::parses_as_line;
@@ -25,6 +25,7 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     embedding: 6,
     hidden: 8,
     layers: 1,
+    heads: 2,
     copy: false,
     tied: false,
 };
@@ -43,7 +44,7 @@ const RARE: [(usize, f64); 3] = [(4, 18.47), (6, 22.46), (30, 59.70)];
 
 /// A model whose outputs differ.
 fn model(kind: ModelKind, sizes: Seq2SeqSizes) -> Seq2Seq {
-    let mut model = Seq2Seq::new::<f32>(kind, sizes, 21);
+    let mut model = Seq2Seq::new::<f32>(kind, sizes_of(kind, sizes), 21);
     let values = model.params_mut().values_mut().data_mut::<f32>().unwrap();
     values.iter_mut().for_each(|x| *x *= 2.0);
     model

@@ -63,13 +63,14 @@ crate::settings! {
         bucket_batches: usize = 1, Whole(1, 1_000_000), fixed, "batches in a pool within which pairs of like length are put together; 1 is none";
     }
     "Model" {
-        model: ModelKind = ModelKind::Attention, EachOf(&ModelKind::NAMES, ModelKind::PUBLISHED), fixed, "which model: tanh RNN, LSTM, bidirectional LSTM with attention, or GRU; all is the first three";
+        model: ModelKind = ModelKind::Attention, EachOf(&ModelKind::NAMES, ModelKind::PUBLISHED), fixed, "which model: tanh RNN, LSTM, bidirectional LSTM with attention, GRU, or Transformer; all is the first three";
         embedding_dim: usize = 256, UNITS, fixed, "numbers that stand for a token";
-        hidden_size: usize = 256, UNITS, fixed, "units of a layer, each way";
-        num_layers: usize = 1, Whole(1, 16), fixed, "recurrent layers of the encoder and of the decoder; each above the first adds its output to what it reads";
-        copy: bool = false, Switch, fixed, "write tokens of the source, too, by the attention on them (the attention model only)";
+        hidden_size: usize = 256, UNITS, fixed, "units of a layer, each way; a Transformer has four times as many inside a layer, whose rows are as wide as the embedding";
+        num_layers: Option<usize> = None, Whole(1, 16), fixed, "layers of the encoder and of the decoder; a recurrent one above the first adds its output to what it reads; unless set 1, of a Transformer 3";
+        num_heads: usize = 4, Whole(1, 1_024), fixed, "heads of a Transformer's attentions; they divide embedding-dim";
+        copy: bool = false, Switch, fixed, "write tokens of the source, too, by the attention on them (a model with attention)";
         tie_embeddings: bool = false, Switch, fixed, "the target embedding is the output layer's weight, too, behind a tanh layer; halves what rare tokens have to learn";
-        dropout: f64 = 0.3, DROPOUT, fixed, "share of values dropped in training: of the embeddings', and of what layers above the first read";
+        dropout: f64 = 0.3, DROPOUT, fixed, "share of values dropped in training: of the embeddings', of what recurrent layers above the first read, and of what a Transformer's layers add";
         output_dropout: Option<f64> = None, DROPOUT, fixed, "the same of what the output layer reads; unless set it is dropout where embeddings are tied, and else nothing";
     }
     "Optimiser" {
@@ -90,11 +91,11 @@ crate::settings! {
 impl Seq2SeqConfig {
     /// What no range of a single row says.
     fn together(&self) -> Result<()> {
-        if self.copy && self.model.plain().is_some() {
+        let model = self.model;
+        if self.copy && !model.attends() {
             return Err(Error::Usage(format!(
-                "copy with model = {}: what is copied is what attention points to; give model = \
-                 attention, or leave copy out",
-                self.model
+                "copy with model = {model}: what is copied is what attention points to; give model = \
+                 attention, or leave copy out"
             )));
         }
         if self.copy && self.label_smoothing > 0.0 {
@@ -103,6 +104,9 @@ impl Seq2SeqConfig {
                  model not to copy; leave one of the two out"
                     .into(),
             ));
+        }
+        if model == ModelKind::Transformer {
+            self.check_transformer()?;
         }
         self.check_grammar(self.grammar)?;
         self.files().map(|_| ())
@@ -120,6 +124,34 @@ impl Seq2SeqConfig {
             )));
         }
         Syntax::check_tokens(self.target_tokens)
+    }
+
+    /// What a Transformer's settings must be together.
+    fn check_transformer(&self) -> Result<()> {
+        let (width, heads) = (self.embedding_dim, self.num_heads);
+        if width % heads != 0 {
+            return Err(Error::Usage(format!(
+                "num-heads = {heads} with embedding-dim = {width}: each head takes as many columns of the \
+                 rows, so give a num-heads that divides embedding-dim"
+            )));
+        }
+        if self.teacher_forcing < 1.0 {
+            return Err(Error::Usage(format!(
+                "teacher-forcing = {} with model = transformer: it is trained on all steps of its targets \
+                 at once, and reads none of its own predictions; leave teacher-forcing out",
+                self.teacher_forcing
+            )));
+        }
+        Ok(())
+    }
+
+    /// Layers of encoder and decoder.
+    pub fn layers(&self) -> usize {
+        let unless_set = match self.model {
+            ModelKind::Transformer => 3,
+            _ => 1,
+        };
+        self.num_layers.unwrap_or(unless_set)
     }
 
     /// How pairs become ids.
@@ -153,7 +185,8 @@ impl Seq2SeqConfig {
             target_vocab,
             embedding: self.embedding_dim,
             hidden: self.hidden_size,
-            layers: self.num_layers,
+            layers: self.layers(),
+            heads: self.num_heads,
             copy: self.copy,
             tied: self.tie_embeddings,
         }

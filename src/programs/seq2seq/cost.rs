@@ -7,7 +7,8 @@ use super::model::{ModelKind, Seq2SeqSizes};
 ///
 /// A target position keeps the logits and their gradient, the decoder's gates and states, and what
 /// the logits come from; a source position the encoder's, in both directions. An attended position keeps
-/// its weight and, where the model copies, the gradient of that. Parameters come five times: values,
+/// its weight and, where the model copies, the gradient of that; a Transformer shows its last layer's alone.
+/// Of a Transformer each layer keeps what its parts read and give. Parameters come five times: values,
 /// gradient, two moments, and the packed copies.
 pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> u128 {
     let [s, t, attended] = [work.source, work.target, work.attended].map(|n| n as u128);
@@ -20,6 +21,12 @@ pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> u128 {
         Some(_) => 0,
         None => attended * (1 + copied),
     };
+    if kind == ModelKind::Transformer {
+        let (layers, inner) = (sizes.layers as u128, 4 * h);
+        let (of_target, of_source) = (20 * e + 3 * inner, 14 * e + 3 * inner);
+        let kept = t * (2 * vt + hidden + layers * of_target) + s * (ids + layers * of_source);
+        return 4 * (kept + weights + 5 * parameters(kind, sizes));
+    }
     // A layer above the first keeps besides what it reads, and the sum that goes on.
     let upper = sizes.layers as u128 - 1;
     let of_target = t * (2 * vt + 12 * h + 2 * features + hidden + upper * 14 * h);
@@ -31,6 +38,7 @@ pub fn step_bytes(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> u128 {
 fn features(kind: ModelKind, sizes: Seq2SeqSizes) -> usize {
     match kind.plain() {
         Some(_) => sizes.hidden,
+        None if kind == ModelKind::Transformer => sizes.embedding,
         None => 3 * sizes.hidden + sizes.embedding,
     }
 }
@@ -49,6 +57,10 @@ fn parameters(kind: ModelKind, sizes: Seq2SeqSizes) -> u128 {
         Some((cell, context)) => {
             let (read, g) = (e + u128::from(context) * h, cell.gates() as u128);
             (g * h * (e + h + read + h), 2 * g * h * 2 * h)
+        }
+        None if kind == ModelKind::Transformer => {
+            let of_layer = 12 * e * e + 4 * e * 4 * h;
+            (of_layer, of_layer)
         }
         // Encoder, bridges and decoder.
         None => (12 * h * (e + h) + 15 * h * h + h, (24 + 4 + 8) * h * h),
@@ -73,18 +85,25 @@ pub struct Work {
     pub target: usize,
     /// Source positions that the targets' tokens attend to.
     pub attended: usize,
+    /// Positions of their own sequence that tokens see, in a model where they do.
+    pub own: usize,
 }
 
 impl Work {
     /// The work of a batch.
     pub fn of(batch: &SeqBatch) -> Self {
         let pairs = batch.packing.batch();
-        let attended = (0..pairs).map(|b| batch.packing.length(b) * batch.source.spans.len(b));
+        let lengths = batch.packing.lengths();
+        let spans = &batch.source.spans;
+        let lengths = || (0..pairs).map(|b| (lengths[b], spans.len(b)));
         Work {
             pairs,
             source: batch.source.packing.rows(),
             target: batch.packing.rows(),
-            attended: attended.sum(),
+            attended: lengths().map(|(target, source)| target * source).sum(),
+            own: lengths()
+                .map(|(target, source)| target * (target + 1) / 2 + source * source)
+                .sum(),
         }
     }
 }
@@ -92,7 +111,8 @@ impl Work {
 /// FLOP of a training step: 6 for each weight of a matrix product and row that it is multiplied
 /// with, 2 forward and 4 backward. Embeddings are looked up and cost none. Scores and context of the
 /// attention cost as much as H and 2H weights for each source position that a target token attends
-/// to; to copy costs the gate's layer, as the mixture is no product.
+/// to; to copy costs the gate's layer, as the mixture is no product. Those of each layer of a Transformer cost
+/// as much as 2E for each position that a token sees.
 pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
     let [e, h, v] = [sizes.embedding, sizes.hidden, sizes.target_vocab].map(|n| n as f64);
     let [pairs, source, target, attended] =
@@ -103,6 +123,13 @@ pub fn step_flop(kind: ModelKind, sizes: Seq2SeqSizes, work: Work) -> f64 {
         false => features * v,
     };
     let output = output + if sizes.copy { features } else { 0.0 };
+    if kind == ModelKind::Transformer {
+        let (layers, inner) = (sizes.layers as f64, 4.0 * h);
+        let row = 6.0 * e * e + 2.0 * e * inner;
+        let seen = attended + work.own as f64;
+        let of_layers = layers * ((source + target) * row + seen * 2.0 * e);
+        return 6.0 * (of_layers + target * output);
+    }
     let upper = (sizes.layers - 1) as f64;
     let products = match kind.plain() {
         Some((cell, context)) => {
@@ -136,6 +163,7 @@ mod tests {
         embedding: 3,
         hidden: 5,
         layers: 1,
+        heads: 1,
         copy: false,
         tied: false,
     };
@@ -182,12 +210,15 @@ mod tests {
             source: 1,
             target: 1,
             attended: 1,
+            own: 2,
         };
         for_each_model(|kind, sizes| {
             let [_, weights] = weights(kind, sizes);
-            // The context multiplies activations: 2H of them for a position.
+            // The context multiplies activations: 2H of them for a position; scores and contexts of a
+            // Transformer's three attentions 2E.
             let context = match kind {
                 ModelKind::Attention => 2 * SIZES.hidden,
+                ModelKind::Transformer => 3 * sizes.layers * 2 * sizes.embedding,
                 _ => 0,
             };
             let flop = step_flop(kind, sizes, once);
@@ -219,6 +250,7 @@ mod tests {
             source: 64 * 30,
             target: 64 * 50,
             attended: 64 * 50 * 30,
+            own: 0,
         };
         let bytes = |copy| step_bytes(ModelKind::Attention, Seq2SeqSizes { copy, ..sizes }, work);
         // The gradient of each weight, an id for each source position, and the gate five times.
@@ -234,6 +266,8 @@ mod tests {
         assert_eq!((work.pairs, work.source, work.target), (2, 3, 6));
         // Two target tokens look at two positions each, four at one.
         assert_eq!(work.attended, 2 * 2 + 4);
+        // Of their own 1 and 2, and 1 to 4; the sources' 4 and 1.
+        assert_eq!(work.own, 3 + 10 + 4 + 1);
         // 6 FLOP for each of 3H weights.
         let with = |attended| step_flop(ModelKind::Attention, SIZES, Work { attended, ..work });
         assert_eq!(with(8) - with(7), 6.0 * 3.0 * 5.0);

@@ -21,30 +21,38 @@ pub(super) fn run(checkpoint: &Path, graphs: bool) -> Result<Export> {
     let (config, sizes) = (&trained.config, trained.model.sizes());
     let weights = trained.model.export()?;
     let without_graph = [
-        (sizes.copy, "copies"),
-        (sizes.tied, "ties its embeddings"),
-        (sizes.layers > 1, "has several layers"),
+        (sizes.copy, "model that copies"),
+        (sizes.tied, "model that ties its embeddings"),
+        (
+            trained.model.kind() == ModelKind::Transformer,
+            "Transformer",
+        ),
+        (sizes.layers > 1, "model that has several layers"),
     ];
     if let Some((_, what)) = without_graph.iter().find(|(is, _)| graphs && *is) {
         return Err(Error::Usage(format!(
-            "--format onnx: a model that {what} has no graph of standard operators here; --format \
-             torch has its weights, by the names of docs/formats.md"
+            "--format onnx: a {what} has no graph of standard operators here; --format torch has its \
+             weights, by the names of docs/formats.md"
         )));
     }
     let graphs = match graphs {
         true => both(trained.model.kind(), sizes, &weights)?,
         false => Vec::new(),
     };
+    let mut facts = figures([
+        ("kind", json!("seq2seq")),
+        ("model", json!(trained.model.kind())),
+        ("embedding_dim", json!(sizes.embedding)),
+        ("hidden_size", json!(sizes.hidden)),
+        ("num_layers", json!(sizes.layers)),
+        ("max_source", json!(config.max_source)),
+        ("max_target", json!(config.max_target)),
+    ]);
+    if trained.model.kind() == ModelKind::Transformer {
+        facts.insert("num_heads".into(), json!(sizes.heads));
+    }
     Ok(Export {
-        facts: figures([
-            ("kind", json!("seq2seq")),
-            ("model", json!(trained.model.kind())),
-            ("embedding_dim", json!(sizes.embedding)),
-            ("hidden_size", json!(sizes.hidden)),
-            ("num_layers", json!(sizes.layers)),
-            ("max_source", json!(config.max_source)),
-            ("max_target", json!(config.max_target)),
-        ]),
+        facts,
         vocab: trained.vocab.to_file(),
         weights,
         graphs,

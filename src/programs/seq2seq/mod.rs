@@ -94,6 +94,8 @@ impl Program for Seq2SeqProgram {
             let out = request.out.clone();
             let mut request: Request<Seq2SeqConfig> = typed(request)?;
             request.config.target_language = language;
+            // A run keeps what its model's default was.
+            request.config.num_layers = Some(request.config.layers());
             let done = run::run(request, &splits)?;
             Ok(Ended {
                 out,

@@ -108,6 +108,7 @@ impl Job for Seq2SeqJob {
             source: batch * source,
             target: batch * target,
             attended: batch * target * source,
+            own: batch * (target * (target + 1) / 2 + source * source),
         };
         let sizes = config.sizes(data.source.len(), data.target.len());
         cost::step_bytes(config.model, sizes, work)
@@ -158,7 +159,7 @@ impl Job for Seq2SeqJob {
             config.max_target,
             unknown::told(data, config.limits()),
             config.model,
-            match config.num_layers {
+            match config.layers() {
                 1 => String::new(),
                 n => format!("{n} layers of "),
             },

@@ -8,10 +8,13 @@ mod attention;
 mod cast;
 mod concat;
 mod copy_xent;
+mod dot_attention;
 mod dropout;
 mod elementwise;
 mod embedding;
 mod gather;
+mod gelu;
+mod layer_norm;
 mod likeliest;
 mod matmul;
 mod recurrent;
@@ -39,11 +42,13 @@ const SIZES: [usize; 5] = [1, 7, 33, 257, 5000];
 pub(super) fn table() -> Vec<Case> {
     let mut table = Vec::new();
     elementwise::cases(&mut table);
+    gelu::cases(&mut table);
     cast::cases(&mut table);
     dropout::cases(&mut table);
     reduce::cases(&mut table);
     matmul::cases(&mut table);
     add_bias::cases(&mut table);
+    layer_norm::cases(&mut table);
     embedding::cases(&mut table);
     slice::cases(&mut table);
     concat::cases(&mut table);
@@ -54,6 +59,7 @@ pub(super) fn table() -> Vec<Case> {
     recurrent::cases(&mut table);
     side_by_side::cases(&mut table);
     attention::cases(&mut table);
+    dot_attention::cases(&mut table);
     adam::cases(&mut table);
     step::cases(&mut table);
     table

@@ -1,26 +1,31 @@
 //! The encoders: docstring to the state that the decoder starts from.
 
 use super::both_ways::BothWays;
-use super::decoder::Decoder;
+use super::decoder::{Decoder, DecoderState};
 use super::inputs::Source;
 use super::kind::{Dropout, ModelKind, Seq2SeqSizes};
 use super::layers::above;
 use super::output::Output;
-use super::state::{Attending, DecoderState, First};
+use super::state::{Attending, First, RecurrentState};
+use super::transformer::{DecoderStack, EncoderStack, Standing};
 use crate::autograd::{Tape, Var};
 use crate::error::{Error, Result};
-use crate::nn::{Bound, CellKind, Embedding, Init, Layout, Linear, Recurrent, State, Style};
+use crate::nn::{
+    Bound, CellKind, Embedding, Init, Layout, Linear, Place, Positions, Recurrent, State, Style,
+};
 use crate::ops;
+use std::sync::Arc;
 
 /// An encoder's layers.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder {
     embedding: Embedding,
+    /// Of a Transformer.
+    positions: Option<Positions>,
     layers: Layers,
 }
 
-/// The recurrent layers of a kind of model: those that read the source, and those that start from
-/// their last state.
+/// The layers of a kind of model: those that read the source, and those that start from what comes of it.
 #[derive(Clone, Debug)]
 enum Layers {
     Plain {
@@ -35,6 +40,10 @@ enum Layers {
         decoder: Attending,
         upper: Vec<Recurrent>,
     },
+    Transformer {
+        encoder: EncoderStack,
+        decoder: Arc<DecoderStack>,
+    },
 }
 
 impl Encoder {
@@ -46,17 +55,22 @@ impl Encoder {
     ) -> (Self, Decoder) {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
         let (source, target) = (sizes.source_vocab, sizes.target_vocab);
-        let embedding = Embedding::new(layout, "encoder.embedding", source, dim, style);
-        let embed = |layout: &mut Layout| match sizes.tied {
-            // As the weight of a linear layer: a standard normal one would give large logits.
-            true => {
-                let init = Init::Uniform(1.0 / (dim as f64).sqrt());
-                Embedding::with_init(layout, "decoder.embedding", (target, dim), init)
-            }
-            false => Embedding::new(layout, "decoder.embedding", target, dim, style),
+        let is_transformer = kind == ModelKind::Transformer;
+        // A variance of 1 / E, as rows are multiplied by sqrt(E) before positions are added.
+        let scaled = Init::Uniform((3.0 / dim as f64).sqrt());
+        let drawn = if is_transformer { scaled } else { Init::Normal };
+        let embedding = Embedding::with_init(layout, "encoder.embedding", (source, dim), drawn);
+        let embed = |layout: &mut Layout| {
+            let init = match sizes.tied && !is_transformer {
+                // As the weight of a linear layer: a standard normal one would give large logits.
+                true => Init::Uniform(1.0 / (dim as f64).sqrt()),
+                false => drawn,
+            };
+            Embedding::with_init(layout, "decoder.embedding", (target, dim), init)
         };
         let (encoder, decoder) = ("encoder.rnn", "decoder.rnn");
-        let copies = sizes.copy && kind.plain().is_none();
+        let copies = sizes.copy && kind.attends();
+        let positions = is_transformer.then(|| Positions::new(dim));
         let (layers, embed, features) = match kind.plain() {
             Some((cell, reads_context)) => {
                 let inputs = if reads_context { dim + h } else { dim };
@@ -70,6 +84,12 @@ impl Encoder {
                     upper: upper(layout, cell, decoder, sizes),
                 };
                 (layers, embed, h)
+            }
+            None if is_transformer => {
+                let encoder = EncoderStack::new(layout, sizes);
+                let embed = embed(layout);
+                let decoder = Arc::new(DecoderStack::new(layout, sizes));
+                (Layers::Transformer { encoder, decoder }, embed, dim)
             }
             None => {
                 let encoder = BothWays::new(layout, encoder, sizes);
@@ -87,10 +107,16 @@ impl Encoder {
             width: dim,
             hidden: h,
             embedding: embed,
+            positions: positions.clone(),
             out: Output::new(layout, features, (target, dim), sizes.tied.then_some(embed)),
             gate: copies.then(|| Linear::new(layout, "copy.gate", features, 1, style)),
         };
-        (Encoder { embedding, layers }, decoder)
+        let encoder = Encoder {
+            embedding,
+            positions,
+            layers,
+        };
+        (encoder, decoder)
     }
 
     /// Reads the sources: the state that the decoder starts from.
@@ -102,6 +128,13 @@ impl Encoder {
         dropout: Option<&Dropout>,
     ) -> Result<DecoderState> {
         let x = self.embedding.forward(tape, params, &source.ids)?;
+        let x = match &self.positions {
+            Some(positions) => {
+                let place = Place::Each(&source.steps, source.packing.steps());
+                positions.add(tape, &x, place)?
+            }
+            None => x,
+        };
         let x = match dropout {
             Some(d) => d.apply(tape, &x, Dropout::SOURCE)?,
             None => x,
@@ -129,14 +162,14 @@ impl Encoder {
                 let states = states.collect::<Result<Vec<State>>>()?;
                 let last = states.last().unwrap_or(&state);
                 let context = reads_context.then(|| last.h.clone());
-                Ok(DecoderState {
+                Ok(DecoderState::Recurrent(Box::new(RecurrentState {
                     first: First::Plain {
                         layer: *decoder,
                         context,
                         state,
                     },
                     upper: upper.iter().copied().zip(states).collect(),
-                })
+                })))
             }
             Layers::Attention {
                 encoder,
@@ -148,7 +181,7 @@ impl Encoder {
                 let first = states.next();
                 let first = first.ok_or_else(|| Error::op("seq2seq", "an encoder without layers"));
                 let (h, c) = first?.of_lstm()?;
-                Ok(DecoderState {
+                Ok(DecoderState::Recurrent(Box::new(RecurrentState {
                     first: First::Attention {
                         layers: *decoder,
                         h,
@@ -156,7 +189,12 @@ impl Encoder {
                         annotations: Box::new(annotations),
                     },
                     upper: upper.iter().copied().zip(states).collect(),
-                })
+                })))
+            }
+            Layers::Transformer { encoder, decoder } => {
+                let stacks = (encoder, decoder);
+                let standing = Standing::new(stacks, tape, params, &x, source, dropout)?;
+                Ok(DecoderState::Transformer(Box::new(standing)))
             }
         }
     }

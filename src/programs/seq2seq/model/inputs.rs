@@ -1,10 +1,12 @@
 //! A batch where the model is: in host memory, or on a GPU.
 
 use super::state::Copyable;
+use crate::autograd::Var;
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::ops::dot_attention::Sequences;
 use crate::programs::seq2seq::data::{SeqBatch, SourceBatch};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -24,6 +26,10 @@ pub struct Source {
     pub(super) positions: Tensor,
     /// For a model that copies.
     pub(super) copies: Option<Copyable>,
+    /// The step of each packed row `[M]`.
+    pub(super) steps: Tensor,
+    /// The packed rows of the source of each decoder row.
+    pub(super) sequences: Sequences,
 }
 
 /// A batch; see [`SeqBatch`].
@@ -37,7 +43,23 @@ pub struct Inputs {
     pub(super) inputs: Tensor,
     pub(super) targets: Tensor,
     pub(super) rows: Tensor,
+    /// The step of each packed row `[N]`.
+    pub(super) steps: Tensor,
+    /// The packed rows of each target.
+    pub(super) sequences: Sequences,
     gpu: Option<Arc<Gpu>>,
+}
+
+/// What a decoder reads: whole targets, or one step of each.
+#[derive(Clone, Copy)]
+pub(super) struct Steps<'a> {
+    /// Embeddings of the previous tokens `[N, E]`, packed.
+    pub x: &'a Var,
+    /// The decoder row of each packed row `[N]`; none of one step, which has them all in their order.
+    pub rows: Option<&'a Tensor>,
+    pub packing: &'a Packing,
+    /// The packed rows of each target.
+    pub sequences: &'a Sequences,
 }
 
 /// Lists of indices, each below its limit, where the model is: views of one tensor, so that a GPU is
@@ -67,7 +89,32 @@ pub(super) fn place<const N: usize>(
 }
 
 /// The indices that a [`Source`] is made of.
-const SOURCE: usize = 7;
+const SOURCE: usize = 9;
+
+/// The indices of the source that are made of a batch's.
+struct Made {
+    /// Of each position its rows in the two runs, which lie side by side: `[M, 2]`.
+    both: Vec<u32>,
+    /// The step of each packed row.
+    steps: Vec<u32>,
+    /// The decoder's rows, which a single step of a model that copies reads.
+    each: Vec<u32>,
+}
+
+impl Made {
+    fn of(batch: &SourceBatch) -> Self {
+        let pairs = batch.positions.iter().zip(&batch.reversed_positions);
+        let both = pairs.flat_map(|(ahead, back)| [2 * ahead, 2 * back + 1]);
+        Made {
+            both: both.collect(),
+            steps: batch.packing.steps_of_rows(),
+            each: match batch.copies {
+                Some(_) => (0..batch.spans.rows() as u32).collect(),
+                None => Vec::new(),
+            },
+        }
+    }
+}
 
 impl Source {
     /// Places a batch's sources, whose ids are below `vocab`.
@@ -75,32 +122,13 @@ impl Source {
     /// # Errors
     /// For an id outside the vocabulary, or if the device fails.
     pub fn new(batch: &SourceBatch, vocab: usize, gpu: Option<&Arc<Gpu>>) -> Result<Self> {
-        let (both, each) = (Self::both(batch), Self::each(batch));
-        Self::of(
-            batch,
-            place(Self::lists(batch, (&both, &each), vocab), gpu)?,
-        )
-    }
-
-    /// The decoder's rows, which a single step of a model that copies reads.
-    fn each(batch: &SourceBatch) -> Vec<u32> {
-        match batch.copies {
-            Some(_) => (0..batch.spans.rows() as u32).collect(),
-            None => Vec::new(),
-        }
-    }
-
-    /// Of each position its rows in the two runs, which lie side by side: `[M, 2]`.
-    fn both(batch: &SourceBatch) -> Vec<u32> {
-        let pairs = batch.positions.iter().zip(&batch.reversed_positions);
-        pairs
-            .flat_map(|(ahead, back)| [2 * ahead, 2 * back + 1])
-            .collect()
+        let made = Made::of(batch);
+        Self::of(batch, place(Self::lists(batch, &made, vocab), gpu)?)
     }
 
     fn lists<'a>(
         batch: &'a SourceBatch,
-        (both, each): (&'a [u32], &'a [u32]),
+        made: &'a Made,
         vocab: usize,
     ) -> [(&'a [u32], usize); SOURCE] {
         let (rows, packed) = (batch.packing.batch(), batch.packing.rows());
@@ -109,21 +137,36 @@ impl Source {
             (&batch.reversed, packed),
             (&batch.rows, rows),
             (batch.spans.offsets(), batch.spans.total() + 1),
-            (both, 2 * packed),
+            (&made.both, 2 * packed),
             // Names of tokens, not rows of anything.
             (batch.copies.as_deref().unwrap_or_default(), usize::MAX),
-            (each, rows),
+            (&made.each, rows),
+            (&batch.positions, packed),
+            (&made.steps, batch.packing.steps()),
         ]
     }
 
     fn of(
         batch: &SourceBatch,
-        [ids, reversed, rows, offsets, both, copies, each]: [Tensor; SOURCE],
+        [
+            ids,
+            reversed,
+            rows,
+            offsets,
+            both,
+            copies,
+            each,
+            ahead,
+            steps,
+        ]: [Tensor; SOURCE],
     ) -> Result<Self> {
+        let offsets = offsets.gpu().is_some().then_some(offsets);
         Ok(Source {
             packing: batch.packing.clone(),
             positions: both.reshape([batch.spans.total(), 2])?,
-            offsets: offsets.gpu().is_some().then_some(offsets),
+            sequences: Sequences::of(&batch.spans, Some(&ahead), offsets.as_ref()),
+            steps,
+            offsets,
             spans: batch.spans.clone(),
             copies: batch.copies.is_some().then_some(Copyable {
                 ids: copies,
@@ -147,26 +190,63 @@ impl Inputs {
     /// # Errors
     /// For an id outside its vocabulary, or if the device fails.
     pub fn new(batch: &SeqBatch, vocab: (usize, usize), gpu: Option<&Arc<Gpu>>) -> Result<Self> {
-        let source = &batch.source;
-        let (both, each) = (Source::both(source), Source::each(source));
-        let [a, b, c, d, e, f, g] = Source::lists(source, (&both, &each), vocab.0);
-        let extended = match source.copies {
-            Some(_) => vocab.1 + source.spans.longest(),
+        let (made, packing) = (Made::of(&batch.source), &batch.packing);
+        let [a, b, c, d, e, f, g, h, i] = Source::lists(&batch.source, &made, vocab.0);
+        let extended = match batch.source.copies {
+            Some(_) => vocab.1 + batch.source.spans.longest(),
             None => vocab.1,
         };
         let (inputs, targets) = ((&batch.inputs[..], vocab.1), (&batch.targets[..], extended));
-        let rows = (&batch.rows[..], batch.packing.batch());
-        let lists = [a, b, c, d, e, f, g, inputs, targets, rows];
-        let [a, b, c, d, e, f, g, inputs, targets, rows] = place(lists, gpu)?;
+        let (order, steps) = (packing.by_sequence(), packing.steps_of_rows());
+        let spans = Spans::new(&packing.lengths())?;
+        let decoder = [
+            (&batch.rows[..], packing.batch()),
+            (&order, packing.rows()),
+            (&steps, packing.steps()),
+            (spans.offsets(), packing.rows() + 1),
+        ];
+        let [j, k, l, m] = decoder;
+        let lists = [a, b, c, d, e, f, g, h, i, inputs, targets, j, k, l, m];
+        let placed = place(lists, gpu)?;
+        let [
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
+            i,
+            inputs,
+            targets,
+            rows,
+            order,
+            steps,
+            offsets,
+        ] = placed;
+        let offsets = offsets.gpu().is_some().then_some(offsets);
         Ok(Inputs {
-            source: Source::of(source, [a, b, c, d, e, f, g])?,
-            packing: batch.packing.clone(),
+            source: Source::of(&batch.source, [a, b, c, d, e, f, g, h, i])?,
+            sequences: Sequences::of(&spans, Some(&order), offsets.as_ref()),
+            packing: packing.clone(),
             tokens: batch.inputs.clone(),
             inputs,
             targets,
             rows,
+            steps,
             gpu: gpu.cloned(),
         })
+    }
+
+    /// The embeddings of the targets' tokens as a decoder reads them.
+    pub(super) fn steps<'a>(&'a self, x: &'a Var) -> Steps<'a> {
+        Steps {
+            x,
+            rows: Some(&self.rows),
+            packing: &self.packing,
+            sequences: &self.sequences,
+        }
     }
 
     /// Target tokens, `<EOS>` included.

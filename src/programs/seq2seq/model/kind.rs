@@ -22,30 +22,38 @@ pub enum ModelKind {
     Attention,
     /// GRU.
     Gru,
+    /// Transformer.
+    Transformer,
 }
 
 impl ModelKind {
     /// All of them: those of the published comparison, the simplest first, then the others.
-    pub const ALL: [ModelKind; 4] = [
+    pub const ALL: [ModelKind; 5] = [
         ModelKind::Rnn,
         ModelKind::Lstm,
         ModelKind::Attention,
         ModelKind::Gru,
+        ModelKind::Transformer,
     ];
     /// Their names, in the same order.
-    pub const NAMES: [&str; 4] = ["rnn", "lstm", "attention", "gru"];
+    pub const NAMES: [&str; 5] = ["rnn", "lstm", "attention", "gru", "transformer"];
     /// How many of them the published comparison has.
     pub const PUBLISHED: usize = 3;
 
     /// The cell of encoder and decoder, and whether the decoder reads the encoder's last hidden
-    /// state at each step; none for the model with attention.
+    /// state at each step; none for the models with attention.
     pub fn plain(self) -> Option<(CellKind, bool)> {
         match self {
             ModelKind::Rnn => Some((CellKind::Rnn, true)),
             ModelKind::Lstm => Some((CellKind::Lstm, false)),
             ModelKind::Gru => Some((CellKind::Gru, true)),
-            ModelKind::Attention => None,
+            ModelKind::Attention | ModelKind::Transformer => None,
         }
+    }
+
+    /// Whether its decoder attends to the source: then there are weights to show, and to copy by.
+    pub fn attends(self) -> bool {
+        self.plain().is_none()
     }
 }
 
@@ -74,18 +82,21 @@ pub struct Seq2SeqSizes {
     pub target_vocab: usize,
     /// E, numbers that stand for a token.
     pub embedding: usize,
-    /// H, units of a layer, each way; also A, the width of the attention.
+    /// H, units of a layer, each way; also A, the width of the attention. A Transformer has 4 H of them
+    /// between the two products of a layer's feed-forward part, and rows as wide as the embedding.
     pub hidden: usize,
-    /// Recurrent layers of the encoder and of the decoder.
+    /// Layers of the encoder and of the decoder.
     pub layers: usize,
-    /// Whether the model with attention copies: it has a gate more.
+    /// Heads of a Transformer's attentions, which divide E.
+    pub heads: usize,
+    /// Whether a model with attention copies: it has a gate more.
     pub copy: bool,
     /// Whether the target embedding is the output layer's weight, too.
     pub tied: bool,
 }
 
-/// Dropout in a training step, on the embeddings of both sides, on what layers above the first read, and
-/// on what the output layer reads.
+/// Dropout in a training step, on the embeddings of both sides, on what recurrent layers above the first read,
+/// on the outputs of the parts of a Transformer's layers, and on what the output layer reads.
 #[derive(Clone, Debug)]
 pub struct Dropout {
     /// Probability of dropping, in [0, 1).
@@ -105,8 +116,12 @@ impl Dropout {
     pub(super) const TARGET: u32 = 1;
     /// The stream's lane of the output layer.
     pub(super) const OUTPUT: u32 = 2;
+    /// The stream's first lane of the layers of a Transformer's encoder.
+    pub(super) const ENCODER: u32 = 16;
+    /// The same of its decoder.
+    pub(super) const DECODER: u32 = 1 << 16;
 
-    /// The stream's lane of what the encoder's layer of this number above the first reads, from 0 on.
+    /// The stream's lane of what the recurrent encoder's layer of this number above the first reads, from 0 on.
     pub(super) fn encoder(k: usize) -> u32 {
         3 + 2 * k as u32
     }

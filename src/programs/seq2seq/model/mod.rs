@@ -1,12 +1,14 @@
-//! Docstring to code: three encoder-decoder models.
+//! Docstring to code: encoder-decoder models.
 //!
 //! - **rnn**: a tanh RNN encoder; its last hidden state is the context that a tanh RNN decoder
 //!   starts from and reads at each step beside the embedding (Cho et al. 2014).
 //! - **lstm**: an LSTM encoder, whose last (h, c) start an LSTM decoder (Sutskever et al. 2014).
 //! - **attention**: a bidirectional LSTM encoder and an LSTM decoder with additive attention
 //!   (Bahdanau et al. 2015); logits from [s_t; context_t; embedding_t].
+//! - **gru**: as rnn, of GRUs.
+//! - **transformer**: layers of attention alone (Vaswani et al. 2017); see [`transformer`].
 //!
-//! With several layers each above the first adds its output to what it reads, on both sides; the layers
+//! With several recurrent layers each above the first adds its output to what it reads, on both sides; the layers
 //! of the decoder start from the states of the encoder's beside them, and the first one attends.
 //!
 //! Sequences are packed (see [`crate::data::packing`]): nothing is computed on padding, and the
@@ -22,26 +24,26 @@ mod likeliest;
 mod output;
 mod schedule;
 mod state;
+mod transformer;
 
-pub use decoder::Decoded;
+pub use decoder::{Decoded, DecoderState};
 pub use inputs::{Inputs, Source};
 pub use kind::{Dropout, ModelKind, Seq2SeqSizes, TeacherForcing};
 pub(crate) use likeliest::{allowed, in_f32, never};
-pub use state::DecoderState;
 
 use crate::autograd::{Tape, Var};
 use crate::data::words::UNK;
 use crate::device::Gpu;
 use crate::device::cpu::simd::Dispatch;
 use crate::error::{Error, Result};
-use crate::nn::{Bound, Layout, Params};
+use crate::nn::{Bound, Layout, Params, Place};
 use crate::ops;
 use crate::ops::softmax_xent::Targets;
 use crate::programs::seq2seq::data::SeqBatch;
 use crate::rng::Purpose;
 use crate::tensor::{Stored, Tensor};
 use crate::train::model::{Draws, Loss, Model};
-use decoder::Decoder;
+use decoder::{Decoder, NO_PREDICTIONS};
 use encoder::Encoder;
 use inputs::place;
 use layers::Dropped;
@@ -87,7 +89,7 @@ impl Seq2Seq {
     }
 
     /// With dropout in training: the probability of dropping an element of an embedding or of what a
-    /// layer above the first reads, in [0, 1).
+    /// recurrent layer above the first reads, or a part of a Transformer's adds, in [0, 1).
     pub fn with_dropout(self, dropout: f64) -> Self {
         Seq2Seq { dropout, ..self }
     }
@@ -201,7 +203,7 @@ impl Seq2Seq {
             Some(_) => &ops::known(tokens, self.decoder.vocab, UNK)?,
             None => tokens,
         };
-        let x = self.decoder.embed(tape, params, tokens)?;
+        let x = self.decoder.embed(tape, params, tokens, from.place())?;
         self.decoder.step(tape, params, from, &x, Dropped::Nothing)
     }
 
@@ -212,10 +214,9 @@ impl Seq2Seq {
     /// If the device fails.
     pub fn logits(&self, tape: &mut Tape, params: &Bound, batch: &Inputs) -> Result<Decoded> {
         let (encoded, x) = self.start(tape, params, batch, None, None)?;
-        let input = (&x, Some(&batch.rows));
-        let packing = &batch.packing;
+        let steps = batch.steps(&x);
         self.decoder
-            .run(tape, params, &encoded, input, packing, Dropped::Nothing)
+            .run(tape, params, &encoded, steps, Dropped::Nothing)
     }
 
     /// What the decoder starts from, and the embeddings of the previous tokens `[N, E]`.
@@ -229,6 +230,9 @@ impl Seq2Seq {
     ) -> Result<(DecoderState, Var)> {
         let encoded = self.encode(tape, params, &batch.source, dropout)?;
         let tokens = match teacher {
+            Some(teacher) if teacher.ratio < 1.0 && self.kind == ModelKind::Transformer => {
+                return Err(Error::op("seq2seq", NO_PREDICTIONS));
+            }
             Some(teacher) if teacher.ratio < 1.0 => {
                 let (decoder, own) = (&self.decoder, &self.params);
                 let tokens = schedule::inputs(decoder, own, &encoded, batch, dropout, teacher)?;
@@ -237,7 +241,8 @@ impl Seq2Seq {
             }
             _ => batch.inputs.clone(),
         };
-        let x = self.decoder.embed(tape, params, &tokens)?;
+        let place = Place::Each(&batch.steps, batch.packing.steps());
+        let x = self.decoder.embed(tape, params, &tokens, place)?;
         let x = match dropout {
             Some(d) => d.apply(tape, &x, Dropout::TARGET)?,
             None => x,
@@ -285,11 +290,10 @@ impl Model for Seq2Seq {
             ids: &batch.targets,
             smoothing,
         };
-        let (input, asked) = ((&x, &batch.rows), (&batch.packing, targets));
-        let dropout = dropout.as_ref();
+        let (input, dropout) = ((batch.steps(&x), &batch.rows), dropout.as_ref());
         let scored = self
             .decoder
-            .loss(tape, params, &encoded, input, asked, dropout)?;
+            .loss(tape, params, &encoded, input, targets, dropout)?;
         Ok(Loss::of(scored, batch.target_tokens(), smoothing > 0.0))
     }
 }

@@ -6,12 +6,11 @@
 //! Both passes drop the same elements of what the layers read, so the predictions are those of the
 //! training pass but for dropout before the output layer.
 
-use super::decoder::Decoder;
+use super::decoder::{Decoder, DecoderState};
 use super::inputs::{Inputs, place};
 use super::kind::{Dropout, TeacherForcing};
 use super::layers::Dropped;
 use super::likeliest::never;
-use super::state::DecoderState;
 use crate::autograd::{Tape, Var};
 use crate::data::words::UNK;
 use crate::dtype::DType;
@@ -35,7 +34,7 @@ pub(super) fn inputs(
     let of = |d: &Dropout| mask(d, params, batch, width, Dropout::TARGET);
     let embedded = dropout.map(of).transpose()?;
     let upper = dropout.iter().flat_map(|d| {
-        let layers = 0..encoded.upper.len();
+        let layers = 0..encoded.upper();
         layers.map(|k| mask(d, params, batch, hidden, Dropout::decoder(k)))
     });
     let upper = upper.collect::<Result<Vec<Tensor>>>()?;
@@ -49,7 +48,7 @@ pub(super) fn inputs(
         from = from.first_rows(active)?;
         let ids = &tokens[at..at + active];
         let [ids] = place([(ids, decoder.vocab)], batch.gpu())?;
-        let mut x = decoder.embed(&mut tape, &params, &ids)?;
+        let mut x = decoder.embed(&mut tape, &params, &ids, from.place())?;
         if let Some(mask) = &embedded {
             let mask = mask.slice(at * width, [active, width])?;
             x = ops::mul(&mut tape, &x, &Var::constant(mask))?;

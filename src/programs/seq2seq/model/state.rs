@@ -1,5 +1,6 @@
 //! Where a decoder stands between two steps, and how it gets to the next ones.
 
+use super::inputs::Steps;
 use super::kind::Seq2SeqSizes;
 use super::layers::{Dropped, above};
 use crate::autograd::{Tape, Var};
@@ -14,10 +15,10 @@ use crate::ops::copy_xent::Copies;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-/// Where a decoder stands between two steps: its recurrent layers, their state, and what they read
+/// Where a recurrent decoder stands between two steps: its layers, their state, and what they read
 /// at each step besides the previous token. Rows are the decoder's.
 #[derive(Clone, Debug)]
-pub struct DecoderState {
+pub struct RecurrentState {
     pub(super) first: First,
     /// The layers above the first, each with its state.
     pub(super) upper: Vec<(Recurrent, State)>,
@@ -80,6 +81,25 @@ pub struct Copyable {
     pub rows: Tensor,
 }
 
+impl Copyable {
+    /// Other positions, of so many rows.
+    pub(super) fn select(
+        &self,
+        positions: &[u32],
+        rows: usize,
+        gpu: Option<&Arc<Gpu>>,
+    ) -> Result<Self> {
+        let ids = self.ids.to_cpu()?;
+        let ids = ids.data::<u32>()?;
+        let ids = positions.iter().map(|&position| ids[position as usize]);
+        let each: Vec<u32> = (0..rows as u32).collect();
+        Ok(Copyable {
+            ids: index(&ids.collect::<Vec<_>>(), gpu)?,
+            rows: index(&each, gpu)?,
+        })
+    }
+}
+
 impl Attending {
     pub(super) fn new(layout: &mut Layout, name: (&str, &str), sizes: Seq2SeqSizes) -> Self {
         let (dim, h, style) = (sizes.embedding, sizes.hidden, Style::Torch);
@@ -91,7 +111,7 @@ impl Attending {
     }
 }
 
-impl DecoderState {
+impl RecurrentState {
     /// Runs over the packed embeddings x `[N, E]` of the previous tokens; `rows` `[N]` names the row
     /// that each belongs to, where there are several steps. Gives what the logits are computed from, the
     /// state after each row's last step, and attention weights.
@@ -99,17 +119,19 @@ impl DecoderState {
         &self,
         tape: &mut Tape,
         params: &Bound,
-        (x, rows): (&Var, Option<&Tensor>),
-        packing: &Packing,
+        steps: Steps,
         dropped: Dropped,
     ) -> Result<(Var, Self, Option<Var>)> {
+        let Steps {
+            x, rows, packing, ..
+        } = steps;
         let (y, first, seen) = self.first.run(tape, params, (x, rows), packing)?;
         let layers = self.upper.iter().map(|(layer, state)| (layer, Some(state)));
         let (y, states) = above(tape, params, y, layers, packing, |tape, k, x| {
             dropped.of_layer(tape, k, x)
         })?;
         let layers = self.upper.iter().map(|(layer, _)| *layer);
-        let state = DecoderState {
+        let state = RecurrentState {
             first,
             upper: layers.zip(states).collect(),
         };
@@ -127,7 +149,7 @@ impl DecoderState {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn reorder(&mut self, order: &[u32]) -> Result<()> {
+    pub(super) fn reorder(&mut self, order: &[u32]) -> Result<()> {
         let order = index(order, self.gpu())?;
         let state_of = |state: &mut State| {
             pick(&mut state.h, &order)?;
@@ -149,7 +171,7 @@ impl DecoderState {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn select(&mut self, rows: &[u32]) -> Result<()> {
+    pub(super) fn select(&mut self, rows: &[u32]) -> Result<()> {
         self.reorder(rows)?;
         let gpu = self.gpu().cloned();
         match &mut self.first {
@@ -220,7 +242,7 @@ impl DecoderState {
         };
         let upper = self.upper.iter();
         let upper = upper.map(|(layer, state)| Ok((*layer, state_of(state)?)));
-        Ok(DecoderState {
+        Ok(RecurrentState {
             first,
             upper: upper.collect::<Result<_>>()?,
         })
@@ -327,14 +349,7 @@ impl Annotations {
         let lengths = rows.iter().map(|&row| self.spans.len(row as usize));
         let spans = Spans::new(&lengths.collect::<Vec<_>>())?;
         if let Some(copies) = &mut self.copies {
-            let ids = copies.ids.to_cpu()?;
-            let ids = ids.data::<u32>()?;
-            let ids = positions.iter().map(|&position| ids[position as usize]);
-            let each: Vec<u32> = (0..rows.len() as u32).collect();
-            *copies = Copyable {
-                ids: index(&ids.collect::<Vec<_>>(), gpu)?,
-                rows: index(&each, gpu)?,
-            };
+            *copies = copies.select(&positions, rows.len(), gpu)?;
         }
         let positions = index(&positions, gpu)?;
         pick(&mut self.keys, &positions)?;
@@ -346,7 +361,7 @@ impl Annotations {
 }
 
 /// Numbers of rows where a model is.
-fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
+pub(super) fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
     let rows = Tensor::from_slice(rows, [rows.len()])?;
     gpu.map_or(Ok(rows.clone()), |gpu| rows.to_gpu(gpu))
 }
