@@ -160,7 +160,7 @@ impl Kernels {
     /// How many clusters of such a launch can run at once.
     ///
     /// # Errors
-    /// [`Error::Op`] if the driver refuses to say.
+    /// [`Error::Device`] if the driver fails.
     pub fn clusters(&self, launch: &Launch) -> Result<u32> {
         let Some(kernel) = self.table.get(launch.kernel) else {
             return Ok(0); // compiled for a GPU without clusters
@@ -176,13 +176,18 @@ impl Kernels {
         let (mut number, raw) = (0, kernel.raw.0);
         // SAFETY: writes one integer; the function is loaded, and the configuration is read before
         // the call returns.
-        unsafe {
+        let asked = unsafe {
             call!(
                 self.context.api,
                 cuOccupancyMaxActiveClusters(&mut number, raw, &config)
-            )?
+            )
         };
-        Ok(number.unsigned_abs())
+        match asked {
+            Ok(()) => Ok(number.unsigned_abs()),
+            // So the driver answers for a size of clusters that the GPU does not have.
+            Err(Error::Op { .. }) => Ok(0),
+            Err(e) => Err(e),
+        }
     }
 
     /// What can be known to be wrong with a launch.

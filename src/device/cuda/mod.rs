@@ -60,7 +60,7 @@ pub struct Cuda {
 
 impl Cuda {
     /// Opens `cuda:<number>`: finds the driver, NVRTC and cuBLAS, and compiles all kernels for
-    /// this GPU, which takes about a second, unless that has been done and is kept (see
+    /// this GPU, which takes some seconds, unless that has been done and is kept (see
     /// `cubin_cache`).
     ///
     /// # Errors
