@@ -45,7 +45,7 @@ fn unusual() -> Seq2SeqConfig {
         source_field: "en \"quoted\"".into(),
         target_field: "2".into(),
         strict: true,
-        target_language: TargetLanguage::Text,
+        target_language: TargetLanguage::Python,
         source: SourceText::Both,
         source_tokens: TokenizerKind::Words,
         target_tokens: TokenizerKind::Python,
