@@ -1,23 +1,16 @@
-//! The decoders: previous tokens and the encoder's states to logits of the next token.
+//! Where the decoders stand: the encoder's states and previous tokens to what logits are computed from.
 
-use super::inputs::Steps;
+use super::inputs::{Steps, index};
 use super::kind::{Dropout, Seq2SeqSizes};
-use super::output::Output;
 use super::transformer::Standing;
 use crate::autograd::{Tape, Var};
-use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::nn::{
-    Bound, CellKind, Embedding, Layout, Linear, Place, Positions, Projection, Recurrent, State,
-    Style,
-};
+use crate::nn::{Bound, CellKind, Layout, Linear, Place, Projection, Recurrent, State, Style};
 use crate::ops;
 use crate::ops::attention;
 use crate::ops::copy_xent::Copies;
-use crate::ops::dot_attention::Sequences;
-use crate::ops::softmax_xent::SoftmaxXent;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -229,7 +222,7 @@ impl DecoderState {
     }
 
     /// What can be copied in rows of the decoder, each in the row of the batch that `rows` `[N]` names.
-    fn copies<'a>(&'a self, rows: &'a Tensor) -> Result<Copies<'a>> {
+    pub(super) fn copies<'a>(&'a self, rows: &'a Tensor) -> Result<Copies<'a>> {
         let (ids, spans, offsets) = match self {
             Self::Attention { annotations, .. } => (
                 annotations.copies.as_ref(),
@@ -328,130 +321,12 @@ impl Annotations {
     }
 }
 
-/// Numbers of rows where a model is.
-pub(super) fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
-    let rows = Tensor::from_slice(rows, [rows.len()])?;
-    gpu.map_or(Ok(rows.clone()), |gpu| rows.to_gpu(gpu))
-}
-
 /// Replaces a matrix by some of its rows.
 fn pick(matrix: &mut Var, rows: &Tensor) -> Result<()> {
     *matrix = ops::gather(&mut Tape::inference(), matrix, rows)?;
     Ok(())
 }
 
-/// What all decoders have: the previous token's embedding, and the projection to the vocabulary.
-#[derive(Clone, Debug)]
-pub(super) struct Decoder {
-    /// V, tokens of the target vocabulary.
-    pub(super) vocab: usize,
-    /// E, numbers that stand for a token.
-    pub(super) width: usize,
-    pub(super) embedding: Embedding,
-    /// Of a Transformer.
-    pub(super) positions: Option<Positions>,
-    pub(super) out: Output,
-    /// Its sigmoid is p_gen; of a model that copies.
-    pub(super) gate: Option<Linear>,
-}
-
 /// Why a Transformer's targets are the true ones.
 pub(super) const NO_PREDICTIONS: &str = "a Transformer is trained on all steps of its targets at once, \
                                          and reads none of its own predictions: teacher forcing is 1";
-
-impl Decoder {
-    /// Vectors of tokens `[N]`, which are below V, giving `[N, E]`; `place` says where they stand, for a
-    /// model that is told.
-    pub(super) fn embed(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        tokens: &Tensor,
-        place: Place,
-    ) -> Result<Var> {
-        let x = self.embedding.forward(tape, params, tokens)?;
-        match &self.positions {
-            Some(positions) => positions.add(tape, &x, place),
-            None => Ok(x),
-        }
-    }
-
-    /// Runs from a state; see [`DecoderState::run`].
-    pub(super) fn run(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        from: &DecoderState,
-        steps: Steps,
-    ) -> Result<Decoded> {
-        let (features, state, alpha) = from.run(tape, params, steps, None)?;
-        let mut logits = self.out.forward(tape, params, &features, None)?;
-        let mut gate = None;
-        if let (Some(layer), Some(alpha)) = (&self.gate, &alpha) {
-            let z = layer.forward(tape, params, &features)?.into_value();
-            let rows = match steps.rows {
-                Some(rows) => rows.clone(),
-                None => each_row(&z)?,
-            };
-            let copies = from.copies(&rows)?;
-            let mixture = ops::copy_mixture(logits.value(), &z, alpha.value(), copies)?;
-            (logits, gate) = (Var::constant(mixture), Some(z));
-        }
-        Ok(Decoded {
-            logits,
-            state,
-            alpha: alpha.map(Var::into_value),
-            gate,
-        })
-    }
-
-    /// Runs from a state over whole targets, and scores them.
-    pub(super) fn loss(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        from: &DecoderState,
-        (steps, rows): (Steps, &Tensor),
-        targets: &Tensor,
-        dropout: Option<&Dropout>,
-    ) -> Result<SoftmaxXent> {
-        let (features, _, alpha) = from.run(tape, params, steps, dropout)?;
-        match (&self.gate, &alpha) {
-            (Some(gate), Some(alpha)) => {
-                let logits = self.out.forward(tape, params, &features, dropout)?;
-                let z = gate.forward(tape, params, &features)?;
-                let copies = from.copies(rows)?;
-                ops::copy_xent(tape, logits, &z, alpha, copies, targets)
-            }
-            _ => self.out.loss(tape, params, &features, targets, dropout),
-        }
-    }
-
-    /// One step from the embeddings x `[B, E]` of the previous tokens, one a row.
-    pub(super) fn step(
-        &self,
-        tape: &mut Tape,
-        params: &Bound,
-        from: &DecoderState,
-        x: &Var,
-    ) -> Result<Decoded> {
-        let batch = x.value().shape().rows();
-        let steps = Steps {
-            x,
-            rows: None,
-            packing: &Packing::uniform(1, batch)?,
-            sequences: &Sequences::steps(1, batch)?,
-        };
-        self.run(tape, params, from, steps)
-    }
-}
-
-/// 0, 1, .. for the rows of a single step, where x is.
-fn each_row(x: &Tensor) -> Result<Tensor> {
-    let numbers: Vec<u32> = (0..x.shape().rows() as u32).collect();
-    let numbers = Tensor::from_slice(&numbers, [numbers.len()])?;
-    match x.gpu() {
-        Some(gpu) => numbers.to_gpu(gpu),
-        None => Ok(numbers),
-    }
-}

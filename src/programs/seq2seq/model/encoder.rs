@@ -1,9 +1,10 @@
 //! The encoders: docstring to the state that the decoder starts from.
 
-use super::decoder::{Annotations, Attending, Decoder, DecoderState};
+use super::decoder::{Annotations, Attending, DecoderState};
 use super::inputs::Source;
 use super::kind::{Dropout, ModelKind, Seq2SeqSizes};
 use super::output::Output;
+use super::scoring::Decoder;
 use super::transformer::{DecoderStack, EncoderStack, Standing};
 use crate::autograd::{Tape, Var};
 use crate::dtype::DType;

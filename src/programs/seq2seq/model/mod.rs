@@ -18,6 +18,7 @@ mod kind;
 mod likeliest;
 mod output;
 mod schedule;
+mod scoring;
 mod transformer;
 
 pub use decoder::{Annotations, Attending, Decoded, DecoderState};
@@ -37,9 +38,10 @@ use crate::programs::seq2seq::data::SeqBatch;
 use crate::rng::Purpose;
 use crate::tensor::{Stored, Tensor};
 use crate::train::model::{Draws, Loss, Model};
-use decoder::{Decoder, NO_PREDICTIONS};
+use decoder::NO_PREDICTIONS;
 use encoder::Encoder;
 use inputs::place;
+use scoring::Decoder;
 use std::sync::Arc;
 
 /// A model and its parameters.

@@ -5,10 +5,11 @@
 //! without a tape, to find its inputs; the training pass then runs over whole sequences of them.
 //! Both passes drop the same elements, so the predictions are those of the training pass.
 
-use super::decoder::{Decoder, DecoderState};
+use super::decoder::DecoderState;
 use super::inputs::{Inputs, place};
 use super::kind::{Dropout, TeacherForcing};
 use super::likeliest::never;
+use super::scoring::Decoder;
 use crate::autograd::{Tape, Var};
 use crate::data::words::UNK;
 use crate::dtype::DType;

@@ -5,7 +5,7 @@
 //! told where the rows of each sequence stand. A step of the decoder alone reads keys and values of the
 //! steps before from a cache.
 
-use super::inputs::{Source, Steps};
+use super::inputs::{Source, Steps, index};
 use super::kind::{Dropout, Seq2SeqSizes};
 use crate::autograd::{Tape, Var};
 use crate::data::spans::Spans;
@@ -205,14 +205,14 @@ impl Standing {
             let ids = copies.to_cpu()?;
             let ids = ids.data::<u32>()?;
             let ids: Vec<u32> = positions.iter().map(|&position| ids[position]).collect();
-            *copies = super::decoder::index(&ids, gpu)?;
+            *copies = index(&ids, gpu)?;
         }
         let places: Vec<u32> = positions.iter().map(|&position| places[position]).collect();
-        let places = super::decoder::index(&places, gpu)?;
+        let places = index(&places, gpu)?;
         for memory in &mut self.memory {
             *memory = Var::constant(pick(memory.value(), &places)?);
         }
-        let offsets = gpu.map(|_| super::decoder::index(spans.offsets(), gpu));
+        let offsets = gpu.map(|_| index(spans.offsets(), gpu));
         self.offsets = offsets.transpose()?;
         self.of_memory = Sequences::of(&spans, None, self.offsets.as_ref());
         Ok(())
