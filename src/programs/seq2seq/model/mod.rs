@@ -6,7 +6,7 @@
 //! - **attention**: a bidirectional LSTM encoder and an LSTM decoder with additive attention
 //!   (Bahdanau et al. 2015); logits from [s_t; context_t; embedding_t].
 //! - **gru**: as rnn, of GRUs.
-//! - **transformer**: layers of attention alone (Vaswani et al. 2017); see [`transformer`].
+//! - **transformer**: layers of attention alone (Vaswani et al. 2017), normalised before each part.
 //!
 //! Sequences are packed (see [`crate::data::packing`]): nothing is computed on padding, and the
 //! projection to the vocabulary runs on real tokens only.
