@@ -1,5 +1,5 @@
-//! The attention model that copies: gradients of the whole model, the emulated device, and decoding of
-//! tokens that are no words.
+//! The models that copy, with additive attention and of attention alone: gradients of the whole model, the
+//! emulated device, and decoding of tokens that are no words.
 
 use super::{batch, random_pairs};
 use rnnx::data::words::{EOS, UNK};
@@ -18,8 +18,12 @@ use rnnx::train::step::{Step, score};
 
 use super::{Noise, Number, pass};
 
-/// Central differences with step 1e-5: truncation 1e-10, rounding 1e-11, relative to 1.
+/// Central differences with step 2e-6: truncation below 2e-9 also where rows of three numbers are
+/// normalised, rounding 1e-10, relative to 1.
 const DIFFERENCE: f64 = 1e-8;
+const STEP: f64 = 2e-6;
+/// The models that attend, which can copy.
+const KINDS: [ModelKind; 2] = [ModelKind::Attention, ModelKind::Transformer];
 /// f32 on both sides: other orders of sums, and activations of other polynomials.
 const F32: f64 = 2e-5;
 /// Half precision keeps 11 bits: 5e-4 a rounding, a few of them in a row.
@@ -37,7 +41,11 @@ const SIZES: Seq2SeqSizes = Seq2SeqSizes {
 };
 
 fn model<T: Number>(sizes: Seq2SeqSizes) -> Seq2Seq {
-    Seq2Seq::new::<T>(ModelKind::Attention, sizes, 3)
+    of_kind::<T>(ModelKind::Attention, sizes)
+}
+
+fn of_kind<T: Number>(kind: ModelKind, sizes: Seq2SeqSizes) -> Seq2Seq {
+    Seq2Seq::new::<T>(kind, sizes, 3)
 }
 
 /// A pair whose source and target have unknown tokens.
@@ -108,7 +116,12 @@ fn sources(pairs: &[Pair]) -> Vec<SourceIds<'_>> {
 /// Every parameter against central differences in f64, with dropout and with the decoder's own
 /// predictions among its inputs.
 #[test]
-fn gradients_of_the_whole_model() {
+fn gradients_of_whole_models() {
+    gradients(ModelKind::Attention, Some(0.5));
+    gradients(ModelKind::Transformer, None);
+}
+
+fn gradients(kind: ModelKind, teacher: Option<f64>) {
     let sizes = Seq2SeqSizes {
         source_vocab: 9,
         embedding: 3,
@@ -128,12 +141,12 @@ fn gradients_of_the_whole_model() {
             .iter()
             .all(|&id| (id as usize) < SIZES.target_vocab)
     );
-    let mut model = model::<f64>(sizes);
+    let mut model = of_kind::<f64>(kind, sizes);
     let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
     values.iter_mut().for_each(|x| *x *= 2.5);
     let noise = Noise {
         dropout: Some(0.3),
-        teacher: Some(0.5),
+        teacher,
         ..Noise::default()
     };
     let gradient = pass::<f64>(&model, &batch, noise).gradient;
@@ -144,7 +157,6 @@ fn gradients_of_the_whole_model() {
         names.ends_with(&["copy.gate.weight", "copy.gate.bias"]),
         "{names:?}"
     );
-    let step = 1e-5;
     for s in layout.segments() {
         let mut largest = 0.0f64;
         let of_segment = gradient.iter().enumerate().skip(s.offset);
@@ -158,25 +170,25 @@ fn gradients_of_the_whole_model() {
                 values.data_mut::<f64>().unwrap()[i] = before;
                 loss
             };
-            let difference = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+            let difference = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
             largest = largest.max(analytic.abs());
             let name = &s.name;
             assert!(
                 (analytic - difference).abs() < DIFFERENCE,
-                "{name}[{}]: backward gives {analytic}, differences give {difference}",
+                "{kind} {name}[{}]: backward gives {analytic}, differences give {difference}",
                 i - s.offset
             );
         }
         assert!(
             largest > 1e4 * DIFFERENCE,
-            "{}: too small to be tested",
+            "{kind} {}: too small to be tested",
             s.name
         );
     }
 }
 
-fn training(sizes: Seq2SeqSizes, rate: f64, epsilon: f64) -> Step<Seq2Seq> {
-    let model = model::<f32>(sizes);
+fn training(kind: ModelKind, sizes: Seq2SeqSizes, rate: f64, epsilon: f64) -> Step<Seq2Seq> {
+    let model = of_kind::<f32>(kind, sizes);
     let config = AdamConfig {
         epsilon,
         ..AdamConfig::torch(rate)
@@ -192,6 +204,10 @@ fn training(sizes: Seq2SeqSizes, rate: f64, epsilon: f64) -> Step<Seq2Seq> {
 /// Two steps on the emulated device give the scores and the weights of two steps on the CPU.
 #[test]
 fn steps_on_a_gpu() {
+    KINDS.into_iter().for_each(two_steps_on_a_gpu);
+}
+
+fn two_steps_on_a_gpu(kind: ModelKind) {
     let gpu = Gpu::new(Emulated::new(0));
     let pairs = pairs(SIZES, 10);
     let two_steps = |mut step: Step<Seq2Seq>| {
@@ -204,14 +220,15 @@ fn steps_on_a_gpu() {
         });
         (scores, step.model().export().unwrap())
     };
-    let before = training(SIZES, 1.0, 1.0).model().export().unwrap();
-    let (want, weights) = two_steps(training(SIZES, 1.0, 1.0));
+    let start = || training(kind, SIZES, 1.0, 1.0);
+    let before = start().model().export().unwrap();
+    let (want, weights) = two_steps(start());
     let half = LossScaler {
         scale: 1024.0,
         ..LossScaler::FIRST
     };
     for (scaler, tolerance) in [(None, F32), (Some(half), F16)] {
-        let (got, found) = two_steps(training(SIZES, 1.0, 1.0).to_gpu(&gpu, scaler).unwrap());
+        let (got, found) = two_steps(start().to_gpu(&gpu, scaler).unwrap());
         for (got, want) in got.iter().zip(&want) {
             let error = (got.loss - want.loss).abs();
             assert!(error < tolerance * want.loss, "{got:?} {want:?}");
@@ -226,7 +243,7 @@ fn steps_on_a_gpu() {
             for (got, want) in found.tensors[name].data.iter().zip(&want.data) {
                 let error = f64::from((got - want).abs());
                 let bound = tolerance * f64::from(largest);
-                assert!(error <= bound, "{name}: {got} is not {want}");
+                assert!(error <= bound, "{kind} {name}: {got} is not {want}");
             }
         }
     }
@@ -235,8 +252,12 @@ fn steps_on_a_gpu() {
 /// What greedy search and a beam write on the emulated device is what they write on the CPU.
 #[test]
 fn decoding_on_a_gpu() {
+    KINDS.into_iter().for_each(decodes_alike_on_a_gpu);
+}
+
+fn decodes_alike_on_a_gpu(kind: ModelKind) {
     let pairs = pairs(SIZES, 5);
-    let cpu = model::<f32>(SIZES);
+    let cpu = of_kind::<f32>(kind, SIZES);
     let mut on_gpu = cpu.clone();
     let gpu = Gpu::new(Emulated::new(0));
     on_gpu.params_mut().to_gpu(&gpu, false).unwrap();
@@ -249,7 +270,7 @@ fn decoding_on_a_gpu() {
         let got = decode(&on_gpu, &sources(&pairs), options).unwrap();
         for (got, want) in got.iter().zip(&want) {
             assert_eq!((&got.tokens, &got.copied), (&want.tokens, &want.copied));
-            assert!((got.score - want.score).abs() < F32, "{search:?}");
+            assert!((got.score - want.score).abs() < F32, "{kind} {search:?}");
         }
     }
 }
@@ -319,14 +340,19 @@ fn scores_are_losses_and_a_wide_beam_is_exhaustive() {
 /// Unknown tokens that stand anywhere in a source are learnt by heart only by copying; each output says
 /// where its tokens are from.
 #[test]
-fn learns_to_copy() {
+fn each_model_learns_to_copy() {
+    learns_to_copy(ModelKind::Attention, 1e-2);
+    learns_to_copy(ModelKind::Transformer, 3e-3);
+}
+
+fn learns_to_copy(kind: ModelKind, rate: f64) {
     let sizes = Seq2SeqSizes {
         source_vocab: 8,
         target_vocab: 8,
         embedding: 16,
         hidden: 24,
         layers: 1,
-        heads: 1,
+        heads: 2,
         copy: true,
         tied: false,
     };
@@ -348,13 +374,13 @@ fn learns_to_copy() {
         }
     };
     let pairs: Vec<Pair> = (0..4).map(pair).collect();
-    let mut step = training(sizes, 1e-2, 1e-8);
+    let mut step = training(kind, sizes, rate, 1e-8);
     let inputs = step.model().inputs(&batch_of(&pairs)).unwrap();
     for n in 0..150 {
         step.train(&inputs, n).unwrap();
     }
     let scores = score(step.model(), &inputs).unwrap();
-    assert_eq!(scores.correct as f64, scores.tokens, "loss {}", scores.loss);
+    assert_eq!(scores.correct as f64, scores.tokens, "{kind}: {scores:?}");
     for search in [Search::Greedy, Search::Beam(4)] {
         let options = DecodeOptions {
             search,
@@ -363,7 +389,7 @@ fn learns_to_copy() {
         let outputs = decode(step.model(), &sources(&pairs), options).unwrap();
         for (place, (output, pair)) in outputs.iter().zip(&pairs).enumerate() {
             let Hypothesis { tokens, copied, .. } = output;
-            assert_eq!(*tokens, pair.extended.target, "{search:?}");
+            assert_eq!(*tokens, pair.extended.target, "{kind} {search:?}");
             assert_eq!(*copied, Some(vec![None, Some(place + 1)]), "{search:?}");
         }
     }

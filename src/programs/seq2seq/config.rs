@@ -154,6 +154,23 @@ impl Seq2SeqConfig {
         self.num_layers.unwrap_or(unless_set)
     }
 
+    /// The sizes of the model as they are told.
+    pub(super) fn told_sizes(&self) -> String {
+        match self.model {
+            ModelKind::Transformer => format!(
+                "{} layers a side of width {}, {} heads, {} units inside",
+                self.layers(),
+                self.embedding_dim,
+                self.num_heads,
+                4 * self.hidden_size
+            ),
+            _ => match self.layers() {
+                1 => format!("{} units", self.hidden_size),
+                n => format!("{n} layers of {} units", self.hidden_size),
+            },
+        }
+    }
+
     /// How pairs become ids.
     pub fn limits(&self) -> Limits {
         Limits {

@@ -154,16 +154,12 @@ impl Job for Seq2SeqJob {
             "{kinds}vocabulary: {source} source tokens, {target} target tokens; the limits cut {sources} \
              sources to {} tokens and {targets} targets to {}\n\
              {}\n\
-             model: {}, {}{} units, {parameters} parameters; {steps} steps an epoch of {} pairs",
+             model: {}, {}, {parameters} parameters; {steps} steps an epoch of {} pairs",
             config.max_source,
             config.max_target,
             unknown::told(data, config.limits()),
             config.model,
-            match config.layers() {
-                1 => String::new(),
-                n => format!("{n} layers of "),
-            },
-            config.hidden_size,
+            config.told_sizes(),
             config.batch_size * config.accumulate
         )
     }

@@ -88,6 +88,12 @@ pub(super) fn place<const N: usize>(
     }))
 }
 
+/// Numbers of rows where a model is.
+pub(super) fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
+    let rows = Tensor::from_slice(rows, [rows.len()])?;
+    gpu.map_or(Ok(rows.clone()), |gpu| rows.to_gpu(gpu))
+}
+
 /// The indices that a [`Source`] is made of.
 const SOURCE: usize = 9;
 

@@ -6,7 +6,7 @@
 //! - **attention**: a bidirectional LSTM encoder and an LSTM decoder with additive attention
 //!   (Bahdanau et al. 2015); logits from [s_t; context_t; embedding_t].
 //! - **gru**: as rnn, of GRUs.
-//! - **transformer**: layers of attention alone (Vaswani et al. 2017); see [`transformer`].
+//! - **transformer**: layers of attention alone (Vaswani et al. 2017), normalised before each part.
 //!
 //! With several recurrent layers each above the first adds its output to what it reads, on both sides; the layers
 //! of the decoder start from the states of the encoder's beside them, and the first one attends.

@@ -1,6 +1,6 @@
 //! Where a decoder stands between two steps, and how it gets to the next ones.
 
-use super::inputs::Steps;
+use super::inputs::{Steps, index};
 use super::kind::Seq2SeqSizes;
 use super::layers::{Dropped, above};
 use crate::autograd::{Tape, Var};
@@ -358,12 +358,6 @@ impl Annotations {
         self.spans = spans;
         Ok(())
     }
-}
-
-/// Numbers of rows where a model is.
-pub(super) fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
-    let rows = Tensor::from_slice(rows, [rows.len()])?;
-    gpu.map_or(Ok(rows.clone()), |gpu| rows.to_gpu(gpu))
 }
 
 /// Replaces a matrix by some of its rows.
