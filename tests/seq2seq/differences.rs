@@ -141,7 +141,7 @@ fn whole_models_with_smoothed_labels_and_output_dropout() {
         let sizes = Seq2SeqSizes {
             source_vocab: 7,
             target_vocab: 7,
-            embedding: 2,
+            embedding: 3,
             hidden: 3,
             tied,
             ..SIZES
