@@ -47,8 +47,8 @@ impl Train {
         }
     }
 
-    /// The one word that is trained: what the flag says, else the file, else the run that is to go
-    /// on; none for all.
+    /// The one word that is trained: what the flag says, else the file, else the preset, else the run
+    /// that is to go on; none for all.
     fn word(&self, key: &Key, out: &Path) -> Result<Option<String>> {
         let word = |table: &Table| Some(table.get(key.name)?.as_str()?.to_owned());
         if let Some(word) = word(&self.flags) {
@@ -58,6 +58,9 @@ impl Train {
         if let Some(path) = &self.run.config
             && let Some(word) = word(&config_file::read_table(settings, path)?)
         {
+            return Ok(Some(word));
+        }
+        if let Some(word) = word(&self.preset) {
             return Ok(Some(word));
         }
         match self.run.resume && is_run(out) {

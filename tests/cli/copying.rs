@@ -260,3 +260,18 @@ fn a_model_that_does_not_copy_tells_nothing_of_it() {
     let page = fs::read_to_string(place.path("a/report.html")).unwrap();
     assert!(!page.contains("class=\"copied\""));
 }
+
+/// The preset for pseudo-code is one command: it names its model.
+#[test]
+fn the_preset_names_its_model() {
+    let place = of_rare();
+    let flags = "--preset pseudocode --train train.jsonl --valid valid.jsonl --test test.jsonl \
+                 --embedding-dim 4 --hidden-size 5 --min-frequency 1 --max-steps 1 --quiet --out a";
+    place.run(&format!("train-seq2seq {flags}")).ok();
+    let test = &json_lines(&place, "a/metrics.jsonl")[..];
+    let test = test.iter().find(|event| event["event"] == "test").unwrap();
+    assert_eq!(
+        (&test["model"], &test["beam"]),
+        (&json!("attention"), &json!(5))
+    );
+}
