@@ -18,7 +18,7 @@ use rayon::prelude::*;
 /// Of each element of x.
 ///
 /// # Errors
-/// [`Error::Op`] if the data type is not a floating one.
+/// [`Error::Op`](crate::Error::Op) if the data type is not a floating one.
 pub fn gelu(tape: &mut Tape, x: &Var) -> Result<Var> {
     let value = match x.value().gpu() {
         Some(gpu) => {

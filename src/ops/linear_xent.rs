@@ -5,7 +5,7 @@
 //! loss = mean over rows of (log sum_j exp(l_j) - l_target)     [nats]
 //! ```
 //!
-//! or with smoothed labels, as [`softmax_xent`](super::softmax_xent).
+//! or with smoothed labels, as [`softmax_xent`](super::softmax_xent()).
 //!
 //! **cpu** The three ops one after the other.
 //!

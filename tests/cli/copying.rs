@@ -264,7 +264,13 @@ fn a_model_that_does_not_copy_tells_nothing_of_it() {
 /// The preset for pseudo-code is one command: it names its model.
 #[test]
 fn the_preset_names_its_model() {
-    let place = of_rare();
+    let place = seq2seq::place();
+    for split in ["train", "valid", "test"] {
+        place.write(
+            &format!("{split}.jsonl"),
+            rare(0, 8).replace("go a", "go = a"),
+        );
+    }
     let flags = "--preset pseudocode --train train.jsonl --valid valid.jsonl --test test.jsonl \
                  --embedding-dim 4 --hidden-size 5 --min-frequency 1 --max-steps 1 --quiet --out a";
     place.run(&format!("train-seq2seq {flags}")).ok();
