@@ -53,6 +53,9 @@ pub struct TrainState {
     /// SHA-256 of the run's `vocab.json`; none in older files.
     #[serde(default)]
     pub vocab_sha256: Option<String>,
+    /// SHA-256 of the weights that the run began with, where it was given some; none in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_sha256: Option<String>,
     /// How often the plateau schedule has halved the learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rate_cuts: u32,
@@ -170,6 +173,7 @@ impl TrainState {
             elapsed_seconds: 0.0,
             streams: BTreeMap::new(),
             vocab_sha256: None,
+            init_sha256: None,
             rate_cuts: 0,
             stale: 0,
             valid_step: None,

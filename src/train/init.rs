@@ -10,10 +10,21 @@ use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
+use crate::files::text::sha256;
 use std::path::{Path, PathBuf};
 
 /// Tokens that a message shows.
 const SHOWN: usize = 8;
+
+/// What a run starts from.
+pub(super) struct Init<J: Job> {
+    /// The weights.
+    pub weights: Weights,
+    /// SHA-256 of their file.
+    pub sha256: String,
+    /// The vocabulary.
+    pub vocab: J::Vocab,
+}
 
 /// The weights and the vocabulary of a run that starts from others.
 ///
@@ -26,7 +37,7 @@ pub(super) fn load<J: Job>(
     config: &J::Config,
     source: &J::Source,
     progress: &Progress,
-) -> Result<(Weights, J::Vocab)> {
+) -> Result<Init<J>> {
     let file = weights_file(&from.path)?;
     let path = from.vocab.clone().or_else(|| vocab_beside(&file));
     let path = path.ok_or_else(|| {
@@ -66,7 +77,12 @@ pub(super) fn load<J: Job>(
              {tokens}"
         ));
     }
-    Ok((Weights::Given(weights), J::vocab(vocab, &path)?))
+    let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
+    Ok(Init {
+        weights: Weights::Given(weights),
+        sha256: sha256(&bytes),
+        vocab: J::vocab(vocab, &path)?,
+    })
 }
 
 /// The file of the weights that a path names: itself, or that of a checkpoint, or of a run's best.

@@ -84,15 +84,16 @@ fn new_run<J: Job>(
 ) -> Result<Started<J>> {
     progress.line(&chosen.line());
     let source = load(progress)?;
+    let seed = request.config.common().seed;
+    let mut state = TrainState::new(J::PROGRAM, seed, J::sha256(&source).to_owned());
     let (weights, vocab) = match init_from {
         Some(from) => {
-            let (weights, vocab) = init::load::<J>(from, &request.config, &source, progress)?;
-            (weights, Some(vocab))
+            let init = init::load::<J>(from, &request.config, &source, progress)?;
+            state.init_sha256 = Some(init.sha256);
+            (init.weights, Some(init.vocab))
         }
         None => (Weights::Fresh, None),
     };
-    let seed = request.config.common().seed;
-    let mut state = TrainState::new(J::PROGRAM, seed, J::sha256(&source).to_owned());
     state.loss_scaler = chosen.mixed.then_some(LossScaler::FIRST);
     let device = (chosen, state.loss_scaler);
     let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;

@@ -70,6 +70,14 @@ fn runs_are_compared_with_n_grams_and_a_cache() {
     let model = |name: &str| models.iter().find(|model| model["name"] == name).unwrap();
     assert_eq!(models.len(), 12);
     assert_ne!(bits(model("10-grams of a")), bits(model("10-grams of b")));
+    // Files in another order are the same text.
+    let turned =
+        "--corpus more --corpus code --valid-split files --valid-fraction 0.3 --max-steps 2";
+    place.train("c", turned).ok();
+    let swapped = turned.replace("--corpus more --corpus code", "--corpus code --corpus more");
+    place.train("d", &swapped).ok();
+    let (found, _) = study(&place, "study c d --quick --json -o order");
+    assert_eq!(found["models"].as_array().unwrap().len(), 7);
     // Without the training text there are none.
     fs::remove_dir_all(place.path("code")).unwrap();
     let (found, notes) = study(&place, "study a --quick --json --text other.py -o alone");

@@ -36,6 +36,18 @@ fn an_interval_is_the_middle_of_resampled_files() {
     // One file has no spread.
     let one = Bootstrap::new(1).estimate(&tally(&[(0.25, 60)])).unwrap();
     assert_eq!((one.mean, one.low, one.high), (0.25, None, None));
+    // Nor has what is seen in one file of many, or one of two figures that is.
+    let twenty = Bootstrap::new(20);
+    let lone = tally(&[(0.0, 0), (0.25, 60)]);
+    let lone_mean = twenty.estimate(&lone).unwrap();
+    assert_eq!(
+        (lone_mean.mean, lone_mean.low, lone_mean.high),
+        (0.25, None, None)
+    );
+    let both = tally(&[(0.0, 30), (1.0, 30)]);
+    let less = twenty.of(&[&both, &lone], |means| means[0] - means[1]);
+    assert_eq!(less.unwrap().low, None);
+    assert!(twenty.estimate(&both).unwrap().low.is_some());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use rnnx::programs::charlm::study::causes::measures::{
 };
 use rnnx::programs::charlm::study::causes::network::Part;
 use rnnx::programs::charlm::study::causes::tables;
+use rnnx::programs::charlm::study::estimate::SEED;
 use rnnx::programs::charlm::study::grid::Name;
 use rnnx::programs::charlm::study::held_out::StudyText;
 use rnnx::programs::charlm::study::source::{Half, SourceFile};
@@ -25,7 +26,7 @@ use super::models::{file, files, vocab};
 /// What stands above its column.
 const MODEL: Name = Name {
     text: "model",
-    alike: None,
+    recipe: None,
 };
 
 fn weights(cell: CellKind) -> CharLmWeights {
@@ -68,7 +69,7 @@ fn long_text() -> StudyText {
 }
 
 fn amounts(cell: CellKind) -> Amounts {
-    let mut amounts = Amounts::new(true, cell);
+    let mut amounts = Amounts::new(true, cell, SEED);
     amounts.record.chars = 400;
     amounts.writing.samples = 50;
     amounts.writing.temperatures = vec![1.0];

@@ -3,7 +3,7 @@
 use super::models::{file, random_weights, vocab};
 use rnnx::programs::charlm::study::causes::repeats::Trained;
 use rnnx::programs::charlm::study::causes::writing::{
-    Judged, LONGEST, WritingSpec, judged, shown, writing,
+    Judged, LONGEST, LOOKED_UP, WritingSpec, judged, shown, writing,
 };
 use rnnx::programs::charlm::study::held_out::TrainingPart;
 
@@ -127,7 +127,8 @@ fn texts_are_seeded_and_held_out_functions_stand_beside_them() {
     }
     assert_eq!(real.open_triple_quotes.expect("60 functions").mean, 0.0);
     assert_eq!(real.first_error, None);
-    assert_eq!(real.remembered.expect("60 functions").mean, 0.0);
+    // None is so long that something of it is looked up.
+    assert_eq!(real.remembered, None);
     // Noise parses no better.
     let noise = &rows[1];
     assert!(noise.parses.expect("53 texts").mean < 0.2, "{noise:?}");
@@ -135,6 +136,25 @@ fn texts_are_seeded_and_held_out_functions_stand_beside_them() {
     let again = writing(&weights, &vocab, &[&file], None, &spec).expect("writes");
     assert_eq!(again[1].parses, noise.parses);
     assert_eq!((again[1].chars, again[1].remembered), (noise.chars, None));
+    // Two files of long functions, the first of which was trained on: half of them, and the interval is
+    // over files.
+    let [known, new] = ["a", "b"].map(|name| {
+        let line = format!("    {name} = {name} + 1\n");
+        let function = format!("def f({name}):\n{}\n\n", line.repeat(LOOKED_UP / 10));
+        self::file(&format!("{name}.py"), &function.repeat(30))
+    });
+    let parts = [TrainingPart {
+        name: "c.py".into(),
+        ids: known.ids.clone(),
+    }];
+    let trained = Trained::new(&parts);
+    let files = [&known, &new];
+    let long = writing(&weights, &vocab, &files, Some(&trained), &spec).expect("writes");
+    let remembered = long[2].remembered.expect("58 functions");
+    assert_eq!(
+        (remembered.mean, remembered.low, remembered.high),
+        (0.5, Some(0.0), Some(1.0))
+    );
     let other = WritingSpec { seed: 5, ..spec };
     let other = writing(&weights, &vocab, &[&file], None, &other).expect("writes");
     assert_ne!(other[1].chars, noise.chars);

@@ -19,7 +19,7 @@ pub const SEED: u64 = 1;
 pub struct Estimate {
     /// The mean over all events.
     pub mean: f64,
-    /// The lower end of the interval; none where there is but one file.
+    /// The lower end of the interval; none where all events are of one file.
     pub low: Option<f64>,
     /// The upper end.
     pub high: Option<f64>,
@@ -55,6 +55,14 @@ impl Tally {
         self.events
     }
 
+    /// Files with events.
+    pub fn files(&self) -> usize {
+        self.files
+            .iter()
+            .filter(|(_, weight)| *weight > 0.0)
+            .count()
+    }
+
     /// Whether there are too few events.
     pub fn is_blank(&self) -> bool {
         self.events < FEWEST
@@ -79,7 +87,6 @@ impl Tally {
 /// How often each file is drawn in each resample.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
-    files: usize,
     draws: Vec<Vec<u16>>,
 }
 
@@ -96,9 +103,17 @@ impl Bootstrap {
             times
         };
         Bootstrap {
-            files,
             draws: (0..RESAMPLES).map(draw).collect(),
         }
+    }
+
+    /// The mean of values, each of a file; none of fewer than [`FEWEST`].
+    pub fn mean(&self, values: impl IntoIterator<Item = (usize, f64)>) -> Option<Estimate> {
+        let mut tally = Tally::default();
+        for (file, value) in values {
+            tally.add(file, value);
+        }
+        self.estimate(&tally)
     }
 
     /// The mean of a tally; none where it is blank.
@@ -115,7 +130,8 @@ impl Bootstrap {
             let means = tallies.iter().map(|tally| tally.mean_of(times));
             Some(figure(&means.collect::<Option<Vec<_>>>()?))
         };
-        let [low, high] = self.interval(means);
+        let files = tallies.iter().map(|tally| tally.files()).min();
+        let [low, high] = self.interval(files.unwrap_or(0), means);
         Some(Estimate {
             mean: means(&|_| 1.0)?,
             low,
@@ -124,12 +140,14 @@ impl Bootstrap {
     }
 
     /// The middle 95 % of a figure over the resamples that have one. The figure is a function of how
-    /// often each file is taken.
+    /// often each file is taken, and has events in `files` of them: what is seen in one file alone says
+    /// nothing of others, so it has no interval.
     pub fn interval(
         &self,
+        files: usize,
         figure: impl Fn(&dyn Fn(usize) -> f64) -> Option<f64>,
     ) -> [Option<f64>; 2] {
-        if self.files < 2 {
+        if files < 2 {
             return [None; 2];
         }
         let drawn = self.draws.iter();

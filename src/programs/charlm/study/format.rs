@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// What its `kind` says.
 pub const KIND: &str = "rnnx-study";
 /// The version of the format; parts of another one are measured again.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// What a study found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,10 @@
 //! Text tables, and the rows of several models side by side.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use super::estimate::Estimate;
+use super::recipe::Recipe;
 use super::rows::Row;
 use crate::log::thousands;
 
@@ -17,8 +19,8 @@ pub type Models<'a, T> = [(Name<'a>, T)];
 pub struct Name<'a> {
     /// Its name.
     pub text: &'a str,
-    /// What it shares with the runs that differ from it in their seed alone.
-    pub alike: Option<&'a str>,
+    /// How it was trained, where that is known.
+    pub recipe: Option<&'a Recipe>,
 }
 
 impl fmt::Display for Name<'_> {
@@ -76,12 +78,13 @@ fn of_several<R: Row>(title: &str, models: &[(Name, Vec<R>)]) -> String {
             bins.push((row.label(), row.n()));
         }
     }
-    let seeds = seeds(models);
+    let names: Vec<Name> = models.iter().map(|(name, _)| *name).collect();
+    let seeds = seeds(&names);
     let counted: Vec<String> = seeds
         .iter()
         .map(|(name, of)| format!("{name}, {} seeds", of.len()))
         .collect();
-    let names = models.iter().map(|(name, _)| name.text);
+    let names = names.iter().map(|name| name.text);
     let head = head(names.chain(counted.iter().map(String::as_str)));
     let mut out = String::new();
     for (figure, name) in R::FIGURES.iter().enumerate() {
@@ -111,24 +114,23 @@ fn of_several<R: Row>(title: &str, models: &[(Name, Vec<R>)]) -> String {
     out
 }
 
-/// The models that differ in their seed alone: the first one's name, and the indices of all.
-fn seeds<'a, T>(models: &Models<'a, T>) -> Vec<(&'a str, Vec<usize>)> {
-    let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
-    for (i, (name, _)) in models
-        .iter()
-        .enumerate()
-        .filter(|(_, (name, _))| name.alike.is_some())
-    {
-        let known = groups
-            .iter_mut()
-            .find(|(_, of)| models[of[0]].0.alike == name.alike);
-        match known {
-            Some((_, of)) => of.push(i),
-            None => groups.push((name.text, vec![i])),
+/// The models that differ in their seed alone: the first one's name, and the indices of all. Models of
+/// which two have the same seed, as two checkpoints of a run, are no such group.
+pub fn seeds<'a>(models: &[Name<'a>]) -> Vec<(&'a str, Vec<usize>)> {
+    let alike = |i: usize| models[i].recipe.map(|recipe| &recipe.alike);
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for i in (0..models.len()).filter(|&i| alike(i).is_some()) {
+        match groups.iter_mut().find(|of| alike(of[0]) == alike(i)) {
+            Some(of) => of.push(i),
+            None => groups.push(vec![i]),
         }
     }
-    groups.retain(|(_, of)| of.len() > 1);
-    groups
+    groups.retain(|of| {
+        let seeds = of.iter().filter_map(|&i| Some(models[i].recipe?.seed));
+        of.len() > 1 && seeds.collect::<HashSet<_>>().len() == of.len()
+    });
+    let named = groups.into_iter().map(|of| (models[of[0]].text, of));
+    named.collect()
 }
 
 /// The mean of some figures, with the lowest and the highest.

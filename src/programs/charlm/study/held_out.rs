@@ -83,7 +83,7 @@ impl StudyText {
             left_out: 0,
             notes: Vec::new(),
         };
-        match run_text(run, config, state) {
+        match run_text(run, config, state, order.paths.is_empty()) {
             Ok(source) => {
                 text.training = Some(Arc::new(text.training_parts(&source)));
                 if order.paths.is_empty() {
@@ -118,6 +118,24 @@ impl StudyText {
             hash.update(format!(" {} ", text.len()));
         }
         format!("{:x}", hash.finalize())
+    }
+
+    /// SHA-256 of the files that it trained on, whatever their order, in hexadecimal; none where they are
+    /// not found.
+    pub fn trained_sha256(&self) -> Option<String> {
+        let parts = self.training.as_ref()?.iter().map(|part| {
+            let mut hash = Sha256::new();
+            hash.update(format!("{} {} ", part.name.len(), part.name));
+            for id in &part.ids {
+                hash.update(id.to_le_bytes());
+            }
+            hash.finalize()
+        });
+        let mut parts: Vec<_> = parts.collect();
+        parts.sort_unstable();
+        let mut hash = Sha256::new();
+        parts.iter().for_each(|part| hash.update(part));
+        Some(format!("{:x}", hash.finalize()))
     }
 
     // ---- the run's own files ---------------------------------------------------------------
@@ -277,18 +295,29 @@ impl StudyText {
     }
 }
 
-/// The text that a run was trained on, and how it was divided.
-fn run_text(run: &RunFolder, config: &CharLmConfig, state: &TrainState) -> Result<CharSource> {
-    let help = "restore it, or give Python files that the run did not train on with --text";
+/// The text that a run was trained on, and how it was divided. Messages tell of `--text` unless files of
+/// the user's are read anyway.
+fn run_text(
+    run: &RunFolder,
+    config: &CharLmConfig,
+    state: &TrainState,
+    tell_others: bool,
+) -> Result<CharSource> {
+    const OTHERS: &str = ", or give Python files that the run did not train on with --text";
+    let others = if tell_others { OTHERS } else { "" };
+    if state.is_imported() {
+        return Err(Error::Data(format!(
+            "{} was imported and has no text of its own{others}",
+            run.path().display()
+        )));
+    }
+    let help = &*format!("restore it{others}");
     let found = (run, &*state.data_sha256);
     let source = find(found, config, help, load, |source| &source.sha256)?;
     if source.sha256 == state.data_sha256 {
         return Ok(source);
     }
-    Err(Error::Data(format!(
-        "{}, or give Python files that the run did not train on with --text",
-        source.foreign()
-    )))
+    Err(Error::Data(format!("{}{others}", source.foreign())))
 }
 
 fn characters(corpus: &Corpus) -> Vec<char> {

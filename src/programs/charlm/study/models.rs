@@ -31,7 +31,7 @@ pub struct StudyModel {
     pub checkpoint: String,
     /// The optimizer steps that it was trained for; none where that is not known.
     pub step: Option<u64>,
-    /// How it was trained; none for a baseline.
+    /// How it was trained; none for a baseline, or a model that was imported.
     pub recipe: Option<Recipe>,
     /// SHA-256 of all that decides what it predicts.
     pub sha256: String,
@@ -42,7 +42,7 @@ pub struct StudyModel {
 }
 
 impl StudyModel {
-    /// The character LM of a checkpoint.
+    /// The character LM of a checkpoint. `trained` is a hash of the files that it was trained on.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] or [`Error::Data`] for weights that are damaged, of another model or
@@ -53,6 +53,7 @@ impl StudyModel {
         config: &CharLmConfig,
         state: &TrainState,
         vocab: &CharVocab,
+        trained: &str,
     ) -> Result<Self> {
         let path = checkpoint.join(MODEL);
         let weights = Arc::new(sample::weights(&TensorFile::load(&path)?)?);
@@ -68,13 +69,17 @@ impl StudyModel {
         // What cannot be packed is told here, not file by file.
         Generator::new(&weights, 1)?;
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let recipe = match state.is_imported() {
+            true => None,
+            false => Some(Recipe::of(config, state, weights.sizes(), trained)?),
+        };
         let start = vocab.start();
         Ok(StudyModel {
             name,
             kind: "run",
             checkpoint: checkpoint.display().to_string(),
-            step: Some(state.step),
-            recipe: Some(Recipe::of(config, state, weights.sizes())?),
+            step: (!state.is_imported()).then_some(state.step),
+            recipe,
             sha256: sha256(&bytes),
             weights: Some(weights.clone()),
             make: Box::new(move |_| {

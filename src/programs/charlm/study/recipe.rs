@@ -34,23 +34,36 @@ pub struct Recipe {
     pub epochs: u64,
     /// The seed of every random stream.
     pub seed: u64,
-    /// A hash of the training text and of every setting that decides what is computed but the seed:
-    /// runs that have the same one tell by how much chance moves a figure.
+    /// A hash of the files that were trained on, of the weights that training began with where they were
+    /// given, and of every setting that decides what is computed or which checkpoint is the best, but the
+    /// seed: runs that have the same one tell by how much chance moves a figure.
     pub alike: String,
 }
 
+/// Settings with which a run may go on as it likes, but which decide which of its checkpoints is the best.
+const ENDS: [&str; 3] = ["average", "patience", "max-time"];
+
 impl Recipe {
-    /// That of a run's checkpoint.
+    /// That of a run's checkpoint. `trained` is a hash of the files that it was trained on, whatever their
+    /// order: the embedded corpus has another one for each seed.
     ///
     /// # Errors
     /// [`Error::Usage`](crate::Error::Usage) for a setting that TOML cannot hold.
-    pub fn of(config: &CharLmConfig, state: &TrainState, sizes: CharLmSizes) -> Result<Self> {
+    pub fn of(
+        config: &CharLmConfig,
+        state: &TrainState,
+        sizes: CharLmSizes,
+        trained: &str,
+    ) -> Result<Self> {
         let table = config.table()?;
         let keys = CharLmConfig::settings().keys.iter();
-        let deciding = keys.filter(|key| key.resume != Resume::Free && key.name != "seed");
+        let deciding = keys.filter(|key| {
+            (key.resume != Resume::Free || ENDS.contains(&key.name)) && key.name != "seed"
+        });
         let deciding =
             deciding.filter_map(|key| Some(format!("{} = {}", key.name, table.get(key.name)?)));
-        let deciding: Vec<String> = deciding.chain([state.data_sha256.clone()]).collect();
+        let begun = state.init_sha256.clone().unwrap_or_default();
+        let deciding: Vec<String> = deciding.chain([begun, trained.to_owned()]).collect();
         let deciding: Vec<&str> = deciding.iter().map(String::as_str).collect();
         Ok(Recipe {
             cell: sizes.cell,

@@ -44,6 +44,16 @@ struct Opened {
     state: TrainState,
 }
 
+/// What runs were trained on, and are studied on.
+struct Source {
+    /// A hash of the files that were trained on and of the vocabulary.
+    trained: String,
+    /// Hashes of training texts with those files, in some order each, and of the vocabulary.
+    orders: Vec<String>,
+    /// What is read.
+    text: StudyText,
+}
+
 /// Measures the runs and writes `study.json`; what was measured before is taken from the parts in its
 /// folder. Returns the study and the file's path.
 ///
@@ -67,14 +77,14 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
     if file.exists() {
         check_own(&file)?;
     }
-    let mut texts: Vec<(String, StudyText)> = Vec::new();
+    let mut sources: Vec<Source> = Vec::new();
     let mut models = Vec::new();
     for run in &opened {
-        models.push(prepare(run, order, &mut texts)?);
+        models.push(prepare(run, order, &mut sources)?);
     }
-    leave_out_duplicates(&mut texts);
-    let materials = texts.into_iter();
-    let materials = materials.map(|(trained, text)| (trained, Material::new(text)));
+    leave_out_duplicates(&mut sources);
+    let materials = sources.into_iter();
+    let materials = materials.map(|source| (source.trained, Material::new(source.text)));
     let materials: Vec<(String, Material)> = materials.collect();
     let texts = materials.iter().map(|(_, m)| m.text.sha256());
     let texts: Vec<String> = texts.collect();
@@ -96,9 +106,10 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
     let parts = Parts::open(&out)?;
     let text = &materials[0].1.text;
     let mut notes: Vec<String> = Vec::new();
-    for note in materials.iter().flat_map(|(_, m)| &m.text.notes) {
-        if !notes.contains(note) {
-            notes.push(note.clone());
+    let of_texts = materials.iter().flat_map(|(_, m)| &m.text.notes).cloned();
+    for note in of_texts.chain(opened.iter().filter_map(Opened::note)) {
+        if !notes.contains(&note) {
+            notes.push(note);
         }
     }
     tell(text, &notes, &order.progress);
@@ -125,6 +136,20 @@ pub fn run(order: &StudyOrder) -> Result<(Study, PathBuf)> {
     }
     study.write(&file)?;
     Ok((study, file))
+}
+
+impl Opened {
+    /// What its weights may know that nothing here says.
+    fn note(&self) -> Option<String> {
+        let began = self.state.is_imported() || self.state.init_sha256.is_some();
+        began.then(|| {
+            format!(
+                "{} began with the weights of another model, which may have been trained on the files \
+                 that are read",
+                self.name
+            )
+        })
+    }
 }
 
 /// A file of that name that is no study is not rnnx's to replace.
@@ -154,41 +179,58 @@ fn open(name: &str, path: &Path) -> Result<Opened> {
     })
 }
 
-/// The model of a run, and the number of its text among those that are there; a new one where no run
-/// before was trained on the same with the same vocabulary.
+/// The model of a run, and the number of its source among those that are there; a new one where no run
+/// before was trained on the same files with the same vocabulary.
 fn prepare(
     run: &Opened,
     order: &StudyOrder,
-    texts: &mut Vec<(String, StudyText)>,
+    sources: &mut Vec<Source>,
 ) -> Result<(StudyModel, usize)> {
     let vocab = Vocab::read_chars(&run.folder)?;
     let config: CharLmConfig = trained(&run.folder, &run.checkpoint)?;
-    let (name, checkpoint) = (run.name.clone(), &run.checkpoint);
-    let model = StudyModel::of_run(name, checkpoint, &config, &run.state, &vocab)?;
-    let trained_on = Parts::key(&[&run.state.data_sha256, &run.folder.vocab_sha256()?]);
-    let known = texts.iter().position(|(key, _)| *key == trained_on);
-    if let Some(known) = known {
-        return Ok((model, known));
-    }
-    let wanted = TextOrder {
-        paths: order.text.clone(),
-        max_chars: order.settings.max_chars,
+    let vocab_sha256 = run.folder.vocab_sha256()?;
+    let ordered = Parts::key(&[&run.state.data_sha256, &vocab_sha256]);
+    let known = sources.iter().position(|s| s.orders.contains(&ordered));
+    let number = match known {
+        Some(known) => known,
+        None => {
+            let wanted = TextOrder {
+                paths: order.text.clone(),
+                max_chars: order.settings.max_chars,
+            };
+            let text = StudyText::find(&run.folder, &config, &run.state, vocab.clone(), &wanted)?;
+            let files = text.trained_sha256();
+            let files = files.unwrap_or_else(|| run.state.data_sha256.clone());
+            let trained = Parts::key(&[&files, &vocab_sha256]);
+            let known = sources.iter().position(|s| s.trained == trained);
+            let number = known.unwrap_or(sources.len());
+            match known {
+                Some(known) => sources[known].orders.push(ordered),
+                None => sources.push(Source {
+                    trained,
+                    orders: vec![ordered],
+                    text,
+                }),
+            }
+            number
+        }
     };
-    let text = StudyText::find(&run.folder, &config, &run.state, vocab, &wanted)?;
-    texts.push((trained_on, text));
-    Ok((model, texts.len() - 1))
+    let (name, checkpoint) = (run.name.clone(), &run.checkpoint);
+    let trained = &sources[number].trained;
+    let model = StudyModel::of_run(name, checkpoint, &config, &run.state, &vocab, trained)?;
+    Ok((model, number))
 }
 
 /// Leaves out what is almost the same as a file that any of the runs has trained on: all read the same.
-fn leave_out_duplicates(texts: &mut [(String, StudyText)]) {
+fn leave_out_duplicates(sources: &mut [Source]) {
     let mut known: Vec<Duplicate> = Vec::new();
-    for duplicate in texts.iter().flat_map(|(_, text)| &text.duplicates) {
+    for duplicate in sources.iter().flat_map(|source| &source.text.duplicates) {
         if known.iter().all(|other| other.name != duplicate.name) {
             known.push(duplicate.clone());
         }
     }
-    for (_, text) in texts {
-        text.leave_out(&known);
+    for source in sources {
+        source.text.leave_out(&known);
     }
 }
 

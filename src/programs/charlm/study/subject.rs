@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::causes::measures::{self as causes, Amounts};
 use super::causes::writing::PROMPT;
 use super::dump::{FileDump, Symbols, dump};
-use super::estimate::Bootstrap;
+use super::estimate::{Bootstrap, SEED};
 use super::format::{Blank, StudySettings};
 use super::held_out::StudyText;
 use super::measures::identifiers::{NameCounts, count_names};
@@ -83,7 +83,8 @@ impl<'a> Subject<'a> {
         match &self.model.weights {
             None => blank("it is no recurrent network"),
             Some(weights) => {
-                let amounts = Amounts::new(self.settings.quick, weights.cell());
+                let seed = self.model.recipe.as_ref().map_or(SEED, |r| r.seed);
+                let amounts = Amounts::new(self.settings.quick, weights.cell(), seed);
                 take(weights, &self.material.text, &amounts)
             }
         }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::causes;
 use super::estimate::Estimate;
 use super::format::{Found, ModelFound, Study};
-use super::grid::{BLANK, Models, Name, cell, each, grid, table};
+use super::grid::{BLANK, Models, Name, cell, each, grid, seeds, table};
 use super::measures::classes::Classes;
 use super::measures::closure::{Closure, Fall};
 use super::measures::context::{Context, ContextRow};
@@ -34,7 +34,8 @@ pub fn render(study: &Study) -> Result<String> {
         text.source
     );
     out += &recipe::table(study);
-    if study.models.iter().any(|model| alike(study, model) > 1) {
+    let names: Vec<Name> = study.models.iter().map(name_of).collect();
+    if !seeds(&names).is_empty() {
         out += "\nseeds: the mean over runs that differ in nothing but their seed [the lowest, the highest]\n";
     }
     out += &section(study, "classes", "Bits a character", |models| {
@@ -108,14 +109,14 @@ pub fn render(study: &Study) -> Result<String> {
     out += &section(
         study,
         "writing",
-        "Functions written",
+        "Functions written (intervals: over texts)",
         causes::tables::writing,
     )?;
     let of_causes = causes::tables::language;
     out += &section(
         study,
         "dyck",
-        "A language of brackets, learnt from scratch",
+        "A language of brackets, learnt from scratch (intervals: over words)",
         of_causes,
     )?;
     Ok(out)
@@ -129,18 +130,8 @@ fn after<R: Clone>(all: &R, bins: &[R]) -> Vec<R> {
 fn name_of(model: &ModelFound) -> Name<'_> {
     Name {
         text: &model.name,
-        alike: model.recipe.as_ref().map(|recipe| &*recipe.alike),
+        recipe: model.recipe.as_ref(),
     }
-}
-
-/// Runs that differ from this one in their seed alone, itself among them.
-fn alike(study: &Study, model: &ModelFound) -> usize {
-    let models = study.models.iter();
-    let same = models.filter(|other| match (&other.recipe, &model.recipe) {
-        (Some(other), Some(own)) => other.alike == own.alike,
-        _ => false,
-    });
-    same.count()
 }
 
 /// A measure's tables over the models that have figures, and why others have none.
@@ -218,7 +209,7 @@ fn windows(study: &Study) -> Result<String> {
         "bits after k",
         "k",
         "bits after 1,024",
-        "gained beyond k",
+        "saved by what is beyond k",
     ];
     let mut rows = Vec::new();
     for model in &study.models {
@@ -231,12 +222,8 @@ fn windows(study: &Study) -> Result<String> {
             .losses
             .iter()
             .find(|loss| loss.k >= recipe.seq_length);
-        let bits = [beyond, found.all.losses.last()].map(|loss| loss?.bits);
-        let [after, longest] = bits.map(cell);
-        let gained = match bits {
-            [Some(after), Some(longest)] => format!("{:.3}", after.mean - longest.mean),
-            _ => BLANK.into(),
-        };
+        let losses = [beyond, found.all.losses.last()];
+        let [after, longest] = losses.map(|loss| cell(loss.and_then(|loss| loss.bits)));
         rows.push(vec![
             model.name.clone(),
             thousands(recipe.seq_length as u64),
@@ -244,7 +231,7 @@ fn windows(study: &Study) -> Result<String> {
             after,
             beyond.map_or(BLANK.into(), |loss| thousands(loss.k as u64)),
             longest,
-            gained,
+            cell(beyond.and_then(|loss| loss.beyond)),
         ]);
     }
     Ok(match rows.is_empty() {

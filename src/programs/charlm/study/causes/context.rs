@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draws::Draw;
 use super::network::Network;
-use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate};
 use crate::programs::charlm::study::source::{Class, SourceFile};
 
 /// The k that are tried.
@@ -76,11 +76,8 @@ pub fn contexts<N: Network>(
         .collect();
     let bootstrap = Bootstrap::new(files.len());
     let figure = |value: &dyn Fn(&[f64]) -> f64| {
-        let mut tally = Tally::default();
-        for ((file, _), losses) in places.iter().zip(&losses) {
-            tally.add(*file, value(losses));
-        }
-        bootstrap.estimate(&tally)
+        let each = places.iter().zip(&losses);
+        bootstrap.mean(each.map(|((file, _), losses)| (*file, value(losses))))
     };
     let changed = |n: usize| Changed {
         loss: figure(&|losses| losses[n]),

@@ -101,8 +101,9 @@ pub struct UnitScore {
     pub falls: bool,
     /// The score on the files that it was chosen on.
     pub chosen: f64,
-    /// The score on the other files; none where r is not defined, since the unit or the label does not
-    /// vary there, or an area, since the label does not. (The area of a constant is one half.)
+    /// The score on the other files; none of fewer than 50 places, and where r is not defined, since the
+    /// unit or the label does not vary there, or an area, since the label does not. (The area of a
+    /// constant is one half.)
     pub reported: Option<f64>,
 }
 
@@ -113,7 +114,7 @@ pub struct Followed {
     pub label: Label,
     /// How it is scored.
     pub score: Score,
-    /// Places with a label in the files that units are chosen on.
+    /// Places with a label in the files that scores are reported on.
     pub places: usize,
     /// The best units on the files for choosing, the best first.
     pub best: Vec<UnitScore>,
@@ -141,7 +142,8 @@ impl Followed {
     }
 }
 
-/// The search for every label. A label that is the same at all places has no entry.
+/// The search for every label. A label that is the same at all places for choosing, or stands at fewer
+/// than 50 of them, has no entry.
 pub fn follow(choose: &Record, report: &Record) -> Vec<Followed> {
     let found = Label::ALL
         .iter()
@@ -155,6 +157,13 @@ type Labels = Vec<Vec<Option<f64>>>;
 fn one(choose: &Record, report: &Record, label: Label) -> Option<Followed> {
     let score = label.score();
     let true_labels = [choose, report].map(|record| labels(record, label));
+    let places = true_labels
+        .each_ref()
+        .map(|labels| labels.iter().flatten().flatten().count());
+    let enough = places.map(|places| places as u64 >= FEWEST);
+    if !enough[0] {
+        return None;
+    }
     let scores = scores(choose, &true_labels[0], score);
     let order = best(&scores, score)?;
     let (first, falls) = (order[0], scores[order[0]] < score.nothing());
@@ -164,7 +173,8 @@ fn one(choose: &Record, report: &Record, label: Label) -> Option<Followed> {
             unit: choose.units[unit],
             falls,
             chosen: score.turned(scores[unit], falls),
-            reported: Some(score.of(&pairs(report, &true_labels[1], unit)))
+            reported: enough[1]
+                .then(|| score.of(&pairs(report, &true_labels[1], unit)))
                 .filter(|found| found.is_finite())
                 .map(|found| score.turned(found, falls)),
         }
@@ -184,7 +194,7 @@ fn one(choose: &Record, report: &Record, label: Label) -> Option<Followed> {
         let falls = by_chance[order[0]] < score.nothing();
         figure(report, &rotated[1], order[0], falls, score)
     });
-    let balanced_accuracy = (score == Score::Auc).then(|| {
+    let balanced_accuracy = (enough[1] && score == Score::Auc).then(|| {
         let flat = |record, labels| pairs(record, labels, first).concat();
         let threshold = Ranked::new(&flat(choose, &true_labels[0]), falls).threshold();
         Ranked::new(&flat(report, &true_labels[1]), falls).balanced_accuracy(threshold)
@@ -192,7 +202,7 @@ fn one(choose: &Record, report: &Record, label: Label) -> Option<Followed> {
     Some(Followed {
         label,
         score,
-        places: true_labels[0].iter().flatten().flatten().count(),
+        places: places[1],
         best: listed.collect(),
         by_layer: by_layer.collect(),
         reported: figure(report, &true_labels[1], first, falls, score),
@@ -271,7 +281,8 @@ fn figure(
         Some(found).filter(|found| found.is_finite())
     };
     let mean = figure(&|_| 1.0).filter(|_| events as u64 >= FEWEST)?;
-    let [low, high] = Bootstrap::new(files.len()).interval(figure);
+    let with_events = files.iter().filter(|file| !file.is_empty()).count();
+    let [low, high] = Bootstrap::new(files.len()).interval(with_events, figure);
     Some(Estimate { mean, low, high })
 }
 

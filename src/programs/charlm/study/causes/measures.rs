@@ -42,8 +42,9 @@ pub struct Amounts {
 
 impl Amounts {
     /// Those of the short study, seconds for a small model, or of the whole one, some minutes for the
-    /// published model on two cores.
-    pub fn new(quick: bool, cell: CellKind) -> Self {
+    /// published model on two cores. The language of brackets is learnt with the run's `seed`, so that runs
+    /// of several seeds learn it several times.
+    pub fn new(quick: bool, cell: CellKind, seed: u64) -> Self {
         let either = |short: usize, whole: usize| if quick { short } else { whole };
         let chars = either(2000, 6000);
         Amounts {
@@ -71,8 +72,8 @@ impl Amounts {
                 seed: SEED,
             },
             dyck: match quick {
-                true => DyckSpec::quick(cell, SEED),
-                false => DyckSpec::full(cell, SEED),
+                true => DyckSpec::quick(cell, seed),
+                false => DyckSpec::full(cell, seed),
             },
         }
     }

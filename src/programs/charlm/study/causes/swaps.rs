@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::brackets::{BracketIds, Pair, bin, draw, pairs, walk};
 use super::network::{Lane, Network, State};
 use crate::programs::charlm::study::bins::Span;
-use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate};
 use crate::programs::charlm::study::source::SourceFile;
 
 /// Which pairs are tried.
@@ -116,11 +116,7 @@ fn swap<N: Network>(
 
 fn summary(bin: usize, outcomes: &[&Outcome], bootstrap: &Bootstrap) -> Swapped {
     let figure = |value: fn(&Outcome) -> f64| {
-        let mut tally = Tally::default();
-        for outcome in outcomes {
-            tally.add(outcome.pair.file, value(outcome));
-        }
-        bootstrap.estimate(&tally)
+        bootstrap.mean(outcomes.iter().map(|o| (o.pair.file, value(o))))
     };
     Swapped {
         distance: Span::between_powers(1 << bin),

@@ -96,7 +96,7 @@ impl Row for Effect {
         "random units",
         "whole text",
         "log p(other closer)",
-        "random units",
+        "random units, other closer",
     ];
 
     fn label(&self) -> String {

@@ -16,7 +16,7 @@ use super::brackets::{BracketIds, Pair, draw, pairs, walk};
 use super::draws::Draw;
 use super::follow::Label;
 use super::network::{Lane, Network, State, Unit};
-use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate};
 use crate::programs::charlm::study::source::SourceFile;
 
 /// The number of the draw of pairs, behind those of the bins of distances.
@@ -223,13 +223,8 @@ fn effect(
     bootstrap: &Bootstrap,
 ) -> Effect {
     let figure = |value: &dyn Fn(&Outcome) -> Option<f64>| {
-        let mut tally = Tally::default();
-        for outcome in outcomes {
-            if let Some(value) = value(outcome) {
-                tally.add(outcome.file, value);
-            }
-        }
-        bootstrap.estimate(&tally)
+        let values = outcomes.iter();
+        bootstrap.mean(values.filter_map(|o| Some((o.file, value(o)?))))
     };
     let of_found = |closer: usize| figure(&|o| Some(o.treated[places.start][closer]));
     let of_random = |closer: usize| {

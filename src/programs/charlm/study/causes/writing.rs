@@ -12,7 +12,7 @@ use crate::data::chars::CharVocab;
 use crate::data::python;
 use crate::programs::charlm::generate::generator::Generator;
 use crate::programs::charlm::generate::weights::CharLmWeights;
-use crate::programs::charlm::study::estimate::{Bootstrap, Estimate, Tally};
+use crate::programs::charlm::study::estimate::{Bootstrap, Estimate};
 use crate::programs::charlm::study::held_out::char_of;
 use crate::programs::charlm::study::lexer::lex;
 use crate::programs::charlm::study::source::{Class, Mark, SourceFile};
@@ -25,6 +25,9 @@ pub const PROMPT: &str = "def ";
 pub const LONGEST: usize = 1536;
 /// Texts that are written side by side.
 const STREAMS: usize = 50;
+/// Characters of a text that are looked up in the training text: as many of each, as a longer text holds
+/// something of it the sooner.
+pub const LOOKED_UP: usize = 256;
 /// Characters between looks at whether all texts have come to their end.
 const LOOK: usize = 128;
 
@@ -39,7 +42,8 @@ pub struct WritingSpec {
     pub seed: u64,
 }
 
-/// Texts of one origin. Shares are of all its texts; intervals are over texts.
+/// Texts of one origin. Shares are of all its texts; intervals are over texts, of functions of the held-out
+/// files over files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Written {
     /// The temperature; none for functions of the held-out files, which stand beside.
@@ -57,8 +61,9 @@ pub struct Written {
     pub open_triple_quotes: Option<Estimate>,
     /// Of those that end and do not parse: characters before the first error ([`Judged::first_error`]).
     pub first_error: Option<Estimate>,
-    /// Share with 50 characters or more in a row that stand in the training text, be it a line of dashes:
-    /// that of the held-out functions is what any Python has.
+    /// Of the texts of at least [`LOOKED_UP`] characters, the share with 50 or more in a row among the
+    /// first so many that stand in the training text, be it a line of dashes: that of the held-out
+    /// functions is what any Python has.
     pub remembered: Option<Estimate>,
     /// Characters, the mean.
     pub chars: Option<Estimate>,
@@ -71,6 +76,9 @@ pub struct Text {
     pub ids: Vec<u32>,
     /// Its characters.
     pub chars: Vec<char>,
+    /// Texts of one origin are not independent of each other: a function's file; a written text is its
+    /// own.
+    pub origin: usize,
 }
 
 /// Whether one text is a function.
@@ -120,7 +128,8 @@ pub fn writing(
             .collect::<Result<_>>()?;
         rows.push(judge(Some(temperature), &texts.concat(), trained));
     }
-    let functions: Vec<Text> = files.iter().flat_map(|file| functions(file)).collect();
+    let files = files.iter().enumerate();
+    let functions: Vec<Text> = files.flat_map(|(n, file)| functions(n, file)).collect();
     rows.push(judge(None, &functions, trained));
     Ok(rows)
 }
@@ -168,7 +177,7 @@ fn write(
             break;
         }
     }
-    let texts = texts.into_iter().map(|mut ids| {
+    let texts = streams.zip(texts).map(|(stream, mut ids)| {
         let mut chars = characters(&ids);
         let shown = shown(&chars);
         ids.truncate(shown);
@@ -176,6 +185,7 @@ fn write(
         Text {
             ids: ids.into_iter().map(u32::from).collect(),
             chars,
+            origin: stream as usize,
         }
     });
     Ok(texts.collect())
@@ -196,7 +206,7 @@ pub fn shown(chars: &[char]) -> usize {
 }
 
 /// The functions at the left margin of a file, as [`write`] has its own, but those longer than [`LONGEST`].
-fn functions(file: &SourceFile) -> Vec<Text> {
+fn functions(origin: usize, file: &SourceFile) -> Vec<Text> {
     let lines = &file.syntax.lines;
     let prompt: Vec<char> = PROMPT.chars().collect();
     let starts = lines
@@ -209,6 +219,7 @@ fn functions(file: &SourceFile) -> Vec<Text> {
         (range.len() <= LONGEST).then(|| Text {
             ids: file.ids[range.clone()].to_vec(),
             chars: file.chars[range].to_vec(),
+            origin,
         })
     });
     texts.collect()
@@ -265,19 +276,17 @@ fn judge(temperature: Option<f64>, texts: &[Text], trained: Option<&Trained>) ->
             Outcome {
                 judged,
                 length,
-                remembered: trained.map(|t| t.holds_part_of(&text.ids[..length])),
+                remembered: trained
+                    .filter(|_| length >= LOOKED_UP)
+                    .map(|t| t.holds_part_of(&text.ids[..LOOKED_UP])),
             }
         })
         .collect();
-    let bootstrap = Bootstrap::new(texts.len());
+    let origins = texts.iter().map(|text| text.origin + 1).max();
+    let bootstrap = Bootstrap::new(origins.unwrap_or(0));
     let figure = |value: &dyn Fn(&Outcome) -> Option<f64>| {
-        let mut tally = Tally::default();
-        for (text, outcome) in outcomes.iter().enumerate() {
-            if let Some(value) = value(outcome) {
-                tally.add(text, value);
-            }
-        }
-        bootstrap.estimate(&tally)
+        let each = texts.iter().zip(&outcomes);
+        bootstrap.mean(each.filter_map(|(text, o)| Some((text.origin, value(o)?))))
     };
     let one = |holds: bool| f64::from(u8::from(holds));
     let share = |holds: fn(&Judged) -> bool| figure(&|o| Some(one(holds(&o.judged))));
@@ -302,6 +311,7 @@ struct Outcome {
     judged: Judged,
     /// Its characters, up to its end.
     length: usize,
-    /// Whether the training text has a part of it; none where that is not there.
+    /// Whether the training text has a part of its beginning; none where that is not there, or it is too
+    /// short.
     remembered: Option<bool>,
 }

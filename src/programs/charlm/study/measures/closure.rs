@@ -143,6 +143,7 @@ fn falls(groups: &Groups<(Option<Span>, Option<Span>), 4>, bootstrap: &Bootstrap
             _ => None,
         })
         .collect();
+    let files = curve.iter().map(|(_, tallies)| tallies[0].files()).max();
     let whole = |x: f64| x.is_finite().then_some(x as u64);
     let mut falls = Vec::new();
     for (figure, name) in FALLING.into_iter().enumerate() {
@@ -155,7 +156,7 @@ fn falls(groups: &Groups<(Option<Span>, Option<Span>), 4>, bootstrap: &Bootstrap
                 });
                 Some(fallen.map_or(f64::INFINITY, |(from, _)| *from as f64))
             };
-            let [low, high] = bootstrap.interval(place);
+            let [low, high] = bootstrap.interval(files.unwrap_or(0), place);
             falls.push(Fall {
                 figure: name.to_owned(),
                 below,

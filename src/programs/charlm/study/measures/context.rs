@@ -52,6 +52,8 @@ pub struct Loss {
     pub k: usize,
     /// Bits a character.
     pub bits: Option<Estimate>,
+    /// The bits that the characters beyond k still save, at the same places: L(k) - L(1024); none of 1,024.
+    pub beyond: Option<Estimate>,
 }
 
 /// Measures it at so many places; none where no file is longer than the longest context. `make` gives
@@ -151,9 +153,13 @@ impl Places {
     }
 
     fn row(&self, class: Option<Class>, bootstrap: &Bootstrap) -> ContextRow {
+        let longest = &self.0[LENGTHS.len() - 1];
         let losses = LENGTHS.into_iter().zip(&self.0).map(|(k, tally)| Loss {
             k,
             bits: bootstrap.estimate(tally),
+            beyond: (k < LONGEST)
+                .then(|| bootstrap.of(&[tally, longest], |means| means[0] - means[1]))
+                .flatten(),
         });
         let effective = |means: &[f64]| {
             let limit = WITHIN * means[means.len() - 1];
