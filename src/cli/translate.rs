@@ -75,7 +75,7 @@ pub struct TranslateArgs {
     /// Never write <UNK>
     #[arg(long)]
     pub no_unk: bool,
-    /// Draw what each token was read from (of the attention model, for one source)
+    /// Draw what each token was read from (of a model that attends, for one source)
     #[arg(long, value_name = "FILE.svg")]
     pub attention: Option<PathBuf>,
     /// Print one JSON object a source
@@ -108,7 +108,7 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
     let kind = trained.model.kind();
     if args.attention.is_some() && !kind.attends() {
         return Err(Error::Usage(format!(
-            "--attention: the {kind} model has none; name a run of --model attention"
+            "--attention: the {kind} model has none; name a run of --model attention or transformer"
         )));
     }
     if args.signature.is_some() && trained.config.source != SourceText::Both {

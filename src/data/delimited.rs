@@ -66,7 +66,6 @@ pub(super) fn read(input: Input, delimiter: u8, reading: &mut Reading) -> Result
 struct Table<'a> {
     reader: Reader<Watched<'a>>,
     record: ByteRecord,
-    is_quoted: bool,
 }
 
 impl<'a> Table<'a> {
@@ -80,7 +79,8 @@ impl<'a> Table<'a> {
             .from_reader(Watched {
                 input,
                 begin: 0,
-                quotes: VecDeque::new(),
+                delimiter,
+                place: is_quoted.then_some(Place::Start),
                 read: 0,
                 line_feeds: VecDeque::new(),
                 counted: 0,
@@ -88,7 +88,6 @@ impl<'a> Table<'a> {
         Table {
             reader,
             record: ByteRecord::new(),
-            is_quoted,
         }
     }
 
@@ -114,11 +113,9 @@ impl<'a> Table<'a> {
         let inner = self.record.as_slice().iter().filter(|b| **b == b'\n');
         let (inner, end) = (inner.count() as u64, self.reader.position().byte());
         let file = self.reader.get_mut();
-        let odd = file.quotes_before(end) % 2 == 1;
-        let open = self.is_quoted && inner > 0 && odd;
-        let open = open
+        let open = inner > 0
             && file
-                .has_ended(end)
+                .ends_quoted(end)
                 .map_err(|e| reading.failed(&file.input, line, e))?;
         // The line feed at the end of an open field ends no record.
         let in_field = open && self.record.as_slice().ends_with(b"\n");
@@ -174,13 +171,41 @@ fn too_long() -> String {
     format!("the record is longer than {MAX_LINE} bytes")
 }
 
+/// Where in a field a byte stands, as the table's reader has it: a quote begins a quoted part at a field's
+/// start alone, and ends it where no second one follows; elsewhere it is a character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before its first byte.
+    Start,
+    /// In it.
+    Plain,
+    /// In its quoted part.
+    Quoted,
+    /// Behind a quote in that: its end, or the first of two.
+    Quote,
+}
+
+impl Place {
+    fn after(self, byte: u8, delimiter: u8) -> Self {
+        match (self, byte) {
+            (Place::Start | Place::Quote, b'"') => Place::Quoted,
+            (Place::Quoted, b'"') => Place::Quote,
+            (Place::Quoted, _) => Place::Quoted,
+            (_, b'\n' | b'\r') => Place::Start,
+            (_, byte) if byte == delimiter => Place::Start,
+            _ => Place::Plain,
+        }
+    }
+}
+
 /// A file that is watched while it is read.
 struct Watched<'a> {
     input: Input<'a>,
     /// Where the record begins that is read.
     begin: u64,
-    /// Where the quotes stand that [`Watched::quotes_before`] has not counted.
-    quotes: VecDeque<u64>,
+    delimiter: u8,
+    /// Where in a field the bytes read end; none where quotes are characters like others.
+    place: Option<Place>,
     /// Bytes read.
     read: u64,
     /// Where the line feeds stand that [`Watched::first_line`] has not counted.
@@ -201,14 +226,6 @@ impl Watched<'_> {
         }
         self.counted + u64::from(!terminated) - inner
     }
-}
-
-impl Watched<'_> {
-    /// How many quotes the record has that ends at byte `end`.
-    fn quotes_before(&mut self, end: u64) -> usize {
-        let before = self.quotes.partition_point(|at| *at < end);
-        self.quotes.drain(..before).count()
-    }
 
     /// Whether more of the record is there than one may have. Then it is not read on: what one holds is
     /// held in memory.
@@ -226,9 +243,10 @@ impl Watched<'_> {
         self.counted + 1
     }
 
-    /// Whether nothing stands behind byte `at`.
-    fn has_ended(&mut self, at: u64) -> io::Result<bool> {
-        Ok(self.read == at && self.input.fill_buf()?.is_empty())
+    /// Whether the file ends at byte `at`, in a field that a quote has begun.
+    fn ends_quoted(&mut self, at: u64) -> io::Result<bool> {
+        let quoted = self.place == Some(Place::Quoted);
+        Ok(quoted && self.read == at && self.input.fill_buf()?.is_empty())
     }
 }
 
@@ -245,9 +263,11 @@ impl Read for Watched<'_> {
             let bytes = to[..n].iter().zip(self.read..);
             bytes.filter(move |(b, _)| **b == wanted).map(|(_, at)| at)
         };
-        self.quotes.extend(places(b'"'));
         self.line_feeds.extend(places(b'\n'));
         self.read += n as u64;
+        let delimiter = self.delimiter;
+        let after = |place, byte: &u8| Place::after(place, *byte, delimiter);
+        self.place = self.place.map(|place| to[..n].iter().fold(place, after));
         Ok(n)
     }
 }

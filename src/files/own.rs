@@ -53,11 +53,15 @@ impl RunFolder {
     }
 
     /// Whether `file` is one that [`RunFolder::create`] deletes, with `force`, of the run in `path`: one
-    /// of the files in its folder, or a sample. What is not there does not give way.
+    /// of the files in its folder, or a sample; or a folder that is the run's or lies in it, whose files
+    /// may be such. What is not there does not give way.
     pub fn gives_way(path: &Path, file: &Path) -> bool {
         let (Ok(run), Ok(file)) = (path.canonicalize(), file.canonicalize()) else {
             return false;
         };
+        if file.is_dir() {
+            return file.starts_with(&run);
+        }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         match file.parent() {
             Some(folder) if folder == run => GIVE_WAY.contains(&&*name),

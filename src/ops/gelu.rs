@@ -124,6 +124,10 @@ unsafe fn gate<S: Simd>(x: S::V) -> S::V {
     unsafe { S::sigmoid(cubic::<S>(x, CUBE)) }
 }
 
+/// Beyond this s is 0 or 1 as far as a gradient shows, while the cubic would grow without end: s, whose
+/// exponential has a least value, is never quite 0.
+const FAR: f64 = 40.0;
+
 /// s + x s (1 - s) (2 z)', where x (2 z)' is a cubic, too.
 #[inline(always)]
 unsafe fn slope<S: Simd>(x: S::V) -> S::V {
@@ -131,6 +135,9 @@ unsafe fn slope<S: Simd>(x: S::V) -> S::V {
     unsafe {
         let s = gate::<S>(x);
         let rest = S::mul(s, S::sub(S::splat(S::E::ONE), s));
+        let [zero, far] = [0.0, -FAR].map(|x| S::splat(S::E::from_f64(x)));
+        let from_below = S::sub(zero, S::max(x, far));
+        let x = S::sub(zero, S::max(from_below, far));
         S::fma(rest, cubic::<S>(x, 3.0 * CUBE), s)
     }
 }

@@ -26,7 +26,7 @@ pub struct Key {
 /// Whether a run that goes on may have another value than it began with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
-    /// It may: what is computed is the same.
+    /// It may: what is computed is the same, but for the rounding of another device or way of computing.
     Free,
     /// It may where that is said in so many words, and is recorded: what follows is another
     /// computation.

@@ -21,7 +21,7 @@ pub struct Settings {
     pub model: &'static str,
     /// Every row, in the order in which files and help list them.
     pub keys: &'static [Key],
-    /// Named sets of values, the defaults first.
+    /// Named sets of values.
     pub presets: &'static [Preset],
     /// What a run had where it was written before some settings existed, if that is not their default.
     pub before: fn() -> Result<Table>,

@@ -150,6 +150,13 @@ fn a_quote_within_a_field_closes_nothing_further_down() -> Result<()> {
     let open = "a,b\n5\" disk,x\n3,\"y\nz\n";
     let found = read("x.csv", open.as_bytes(), &fields("a", "b"));
     assert_fails(found, 3, &["x.csv:3:", "nothing closes"]);
+    // Both in the last record.
+    let csv = "a,b\n5\" disk,\"l1\nl2\"\n";
+    let file = read("x.csv", csv.as_bytes(), &fields("a", "b"))?;
+    assert_eq!(file.pairs, [pair("5\" disk", "l1\nl2")]);
+    let open = "a,b\n5\" disk,\"l1\"\"\nl2\n";
+    let found = read("x.csv", open.as_bytes(), &fields("a", "b"));
+    assert_fails(found, 3, &["x.csv:2:", "nothing closes"]);
     Ok(())
 }
 

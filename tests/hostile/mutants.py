@@ -37,8 +37,8 @@ SLICES = {
         "examine": ["src/nn/**", "src/ops/**", "src/optim/**"],
     },
     "models": {
-        "modules": [*ENGINE, "train", "report", "programs"],
-        "tests": {"generate": ["command"], "seq2seq": ["gpu"]},
+        "modules": [*ENGINE, "sampling.rs", "train", "report", "programs"],
+        "tests": {"generate": ["command"], "seq2seq": ["gpu"], "sampling.rs": []},
         "examine": ["src/optim/adam.rs", "src/programs/**/model*", "src/programs/**/decode/**"]
         + ["src/programs/charlm/generate/**"],
     },

@@ -71,6 +71,15 @@ fn far_out() {
     let dx = values(&grads.take(x.slot()).unwrap());
     assert!(dx[..2].iter().all(|d| d.abs() < 1e-20), "{dx:?}");
     assert_eq!(dx[2..], [2.0, 2.0]);
+    // Where the cubes are no numbers any more, and not a number itself.
+    let mut tape = Tape::new();
+    let x = tape.leaf(f32s(&[-1e20, -1e13, 1e13, 1e20, f32::NAN], [5]));
+    let y = gelu(&mut tape, &x).unwrap();
+    let mut grads = tape.backward(&y, f32s(&[2.0; 5], [5])).unwrap();
+    let dx = values(&grads.take(x.slot()).unwrap());
+    assert!(dx[..2].iter().all(|d| d.abs() < 1e-20), "{dx:?}");
+    assert_eq!(dx[2..4], [2.0, 2.0]);
+    assert!(dx[4].is_nan());
 }
 
 #[test]

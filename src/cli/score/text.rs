@@ -9,7 +9,8 @@ use super::{Json, ScoreArgs, TOP, choose, figures, row};
 use crate::cli::process::{emit, read_stdin};
 use crate::data::chars::{CharVocab, Token, UNK};
 use crate::data::encoding::{Encoded, Oov};
-use crate::data::input::read_all;
+use crate::data::input::{self, read_all};
+use crate::data::unpacking::Unpacking;
 use crate::programs::charlm::score::{Score, Scorer};
 use crate::programs::orders::{self, check_finite};
 use crate::train::progress::Progress;
@@ -76,10 +77,11 @@ fn text(args: &ScoreArgs) -> Result<(String, Vec<u8>)> {
              it)"
             .into(),
         )),
-        _ => Ok((
-            "standard input".into(),
-            read_stdin("the text", args.quiet)?,
-        )),
+        _ => {
+            let bytes = read_stdin("the text", args.quiet)?;
+            let bytes = input::unpacked(&bytes, &mut Unpacking::default())?;
+            Ok(("standard input".into(), bytes))
+        }
     }
 }
 

@@ -118,17 +118,29 @@ fn find(command: &str) -> Option<&'static dyn Program> {
     programs::ALL.into_iter().find(named)
 }
 
+/// The preset whose values are the defaults.
+fn default_preset(settings: &Settings) -> Option<&'static str> {
+    let defaults = (settings.fill)(Table::new()).ok()?;
+    let is_default = |preset: &&Preset| {
+        let filled = (preset.values)().and_then(settings.fill);
+        filled.is_ok_and(|filled| filled == defaults)
+    };
+    let mut presets = settings.presets.iter();
+    presets.find(is_default).map(|preset| preset.name)
+}
+
 /// Adds the flags of a training command over these settings.
 pub fn flags(command: Command, settings: &Settings) -> Command {
     let mut before = flags::of(settings, |_| true);
     let run = |flag: &Arg| flag.get_help_heading() == Some(GROUP);
     let after = before.split_off(before.iter().position(run).unwrap_or(before.len()));
     let mut command = command.args(before);
-    if let Some(first) = settings.presets.first() {
-        let help = format!(
-            "Start from a named set of values; the file and flags win over it [default: {}]",
-            first.name
-        );
+    if !settings.presets.is_empty() {
+        let help = "Start from a named set of values; the file and flags win over it";
+        let help = match default_preset(settings) {
+            Some(name) => format!("{help} [default: {name}]"),
+            None => help.to_owned(),
+        };
         let names = settings.presets.iter().map(|preset| preset.name);
         let preset = Arg::new(PRESET).long(PRESET).help(help).value_name("NAME");
         let preset = preset.value_parser(PossibleValuesParser::new(names));

@@ -56,6 +56,9 @@ impl Kernels {
 
     fn load(&mut self, cubin: &Cubin) -> Result<()> {
         let names = cubin.kernels()?;
+        if names.is_empty() {
+            return Ok(()); // a source that is for other architectures
+        }
         let mut module = ptr::null_mut();
         let image = cubin.image.as_ptr().cast();
         // SAFETY: a whole ELF file, whose length is in it; the driver copies what it needs. The

@@ -161,7 +161,7 @@ fn copied_rate(outputs: &[Output]) -> Option<f64> {
 /// 1.5e-5.
 const DIGITS: i32 = 6;
 
-/// One prediction as a line of JSON; its attention weights for the attention model only, and the source
+/// One prediction as a line of JSON; its attention weights for a model that attends, and the source
 /// position of each token that was copied for one that copies.
 pub fn prediction(example: &Example, output: &Output) -> Value {
     let mut object = json!({

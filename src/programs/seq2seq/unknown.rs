@@ -51,7 +51,7 @@ pub fn told(data: &SeqData, limits: Limits) -> String {
     };
     let copy = match limits.copy {
         true => "",
-        false => "copy where targets repeat words of their sources (the attention model), ",
+        false => "copy where targets repeat words of their sources (of a model that attends), ",
     };
     format!(
         "{line}\nwarning: more than {:.0} % of the tokens are unknown ({}): to the model they are \

@@ -107,7 +107,7 @@ pub struct Hypothesis {
     pub log_probability: f64,
     /// The same divided by the number of tokens with `<EOS>` (to the power of the length penalty).
     pub score: f64,
-    /// Of the attention model: a row of weights over the source's tokens for each token, and for
+    /// Of a model that attends: a row of weights over the source's tokens for each token, and for
     /// `<EOS>`.
     pub attention: Option<Vec<Vec<f32>>>,
     /// Of a model that copies: for each token the source position that it was copied from, where

@@ -208,7 +208,7 @@ impl Seq2Seq {
     }
 
     /// Logits `[N, V]` at every real position of the targets, with teacher forcing and without dropout;
-    /// and what the attention model read them from.
+    /// and what a model that attends read them from.
     ///
     /// # Errors
     /// If the device fails.

@@ -160,8 +160,11 @@ impl Standing {
         dropout: Option<&Dropout>,
     ) -> Result<(Var, Self, Var)> {
         let is_step = steps.packing.steps() == 1 && !tape.is_recording();
-        if !is_step && self.steps > 0 {
-            let message = "a Transformer goes on step by step, and not on a tape that records";
+        // A run over whole targets keeps no keys.
+        let is_cached = self.cache.iter().all(|cache| cache.steps() == self.steps);
+        if self.steps > 0 && !(is_step && is_cached) {
+            let message = "a Transformer goes on step by step from its source, and not on a tape that \
+                           records";
             return Err(Error::op("seq2seq", message));
         }
         let mut lanes = Lanes {
@@ -170,14 +173,13 @@ impl Standing {
         };
         let mut after = self.clone();
         let (mut x, mut alpha) = (steps.x.clone(), None);
-        let last = self.memory.len() - 1;
         for (k, layer) in self.stack.layers.iter().enumerate() {
             let read = Read {
                 rows: steps.sequences,
                 cache: is_step.then_some(&mut after.cache[k]),
                 memory: &self.memory[k],
                 of_memory: &self.of_memory,
-                weights: k == last,
+                weights: k + 1 == self.memory.len(),
             };
             let mut dropped = |tape: &mut Tape, y| lanes.apply(tape, y);
             (x, alpha) = layer.forward(tape, params, &x, read, &mut dropped)?;
@@ -190,9 +192,8 @@ impl Standing {
 
     /// Row i continues row `order[i]`, which is of the same source.
     pub(super) fn reorder(&mut self, order: &[u32]) -> Result<()> {
-        let batch = self.spans().rows();
         let mut caches = self.cache.iter_mut();
-        caches.try_for_each(|cache| cache.reorder(order, batch))
+        caches.try_for_each(|cache| cache.reorder(order))
     }
 
     /// Row i becomes what row `rows[i]` is, with its source.
