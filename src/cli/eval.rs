@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::args::{DeviceArgs, Oov};
 use super::flags::{between, real, size, words};
-use super::process::emit;
+use super::process::{emit, tell_news};
 use super::translate::MAX_BEAM;
 use crate::Result;
 use crate::data::split::Split;
@@ -119,9 +119,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         predictions: args.predictions.clone(),
         progress: progress.clone(),
     })?;
-    for news in gpu.iter().flat_map(|gpu| gpu.news()) {
-        progress.line(&news);
-    }
+    tell_news(gpu.as_ref(), &progress);
     emit(&match args.json {
         true => format!("{:#}\n", Value::Object(evaluated.figures)),
         false => evaluated.table,

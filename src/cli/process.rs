@@ -1,9 +1,12 @@
 //! What a command does with the process: threads, standard output, errors.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::Arc;
 
 use crate::data::input;
+use crate::device::Gpu;
 use crate::terminal::{self, visible};
+use crate::train::progress::Progress;
 use crate::{Error, Result, log};
 
 /// Sets the number of CPU threads for the rest of the process.
@@ -44,6 +47,13 @@ pub fn emit_part(text: &str) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(e) => Err(Error::io("write", "stdout")(e)),
+    }
+}
+
+/// Says what a GPU has done otherwise than one would think.
+pub fn tell_news(gpu: Option<&Arc<Gpu>>, progress: &Progress) {
+    for news in gpu.into_iter().flat_map(|gpu| gpu.news()) {
+        progress.line(&news);
     }
 }
 

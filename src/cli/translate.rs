@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::{DeviceArgs, SamplingArgs};
 use super::flags::{between, real, words};
-use super::process::emit_part;
+use super::process::{emit_part, tell_news};
 use crate::data::pairs::first_paragraph;
 use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
@@ -28,6 +28,7 @@ use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::tokens::SourceText;
 use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
+use crate::train::progress::Progress;
 use crate::{Error, Result};
 
 /// The widest beam.
@@ -135,7 +136,9 @@ pub fn run(args: &TranslateArgs) -> Result<()> {
     match &args.text {
         Some(text) => translate(args, (&trained, options), text, ("the text", 0)).map(|_| ()),
         None => translate_lines(args, (&trained, options)),
-    }
+    }?;
+    tell_news(chosen.gpu.as_ref(), &Progress::new(args.quiet));
+    Ok(())
 }
 
 /// Refuses flags of more than one search.

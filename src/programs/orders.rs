@@ -81,6 +81,10 @@ impl EvalOrder {
     /// If the weights are damaged or another model's, or the device fails.
     pub fn model<J: Job>(&self, config: &J::Config, data: &J::Data) -> Result<J::Model> {
         let weights = load_weights(&self.checkpoint.join(MODEL))?;
+        // As it was trained: only then is the loss the one that training recorded.
+        if let Some(gpu) = &self.chosen.gpu {
+            gpu.set_recurrence(config.common().recurrence);
+        }
         trained::<J>(config, data, &weights, &self.chosen)
     }
 

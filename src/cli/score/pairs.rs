@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Json, ScoreArgs, TOP, choose, figures, row};
-use crate::cli::process::emit;
+use crate::cli::process::{emit, tell_news};
 use crate::data::pairs::{Pair, Splits, first_paragraph};
 use crate::data::split::Split;
 use crate::data::words::WordVocab;
@@ -63,7 +63,9 @@ pub(super) fn run(args: &ScoreArgs, checkpoint: &Path) -> Result<()> {
     match args.json {
         true => print(args, checkpoint, (&trained, &data)),
         false => print_sums(args, checkpoint, (&trained, &data), &progress),
-    }
+    }?;
+    tell_news(chosen.gpu.as_ref(), &progress);
+    Ok(())
 }
 
 /// Refuses what only a character LM has.

@@ -84,6 +84,7 @@ impl Trained {
     /// # Errors
     /// If the device fails or has not enough memory.
     pub fn move_to_gpu(&mut self, gpu: &Arc<Gpu>, mixed: bool) -> Result<()> {
+        gpu.set_recurrence(self.config.recurrence);
         self.model.params_mut().to_gpu(gpu, mixed)
     }
 }
