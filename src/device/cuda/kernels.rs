@@ -1,6 +1,6 @@
 //! The loaded kernels by name, and launching them.
 
-use super::api::call;
+use super::api::{Status, call};
 use super::context::{Context, Handle};
 use super::cubin::Cubin;
 use crate::device::driver::{Arg, Launch};
@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// The first compute capability with clusters.
 const CLUSTERS: (u32, u32) = (9, 0);
+/// What the driver answers for a size of clusters that the GPU does not have: an invalid value, or
+/// `CUDA_ERROR_INVALID_CLUSTER_SIZE`.
+const NO_SUCH_CLUSTERS: [Status; 2] = [1, 912];
 
 /// All kernels of the program.
 #[derive(Debug)]
@@ -179,18 +182,14 @@ impl Kernels {
         let (mut number, raw) = (0, kernel.raw.0);
         // SAFETY: writes one integer; the function is loaded, and the configuration is read before
         // the call returns.
-        let asked = unsafe {
-            call!(
-                self.context.api,
-                cuOccupancyMaxActiveClusters(&mut number, raw, &config)
-            )
-        };
-        match asked {
-            Ok(()) => Ok(number.unsigned_abs()),
-            // So the driver answers for a size of clusters that the GPU does not have.
-            Err(Error::Op { .. }) => Ok(0),
-            Err(e) => Err(e),
+        let api = &self.context.api;
+        let status =
+            unsafe { (api.driver.cuOccupancyMaxActiveClusters)(&mut number, raw, &config) };
+        if NO_SUCH_CLUSTERS.contains(&status) {
+            return Ok(0);
         }
+        api.check("cuOccupancyMaxActiveClusters", status)?;
+        Ok(number.unsigned_abs())
     }
 
     /// What can be known to be wrong with a launch.

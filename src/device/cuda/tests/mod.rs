@@ -355,4 +355,26 @@ fn the_driver_says_how_many_clusters_run_at_once() {
         change(&mut launch);
         assert_eq!(cuda.clusters(&launch).unwrap(), 0);
     }
+    // A size that it does not have is none; a lost context is no answer.
+    for (status, answer) in [(912, Some(0)), (1, Some(0)), (700, None)] {
+        world(|w| w.fail.insert("cuOccupancyMaxActiveClusters", status));
+        assert_eq!(cuda.clusters(&launch).ok(), answer, "{status}");
+    }
+}
+
+#[test]
+fn a_file_without_a_kernel_is_not_loaded() {
+    let cubin = |image| Cubin {
+        file: "a.cu".into(),
+        image,
+    };
+    let gpu = select(&api().gpus().unwrap(), 0).unwrap().clone();
+    let cubins = [
+        cubin(elf(&[".text.scale_f32", ".nv.constant0.scale_f32"])),
+        cubin(elf(&[".strtab"])),
+    ];
+    let cuda = Cuda::start(api(), api::Blas::fake(), gpu, &facts(), &cubins).unwrap();
+    world(|w| assert_eq!(w.live["module"], 1));
+    drop(cuda);
+    assert_clean();
 }
