@@ -34,7 +34,7 @@ fn compile_kernels() {
         .include("kernels")
         .opt_level(2)
         .files(
-            ["scheduler", "launch", "race", "mbarrier"]
+            ["scheduler", "launch", "race", "mbarrier", "banks"]
                 .map(|name| format!("kernels/emu/{name}.cpp")),
         );
     for dir in ["kernels", "tests/emulator_faults"] {

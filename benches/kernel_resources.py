@@ -49,8 +49,8 @@ class Nvrtc:
         self.call("Version", ctypes.byref(major), ctypes.byref(minor))
         return f"{major.value}.{minor.value}"
 
-    def log_of(self, source, architecture):
-        """What compiler and assembler say about a source."""
+    def compile(self, source, architecture):
+        """What compiler and assembler say about a source, and the machine code."""
         strings = lambda *texts: (ctypes.c_char_p * len(texts))(*texts)
         headers = sorted(KERNELS.glob("*.cuh"))
         program, size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -69,11 +69,14 @@ class Nvrtc:
         self.call("GetProgramLogSize", program, ctypes.byref(size))
         log = ctypes.create_string_buffer(size.value)
         self.call("GetProgramLog", program, log)
-        self.call("DestroyProgram", ctypes.byref(program))
         text = log.value.decode(errors="replace")
         if failed:
             sys.exit(f"{source.name} does not compile for {architecture}:\n{text}")
-        return text
+        self.call("GetCUBINSize", program, ctypes.byref(size))
+        cubin = ctypes.create_string_buffer(size.value)
+        self.call("GetCUBIN", program, cubin)
+        self.call("DestroyProgram", ctypes.byref(program))
+        return text, cubin.raw
 
 
 def resources(log):
@@ -102,7 +105,7 @@ def main():
     nvrtc, table = Nvrtc(), []
     for architecture in args.arch or ARCHITECTURES:
         for source in sorted(KERNELS.glob("*.cu")):
-            rows = resources(nvrtc.log_of(source, architecture))
+            rows = resources(nvrtc.compile(source, architecture)[0])
             if not rows:
                 sys.exit(f"{source.name}: the assembler reported no kernel for {architecture}")
             table += [{"architecture": architecture, "file": source.name, **row} for row in rows]

@@ -5,6 +5,7 @@
 // serves both.
 //
 //   KERNEL(name, args...) { }   declares a kernel; arguments are ptr<T>, u32, i32, u64, float
+//   KERNEL_OF(threads, name, args...) { }  one of at most so many threads a block
 //   SHARED(type, name, count);  an array in shared memory
 //   ptr<T>                      a pointer; checked under emulation
 //
@@ -23,6 +24,8 @@ template <class T>
 using ptr = T*;
 
 #define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
+#define KERNEL_OF(threads, name, ...) \
+    extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
 #define DEVICE __device__ __forceinline__
 #define SHARED(type, name, count) __shared__ alignas(16) type name[count]
 // Before a loop: its arrays stay in registers, or its registers are few.
@@ -97,6 +100,12 @@ DEVICE T ld_nc(const T* p) {
     }
     return value;
 }
+// The same of a half, as bits: a register that nothing looks at before it is used.
+DEVICE u32 ld_nc_bits(const half* p) {
+    u32 bits;
+    asm("ld.global.nc.u16 %0, [%1];" : "=r"(bits) : "l"(p));
+    return bits;
+}
 // A store of memory that is not read again soon.
 template <class T>
 DEVICE void st_cs(T* p, T value) {
@@ -147,11 +156,7 @@ DEVICE T* dynamic_shared() {
     extern __shared__ u32x4 dynamic_shared_memory[];
     return reinterpret_cast<T*>(dynamic_shared_memory);
 }
-DEVICE u32 shared_address(const void* p) {
-    u32 address;
-    asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(address) : "l"(p));
-    return address;
-}
+DEVICE u32 shared_address(const void* p) { return u32(__cvta_generic_to_shared(p)); }
 
 // ---- barriers and warp collectives ---------------------------------------------------------
 
@@ -264,18 +269,29 @@ DEVICE void mbar_arrive_expect_tx(u64* mbar, u32 bytes) {
 // Waits, all lanes of a warp, until the phase of this parity is over and what it counted is seen.
 // False where it was not over after PATIENCE.
 constexpr u64 PATIENCE = 4000000000;  // nanoseconds
+// What it has to see came by st_async, into shared memory: a fence for that alone (PTX ISA 8.6) leaves the
+// L1 cache as it is, which an acquire of the cluster's scope would empty.
+#if __CUDACC_VER_MAJOR__ > 12 || (__CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 8)
+#define MBAR_ACQUIRE ".relaxed.cluster"
+#define MBAR_FENCE "fence.acquire.sync_restrict::shared::cluster.cluster;"
+#else
+#define MBAR_ACQUIRE ".acquire.cluster"
+#define MBAR_FENCE ""
+#endif
 DEVICE bool mbar_wait(u64* mbar, u32 parity) {
     for (u64 begin = 0;;) {
         u32 over;
-        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; "
+        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity" MBAR_ACQUIRE ".shared::cta.b64 p, [%1], %2; "
                      "selp.u32 %0, 1, 0, p; }"
                      : "=r"(over) : "r"(shared_address(mbar)), "r"(parity) : "memory");
-        if (vote_ballot(over) == FULL) return true;
+        if (vote_ballot(over) == FULL) break;
         u64 now;
         asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
         if (begin == 0) begin = now;
         if (vote_ballot(now - begin > PATIENCE)) return false;
     }
+    asm volatile(MBAR_FENCE ::: "memory");
+    return true;
 }
 // A store that completes its four bytes at an mbarrier of the same block, when it arrives there.
 DEVICE void st_async(remote<u32> to, u32 value, remote<u64> mbar) {
@@ -306,18 +322,16 @@ DEVICE float exponential(float x) { return ex2(x * 1.4426950408889634f); }
 DEVICE float sigmoid(float x) { return rcp(1.0f + exponential(-x)); }
 
 // tanh with a relative error of a few units in the last place: near 0 the odd Taylor polynomial,
-// elsewhere 1 - 2 / (1 + exp(2|x|)).
+// elsewhere 1 - 2 / (1 + exp(2|x|)). Both are computed, so that the lanes of a warp do not part.
 DEVICE float tanh_exact(float x) {
     float a = x < 0.0f ? -x : x, s = x * x;
-    if (a < 0.25f) {
-        float p = 62.0f / 2835.0f - s * (1382.0f / 155925.0f);
-        p = 17.0f / 315.0f - s * p;
-        p = 2.0f / 15.0f - s * p;
-        p = 1.0f / 3.0f - s * p;
-        return x - x * s * p;
-    }
-    float y = 1.0f - 2.0f * rcp(1.0f + exponential(2.0f * a));
-    return x < 0.0f ? -y : y;
+    float p = 62.0f / 2835.0f - s * (1382.0f / 155925.0f);
+    p = 17.0f / 315.0f - s * p;
+    p = 2.0f / 15.0f - s * p;
+    p = 1.0f / 3.0f - s * p;
+    float near = x - x * s * p;
+    float far = 1.0f - 2.0f * rcp(1.0f + exponential(2.0f * a));
+    return a < 0.25f ? near : x < 0.0f ? -far : far;
 }
 
 // The first thread-sized piece of a per-element kernel: eight elements a thread.

@@ -8,41 +8,56 @@
 // hand on is its B, [K, 8] in shared memory: each lane sends its part to every block of the cluster, and
 // an mbarrier there counts the bytes of a group's step. Two buffers take turns. Nobody overwrites what
 // is still read: who sends step t + 1 has all of step t, which every warp sent after it had read t - 1.
+// Up to 128 units one block holds everything: it is its own cluster, and a barrier of the block stands
+// for the mbarriers, so that matrix instructions (compute capability 8.0) are enough.
 //
-// Launch shape: clusters of H / 64 blocks of 256 threads. Clusters are independent: any number may
-// run at once. A wait has a bound; beyond it `fault` names the step and the cluster.
+// Launch shape: clusters of H / 64 blocks of 256 threads; up to 128 units blocks of 4 H threads. Clusters
+// are independent: any number may run at once. A wait has a bound; beyond it `fault` names the step
+// and the cluster.
 #pragma once
 #include "device.cuh"
 
-#ifdef HAS_CLUSTERS
+#ifdef HAS_MMA
 
-constexpr u32 OWN = 64;     // units of a block
-constexpr u32 WARPS = 8;    // of a block, of 8 units each
-constexpr u32 ROWS = 8;     // of a group
+constexpr u32 ROWS = 8;  // of a group
+DEVICE constexpr u32 own_of(u32 hidden) { return hidden <= 128 ? hidden : 64; }  // units of a block
+DEVICE constexpr u32 blocks_of(u32 hidden) { return hidden / own_of(hidden); }
+DEVICE constexpr u32 warps_of(u32 hidden) { return own_of(hidden) / 8; }
+DEVICE constexpr u32 threads_of(u32 hidden) { return warps_of(hidden) * 32; }
 // Slices of 16 columns of its weights that a warp holds in registers; the others are in shared memory.
 DEVICE constexpr u32 held(u32 hidden) { return hidden < 256 ? hidden / 16 : 16; }
 
 // ---- who computes what -----------------------------------------------------------------------
 
+// A step: its first row among those of all steps, and its number of rows.
+struct Step {
+    u32 first, rows;
+    // Of a row's elements; where it has not so many rows, its last one stands for them.
+    DEVICE u32 at(u32 row) const { return first + (row < rows ? row : rows - 1); }
+};
+
 // Rows of a step: sequences are sorted by length, so those that have a step are the first ones. Where
 // several layers take turns in the rows, a cluster works for one of them.
+// All rows of all steps have less than 2^32 elements.
 struct Rows {
     ptr<const u32> offsets;  // [steps + 1] rows before each step; null if all sequences have all steps
     u32 steps, rows, ways;
     u32 cluster, clusters;  // of a layer's
     u32 way, groups;
 
-    DEVICE u64 first(u32 t) const { return offsets ? offsets[t] : u64(t) * rows; }
-    DEVICE u32 active(u32 t) const {
-        if (t >= steps) return 0;
-        return offsets ? offsets[t + 1] - offsets[t] : rows;
+    // No rows where there is no such step.
+    DEVICE Step step(u32 t) const {
+        if (t >= steps) return Step{0, 0};
+        if (!offsets) return Step{t * rows, rows};
+        u32 first = ld_nc(offsets + t);
+        return Step{first, ld_nc(offsets + (t + 1)) - first};
     }
     // Row `r` of the cluster's group j among all of a step.
     DEVICE u32 row(u32 j, u32 r) const { return ((cluster + j * clusters) * ROWS + r) * ways + way; }
-    // Groups of the cluster that have step t.
-    DEVICE u32 live(u32 t) const {
-        u32 n = active(t), j = 0;
-        while (j < groups && row(j, 0) < n) j++;
+    // Groups of the cluster that have some of a step's rows.
+    DEVICE u32 live(Step step) const {
+        u32 j = 0;
+        while (j < groups && row(j, 0) < step.rows) j++;
         return j;
     }
 };
@@ -51,33 +66,64 @@ struct Rows {
 struct Lane {
     u32 warp, lane, pair, own, unit;
 };
-DEVICE Lane lane_of() {
+DEVICE Lane lane_of(u32 rank, u32 units) {
     u32 warp = thread_x() / 32, lane = thread_x() % 32, own = warp * 8 + lane / 4;
-    return Lane{warp, lane, lane % 4, own, cluster_rank() * OWN + own};
+    return Lane{warp, lane, lane % 4, own, rank * units + own};
 }
 DEVICE Rows rows_of(ptr<const u32> offsets, u32 steps, u32 rows, u32 ways, u32 groups, u32 blocks) {
     u32 cluster = block_x() / blocks, clusters = grid_x() / blocks / ways;
     return Rows{offsets, steps, rows, ways, cluster % clusters, clusters, cluster / clusters, groups};
 }
 
+// ---- what the blocks of a cluster hand on --------------------------------------------------------
+
+// The peers of a block: B blocks, which mbarriers keep in step.
+template <u32 B>
+struct Peers;
+
+// A block alone.
+template <>
+struct Peers<1> {
+    DEVICE static u32 rank() { return 0; }
+    // Before the first step, and after the last.
+    DEVICE static void meet() { block_sync(); }
+    DEVICE static void step_is_over() { block_sync(); }
+    DEVICE static void prepare(ptr<u64>) {}
+    DEVICE static void expect(ptr<u64>, u32) {}
+    DEVICE static bool wait(ptr<u64>, u32) { return true; }
+    DEVICE static void send(ptr<u32> to, u32 value, ptr<u64>) { to[0] = value; }
+};
+
+#ifdef HAS_CLUSTERS
+template <u32 B>
+struct Peers {
+    DEVICE static u32 rank() { return cluster_rank(); }
+    // Before it all mbarriers are made; and no block leaves while another one may reach into its memory.
+    DEVICE static void meet() {
+        cluster_arrive();
+        cluster_wait();
+    }
+    DEVICE static void step_is_over() {}
+    DEVICE static void prepare(ptr<u64> full) { mbar_init(full, 1); }
+    DEVICE static void expect(ptr<u64> full, u32 bytes) { mbar_arrive_expect_tx(full, bytes); }
+    DEVICE static bool wait(ptr<u64> full, u32 parity) { return mbar_wait(full, parity); }
+    DEVICE static void send(ptr<u32> to, u32 value, ptr<u64> full) {
+        for (u32 rank = 0; rank < B; rank++)
+            st_async(map_remote(to, rank), value, map_remote(full, rank));
+    }
+};
+#endif
+
 // A lane's two rows in a register.
-DEVICE u32 packed(half h, u32 e) { return u32(h.bits) << (16 * e); }
-DEVICE float unpacked(u32 pair, u32 e) { return to_f32(half{u16(pair >> (16 * e))}); }
+DEVICE u32 packed(half first, half second) { return u32(first.bits) | u32(second.bits) << 16; }
 
 // The first that gives up says where: step, cluster and number of the kernel.
 DEVICE void give_up(ptr<u32> fault, u32 t, u32 kernel, const Lane& me) {
     if (me.lane > 0 || atomic_add(fault, 1) > 0) return;
     fault[1] = t;
-    fault[2] = block_x() / (kernel / 2 / OWN);
+    fault[2] = block_x() / blocks_of(kernel / 2);
     fault[3] = kernel;
 }
 constexpr half NOT_A_NUMBER{0x7FFF};
-
-// A cluster barrier: before it all mbarriers are made; and no block leaves while another one may reach
-// into its memory.
-DEVICE void cluster_sync() {
-    cluster_arrive();
-    cluster_wait();
-}
 
 #endif

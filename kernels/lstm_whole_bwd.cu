@@ -4,31 +4,32 @@
 // other two, and each adds up half of the units.
 #include "lstm_whole.cuh"
 
-#ifdef HAS_CLUSTERS
+#ifdef HAS_MMA
 
 // Slices of 16 gate rows of its weights that a warp holds: with more it spills.
-DEVICE constexpr u32 held_back(u32 hidden) { return hidden < 256 ? hidden / 8 : 28; }
+DEVICE constexpr u32 held_back(u32 hidden) { return hidden == 128 ? 8 : hidden < 256 ? hidden / 8 : 28; }
 
 // The block's dynamic shared memory.
 template <u32 H>
 struct Shared {
     ptr<u32x4> weights;  // [slice][warp][lane] those that are not in registers
     ptr<half> dz;        // [2][groups][4H][8]
-    ptr<float> dc;       // [groups][64][8]
-    ptr<u64> full;       // [groups][2] all of a dz is there
+    ptr<float> dc;       // [groups][2][threads] each lane's own
+    ptr<u64> full;       // [2][groups] all of a dz is there
     ptr<u32> lengths;    // [groups] steps
     u32 groups;
 
     static constexpr u32 BYTES = 4 * H * ROWS * 2;  // of a dz
-    DEVICE ptr<half> delta(u32 t, u32 j) const { return dz + ((t % 2 * groups + j) * 4 * H) * ROWS; }
-    DEVICE ptr<u64> barrier(u32 t, u32 j) const { return full + (2 * j + t % 2); }
+    DEVICE ptr<half> delta(u32 t, u32 j) const { return dz + (t % 2 * groups + j) * (4 * H * ROWS); }
+    DEVICE ptr<u64> barrier(u32 t, u32 j) const { return full + (t % 2 * groups + j); }
+    DEVICE ptr<float> cells(u32 j) const { return dc + (j * 2 * threads_of(H) + thread_x()); }
 };
 template <u32 H>
 DEVICE Shared<H> shared_of(u32 groups) {
     auto weights = dynamic_shared<u32x4>();
-    auto dz = view<half>(weights + (H / 8 - held_back(H)) * WARPS * 32);
+    auto dz = view<half>(weights + (H / 8 - held_back(H)) * warps_of(H) * 32);
     auto dc = view<float>(dz + 2 * groups * 4 * H * ROWS);
-    auto full = view<u64>(dc + groups * OWN * ROWS);
+    auto full = view<u64>(dc + groups * 2 * threads_of(H));
     return Shared<H>{weights, dz, dc, full, view<u32>(full + 2 * groups), groups};
 }
 
@@ -38,7 +39,7 @@ DEVICE u32x4 weights_of(ptr<const half> w, u32 hidden, const Lane& me, u32 k) {
     for (u32 r = 0; r < 4; r++) {
         u32 unit = me.unit - me.own + me.warp / 2 * 16 + me.lane / 4 + r % 2 * 8;
         u64 row = me.warp % 2 * 2 * hidden + 16 * k + 2 * me.pair + r / 2 * 8;
-        a.word[r] = u32(w[row * hidden + unit].bits) | u32(w[(row + 1) * hidden + unit].bits) << 16;
+        a.word[r] = packed(w[row * hidden + unit], w[(row + 1) * hidden + unit]);
     }
     return a;
 }
@@ -53,8 +54,10 @@ DEVICE void hold(u32 (&w)[held_back(H)][4], ptr<u32x4> rest, ptr<const half> w_h
         for (u32 r = 0; r < 4; r++) w[k][r] = a.word[r];
     }
     ROLLED
-    for (u32 k = HELD; k < H / 8; k++)
-        st16(rest + (((k - HELD) * WARPS + me.warp) * 32 + me.lane), weights_of(w_hh, H, me, k));
+    for (u32 k = HELD; k < H / 8; k++) {
+        u32 at = ((k - HELD) * warps_of(H) + me.warp) * 32 + me.lane;
+        st16(rest + at, weights_of(w_hh, H, me, k));
+    }
 }
 
 // How many steps each group has, and what the mbarriers of its last two wait for. The dz of steps down to
@@ -64,12 +67,13 @@ DEVICE void begin(const Shared<H>& own, const Rows& all, u32 last) {
     if (thread_x() > 0) return;
     for (u32 j = 0; j < all.groups; j++) {
         u32 length = 0;
-        while (all.row(j, 0) < all.active(length)) length++;
+        while (all.row(j, 0) < all.step(length).rows) length++;
         own.lengths[j] = length;
         for (u32 back = 1; back <= 2; back++) {
             u32 parity = length + back;  // of step length - back, which may be none
-            mbar_init(own.barrier(parity, j), 1);
-            if (length >= back + last) mbar_arrive_expect_tx(own.barrier(parity, j), own.BYTES);
+            Peers<blocks_of(H)>::prepare(own.barrier(parity, j));
+            if (length >= back + last)
+                Peers<blocks_of(H)>::expect(own.barrier(parity, j), own.BYTES);
         }
     }
 }
@@ -84,27 +88,29 @@ struct Layer {
     ptr<float> dh, dc;
 };
 
-// What the forward pass left of a unit for a lane's two rows, and dy; halves are packed.
+// What the forward pass left of a unit for a lane's two rows, and dy; halves are bits. h and c before are
+// those of the step before.
 struct Saved {
-    u32 gate[4], dy;
-    float c[2], before[2];
+    u32 gate[4][2], dy[2], h_before[2];
+    float c[2], c_before[2];
 };
+// `before` is the step before, with t > 0.
 template <u32 H>
-DEVICE Saved saved_of(const Layer& of, const Rows& all, const Lane& me, u32 t, u32 j) {
-    Saved s = {};
-    u32 n = all.active(t);
+DEVICE void load(Saved& s, const Layer& of, const Rows& all, const Lane& me, Step step, Step before,
+                 bool first, u32 j) {
     for (u32 e = 0; e < 2; e++) {
         u32 row = all.row(j, 2 * me.pair + e);
-        if (row >= n) continue;
-        u64 at = (all.first(t) + row) * H + me.unit;
-        for (u32 k = 0; k < 4; k++)
-            s.gate[k] |= packed(ld_nc(of.gates + (4 * at - 3 * me.unit + k * H)), e);
-        s.c[e] = ld_nc(of.cells + at);
-        if (t > 0) s.before[e] = ld_nc(of.cells + ((all.first(t - 1) + row) * H + me.unit));
-        else if (of.c_0) s.before[e] = ld_nc(of.c_0 + (u64(row) * H + me.unit));
-        if (of.dy) s.dy |= packed(ld_nc(of.dy + at), e);
+        u64 at = step.at(row);
+        auto gates = of.gates + me.unit + at * (4 * H);
+        for (u32 k = 0; k < 4; k++) s.gate[k][e] = ld_nc_bits(gates + k * H);
+        s.c[e] = ld_nc(of.cells + me.unit + at * H);
+        s.dy[e] = of.dy ? ld_nc_bits(of.dy + me.unit + at * H) : 0;
+        u64 last = before.at(row), given = row < all.rows ? row : all.rows - 1;
+        auto c = first ? of.c_0 + me.unit + given * H : of.cells + me.unit + last * H;
+        auto h = first ? of.h_0 + me.unit + given * H : of.y + me.unit + last * H;
+        s.c_before[e] = first && !of.c_0 ? 0.0f : ld_nc(c);
+        s.h_before[e] = !of.before || (first && !of.h_0) ? 0 : ld_nc_bits(h);
     }
-    return s;
 }
 
 // W_hh^T dz of the warp's 16 units and a group's rows over its two gates: what the lane adds up, and
@@ -112,65 +118,82 @@ DEVICE Saved saved_of(const Layer& of, const Rows& all, const Lane& me, u32 t, u
 template <u32 H>
 DEVICE void multiply(float (&own)[2], float (&other)[2], const u32 (&w)[held_back(H)][4],
                      ptr<const u32x4> rest, ptr<const half> dz, const Lane& me) {
-    float sum[2][4] = {};  // over even and over odd slices
-    constexpr u32 HELD = held_back(H);
+    constexpr u32 HELD = held_back(H), CHAINS = H == 128 ? 2 : 4;  // with more it spills, too
+    float sum[4][4] = {};  // over every second or fourth slice
     u32 mine = me.warp % 2;
-    ptr<const half> gates = dz + mine * 2 * H * ROWS;
+    ptr<const half> gates = dz + (mine * 2 * H + me.lane) * ROWS;
     UNROLL
     for (u32 k = 0; k < HELD; k += 2) {
         u32 b[4];
-        ldmatrix_x4_trans(b, gates + (16 * k + me.lane) * ROWS);
-        u32 even[2] = {b[0], b[1]}, odd[2] = {b[2], b[3]};
-        mma_m16n8k16(sum[0], w[k], even, sum[0]);
-        mma_m16n8k16(sum[1], w[k + 1], odd, sum[1]);
-    }
-    ROLLED
-    for (u32 k = HELD; k < H / 8; k += 2) {
-        u32 b[4];
-        ldmatrix_x4_trans(b, gates + (16 * k + me.lane) * ROWS);
+        ldmatrix_x4_trans(b, gates + 16 * k * ROWS);
         for (u32 odd = 0; odd < 2; odd++) {
-            u32 b2[2] = {b[2 * odd], b[2 * odd + 1]}, at = (k + odd - HELD) * WARPS + me.warp;
-            u32x4 a = ld16(rest + (at * 32 + me.lane));
-            mma_m16n8k16(sum[odd], a.word, b2, sum[odd]);
+            u32 b2[2] = {b[2 * odd], b[2 * odd + 1]}, chain = (k + odd) % CHAINS;
+            mma_m16n8k16(sum[chain], w[k + odd], b2, sum[chain]);
         }
     }
+    auto beside = rest + (me.warp * 32 + me.lane);
+    ROLLED
+    for (u32 k = HELD; k < H / 8; k += 4)
+        for (u32 half_way = 0; half_way < 2; half_way++) {
+            u32 b[4];
+            ldmatrix_x4_trans(b, gates + 16 * (k + 2 * half_way) * ROWS);
+            for (u32 odd = 0; odd < 2; odd++) {
+                u32 b2[2] = {b[2 * odd], b[2 * odd + 1]}, at = 2 * half_way + odd;
+                u32x4 a = ld16(beside + (k + at - HELD) * warps_of(H) * 32);
+                mma_m16n8k16(sum[at % CHAINS], a.word, b2, sum[at % CHAINS]);
+            }
+        }
     for (u32 e = 0; e < 2; e++) {
-        float first = sum[0][e] + sum[1][e], second = sum[0][2 + e] + sum[1][2 + e];
+        float first = (sum[0][e] + sum[2][e]) + (sum[1][e] + sum[3][e]);
+        float second = (sum[0][2 + e] + sum[2][2 + e]) + (sum[1][2 + e] + sum[3][2 + e]);
         own[e] = mine ? second : first;
         other[e] = mine ? first : second;
     }
 }
 
-// One step back of the lane's unit and two rows of a group, as gates_bwd in lstm.cu: its dz, packed.
-// A row that ends with this step takes the gradients of its final state.
+// One step back of the lane's unit and a row, as gates_bwd in lstm.cu. dh and dc are the gradients of h and
+// c after it; returns that of c before it.
+DEVICE float cell(half (&dz)[4], const Saved& s, u32 e, float dh, float dc) {
+    auto gate = [&](u32 k) { return to_f32(half{u16(s.gate[k][e])}); };
+    float i = gate(0), f = gate(1), g = gate(2), o = gate(3);
+    dh += to_f32(half{u16(s.dy[e])});
+    float tanh_c = tanh_exact(s.c[e]);
+    dc += dh * o * (1.0f - tanh_c * tanh_c);
+    dz[0] = to_half(dc * g * i * (1.0f - i));
+    dz[1] = to_half(dc * s.c_before[e] * f * (1.0f - f));
+    dz[2] = to_half(dc * i * (1.0f - g * g));
+    dz[3] = to_half(dh * tanh_c * o * (1.0f - o));
+    return dc * f;
+}
+
+// The same of a lane's two rows of step t. A row that ends with this step takes the gradients of its
+// final state.
 template <u32 H>
-DEVICE void cell(u32 (&packed_dz)[4], const Layer& layer, const Shared<H>& own, const Saved& s,
-                 const float (&dh_next)[2], const Rows& all, const Lane& me, u32 t, u32 j) {
-    u32 n = all.active(t), goes_on = all.active(t + 1);
+DEVICE void back(half (&dz)[2][4], const Layer& layer, ptr<float> dc, const Saved& s, float (&dh)[2],
+                 Step now, Step after, u32 t, const Rows& all, const Lane& me, u32 j) {
     for (u32 e = 0; e < 2; e++) {
-        u32 r = 2 * me.pair + e, row = all.row(j, r), at = (j * OWN + me.own) * ROWS + r;
-        if (row >= n) continue;
-        u64 of = u64(row) * H + me.unit, to = all.first(t) * H + of;
-        float i = unpacked(s.gate[0], e), f = unpacked(s.gate[1], e);
-        float g = unpacked(s.gate[2], e), o = unpacked(s.gate[3], e);
-        float dh = unpacked(s.dy, e), dc = 0.0f;
-        dh += row < goes_on ? dh_next[e] : layer.dh[of];
-        dc += row < goes_on ? own.dc[at] : layer.dc[of];
-        float tanh_c = tanh_exact(s.c[e]);
-        dc += dh * o * (1.0f - tanh_c * tanh_c);
-        half dz[4] = {to_half(dc * g * i * (1.0f - i)), to_half(dc * s.before[e] * f * (1.0f - f)),
-                      to_half(dc * i * (1.0f - g * g)), to_half(dh * tanh_c * o * (1.0f - o))};
-        for (u32 k = 0; k < 4; k++) {
-            layer.dz[(all.first(t) + row) * 4 * H + k * H + me.unit] = dz[k];
-            packed_dz[k] |= packed(dz[k], e);
+        u32 row = all.row(j, 2 * me.pair + e);
+        u64 of = u64(row) * H + me.unit;
+        float dc_next = dc[e * threads_of(H)];
+        if (row >= after.rows) {
+            dh[e] = row < now.rows ? layer.dh[of] : 0.0f;
+            dc_next = row < now.rows ? layer.dc[of] : 0.0f;
         }
-        own.dc[at] = dc * f;
-        if (t == 0) layer.dc[of] = dc * f;
-        if (!layer.before) continue;
-        half h = half{0};
-        if (t > 0) h = layer.y[all.first(t - 1) * H + of];
-        else if (layer.h_0) h = layer.h_0[of];
-        layer.before[to] = h;
+        float dc_before = cell(dz[e], s, e, dh[e], dc_next);
+        dc[e * threads_of(H)] = dc_before;
+        if (t == 0 && row < now.rows) layer.dc[of] = dc_before;
+    }
+}
+template <u32 H>
+DEVICE void write(const Layer& layer, const half (&dz)[2][4], const Saved& s, Step now,
+                  const Rows& all, const Lane& me, u32 j) {
+    for (u32 e = 0; e < 2; e++) {
+        u32 row = all.row(j, 2 * me.pair + e);
+        if (row >= now.rows) continue;
+        u64 at = now.first + row;
+        auto out = layer.dz + me.unit + at * (4 * H);
+        for (u32 k = 0; k < 4; k++) out[k * H] = dz[e][k];
+        if (layer.before) (layer.before + me.unit + at * H)[0] = half{u16(s.h_before[e])};
     }
 }
 
@@ -178,67 +201,79 @@ DEVICE void cell(u32 (&packed_dz)[4], const Layer& layer, const Shared<H>& own, 
 template <u32 H>
 DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, const Rows& all,
                       bool state) {
-    SHARED(float, halves, 2 * 64 * WARPS);  // two in turn: one may still be read
-    SHARED(u32, there, 2 * WARPS);          // whether they are of a dz that came
-    Lane me = lane_of();
+    using To = Peers<blocks_of(H)>;
+    constexpr u32 THREADS = threads_of(H), WARPS = warps_of(H);
+    SHARED(float, halves, 4 * threads_of(H));  // two in turn: one may still be read
+    SHARED(u32, there, 2 * warps_of(H));       // whether they are of a dz that came
+    Lane me = lane_of(To::rank(), own_of(H));
     Shared<H> own = shared_of<H>(all.groups);
     u32 w[held_back(H)][4];
     hold<H>(w, own.weights, w_hh + u64(all.way) * 4 * H * H, me);
     u32 last = state ? 0 : 1, turn = 0;
     begin<H>(own, all, last);
-    cluster_sync();
+    To::meet();
 
     // dh of a group's rows from the dz of step t, once all of it is there. Neighbours give up together.
-    auto back_from = [&](u32 t, u32 j, float (&dh)[2]) {
+    auto back_from = [&](float (&dh)[2], u32 t, u32 j) {
         u32 which = turn++ % 2, neighbour = thread_x() ^ 32;
-        bool came = mbar_wait(own.barrier(t, j), (own.lengths[j] - 1 - t) / 2 % 2);
+        bool came = To::wait(own.barrier(t, j), (own.lengths[j] - 1 - t) / 2 % 2);
         float mine[2] = {}, other[2] = {};
         if (came) multiply<H>(mine, other, w, own.weights, own.delta(t, j), me);
-        for (u32 e = 0; e < 2; e++) halves[(which * 32 * WARPS + thread_x()) * 2 + e] = other[e];
+        for (u32 e = 0; e < 2; e++) halves[(2 * which + e) * THREADS + thread_x()] = other[e];
         if (me.lane == 0) there[which * WARPS + me.warp] = came;
         bar_sync(1 + me.warp / 2, 64);
-        for (u32 e = 0; e < 2; e++) dh[e] = mine[e] + halves[(which * 32 * WARPS + neighbour) * 2 + e];
-        came = came && there[which * WARPS + (me.warp ^ 1)];
-        if (came && thread_x() == 0 && t >= 2 + last)
-            mbar_arrive_expect_tx(own.barrier(t, j), own.BYTES);
-        if (!came) {
-            // What was given up must not pass for a result.
-            give_up(fault, t, 2 * H + 1, me);
-            layer.dz[(all.first(t) + all.row(j, 0)) * 4 * H + me.unit] = NOT_A_NUMBER;
+        for (u32 e = 0; e < 2; e++) dh[e] = mine[e] + halves[(2 * which + e) * THREADS + neighbour];
+        if (came && there[which * WARPS + (me.warp ^ 1)]) {
+            if (thread_x() == 0 && t >= 2 + last) To::expect(own.barrier(t, j), own.BYTES);
+            return true;
         }
-        return came;
+        // What was given up must not pass for a result.
+        give_up(fault, t, 2 * H + 1, me);
+        u64 at = all.step(t).first + all.row(j, 0);
+        layer.dz[at * 4 * H + me.unit] = NOT_A_NUMBER;
+        return false;
     };
-    u32 longest = own.lengths[0];
-    Saved now = saved_of<H>(layer, all, me, longest - 1, 0);
-    bool lost = false;
-    for (u32 t = longest; t-- > 0 && !lost;) {
-        u32 live = all.live(t), later = all.live(t + 1);
-        for (u32 j = 0; j < live && !lost; j++) {
-            // What the next one reads is on its way while dz is waited for.
-            bool more = j + 1 < live;
-            Saved next = saved_of<H>(layer, all, me, more ? t : t - 1, more ? j + 1 : 0);
-            float dh_next[2] = {};
-            lost = j < later && !back_from(t + 1, j, dh_next);
-            if (lost) break;
-            u32 dz[4] = {};
-            cell<H>(dz, layer, own, now, dh_next, all, me, t, j);
-            for (u32 rank = 0; t >= last && rank < H / OWN; rank++) {
-                auto to = map_remote(view<u32>(own.delta(t, j) + me.unit * ROWS) + me.pair, rank);
-                auto full = map_remote(own.barrier(t, j), rank);
-                for (u32 k = 0; k < 4; k++) st_async(to + k * H * ROWS / 2, dz[k], full);
+    auto all_steps = [&] {
+        u32 longest = own.lengths[0], later = 0;
+        Step after = {0, 0}, now = all.step(longest - 1), before = all.step(longest - 2);
+        u32 live = all.live(now);
+        Saved saved;
+        load<H>(saved, layer, all, me, now, before, longest == 1, 0);
+        for (u32 t = longest; t-- > 0;) {
+            Step earlier = all.step(t - 2);
+            for (u32 j = 0; j < live; j++) {
+                float dh[2] = {};
+                if (j < later && !back_from(dh, t + 1, j)) return;
+                half dz[2][4];
+                back<H>(dz, layer, own.cells(j), saved, dh, now, after, t, all, me, j);
+                auto to = view<u32>(own.delta(t, j) + me.unit * ROWS) + me.pair;
+                for (u32 k = 0; k < 4 && t >= last; k++)
+                    To::send(to + k * (H * ROWS / 2), packed(dz[0][k], dz[1][k]), own.barrier(t, j));
+                write<H>(layer, dz, saved, now, all, me, j);
+                // What the next one reads is on its way while dz is waited for.
+                if (j + 1 < live)
+                    load<H>(saved, layer, all, me, now, before, t == 0, j + 1);
+                else if (t > 0)
+                    load<H>(saved, layer, all, me, before, earlier, t == 1, 0);
             }
-            now = next;
+            To::step_is_over();
+            later = live;
+            if (before.rows != now.rows && t > 0) live = all.live(before);
+            after = now;
+            now = before;
+            before = earlier;
         }
-    }
-    for (u32 j = 0; state && !lost && j < all.live(0); j++) {
-        float dh_0[2];
-        lost = !back_from(0, j, dh_0);
-        for (u32 e = 0; e < 2 && !lost; e++) {
-            u32 row = all.row(j, 2 * me.pair + e);
-            if (row < all.rows) layer.dh[u64(row) * H + me.unit] = dh_0[e];
+        for (u32 j = 0; state && j < later; j++) {
+            float dh_0[2];
+            if (!back_from(dh_0, 0, j)) return;
+            for (u32 e = 0; e < 2; e++) {
+                u32 row = all.row(j, 2 * me.pair + e);
+                if (row < all.rows) layer.dh[u64(row) * H + me.unit] = dh_0[e];
+            }
         }
-    }
-    cluster_sync();
+    };
+    all_steps();
+    To::meet();
 }
 
 // ---- kernels -----------------------------------------------------------------------------------
@@ -247,22 +282,25 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
 // dy [N, H], null for zero; dz [N, 4H]; before [N, H]: h_{t-1} of each row, null where that is not wanted;
 // dh, dc [B, H] f32: gradients of h_n and c_n, and then, with a `state` before step 0, of that one's.
 #define LSTM_WHOLE_BWD(H)                                                                          \
-    KERNEL(lstm_whole_bwd_##H, ptr<const half> w_hh, ptr<const half> dy, ptr<const half> gates,    \
-           ptr<const float> cells, ptr<const half> y, ptr<const half> h_0, ptr<const float> c_0,   \
-           ptr<const u32> offsets, ptr<half> dz, ptr<half> before, ptr<float> dh, ptr<float> dc,   \
-           ptr<u32> fault, u32 steps, u32 rows, u32 ways, u32 groups, u32 state) {                 \
-        Rows all = rows_of(offsets, steps, rows, ways, groups, H / OWN);                           \
+    KERNEL_OF(threads_of(H), lstm_whole_bwd_##H, ptr<const half> w_hh, ptr<const half> dy,         \
+              ptr<const half> gates, ptr<const float> cells, ptr<const half> y,                    \
+              ptr<const half> h_0, ptr<const float> c_0, ptr<const u32> offsets, ptr<half> dz,     \
+              ptr<half> before, ptr<float> dh, ptr<float> dc, ptr<u32> fault, u32 steps, u32 rows, \
+              u32 ways, u32 groups, u32 state) {                                                   \
+        Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
         Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                            \
         whole_bwd<H>(w_hh, layer, fault, all, state != 0);                                         \
     }
 
 LSTM_WHOLE_BWD(64)
 LSTM_WHOLE_BWD(128)
+#ifdef HAS_CLUSTERS
 LSTM_WHOLE_BWD(192)
 LSTM_WHOLE_BWD(256)
 LSTM_WHOLE_BWD(320)
 LSTM_WHOLE_BWD(384)
 LSTM_WHOLE_BWD(448)
 LSTM_WHOLE_BWD(512)
+#endif
 
 #endif

@@ -2,27 +2,28 @@
 // (4 gates of 8 units) x (8 rows), so a lane's results are all four gates of its unit.
 #include "lstm_whole.cuh"
 
-#ifdef HAS_CLUSTERS
+#ifdef HAS_MMA
 
 // The block's dynamic shared memory.
 template <u32 H>
 struct Shared {
     ptr<u32x4> weights;  // [slice][warp][tile][lane] those that are not in registers
     ptr<half> h;         // [2][groups][H][8]
-    ptr<float> c;        // [groups][64][8]
-    ptr<u64> full;       // [groups][2] all of an h is there
+    ptr<float> c;        // [groups][2][threads] each lane's own
+    ptr<u64> full;       // [2][groups] all of an h is there
     u32 groups;
 
     static constexpr u32 BYTES = H * ROWS * 2;  // of an h
-    DEVICE ptr<half> state(u32 t, u32 j) const { return h + ((t % 2 * groups + j) * H) * ROWS; }
-    DEVICE ptr<u64> barrier(u32 t, u32 j) const { return full + (2 * j + t % 2); }
+    DEVICE ptr<half> state(u32 t, u32 j) const { return h + (t % 2 * groups + j) * (H * ROWS); }
+    DEVICE ptr<u64> barrier(u32 t, u32 j) const { return full + (t % 2 * groups + j); }
+    DEVICE ptr<float> cells(u32 j) const { return c + (j * 2 * threads_of(H) + thread_x()); }
 };
 template <u32 H>
 DEVICE Shared<H> shared_of(u32 groups) {
     auto weights = dynamic_shared<u32x4>();
-    auto h = view<half>(weights + (H / 16 - held(H)) * WARPS * 2 * 32);
+    auto h = view<half>(weights + (H / 16 - held(H)) * warps_of(H) * 2 * 32);
     auto c = view<float>(h + 2 * groups * H * ROWS);
-    return Shared<H>{weights, h, c, view<u64>(c + groups * OWN * ROWS), groups};
+    return Shared<H>{weights, h, c, view<u64>(c + groups * 2 * threads_of(H)), groups};
 }
 
 // A lane's part of slice k of the weights: rows i, f (tile 0) or g, o (tile 1) of its warp's units.
@@ -49,7 +50,7 @@ DEVICE void hold(u32 (&w)[held(H)][2][4], ptr<u32x4> rest, ptr<const half> w_hh,
     ROLLED
     for (u32 k = HELD; k < H / 16; k++)
         for (u32 tile = 0; tile < 2; tile++) {
-            u32 at = ((k - HELD) * WARPS + me.warp) * 2 + tile;
+            u32 at = ((k - HELD) * warps_of(H) + me.warp) * 2 + tile;
             st16(rest + (at * 32 + me.lane), weights_of(w_hh, H, me, tile, k));
         }
 }
@@ -65,61 +66,86 @@ DEVICE void begin(const Shared<H>& own, ptr<const half> h_0, ptr<const float> c_
     }
     for (u32 j = 0; j < all.groups; j++)
         for (u32 e = 0; e < 2; e++) {
-            u32 r = 2 * me.pair + e, row = all.row(j, r);
+            u32 row = all.row(j, 2 * me.pair + e);
             bool given = c_0 && row < all.rows;
-            own.c[(j * OWN + me.own) * ROWS + r] = given ? c_0[u64(row) * H + me.unit] : 0.0f;
+            own.cells(j)[e * threads_of(H)] = given ? c_0[u64(row) * H + me.unit] : 0.0f;
         }
     if (thread_x() > 0) return;
-    for (u32 j = 0; j < all.groups; j++)
-        for (u32 t = 1; t <= 2; t++) {
-            mbar_init(own.barrier(t, j), 1);
-            if (j < all.live(t)) mbar_arrive_expect_tx(own.barrier(t, j), own.BYTES);
+    for (u32 t = 1; t <= 2; t++) {
+        u32 live = all.live(all.step(t));
+        for (u32 j = 0; j < all.groups; j++) {
+            Peers<blocks_of(H)>::prepare(own.barrier(t, j));
+            if (j < live) Peers<blocks_of(H)>::expect(own.barrier(t, j), own.BYTES);
         }
-}
-
-// What a lane adds to the product: the input side of its unit for its two rows, packed.
-struct Inputs {
-    u32 gate[4];
-};
-template <u32 H>
-DEVICE Inputs inputs_of(ptr<const half> x, ptr<const u32> ids, const Rows& all, const Lane& me, u32 t,
-                        u32 j) {
-    Inputs in = {};
-    u32 n = all.active(t);
-    for (u32 e = 0; e < 2; e++) {
-        u32 row = all.row(j, 2 * me.pair + e);
-        if (row >= n) continue;
-        u64 at = all.first(t) + row, from = (ids ? ids[at] : at) * 4 * H + me.unit;
-        for (u32 k = 0; k < 4; k++) in.gate[k] |= packed(ld_nc(x + (from + k * H)), e);
     }
-    return in;
 }
 
-// z = W_hh h of the warp's gates and a group's rows, of which the lane gets four of two.
+// What a lane adds to the product: the input side of its unit for its two rows, as bits.
+struct Inputs {
+    u32 gate[4][2];
+};
+// Where it is: rows of x for a group's rows of a step.
+struct Places {
+    u32 row[2];
+};
+DEVICE Places places_of(ptr<const u32> ids, const Rows& all, const Lane& me, Step step, u32 j) {
+    Places places;
+    for (u32 e = 0; e < 2; e++) {
+        u32 at = step.at(all.row(j, 2 * me.pair + e));
+        places.row[e] = ids ? ld_nc(ids + at) : at;
+    }
+    return places;
+}
 template <u32 H>
-DEVICE void multiply(float (&z)[4][2], const u32 (&w)[held(H)][2][4], ptr<const u32x4> rest,
-                     ptr<const half> h, const Lane& me) {
-    float sum[2][2][4] = {};  // of a tile, over even and over odd slices: four chains
+DEVICE void load(Inputs& in, ptr<const half> x, const Lane& me, const Places& places) {
+    for (u32 e = 0; e < 2; e++) {
+        auto from = x + me.unit + u64(places.row[e]) * (4 * H);
+        for (u32 k = 0; k < 4; k++) in.gate[k][e] = ld_nc_bits(from + k * H);
+    }
+}
+
+// Sums of a lane's two tiles over even and over odd slices: four chains. They begin with bias and input.
+struct Sums {
+    float of[2][2][4];
+};
+DEVICE Sums sums_of(const u32 (&b)[2], const Inputs& in) {
+    Sums sums;
+    for (u32 tile = 0; tile < 2; tile++)
+        for (u32 v = 0; v < 4; v++) {
+            u32 gate = 2 * tile + v / 2;
+            sums.of[tile][0][v] = to_f32(half{u16(b[tile] >> (16 * (v / 2)))});
+            sums.of[tile][1][v] = to_f32(half{u16(in.gate[gate][v % 2])});
+        }
+    return sums;
+}
+
+// z = W_hh h + x + b of the warp's gates and a group's rows, of which the lane gets four of two.
+template <u32 H>
+DEVICE void multiply(float (&z)[4][2], Sums& sums, const u32 (&w)[held(H)][2][4],
+                     ptr<const u32x4> rest, ptr<const half> h, const Lane& me) {
     constexpr u32 SLICES = H / 16, HELD = held(H);
+    auto& sum = sums.of;
+    auto mine = h + me.lane * ROWS;
     UNROLL
     for (u32 k = 0; k < HELD; k += 2) {
         u32 b[4];
-        ldmatrix_x4_trans(b, h + (16 * k + me.lane) * ROWS);
+        ldmatrix_x4_trans(b, mine + 16 * k * ROWS);
         for (u32 odd = 0; odd < 2; odd++) {
             u32 b2[2] = {b[2 * odd], b[2 * odd + 1]};
             for (u32 tile = 0; tile < 2; tile++)
                 mma_m16n8k16(sum[tile][odd], w[k + odd][tile], b2, sum[tile][odd]);
         }
     }
+    auto beside = rest + (me.warp * 2 * 32 + me.lane);
     ROLLED
     for (u32 k = HELD; k < SLICES; k += 2) {
         u32 b[4];
-        ldmatrix_x4_trans(b, h + (16 * k + me.lane) * ROWS);
+        ldmatrix_x4_trans(b, mine + 16 * k * ROWS);
         for (u32 odd = 0; odd < 2; odd++) {
             u32 b2[2] = {b[2 * odd], b[2 * odd + 1]};
             for (u32 tile = 0; tile < 2; tile++) {
-                u32 at = ((k + odd - HELD) * WARPS + me.warp) * 2 + tile;
-                u32x4 a = ld16(rest + (at * 32 + me.lane));
+                u32 at = ((k + odd - HELD) * warps_of(H) * 2 + tile) * 32;
+                u32x4 a = ld16(beside + at);
                 mma_m16n8k16(sum[tile][odd], a.word, b2, sum[tile][odd]);
             }
         }
@@ -127,6 +153,22 @@ DEVICE void multiply(float (&z)[4][2], const u32 (&w)[held(H)][2][4], ptr<const 
     for (u32 tile = 0; tile < 2; tile++)
         for (u32 v = 0; v < 4; v++)
             z[2 * tile + v / 2][v % 2] = sum[tile][0][v] + sum[tile][1][v];
+}
+
+// A unit of a row after a step.
+struct Unit {
+    float i, f, g, o, c;
+    half h;
+};
+DEVICE Unit cell(const float (&z)[4][2], u32 e, float c_before) {
+    Unit u;
+    u.i = sigmoid(z[0][e]);
+    u.f = sigmoid(z[1][e]);
+    u.g = tanh_exact(z[2][e]);
+    u.o = sigmoid(z[3][e]);
+    u.c = u.i * u.g + u.f * c_before;
+    u.h = to_half(u.o * tanh_exact(u.c));
+    return u;
 }
 
 // What the pass writes.
@@ -137,47 +179,33 @@ struct Results {
     ptr<float> c_n;
 };
 
-// One step of the lane's unit and two rows of a group: its h, packed.
+// A lane's unit of a row of a step; `next` are the rows of the step after it.
 template <u32 H>
-DEVICE u32 cell(const Results& out, const Shared<H>& own, const float (&z)[4][2], const Inputs& in,
-                const float (&b)[4], const Rows& all, const Lane& me, u32 t, u32 j) {
-    u32 h_pair = 0, n = all.active(t), goes_on = all.active(t + 1);
-    for (u32 e = 0; e < 2; e++) {
-        u32 r = 2 * me.pair + e, row = all.row(j, r), at = (j * OWN + me.own) * ROWS + r;
-        float i = sigmoid(z[0][e] + unpacked(in.gate[0], e) + b[0]);
-        float f = sigmoid(z[1][e] + unpacked(in.gate[1], e) + b[1]);
-        float g = tanh_exact(z[2][e] + unpacked(in.gate[2], e) + b[2]);
-        float o = sigmoid(z[3][e] + unpacked(in.gate[3], e) + b[3]);
-        float c = i * g + f * own.c[at];
-        half h = to_half(o * tanh_exact(c));
-        own.c[at] = c;
-        h_pair |= packed(h, e);
-        if (row >= n) continue;
-        u64 to = all.first(t) + row, of = u64(row) * H + me.unit;
-        out.y[to * H + me.unit] = h;
-        if (out.cells) out.cells[to * H + me.unit] = c;
-        if (out.gates) {
-            auto gates = out.gates + (to * 4 * H + me.unit);
-            gates[0] = to_half(i);
-            gates[H] = to_half(f);
-            gates[2 * H] = to_half(g);
-            gates[3 * H] = to_half(o);
-        }
-        if (row < goes_on) continue;
-        out.h_n[of] = h;
-        out.c_n[of] = c;
+DEVICE void write(const Results& out, const Unit& u, Step step, u32 next, u32 row, const Lane& me) {
+    if (row >= step.rows) return;
+    u64 at = step.first + row;
+    (out.y + me.unit + at * H)[0] = u.h;
+    if (out.gates) {
+        auto gates = out.gates + me.unit + at * (4 * H);
+        gates[0] = to_half(u.i);
+        gates[H] = to_half(u.f);
+        gates[2 * H] = to_half(u.g);
+        gates[3 * H] = to_half(u.o);
+        (out.cells + me.unit + at * H)[0] = u.c;
     }
-    return h_pair;
+    if (row < next) return;
+    u64 of = u64(row) * H + me.unit;
+    out.h_n[of] = u.h;
+    out.c_n[of] = u.c;
 }
 
 // What was given up must not pass for a result.
 template <u32 H>
-DEVICE void spoil(const Results& out, const Rows& all, const Lane& me, u32 t) {
-    u32 n = all.active(t);
-    for (u32 r = 0; r < all.live(t) * ROWS; r++) {
+DEVICE void spoil(const Results& out, const Rows& all, const Lane& me, Step step) {
+    for (u32 r = 0; r < all.live(step) * ROWS; r++) {
         u32 row = all.row(r / ROWS, r % ROWS);
-        if (row >= n) continue;
-        out.y[(all.first(t) + row) * H + me.unit] = NOT_A_NUMBER;
+        if (row >= step.rows) continue;
+        out.y[u64(step.first + row) * H + me.unit] = NOT_A_NUMBER;
         out.h_n[u64(row) * H + me.unit] = NOT_A_NUMBER;
         out.c_n[u64(row) * H + me.unit] = to_f32(NOT_A_NUMBER);
     }
@@ -187,41 +215,60 @@ template <u32 H>
 DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> ids,
                       ptr<const half> bias, ptr<const half> h_0, ptr<const float> c_0,
                       const Results& out, ptr<u32> fault, const Rows& all) {
-    Lane me = lane_of();
+    using To = Peers<blocks_of(H)>;
+    Lane me = lane_of(To::rank(), own_of(H));
     Shared<H> own = shared_of<H>(all.groups);
     u32 w[held(H)][2][4];
     hold<H>(w, own.weights, w_hh + u64(all.way) * 4 * H * H, me);
     begin<H>(own, h_0, c_0, all, me);
-    float b[4];
-    for (u32 k = 0; k < 4; k++) b[k] = bias ? to_f32(bias[(all.way * 4 + k) * H + me.unit]) : 0.0f;
-    cluster_sync();
+    u32 b[2] = {};  // of gates i, f and of g, o
+    for (u32 tile = 0; tile < 2 && bias; tile++) {
+        auto of = bias + ((all.way * 4 + 2 * tile) * H + me.unit);
+        b[tile] = packed(of[0], of[H]);
+    }
+    To::meet();
 
-    Inputs now = inputs_of<H>(x, ids, all, me, 0, 0);
-    for (u32 t = 0, live = all.live(0); live > 0; t++) {
-        u32 goes_on = all.live(t + 1), later = all.live(t + 2);
+    Step now = all.step(0), next = all.step(1);
+    u32 live = all.live(now), goes_on = all.live(next);
+    Inputs in;
+    load<H>(in, x, me, places_of(ids, all, me, now, 0));
+    for (u32 t = 0; live > 0; t++) {
+        Step later = all.step(t + 2);
+        u32 goes_further = later.rows == next.rows ? goes_on : all.live(later);
         for (u32 j = 0; j < live; j++) {
-            // The next input is on its way while h is waited for.
+            // Where the next input is, is asked for before the wait; it comes during the products.
             bool more = j + 1 < live;
-            Inputs next = inputs_of<H>(x, ids, all, me, more ? t : t + 1, more ? j + 1 : 0);
-            if (t > 0 && !mbar_wait(own.barrier(t, j), (t - 1) / 2 % 2)) {
+            Step of = more || next.rows == 0 ? now : next;
+            Places places = places_of(ids, all, me, of, more ? j + 1 : 0);
+            if (t > 0 && !To::wait(own.barrier(t, j), (t - 1) / 2 % 2)) {
                 give_up(fault, t, 2 * H, me);
-                spoil<H>(out, all, me, t);
-                goes_on = 0;
+                spoil<H>(out, all, me, now);
+                goes_on = goes_further = 0;
                 break;
             }
-            if (t > 0 && j < later && thread_x() == 0)
-                mbar_arrive_expect_tx(own.barrier(t, j), own.BYTES);
+            if (t > 0 && j < goes_further && thread_x() == 0)
+                To::expect(own.barrier(t, j), own.BYTES);
+            Sums sums = sums_of(b, in);
+            load<H>(in, x, me, places);
             float z[4][2];
-            multiply<H>(z, w, own.weights, own.state(t, j), me);
-            u32 h = cell<H>(out, own, z, now, b, all, me, t, j);
+            multiply<H>(z, sums, w, own.weights, own.state(t, j), me);
+            ptr<float> c = own.cells(j);
+            Unit first = cell(z, 0, c[0]), second = cell(z, 1, c[threads_of(H)]);
             auto to = view<u32>(own.state(t + 1, j) + me.unit * ROWS) + me.pair;
-            for (u32 rank = 0; j < goes_on && rank < H / OWN; rank++)
-                st_async(map_remote(to, rank), h, map_remote(own.barrier(t + 1, j), rank));
-            now = next;
+            if (j < goes_on) To::send(to, packed(first.h, second.h), own.barrier(t + 1, j));
+            c[0] = first.c;
+            c[threads_of(H)] = second.c;
+            u32 row = all.row(j, 2 * me.pair);
+            write<H>(out, first, now, next.rows, row, me);
+            write<H>(out, second, now, next.rows, row + all.ways, me);
         }
+        To::step_is_over();
+        now = next;
+        next = all.step(t + 2);
         live = goes_on;
+        goes_on = goes_further;
     }
-    cluster_sync();
+    To::meet();
 }
 
 // ---- kernels -----------------------------------------------------------------------------------
@@ -230,27 +277,30 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
 // w_hh [ways, 4H, H]; x [N, 4H], or with ids [N] the gate table [V, 4H] whose rows they name;
 // bias [ways, 4H]; h_0 [B, H]; c_0 [B, H] f32; offsets [steps + 1]: all of these but w_hh and x may be
 // null, and count as zero, offsets as sequences of one length. y [N, H]; gates [N, 4H] activated and
-// cells [N, H] f32: null where no backward pass wants them; h_n [B, H]; c_n [B, H] f32; fault [4]: zero,
-// or the number of warps that gave up, and of the first one the step, the cluster, and 2 H, or 2 H + 1
-// in the backward pass. A pass that gives up leaves at least one result that is not a number.
+// cells [N, H] f32: both null where no backward pass wants them; h_n [B, H]; c_n [B, H] f32; fault [4]:
+// zero, or the number of warps that gave up, and of the first one the step, the cluster, and 2 H, or 2 H
+// + 1 in the backward pass. A pass that gives up leaves at least one result that is not a number.
 // `groups`: eight rows each, the most that a cluster takes; `rows` is B.
 #define LSTM_WHOLE_FWD(H)                                                                          \
-    KERNEL(lstm_whole_fwd_##H, ptr<const half> w_hh, ptr<const half> x, ptr<const u32> ids,        \
-           ptr<const half> bias, ptr<const half> h_0, ptr<const float> c_0, ptr<const u32> offsets, \
-           ptr<half> y, ptr<half> gates, ptr<float> cells, ptr<half> h_n, ptr<float> c_n,          \
-           ptr<u32> fault, u32 steps, u32 rows, u32 ways, u32 groups) {                            \
-        Rows all = rows_of(offsets, steps, rows, ways, groups, H / OWN);                           \
+    KERNEL_OF(threads_of(H), lstm_whole_fwd_##H, ptr<const half> w_hh, ptr<const half> x,          \
+              ptr<const u32> ids, ptr<const half> bias, ptr<const half> h_0, ptr<const float> c_0, \
+              ptr<const u32> offsets, ptr<half> y, ptr<half> gates, ptr<float> cells,              \
+              ptr<half> h_n, ptr<float> c_n, ptr<u32> fault, u32 steps, u32 rows, u32 ways,        \
+              u32 groups) {                                                                        \
+        Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
         Results out{y, gates, cells, h_n, c_n};                                                    \
         whole_fwd<H>(w_hh, x, ids, bias, h_0, c_0, out, fault, all);                               \
     }
 
 LSTM_WHOLE_FWD(64)
 LSTM_WHOLE_FWD(128)
+#ifdef HAS_CLUSTERS
 LSTM_WHOLE_FWD(192)
 LSTM_WHOLE_FWD(256)
 LSTM_WHOLE_FWD(320)
 LSTM_WHOLE_FWD(384)
 LSTM_WHOLE_FWD(448)
 LSTM_WHOLE_FWD(512)
+#endif
 
 #endif

@@ -10,6 +10,11 @@ using emu::ptr;
     static void name(__VA_ARGS__);                           \
     static const emu::Kernel kernel_##name(#name, name);     \
     static void name(__VA_ARGS__)
+// At most so many threads a block.
+#define KERNEL_OF(limit, name, ...)                                                                \
+    static void name(__VA_ARGS__);                                                                 \
+    static const emu::Kernel kernel_##name(#name, name, limit);                                    \
+    static void name(__VA_ARGS__)
 #define DEVICE inline
 #define UNROLL
 #define ROLLED
@@ -86,6 +91,7 @@ template <class T>
 DEVICE T ld_nc(ptr<const T> p) {
     return *p.check(1);
 }
+DEVICE u32 ld_nc_bits(ptr<const half> p) { return p.check(1)->bits; }
 template <class T>
 DEVICE void st_cs(ptr<T> p, T value) {
     *p.check(1) = value;

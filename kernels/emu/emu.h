@@ -276,13 +276,17 @@ struct Kernel {
     const Kind* kinds;
     const u32* aligns;
     u32 count;
+    u32 max_threads;
     void (*call)(const Kernel& kernel, const Arg* args);
     void (*function)();
     const Kernel* next;
 
     template <class... P>
-    Kernel(const char* name, void (*f)(P...))
-        : name(name), count(sizeof...(P)), function(reinterpret_cast<void (*)()>(f)) {
+    Kernel(const char* name, void (*f)(P...), u32 max_threads = 1024)
+        : name(name),
+          count(sizeof...(P)),
+          max_threads(max_threads),
+          function(reinterpret_cast<void (*)()>(f)) {
         static const Kind list[] = {Param<P>::KIND..., Kind::U32};
         static const u32 aligned[] = {Param<P>::ALIGN..., 1};
         kinds = list;

@@ -30,15 +30,15 @@ std::string check_arguments(const Kernel& kernel, const Arg* args, u32 count) {
     return text;
 }
 
-std::string check_shape(const Launch& l) {
+std::string check_shape(const Kernel& kernel, const Launch& l) {
     char text[300] = "";
     for (int i = 0; i < 3; i++)
         if (l.grid[i] == 0 || l.grid[i] > MAX_GRID[i])
             std::snprintf(text, sizeof text, "grid (%u, %u, %u): each from 1 to (%u, %u, %u)",
                           l.grid[0], l.grid[1], l.grid[2], MAX_GRID[0], MAX_GRID[1], MAX_GRID[2]);
-    if (l.threads == 0 || l.threads > MAX_THREADS)
-        std::snprintf(text, sizeof text, "%u threads a block: from 1 to %u", l.threads,
-                      MAX_THREADS);
+    u32 most = std::min(MAX_THREADS, kernel.max_threads);
+    if (l.threads == 0 || l.threads > most)
+        std::snprintf(text, sizeof text, "%u threads a block: from 1 to %u", l.threads, most);
     if (l.cluster == 0 || l.cluster > MAX_CLUSTER || l.grid[0] % l.cluster != 0)
         std::snprintf(text, sizeof text, "cluster of %u blocks in a grid of %u: a divisor up to %u",
                       l.cluster, l.grid[0], MAX_CLUSTER);
@@ -113,6 +113,7 @@ void run_cluster(u64 number) {
     }
     shared_range = {0, 0};
     if (s.failed) return;
+    s.banks.meet_all();
     s.message = unfinished();
     s.failed = !s.message.empty();
 }
@@ -125,10 +126,10 @@ void Kernel::enlist() {
 }
 
 // Runs a kernel; its asynchronous store number `lost`, if not 0, never arrives, and waits end when time
-// is over. Returns 0, or 1 with a message in `error`.
+// is over. With `banks` its bank conflicts are counted. Returns 0, or 1 with a message in `error`.
 extern "C" int rnnx_emu_launch(const char* name, const u32* grid, u32 threads, u32 cluster,
                                u32 dynamic_shared, const Arg* args, u32 count, u64 seed, u64 lost,
-                               char* error, size_t error_size) {
+                               u32 banks, char* error, size_t error_size) {
     auto refuse = [&](const std::string& message) {
         std::snprintf(error, error_size, "%s", message.c_str());
         return 1;
@@ -139,12 +140,13 @@ extern "C" int rnnx_emu_launch(const char* name, const u32* grid, u32 threads, u
     if (!kernel) return refuse("no kernel of this name");
     launch = Launch{name, {grid[0], grid[1], grid[2]}, threads, cluster, dynamic_shared, {}};
     std::string wrong = check_arguments(*kernel, args, count);
-    if (wrong.empty()) wrong = check_shape(launch);
+    if (wrong.empty()) wrong = check_shape(*kernel, launch);
     if (!wrong.empty()) return refuse(wrong);
 
     auto& s = scheduler;
     s.reset(seed);
     s.lost = lost;
+    s.banks.reset(banks != 0);
     s.kernel = kernel;
     s.args = args;
     make_blocks();
@@ -163,6 +165,15 @@ extern "C" const char* rnnx_emu_kernel_name(u32 index) {
     const Kernel* kernel = kernels;
     while (kernel && index-- > 0) kernel = kernel->next;
     return kernel ? kernel->name : nullptr;
+}
+
+// What was counted at place number `index` of this operating-system thread's last launch; returns 0 after
+// the last.
+extern "C" int rnnx_emu_bank_line(u32 index, BankLine* line) {
+    const auto& lines = scheduler.banks.lines();
+    if (index >= lines.size()) return 0;
+    *line = lines[index];
+    return 1;
 }
 
 }  // namespace emu

@@ -84,6 +84,7 @@ void store_async(unsigned char* to, const void* value, u32 bytes, unsigned char*
     // It is ordered before those who wait for the phase that counts it.
     size_t offset = reinterpret_cast<uintptr_t>(to) - shared_range.begin;
     scheduler.races.touch(offset, bytes, Access::Write, *current, m.number, m.phase + 1, site);
+    scheduler.banks.note(*current, offset, bytes, Access::Write, site);
     release(*current, m.gathered);
     AsyncStore store{to, {}, bytes};
     std::memcpy(store.bytes, value, bytes);

@@ -198,6 +198,8 @@ void Races::touch(size_t at, size_t bytes, Access access, Thread& t, u32 who, u3
 void touch_shared(size_t at, size_t bytes, Access access, Site site) {
     Thread& t = *current;
     scheduler.races.touch(at, bytes, access, t, t.number, t.time, site);
+    // Atomics are of the one lane that arrives.
+    if (access != Access::Atomic) scheduler.banks.note(t, at, bytes, access, site);
 }
 
 }  // namespace emu

@@ -182,6 +182,7 @@ void block_barrier(Site site) {
             scheduler.make_ready(&t);
         }
         share_block(block);
+        for (u32 i = 0; i < block.threads.size(); i += 32) scheduler.banks.meet(block.threads[i]);
     }
     park();
 }
@@ -235,6 +236,7 @@ void cluster_wait(Site site) {
             scheduler.make_ready(&t);
         }
     share_cluster();
+    scheduler.banks.meet_all();
     park();
 }
 
@@ -263,6 +265,7 @@ void collective(u32 mask, void (*complete)(Thread*, u32), Site site) {
                          t.site.line, t.mask, i);
             }
         complete(first, mask);
+        if (mask == (lanes < 32 ? (1u << lanes) - 1 : ~0u)) scheduler.banks.meet(self);
         waiting &= ~mask;
         for (u32 i = 0; i < lanes; i++)
             if (mask >> i & 1) scheduler.make_ready(first + i);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "banks.h"
 #include "emu.h"
 #include "fiber.h"
 #include "race.h"
@@ -58,6 +59,7 @@ struct Scheduler {
     const Arg* args = nullptr;
     std::vector<unsigned char> shared;
     Races races;
+    Banks banks;
     std::map<unsigned char*, Mbarrier> mbarriers;
     u64 stores = 0;  // asynchronous ones of this launch so far
     u64 lost = 0;    // the one among them that never arrives, counted from 1

@@ -215,8 +215,8 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Runs a kernel.
     fn launch(&self, launch: &Launch, args: &[Arg]) -> Result<()>;
 
-    /// How many clusters of such a launch can run at once; 0 where the device has no clusters, or none
-    /// of such blocks.
+    /// How many clusters of such a launch, or blocks of one without clusters, can run at once; 0 where the
+    /// device has no clusters, or none of such blocks, or not the kernel.
     fn clusters(&self, launch: &Launch) -> Result<u32>;
 
     /// Multiplies matrices.

@@ -196,6 +196,11 @@ fn launches_that_cannot_be() {
     }
     let out = [fresh::<f32>(32)];
     expect(
+        Launch::new("fault_more_threads", 1, 65),
+        &out,
+        "65 threads a block: from 1 to 64",
+    );
+    expect(
         Launch::new("fault_too_much_shared", 1, 32),
         &out,
         "shared memory",

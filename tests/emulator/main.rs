@@ -3,6 +3,7 @@
 mod adam;
 mod add_bias;
 mod attention;
+mod banks;
 mod cast;
 mod concat;
 mod copy_xent;

@@ -202,7 +202,9 @@ fn whole_sequences_give_what_steps_give() {
             }
         }
     }
-    whole_is_steps(&Case::ragged(3, 7, 256));
+    for (batch, hidden) in [(1, 192), (8, 192), (7, 256)] {
+        whole_is_steps(&Case::ragged(3, batch, hidden));
+    }
     whole_is_steps(&Case::ragged(32, 7, 64));
 }
 
@@ -244,11 +246,16 @@ fn tables_zero_states_and_layers_side_by_side() {
 
 #[test]
 fn every_schedule_gives_the_same_bits() {
-    let case = Case::ragged(5, 20, 128);
-    let first = run(&on(0, Recurrence::Whole), &case).unwrap();
+    for hidden in [128, 192] {
+        same_bits(&Case::ragged(4, 12, hidden));
+    }
+}
+
+fn same_bits(case: &Case) {
+    let first = run(&on(0, Recurrence::Whole), case).unwrap();
     for schedule in [0, 1, 77] {
         assert!(
-            run(&on(schedule, Recurrence::Whole), &case).unwrap() == first,
+            run(&on(schedule, Recurrence::Whole), case).unwrap() == first,
             "{schedule}"
         );
     }
@@ -286,24 +293,42 @@ fn the_log_says_once_how_steps_are_taken_and_why() {
     assert!(news(&Case::uniform(1, 8, 64), Recurrence::Auto).is_empty());
 }
 
+/// As on a GPU before compute capability 9.0.
+#[test]
+fn without_clusters_a_block_takes_up_to_128_units() {
+    let says = |hidden, what: &str| {
+        let gpu = Gpu::new(Emulated::new(0).without_clusters());
+        let got = run(&gpu, &Case::ragged(3, 9, hidden)).unwrap();
+        let news = gpu.news();
+        assert!(news.len() == 1 && news[0].contains(what), "{news:?}");
+        got
+    };
+    for hidden in [64, 128] {
+        let got = says(hidden, "whole sequences (auto)");
+        let case = Case::ragged(3, 9, hidden);
+        assert!(got == run(&on(0, Recurrence::Whole), &case).unwrap());
+    }
+    says(192, "step by step (auto: the device runs no clusters");
+}
+
 #[test]
 fn where_a_kernel_gives_up_steps_take_over() {
     let case = Case {
         recording: false,
-        ..Case::ragged(6, 12, 128)
+        ..Case::ragged(6, 12, 192)
     };
     let gpu = Gpu::new(Emulated::new(0).losing(700));
     let got = run(&gpu, &case).unwrap();
     assert!(got == run(&on(0, Recurrence::Steps), &case).unwrap());
     let news = gpu.news();
-    let gave_up = "lstm_whole_fwd_128 gave up waiting at step";
+    let gave_up = "lstm_whole_fwd_192 gave up waiting at step";
     assert!(news.len() == 2 && news[1].contains(gave_up), "{news:?}");
     assert_eq!(gpu.recurrence(), Recurrence::Steps);
     assert!(gpu.fault().unwrap().is_none());
 
     // A training step is not waited for: its results are no numbers, and an error says why. The
-    // forward pass sends 7 h of 2 x 512 words.
-    for (lost, pass) in [(700, "fwd"), (9000, "bwd")] {
+    // forward pass sends 7 h of 3 x 768 words.
+    for (lost, pass) in [(700, "fwd"), (20_000, "bwd")] {
         let gpu = Gpu::new(Emulated::new(0).losing(lost));
         let found = run(
             &gpu,
@@ -316,7 +341,7 @@ fn where_a_kernel_gives_up_steps_take_over() {
         let (_, d_w_hh) = found.iter().find(|(name, _)| name == "d w_hh 0").unwrap();
         assert!(d_w_hh.iter().any(|x| x.is_nan()), "{pass}");
         let error = gpu.check_fault().unwrap_err();
-        let named = format!("lstm_whole_{pass}_128");
+        let named = format!("lstm_whole_{pass}_192");
         assert!(
             matches!(&error, Error::Device(why) if why.contains(&named)),
             "{error}"

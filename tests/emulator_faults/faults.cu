@@ -70,6 +70,9 @@ KERNEL(fault_uninitialised_shared, ptr<float> y) {
     y[thread_x()] = tile[thread_x()];
 }
 
+// With more threads than it is compiled for.
+KERNEL_OF(64, fault_more_threads, ptr<float> x) { x[thread_x()] = 1.0f; }
+
 // The GPU's assembler refuses this one.
 #ifndef __CUDACC_RTC__
 KERNEL(fault_too_much_shared, ptr<float> x) {

@@ -55,6 +55,29 @@ KERNEL(probe_ldmatrix_trans, ptr<const half> x, ptr<half> y) {
     }
 }
 
+// How lanes meet in the banks of shared memory, a line each. x [64], y [32]
+KERNEL(probe_banks, ptr<const float> x, ptr<float> y) {
+    SHARED(float, tile, 32 * 33);
+    SHARED(half, rows, 32 * 64);
+    u32 lane = thread_x();
+    for (u32 i = lane; i < 32 * 33; i += 32) tile[i] = 1.0f;      // one word a bank
+    for (u32 i = lane; i < 32 * 64; i += 32) rows[i] = half{0};   // two lanes a word
+    block_sync();
+    float sum = 0.0f;
+    sum += tile[32 * lane];                // all words in one bank
+    sum += tile[33 * lane];                // padded
+    sum += tile[7];                        // all lanes the same word
+    sum += tile[2 * lane];                 // two words a bank
+    sum += tile[lane / 2 * 32];            // 16 words in one bank, each for two lanes
+    if (lane < 8) sum += tile[32 * lane];  // the lanes that there are
+    u32x4 apart = ld16(tile + 4 * lane);     // a pass a quarter warp
+    u32x4 stacked = ld16(tile + 32 * lane);  // eight lanes in the same four banks
+    u32 r[4];
+    ldmatrix_x4(r, rows + 8 * lane);   // rows of 16 bytes after one another
+    ldmatrix_x4(r, rows + 64 * lane);  // rows 128 bytes apart
+    y[lane] = sum + float_of(apart.word[0]) + float_of(stacked.word[3]) + x[lane];
+}
+
 // Elements of dynamic shared memory travel backwards through the block. x, y [threads]
 KERNEL(probe_dynamic_shared, ptr<const float> x, ptr<float> y) {
     auto tile = dynamic_shared<float>();

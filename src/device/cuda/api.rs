@@ -95,6 +95,12 @@ table! {
         cuModuleGetFunction(*mut cuda::CUfunction, cuda::CUmodule, *const c_char);
         cuFuncSetAttribute(cuda::CUfunction, cuda::CUfunction_attribute, c_int);
         cuFuncGetAttribute(*mut c_int, cuda::CUfunction_attribute, cuda::CUfunction);
+        cuOccupancyMaxActiveBlocksPerMultiprocessor(
+            *mut c_int,
+            cuda::CUfunction,
+            c_int,
+            usize,
+        );
         cuOccupancyMaxActiveClusters(
             *mut c_int,
             cuda::CUfunction,

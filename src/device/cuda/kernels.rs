@@ -163,23 +163,34 @@ impl Kernels {
         })
     }
 
-    /// How many clusters of such a launch can run at once.
+    /// How many clusters of such a launch, or blocks of one without clusters, can run at once.
     ///
     /// # Errors
     /// [`Error::Device`] if the driver fails.
     pub fn clusters(&self, launch: &Launch) -> Result<u32> {
         let Some(kernel) = self.table.get(launch.kernel) else {
-            return Ok(0); // compiled for a GPU without clusters
+            return Ok(0); // compiled for a GPU that cannot run it
         };
         let fits = launch.shared_bytes <= kernel.max_shared && launch.block <= kernel.max_threads;
-        if self.context.gpu.capability < CLUSTERS || !fits {
+        let has_clusters = self.context.gpu.capability >= CLUSTERS;
+        if !fits || (launch.cluster > 1 && !has_clusters) {
             return Ok(0);
         }
-        let mut cluster = cluster_attribute(launch.cluster);
-        let mut config = config(launch, &mut cluster, ptr::null_mut());
-        config.numAttrs = 1; // a cluster of one block is one, too
         self.context.enter()?;
         let (mut number, raw) = (0, kernel.raw.0);
+        if launch.cluster == 1 {
+            let (threads, bytes) = (launch.block.cast_signed(), launch.shared_bytes as usize);
+            // SAFETY: writes one integer; the function is loaded.
+            unsafe {
+                call!(
+                    self.context.api,
+                    cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut number, raw, threads, bytes)
+                )?;
+            }
+            return Ok(number.unsigned_abs() * self.context.gpu.multiprocessors);
+        }
+        let mut cluster = cluster_attribute(launch.cluster);
+        let config = config(launch, &mut cluster, ptr::null_mut());
         // SAFETY: writes one integer; the function is loaded, and the configuration is read before
         // the call returns.
         let api = &self.context.api;

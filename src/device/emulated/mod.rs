@@ -14,14 +14,19 @@
 //! - **Races** for shared memory, that of other blocks of the cluster too: two accesses of a place,
 //!   one of them a write, that no barrier orders, whichever came first, end the launch with both lines
 //!   (`kernels/emu/race.cpp`).
+//! - **Bank conflicts** of shared memory, where they are asked for ([`Emulated::counting_banks`]).
 //! - **Launches**: name, number and types of arguments, alignment, limits of grid, block, cluster
 //!   and shared memory; barriers and warp collectives that some threads never reach.
 
+mod banks;
 mod gemm;
 mod memory;
 
+pub use banks::SharedAccesses;
+
 use super::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use crate::error::{Error, Result};
+use banks::Banks;
 use memory::Buffers;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,14 +34,17 @@ use std::time::Instant;
 
 /// Clusters that it says can run at once.
 const CLUSTERS: u32 = 3;
-/// Bytes of dynamic shared memory that a block may have beside 8 KiB of its own.
-const SHARED: u32 = (227 - 8) << 10;
+/// Bytes of dynamic shared memory that a block may have beside 9 KiB of its own.
+const SHARED: u32 = (227 - 9) << 10;
 
 /// A device made of fibers. All methods run at once and return when done.
 #[derive(Debug)]
 pub struct Emulated {
     schedule: u64,
     lost_store: u64,
+    clusters: bool,
+    /// Where bank conflicts are counted.
+    banks: Option<Mutex<Banks>>,
     state: Mutex<State>,
 }
 
@@ -73,6 +81,8 @@ impl Emulated {
         Emulated {
             schedule,
             lost_store: 0,
+            clusters: true,
+            banks: None,
             state: Mutex::default(),
         }
     }
@@ -84,6 +94,28 @@ impl Emulated {
     pub fn losing(mut self, store: u64) -> Self {
         self.lost_store = store;
         self
+    }
+
+    /// The same device, which says that it runs no clusters, as a GPU before compute capability 9.0.
+    #[must_use]
+    pub fn without_clusters(mut self) -> Self {
+        self.clusters = false;
+        self
+    }
+
+    /// The same device, which counts how the accesses of each warp meet in the banks of shared memory.
+    #[must_use]
+    pub fn counting_banks(mut self) -> Self {
+        self.banks = Some(Mutex::default());
+        self
+    }
+
+    /// What was counted since the last call, each kernel's places in the order in which they were met.
+    pub fn shared_accesses(&self) -> Vec<SharedAccesses> {
+        self.banks.as_ref().map_or_else(Vec::new, |banks| {
+            let banks = banks.lock();
+            banks.unwrap_or_else(PoisonError::into_inner).take()
+        })
     }
 
     /// The names of all kernels.
@@ -171,6 +203,7 @@ impl Emulated {
                 raw.len() as u32,
                 self.schedule,
                 self.lost_store,
+                self.banks.is_some().into(),
                 message.as_mut_ptr(),
                 message.len(),
             ) != 0
@@ -179,6 +212,11 @@ impl Emulated {
             // SAFETY: as above.
             let message = unsafe { CStr::from_ptr(message.as_ptr()) };
             return Err(fail(message.to_string_lossy().into_owned()));
+        }
+        if let Some(banks) = &self.banks {
+            let banks = banks.lock();
+            let mut banks = banks.unwrap_or_else(PoisonError::into_inner);
+            banks.add_last(&launch.kernel);
         }
         memory.check_sentinels(&launch.kernel)
     }
@@ -231,11 +269,8 @@ impl Driver for Emulated {
 
     /// As a small GPU: few enough that a cluster has work for several.
     fn clusters(&self, launch: &Launch) -> Result<u32> {
-        Ok(if launch.shared_bytes <= SHARED {
-            CLUSTERS
-        } else {
-            0
-        })
+        let fits = launch.shared_bytes <= SHARED && (self.clusters || launch.cluster == 1);
+        Ok(if fits { CLUSTERS } else { 0 })
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
@@ -325,6 +360,7 @@ unsafe extern "C" {
         count: u32,
         seed: u64,
         lost: u64,
+        banks: u32,
         error: *mut c_char,
         error_size: usize,
     ) -> c_int;

@@ -1,5 +1,5 @@
 //! A recurrent layer on a GPU in one kernel a pass, `kernels/lstm_whole.cuh`: rows are dealt in groups of
-//! eight to clusters of blocks, which take them through all their steps.
+//! eight to clusters of blocks (up to 128 units to blocks), which take them through all their steps.
 
 use super::beside::{Layers, Side};
 use super::cell::Cell;
@@ -13,12 +13,20 @@ use crate::tensor::Tensor;
 use std::fmt;
 use std::sync::Arc;
 
-/// Rows of a group, units and threads of a block: `ROWS`, `OWN` and 32 `WARPS` of the kernels.
+/// Rows of a group.
 const ROWS: usize = 8;
+/// Units of which a block holds the weights where a cluster of blocks shares them.
 const OWN: usize = 64;
-const THREADS: u32 = 256;
+/// The most units of a block alone.
+const ALONE: usize = 128;
 /// The most units whose weights a cluster holds.
 const MOST: usize = 512;
+
+/// Blocks of a cluster, and threads of a block: `blocks_of` and `threads_of` of the kernels.
+fn blocks_and_threads(hidden: usize) -> (usize, usize) {
+    let own = if hidden <= ALONE { hidden } else { OWN };
+    (hidden / own, 4 * own)
+}
 
 /// A pass through a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -36,19 +44,20 @@ impl Pass {
         format!("{}_whole_{pass}_{hidden}", C::NAME)
     }
 
-    /// Bytes of dynamic shared memory of a block, in the order of `Shared` and `SharedBack`: the weights
-    /// that are not in registers; for each group two states (dz), the cell states (dc), two barriers,
-    /// and in the backward pass a length.
+    /// Bytes of dynamic shared memory of a block, in the order of each pass's `Shared`: the weights that
+    /// are not in registers, 16 bytes of each lane a slice; for each group two states (dz), the cell
+    /// states (dc), two barriers, and in the backward pass a length.
     fn shared(self, hidden: usize, groups: usize) -> usize {
-        const SLICE: usize = 8 * 32 * 16; // 8 warps, 32 lanes, 16 bytes
-        let (weights, state, length) = match self {
+        let (_, threads) = blocks_and_threads(hidden);
+        let (slices, state, length) = match self {
             Pass::Forward => (2 * (hidden / 16).saturating_sub(16), hidden, 0),
-            // 28 slices are held in registers, where there are 32 or more.
+            // As `held_back`.
             Pass::Backward if hidden >= 256 => (hidden / 8 - 28, 4 * hidden, 4),
+            Pass::Backward if hidden == 128 => (hidden / 8 - 8, 4 * hidden, 4),
             Pass::Backward => (0, 4 * hidden, 4),
         };
-        let group = 2 * state * ROWS * 2 + OWN * ROWS * 4 + 2 * 8 + length;
-        (weights * SLICE + groups * group).next_multiple_of(16)
+        let group = 2 * state * ROWS * 2 + 2 * threads * 4 + 2 * 8 + length;
+        (slices * threads * 16 + groups * group).next_multiple_of(16)
     }
 }
 
@@ -114,12 +123,12 @@ impl Deal {
 }
 
 fn launch(kernel: &str, pass: Pass, hidden: usize, clusters: usize, groups: usize) -> Launch<'_> {
-    let blocks = (hidden / OWN) as u32;
+    let (blocks, threads) = blocks_and_threads(hidden);
     Launch {
-        cluster: blocks,
+        cluster: blocks as u32,
         // More than 32 bits is more than any device has.
         shared_bytes: u32::try_from(pass.shared(hidden, groups)).unwrap_or(u32::MAX),
-        ..Launch::new(kernel, clusters as u32 * blocks, THREADS)
+        ..Launch::new(kernel, (clusters * blocks) as u32, threads as u32)
     }
 }
 

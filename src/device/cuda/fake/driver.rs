@@ -262,6 +262,16 @@ functions! {
         };
         outside("cuFuncGetAttribute", ("", 0))
     }
+    cuOccupancyMaxActiveBlocksPerMultiprocessor(
+        number: *mut c_int,
+        _function: cuda::CUfunction,
+        threads: c_int,
+        bytes: usize
+    ) {
+        world(|w| w.log.push(format!("blocks of {threads} threads and {bytes} bytes")));
+        *number = 2;
+        outside("cuOccupancyMaxActiveBlocksPerMultiprocessor", ("", 0))
+    }
     cuOccupancyMaxActiveClusters(
         number: *mut c_int,
         _function: cuda::CUfunction,

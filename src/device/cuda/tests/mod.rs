@@ -345,6 +345,13 @@ fn the_driver_says_how_many_clusters_run_at_once() {
     };
     assert_eq!(cuda.clusters(&launch).unwrap(), 31);
     world(|w| assert_eq!(w.log.last().unwrap(), "clusters of 100000 bytes"));
+    let alone = Launch {
+        cluster: 1,
+        ..launch
+    };
+    assert_eq!(cuda.clusters(&alone).unwrap(), 2 * 132);
+    let asked = "blocks of 64 threads and 100000 bytes";
+    world(|w| assert_eq!(w.log.last().unwrap(), asked));
     let changes: [fn(&mut Launch); 3] = [
         |l| l.shared_bytes = 300_000,
         |l| l.block = 513,
