@@ -45,6 +45,23 @@ impl Tensor {
         Self::zeros_with::<T>(shape, |_| ())
     }
 
+    /// Zeros of the shape and data type of another tensor, where that is.
+    ///
+    /// # Errors
+    /// If the device fails or has not enough memory, or for integers in host memory.
+    pub fn zeros_like(other: &Tensor) -> Result<Self> {
+        let (shape, dtype) = (other.shape.clone(), other.dtype());
+        match other.gpu() {
+            None => for_float!("zeros", dtype, T => Ok(Self::zeros::<T>(shape))),
+            Some(gpu) => {
+                let zeros = Self::on_gpu(gpu, dtype, shape)?;
+                gpu.driver()
+                    .fill(zeros.ptr()?, 0, zeros.numel() * dtype.size())?;
+                Ok(zeros)
+            }
+        }
+    }
+
     /// A tensor of zeros that `write` then changes.
     pub fn zeros_with<T: Stored>(shape: impl Into<Shape>, write: impl FnOnce(&mut [T])) -> Self {
         let shape = shape.into();

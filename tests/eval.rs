@@ -171,6 +171,7 @@ fn add(scores: &mut TextScores, source_length: usize, reference: &str, predictio
         text: prediction,
         exact: wanted == written,
         python: Some([wanted.clone(), written.clone()]),
+        same_tree: wanted == written,
     };
     scores.add(source_length, &pair);
 }
@@ -193,6 +194,9 @@ fn the_scores_of_four_pairs() {
     assert_eq!(figures.parse_rate, 2.0 / 4.0);
     assert_eq!(figures.reference_parse_rate, 3.0 / 4.0);
     assert_eq!(figures.unk_rate, 1.0 / 12.0);
+    // Without `def`: of f, x, a, b, c, d, p, q, z the outputs have f, x, a, d, p, q, and e besides.
+    assert_eq!(figures.identifier_f1, 2.0 * 6.0 / (9.0 + 7.0));
+    assert_eq!(figures.tree_match, 1.0 / 4.0);
     let counts = figures.ngram_counts.unwrap();
     assert_eq!(counts.matches, [9, 5, 3, 2]);
     assert_eq!(counts.totals, [12, 9, 6, 4]);
@@ -250,6 +254,8 @@ fn scores_as_json() {
             "chrf": figures.chrf,
             "parse_rate": 1.0,
             "reference_parse_rate": 1.0,
+            "identifier_f1": 0.8,
+            "tree_match": 0.0,
             "unk_rate": 0.0,
             "by_length": [{"from": 1, "to": 5, "pairs": 1, "bleu": bleu, "bleu_smoothed": bleu}],
         })
@@ -266,6 +272,8 @@ fn scores_as_json() {
         "chrf",
         "parse_rate",
         "reference_parse_rate",
+        "identifier_f1",
+        "tree_match",
         "unk_rate",
     ] {
         assert_eq!(none[key], json!(0.0), "{key}");

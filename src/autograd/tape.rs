@@ -128,6 +128,11 @@ impl Tape {
         Self::with(Some(flat), true)
     }
 
+    /// Whether it keeps what ops prepare.
+    pub fn keeps(&self) -> bool {
+        self.prepared.is_some()
+    }
+
     /// Whether ops are recorded.
     pub fn is_recording(&self) -> bool {
         self.recording

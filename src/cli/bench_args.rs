@@ -54,6 +54,11 @@ impl Sizes {
             "train",
             "valid",
             "test",
+            "max-target",
+            "min-frequency",
+            "source-tokens",
+            "target-tokens",
+            "grammar",
             "recurrence",
         ];
         key.group == "Model" || names.contains(&key.name)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::data_prepare::{PAIR_FILES, PairArgs, free_paths, pairs_json, pairs_table, write_pairs};
+use super::data_prepare::{PairArgs, free_paths, pairs_json, pairs_table, write_pairs};
 use super::flags::between;
 use super::process::emit;
 use super::scratch::{Scratch, full, told_full};
@@ -74,7 +74,7 @@ pub struct DataFetchArgs {
 /// cannot be used; [`Error::Io`] where Python or pip is missing or fails, or a folder cannot be
 /// written to; [`Error::Interrupted`].
 pub fn run(args: &DataFetchArgs) -> Result<()> {
-    let paths = free_paths(&args.out, &PAIR_FILES, args.force)?;
+    let paths = free_paths(&args.out, &args.pairs.files(), args.force)?;
     let (packages, list) = match &args.packages {
         Some(file) => (packages::read(file)?, file.display().to_string()),
         None => (
@@ -100,11 +100,13 @@ pub fn run(args: &DataFetchArgs) -> Result<()> {
     let options = args.pairs.options(args.seed);
     let source = format!("{} of {list}", counted(packages.len()));
     let prepared = prepare(&files, &source, &options)?;
+    let code = args.pairs.undescribed(&files, &prepared, &options);
     drop(making);
-    write_pairs(&prepared, &args.out)?;
+    let made = (&prepared, code.as_deref());
+    write_pairs(made, &args.out)?;
     emit(&match args.json {
-        true => pairs_json(&prepared, &paths),
-        false => pairs_table(&prepared, &options, &paths) + &next_command(&paths),
+        true => pairs_json(made, &paths),
+        false => pairs_table(made, &options, &paths) + &next_command(&paths),
     })
 }
 

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::flags::between;
 use super::process::emit;
 use crate::data::charset::CharsetChoice;
+use crate::data::code::undescribed;
 use crate::data::corpus::{Corpus, CorpusSpec, EMBEDDED_SOURCE, embedded_files};
 use crate::data::folders::Patterns;
-use crate::data::jsonl::write_jsonl;
+use crate::data::jsonl::{write_code, write_jsonl};
 use crate::data::near::MEASURE;
 use crate::data::prepare::{PrepareOptions, Prepared, gather, prepare, text};
 use crate::files::access::check_writable;
@@ -22,7 +23,9 @@ use crate::log::thousands;
 use crate::{Error, Result};
 
 /// The files of a task of pairs, one a split.
-pub(super) const PAIR_FILES: [&str; 3] = ["train.jsonl.gz", "valid.jsonl.gz", "test.jsonl.gz"];
+const PAIR_FILES: [&str; 3] = ["train.jsonl.gz", "valid.jsonl.gz", "test.jsonl.gz"];
+/// The file of code without descriptions.
+const CODE_FILE: &str = "code.jsonl.gz";
 /// The file of a task of text.
 const TEXT_FILE: &str = "text.txt";
 /// Names of files that are shown; the JSON has all.
@@ -79,6 +82,10 @@ pub struct PairArgs {
     /// Leave out pairs with more code tokens
     #[arg(long, value_name = "N", help = about("Leave out pairs with more code tokens", PrepareOptions::default().max_target), value_parser = size, allow_hyphen_values = true)]
     pub max_target: Option<usize>,
+    /// Write code.jsonl.gz, too, for train-seq2seq --pretrain: every function of the files, described or
+    /// not, that is no part of a pair that validates or is tested on
+    #[arg(long)]
+    pub code: bool,
 }
 
 /// A flag's help with its default, which clap does not see: whether the flag was given counts.
@@ -114,16 +121,34 @@ impl PairArgs {
         }
     }
 
+    /// The files that are written.
+    pub(super) fn files(&self) -> Vec<&'static str> {
+        let code = self.code.then_some(CODE_FILE);
+        PAIR_FILES.into_iter().chain(code).collect()
+    }
+
+    /// The code without descriptions of these files, if it is wanted.
+    pub(super) fn undescribed(
+        &self,
+        files: &[(String, Vec<u8>)],
+        prepared: &Prepared,
+        options: &PrepareOptions,
+    ) -> Option<Vec<String>> {
+        let (splits, max_target) = (&prepared.splits, options.max_target);
+        self.code.then(|| undescribed(files, splits, max_target))
+    }
+
     /// Refuses all of them.
     fn refuse(&self) -> Result<()> {
         let flags = [
-            ("--train-pairs", self.train_pairs),
-            ("--valid-pairs", self.valid_pairs),
-            ("--test-pairs", self.test_pairs),
-            ("--max-source", self.max_source),
-            ("--max-target", self.max_target),
+            ("--train-pairs", self.train_pairs.is_some()),
+            ("--valid-pairs", self.valid_pairs.is_some()),
+            ("--test-pairs", self.test_pairs.is_some()),
+            ("--max-source", self.max_source.is_some()),
+            ("--max-target", self.max_target.is_some()),
+            ("--code", self.code),
         ];
-        match flags.iter().find(|(_, given)| given.is_some()) {
+        match flags.iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Error::Usage(format!(
                 "{flag} is about pairs, and --task text makes none: leave one of the two out"
             ))),
@@ -150,7 +175,7 @@ impl DataPrepareArgs {
 /// as [`gather`], [`prepare`] and
 /// [`write_jsonl`].
 pub fn run(args: &DataPrepareArgs) -> Result<()> {
-    let names: &[&str] = match args.task {
+    let names: Vec<&str> = match args.task {
         Task::Pairs if args.charset.is_some() => {
             let message = "--charset is about text: add --task text, or leave it out";
             return Err(Error::Usage(message.into()));
@@ -160,13 +185,13 @@ pub fn run(args: &DataPrepareArgs) -> Result<()> {
                            it out";
             return Err(Error::Usage(message.into()));
         }
-        Task::Pairs => &PAIR_FILES,
+        Task::Pairs => args.pairs.files(),
         Task::Text => {
             args.pairs.refuse()?;
-            &[TEXT_FILE]
+            vec![TEXT_FILE]
         }
     };
-    let paths = free_paths(&args.out, names, args.force)?;
+    let paths = free_paths(&args.out, &names, args.force)?;
     let summary = match args.task {
         Task::Pairs => {
             let files = match args.paths.is_empty() {
@@ -175,10 +200,12 @@ pub fn run(args: &DataPrepareArgs) -> Result<()> {
             };
             let options = args.pairs.options(args.seed);
             let prepared = prepare(&files, &args.source(), &options)?;
-            write_pairs(&prepared, &args.out)?;
+            let code = args.pairs.undescribed(&files, &prepared, &options);
+            let made = (&prepared, code.as_deref());
+            write_pairs(made, &args.out)?;
             match args.json {
-                true => pairs_json(&prepared, &paths),
-                false => pairs_table(&prepared, &options, &paths),
+                true => pairs_json(made, &paths),
+                false => pairs_table(made, &options, &paths),
             }
         }
         Task::Text => write_text(args, &paths[0])?,
@@ -212,24 +239,28 @@ pub(super) fn free_paths(out: &Path, names: &[&str], force: bool) -> Result<Vec<
     Ok(paths)
 }
 
-/// Writes the three files of pairs into the folder `out`, which is made where it is missing: all of
+/// Pairs, and code without descriptions where it is wanted.
+pub(super) type Made<'a> = (&'a Prepared, Option<&'a [String]>);
+
+/// Writes the files of pairs and code into the folder `out`, which is made where it is missing: all of
 /// them, or none.
 ///
 /// # Errors
 /// [`Error::Io`] that names the folder or the file; old files stay as they were.
-pub fn write_pairs(prepared: &Prepared, out: &Path) -> Result<()> {
+pub(super) fn write_pairs((prepared, code): Made, out: &Path) -> Result<()> {
     let splits = &prepared.splits;
     let parts = [&splits.train, &splits.valid, &splits.test];
     write_group(out, |folder| {
         let mut files = PAIR_FILES.iter().zip(parts);
-        files.try_for_each(|(name, pairs)| write_jsonl(&folder.join(name), pairs))
+        files.try_for_each(|(name, pairs)| write_jsonl(&folder.join(name), pairs))?;
+        code.map_or(Ok(()), |code| write_code(&folder.join(CODE_FILE), code))
     })
 }
 
 // ---- pairs -----------------------------------------------------------------------------------
 
 /// What became of the files, as JSON.
-pub(super) fn pairs_json(prepared: &Prepared, paths: &[PathBuf]) -> String {
+pub(super) fn pairs_json((prepared, code): Made, paths: &[PathBuf]) -> String {
     let (splits, [valid, test]) = (&prepared.splits, prepared.near());
     let mut object = json!({ "source": splits.source });
     if let (Value::Object(all), Value::Object(report)) = (&mut object, json!(prepared.report)) {
@@ -238,6 +269,9 @@ pub(super) fn pairs_json(prepared: &Prepared, paths: &[PathBuf]) -> String {
     object["train"] = splits.train.len().into();
     object["valid"] = splits.valid.len().into();
     object["test"] = splits.test.len().into();
+    if let Some(code) = code {
+        object["code"] = code.len().into();
+    }
     object["near"] = json!({ "measure": MEASURE, "valid": valid, "test": test });
     object["sha256"] = splits.sha256.clone().into();
     object["out"] = paths.iter().map(|p| p.display().to_string()).collect();
@@ -246,7 +280,7 @@ pub(super) fn pairs_json(prepared: &Prepared, paths: &[PathBuf]) -> String {
 
 /// What became of the files, for people.
 pub(super) fn pairs_table(
-    prepared: &Prepared,
+    (prepared, code): Made,
     options: &PrepareOptions,
     paths: &[PathBuf],
 ) -> String {
@@ -299,6 +333,10 @@ pub(super) fn pairs_table(
     let sizes = [&splits.train, &splits.valid, &splits.test].map(Vec::len);
     for ((name, size), path) in ["train", "valid", "test"].iter().zip(sizes).zip(paths) {
         row(name, format!("{:<8} {}", count(size), path.display()));
+    }
+    if let Some((code, path)) = code.zip(paths.last()) {
+        let size = count(code.len());
+        row("code", format!("{size:<8} {}", path.display()));
     }
     for (name, near) in ["valid", "test"].iter().zip(prepared.near()) {
         row(

@@ -9,6 +9,7 @@ use super::args::ReportArgs;
 use super::process::{emit, emit_text};
 use crate::files::RunFolder;
 use crate::files::atomic::write_atomic;
+use crate::programs::suite::ASKED;
 use crate::programs::{self, render};
 use crate::report::csv::to_csv;
 use crate::report::{Metrics, RunData, read_metrics};
@@ -124,8 +125,14 @@ fn runs_in(folder: &Path, quiet: bool) -> Result<Vec<PathBuf>> {
             found.push(path);
         }
     }
+    let of_suites = programs::ALL.iter().flat_map(|p| p.suites());
+    let of_suites = of_suites.flat_map(|suite| suite.rows.iter().map(|row| row.name));
     let each = programs::ALL.iter().filter_map(|p| p.settings().each());
-    let words: Vec<&str> = each.flat_map(|(_, words)| words.iter().copied()).collect();
+    let each = each.flat_map(|(_, words)| words.iter().copied());
+    let words: Vec<&str> = match folder.join(ASKED).is_file() {
+        true => of_suites.collect(),
+        false => each.collect(),
+    };
     let place = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default();
         let place = words.iter().position(|word| name == *word);

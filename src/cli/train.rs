@@ -2,6 +2,7 @@
 //! setting's words, and what is said when they have ended.
 
 mod command;
+mod suite;
 
 pub use command::{RunArgs, Train, flags};
 
@@ -38,6 +39,13 @@ impl Train {
     pub fn run(&self) -> Result<()> {
         let home = Path::new(OUT).join(self.program.kind());
         let out = |default: PathBuf| self.run.out.clone().unwrap_or(default);
+        let folder = out(match self.suite {
+            Some(suite) => home.with_file_name(format!("{}-{}", self.program.kind(), suite.name)),
+            None => home.clone(),
+        });
+        if let Some(suite) = self.suite_of(&folder)? {
+            return self.all_rows(suite, &folder);
+        }
         let Some((key, words)) = self.program.settings().each() else {
             return self.one(out(home), Table::new());
         };
@@ -140,12 +148,26 @@ impl Train {
 
     /// Sets the process up, and reads what the runs share.
     fn trainer(&self, settings: &Table, resumed: Option<&Path>) -> Result<Trainer> {
+        self.set_up(settings)?;
+        let nothing = "interrupted while the data was read: nothing was written, and what was there is as it was";
+        self.read(settings, resumed, nothing.to_owned())
+    }
+
+    /// Sets the process up, once.
+    fn set_up(&self, settings: &Table) -> Result<()> {
         let threads = settings.get("threads").and_then(toml::Value::as_integer);
         use_threads(threads.map(|n| n as usize))?;
-        interrupt::install("saving and stopping (once more to stop at once, without saving)")?;
-        let _reading = interrupt::at_once(
-            "interrupted while the data was read: nothing was written, and what was there is as it was",
-        )?;
+        interrupt::install("saving and stopping (once more to stop at once, without saving)")
+    }
+
+    /// Reads what runs of these settings share; `interrupted` is what is said where the user interrupts it.
+    fn read(
+        &self,
+        settings: &Table,
+        resumed: Option<&Path>,
+        interrupted: String,
+    ) -> Result<Trainer> {
+        let _reading = interrupt::at_once(interrupted)?;
         self.program.trainer(settings, resumed, self.run.quiet)
     }
 

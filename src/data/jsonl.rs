@@ -75,12 +75,28 @@ fn field(object: &Map<String, Value>, name: &str, setting: &str) -> Result<Strin
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) that names the file; an old file stays as it was.
 pub fn write_jsonl(path: &Path, pairs: &[Pair]) -> Result<()> {
+    let line = |pair: &Pair| {
+        let mut line = json!({ "docstring": pair.docstring, "code": pair.code });
+        if let Some(signature) = &pair.signature {
+            line[SIGNATURE] = json!(signature);
+        }
+        line
+    };
+    write(path, pairs.iter().map(line))
+}
+
+/// Writes code without descriptions, as [`write_jsonl`] writes pairs.
+///
+/// # Errors
+/// As [`write_jsonl`].
+pub fn write_code(path: &Path, code: &[String]) -> Result<()> {
+    write(path, code.iter().map(|code| json!({ "code": code })))
+}
+
+/// Writes a line for each value.
+fn write(path: &Path, values: impl Iterator<Item = Value>) -> Result<()> {
     let lines = |out: &mut dyn Write| -> io::Result<()> {
-        for pair in pairs {
-            let mut line = json!({ "docstring": pair.docstring, "code": pair.code });
-            if let Some(signature) = &pair.signature {
-                line[SIGNATURE] = json!(signature);
-            }
+        for line in values {
             // Whole: a compressor takes its time for each of many small parts.
             out.write_all(format!("{line}\n").as_bytes())?;
         }

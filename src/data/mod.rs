@@ -6,12 +6,13 @@
 //!
 //! Python files ([`corpus`], [`wheels`] of [`packages`]) -> [`python`] (functions) -> [`prepare`]
 //! (filters, split, [`near`] duplicates) -> [`pairs`] ([`pair_files`] on disk: [`jsonl`], CSV, TSV)
-//! -> [`tokens`] -> [`words`] (tokens to ids; [`syntax`]: which of them may follow). A [`split`] is a
-//! part of the data. [`unpacking`] bounds what compressed files
+//! -> [`tokens`] -> [`words`] (tokens to ids; [`syntax`]: which of them may follow). [`code`] has no
+//! descriptions. A [`split`] is a part of the data. [`unpacking`] bounds what compressed files
 //! hold. [`packing`] and [`spans`] lay sequences of different lengths out.
 
 pub mod chars;
 pub mod charset;
+pub mod code;
 pub mod corpus;
 mod delimited;
 pub mod encoding;

@@ -29,18 +29,33 @@ pub struct NearReport {
 /// words / all words, of two bags (Allamanis, "The Adverse Effects of Code Duplication", 2019,
 /// compares the identifiers and literals of files so). Code without words resembles nothing.
 pub fn near(train: &[Pair], other: &[Pair]) -> NearReport {
-    let index = BagIndex::new(train.iter().map(|pair| bag(words(&pair.code))));
-    let resembles = |pair: &&Pair| {
-        let bag = bag(words(&pair.code));
-        let mut overlaps = index.overlaps(&bag);
-        overlaps.any(|(_, overlap)| overlap.bags.is_at_least(THRESHOLD))
-    };
+    let codes = Codes::of(train);
+    let resembles = |pair: &&Pair| codes.have_like(&pair.code);
     let docstring = |pair: &Pair| source_tokens(&pair.docstring).collect::<Vec<_>>().join(" ");
     let docstrings: HashSet<String> = train.iter().map(docstring).collect();
     let same = other.iter().filter(|p| docstrings.contains(&docstring(p)));
     NearReport {
         near_code: other.iter().filter(resembles).count(),
         same_docstring: same.count(),
+    }
+}
+
+/// The code of some pairs.
+#[derive(Debug)]
+pub struct Codes<'a>(BagIndex<&'a str>);
+
+impl<'a> Codes<'a> {
+    /// That of these pairs.
+    pub fn of(pairs: impl IntoIterator<Item = &'a Pair>) -> Self {
+        let bags = pairs.into_iter().map(|pair| bag(words(&pair.code)));
+        Codes(BagIndex::new(bags))
+    }
+
+    /// Whether a code resembles one of them, as in [`near`].
+    pub fn have_like(&self, code: &str) -> bool {
+        let bag = bag(words(code));
+        let mut overlaps = self.0.overlaps(&bag);
+        overlaps.any(|(_, overlap)| overlap.bags.is_at_least(THRESHOLD))
     }
 }
 

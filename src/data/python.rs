@@ -19,7 +19,7 @@ use ruff_python_parser::Parsed;
 
 use super::pairs::has_at_most;
 pub use lexemes::{Lexeme, lexemes};
-pub use line::parses_as_line;
+pub use line::{parses_as_line, same_tree};
 use parser::parse;
 
 /// Columns between tab stops, as Python's `str.expandtabs` has them.
@@ -41,6 +41,16 @@ pub struct Function {
     pub code: Option<String>,
 }
 
+/// A function or method that does something, with a docstring or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// As that of a [`Function`].
+    pub code: Option<String>,
+    /// Where it stands in the file whose lines end with `\n`, in bytes: one inside another stands in its
+    /// range.
+    pub place: Range<usize>,
+}
+
 // ---- what the rest of the program asks ------------------------------------------------------
 
 /// Every function of a file that has a docstring and a body besides, also methods, nested and
@@ -49,13 +59,31 @@ pub struct Function {
 ///
 /// [`target_tokens`]: super::pairs::target_tokens
 pub fn functions(source: &str, max_tokens: usize) -> Option<Vec<Function>> {
+    find(source, max_tokens, |text, node| text.function(node))
+}
+
+/// Every function of a file that does something, those without a docstring, too; else as [`functions`].
+pub fn bodies(source: &str, max_tokens: usize) -> Option<Vec<Body>> {
+    find(source, max_tokens, |text, node| text.body(node))
+}
+
+/// What `of` makes of the functions of a file, in the order of their first lines.
+fn find<F>(
+    source: &str,
+    max_tokens: usize,
+    of: fn(&Text, &StmtFunctionDef) -> Option<F>,
+) -> Option<Vec<F>> {
     let source = unix_lines(source);
     let parsed = parse(&source).filter(Parsed::has_valid_syntax)?;
-    let mut finder = Finder {
+    let text = Text {
         source: &source,
         max_tokens,
         tokens: parsed.tokens(),
         in_strings: strings_of_several_lines(&source, parsed.tokens()),
+    };
+    let mut finder = Finder {
+        text,
+        of,
         found: Vec::new(),
     };
     finder.visit_body(&parsed.syntax().body);
@@ -158,16 +186,23 @@ fn expand_tabs(line: &str) -> Cow<'_, str> {
 
 // ---- functions and their docstrings ---------------------------------------------------------
 
-struct Finder<'a> {
+struct Finder<'a, F> {
+    text: Text<'a>,
+    /// What is wanted of a function.
+    of: fn(&Text, &StmtFunctionDef) -> Option<F>,
+    found: Vec<F>,
+}
+
+/// A file that has been parsed.
+struct Text<'a> {
     source: &'a str,
     max_tokens: usize,
     tokens: &'a Tokens,
     /// Where string tokens of several lines stand, in order.
     in_strings: Vec<Range<usize>>,
-    found: Vec<Function>,
 }
 
-impl<'a> StatementVisitor<'a> for Finder<'a> {
+impl<'a, F> StatementVisitor<'a> for Finder<'a, F> {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
         if let Stmt::FunctionDef(function) = stmt {
             self.take(function);
@@ -176,30 +211,39 @@ impl<'a> StatementVisitor<'a> for Finder<'a> {
     }
 }
 
-impl Finder<'_> {
+impl<F> Finder<'_, F> {
     /// Not a part of the recursion, whose frames are to be small.
     #[inline(never)]
     fn take(&mut self, function: &StmtFunctionDef) {
-        self.found.extend(self.function(function));
+        self.found.extend((self.of)(&self.text, function));
     }
+}
 
+impl Text<'_> {
     fn function(&self, function: &StmtFunctionDef) -> Option<Function> {
         let docstring = leading_strings(function).next()?.0;
+        Some(Function {
+            code: self.body(function)?.code,
+            docstring: clean_docstring(docstring.value.to_str()),
+            signature: self.signature(function),
+        })
+    }
+
+    fn body(&self, function: &StmtFunctionDef) -> Option<Body> {
         if leading_strings(function).count() == function.body.len() {
             return None; // nothing would be left
         }
         let start = self.start(function)?;
-        let part = start..function.range.to_std_range().end;
+        let place = start..function.range.to_std_range().end;
         let strings = cuts(self.source, function, start);
         let pieces = || {
-            let cuts = merged(self.indentation(part.clone()), strings.iter().cloned());
-            without(self.source, part.clone(), cuts)
+            let cuts = merged(self.indentation(place.clone()), strings.iter().cloned());
+            without(self.source, place.clone(), cuts)
         };
         let fits = has_at_most(pieces(), self.max_tokens);
-        Some(Function {
-            docstring: clean_docstring(docstring.value.to_str()),
-            signature: self.signature(function),
+        Some(Body {
             code: fits.then(|| pieces().collect()),
+            place,
         })
     }
 

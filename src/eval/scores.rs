@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::bleu::NgramCounts;
 use super::chrf::ChrfCounts;
 use super::sentence::sentence_bleu;
-use super::{nan, number, share};
+use super::{clipped_matches, nan, number, share};
+use crate::data::tokens::python::is_identifier;
 
 /// Source lengths that make one row of [`TextFigures::by_length`].
 const BUCKET: usize = 5;
@@ -27,6 +28,9 @@ pub struct TextScores {
     exact: u64,
     parsed: u64,
     parsed_references: u64,
+    /// Identifiers of the references, of the predictions, and of both.
+    identifiers: [u64; 3],
+    same_trees: u64,
     right_tokens: u64,
     unknown_tokens: u64,
     reference_tokens: u64,
@@ -79,6 +83,14 @@ pub struct TextFigures {
     /// space separates tokens, without their line ends. A model that writes them all has this as its `parse_rate`.
     #[serde(default = "nan", deserialize_with = "number")]
     pub reference_parse_rate: f64,
+    /// F1 of the identifiers of predictions and whole references, each counted as often as it is there:
+    /// names that are no reserved words. NaN where targets are not Python.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub identifier_f1: f64,
+    /// Share of predictions whose syntax tree is that of the whole reference; NaN where targets are not
+    /// Python. What does not parse has no tree.
+    #[serde(default = "nan", deserialize_with = "number")]
+    pub tree_match: f64,
     /// Share of predicted tokens that are `<UNK>`.
     #[serde(default = "nan", deserialize_with = "number")]
     pub unk_rate: f64,
@@ -123,6 +135,8 @@ pub struct Compared<'a> {
     /// Python's tokens of the whole reference and of the prediction, where they are Python, as they are
     /// compared.
     pub python: Option<[Vec<String>; 2]>,
+    /// Whether both have the same syntax tree, of the whole reference.
+    pub same_tree: bool,
 }
 
 impl TextScores {
@@ -136,6 +150,8 @@ impl TextScores {
             exact: 0,
             parsed: 0,
             parsed_references: 0,
+            identifiers: [0; 3],
+            same_trees: 0,
             right_tokens: 0,
             unknown_tokens: 0,
             reference_tokens: 0,
@@ -167,7 +183,18 @@ impl TextScores {
         self.chrf.add(&[&pair.reference_text], &[pair.text]);
         if let Some([reference, prediction]) = &pair.python {
             self.python.add(reference, prediction);
+            let of = |tokens: &[String]| -> Vec<String> {
+                let names = tokens.iter().filter(|token| is_identifier(token));
+                names.cloned().collect()
+            };
+            let (reference, prediction) = (of(reference), of(prediction));
+            let both = clipped_matches(&reference, &prediction, 1);
+            let counts = [reference.len() as u64, prediction.len() as u64, both];
+            for (sum, count) in self.identifiers.iter_mut().zip(counts) {
+                *sum += count;
+            }
         }
+        self.same_trees += u64::from(pair.same_tree);
         self.sentence_bleu += sentence_bleu(pair.whole, pair.text);
         let bucket = source_length.saturating_sub(1) / BUCKET;
         let (pairs, counts) = self.buckets.entry(bucket).or_default();
@@ -183,6 +210,7 @@ impl TextScores {
         }
         let of_python = |figure| self.parses.map_or(f64::NAN, |_| figure);
         let parsing = |parsed| of_python(share(parsed, self.pairs));
+        let [of_references, of_predictions, of_both] = self.identifiers;
         let rows = self.buckets.iter();
         let rows = rows.map(|(bucket, (pairs, counts))| LengthScore {
             from: bucket * BUCKET + 1,
@@ -203,6 +231,8 @@ impl TextScores {
             chrf: self.chrf.chrf(),
             parse_rate: parsing(self.parsed),
             reference_parse_rate: parsing(self.parsed_references),
+            identifier_f1: of_python(share(2 * of_both, of_references + of_predictions)),
+            tree_match: of_python(share(self.same_trees, self.pairs)),
             unk_rate: share(self.unknown_tokens, self.predicted_tokens),
             by_length: rows.collect(),
         }

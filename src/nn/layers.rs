@@ -127,7 +127,7 @@ impl Projection {
     /// # Errors
     /// If the rows are not `inputs` wide.
     pub fn forward(&self, tape: &mut Tape, params: &Bound, x: &Var) -> Result<Var> {
-        ops::matmul(tape, x, self.weight(params), false, true)
+        ops::project(tape, x, self.weight(params))
     }
 }
 

@@ -4,6 +4,7 @@ use super::gpu::{self, GpuMat};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
 use crate::device::cpu::gemm::{Gemm, Mat, gemm};
+use crate::device::cpu::panels::Panels;
 use crate::error::{Error, Result};
 use crate::tensor::{Stored, Tensor, for_float};
 use std::sync::Arc;
@@ -44,6 +45,30 @@ pub fn matmul(tape: &mut Tape, a: &Var, b: &Var, trans_a: bool, trans_b: bool) -
         });
     }
     Ok(c)
+}
+
+/// Rows x `[.., k]` by a weight w `[n, k]`, giving x w^T `[m, n]`. A tape [of steps](Tape::of_steps) packs the
+/// weight once on the CPU, whatever the number of steps.
+///
+/// # Errors
+/// As [`matmul`].
+pub fn project(tape: &mut Tape, x: &Var, w: &Var) -> Result<Var> {
+    let (rows, columns) = (x.value().shape().rows(), x.value().shape().last());
+    let fits = w.value().dims().len() == 2 && w.value().shape().last() == columns && columns > 0;
+    let on_cpu = x.value().gpu().is_none() && w.value().gpu().is_none();
+    if !tape.keeps() || !fits || !on_cpu || x.value().dtype() != w.value().dtype() {
+        return matmul(tape, x, w, false, true);
+    }
+    let outputs = w.value().shape().rows();
+    let value = for_float!("matmul", x.value().dtype(), T => {
+        let panels = tape.prepared("matmul", &[w], || {
+            Panels::new(w.value().data::<T>()?, (outputs, columns))
+        })?;
+        let mut product = Tensor::uninit::<T>([rows, outputs]);
+        panels.product(x.value().data::<T>()?, product.data_mut::<T>()?)?;
+        Ok(product)
+    })?;
+    Ok(tape.output(value, [None]))
 }
 
 // ---- cpu -----------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use likeliest::likeliest;
 pub use linear_xent::linear_xent;
-pub use matmul::matmul;
+pub use matmul::{matmul, project};
 pub use recurrent::{recurrent, recurrent_packed, recurrent_side_by_side};
 pub use reduce::{mean, sum, sum_squares};
 pub use slice::slice;

@@ -5,6 +5,7 @@ pub mod orders;
 pub mod position;
 pub mod program;
 pub mod seq2seq;
+pub mod suite;
 
 use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};

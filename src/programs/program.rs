@@ -6,6 +6,7 @@ use serde_json::Value;
 use toml::Table;
 
 use super::orders::{Bench, EvalOrder, Evaluated, Export};
+use super::suite::Suite;
 use crate::Result;
 use crate::files::{RunFolder, TestEvent};
 use crate::report::RunData;
@@ -25,6 +26,11 @@ pub trait Program: Sync {
 
     /// Its settings.
     fn settings(&self) -> &'static Settings;
+
+    /// Its suites.
+    fn suites(&self) -> &'static [Suite] {
+        &[]
+    }
 
     /// What a token of its data is.
     fn token(&self) -> &'static str;

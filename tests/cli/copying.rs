@@ -116,6 +116,39 @@ fn bench_times_the_model_that_copies() {
     assert_eq!(models.keys().collect::<Vec<_>>(), ["attention"]);
 }
 
+#[test]
+fn bench_times_copying_against_none_and_decoding_with_a_grammar() {
+    let place = of_rare();
+    let bench = |kind: &str, flags: &str| -> Value {
+        let files = "--train train.jsonl --valid valid.jsonl --test test.jsonl";
+        let sizes = "--batch-size 2 --embedding-dim 4 --hidden-size 5 --seconds 0.01 --json";
+        let line = format!("bench {kind} {files} {sizes} {flags}");
+        let json: Value = serde_json::from_str(&place.run(&line).ok().stdout).unwrap();
+        json[kind].clone()
+    };
+    let found = bench("copy", "");
+    let ms = |key: &str| found[key].as_f64().unwrap();
+    assert_eq!(
+        (&found["model"], &found["batch_size"]),
+        (&json!("attention"), &json!(2))
+    );
+    assert!(ms("ms_without") > 0.0 && ms("ratio") == ms("ms_per_step") / ms("ms_without"));
+    assert_eq!(bench("copy", "--model lstm"), json!({"model": "lstm"}));
+    // All of the 16 pairs, to the length that is asked for: a model with initial weights writes on.
+    let found = bench("decode", "--max-target 9 --grammar line");
+    let number = |key: &str| found[key].as_f64().unwrap();
+    assert_eq!(
+        (&found["pairs"], &found["max_target"]),
+        (&json!(16), &json!(9))
+    );
+    assert_eq!(found["grammar"], "line");
+    assert!((number("pairs_per_s") * number("seconds") - 16.0).abs() < 1e-9);
+    let tokens = number("tokens_per_s") * number("seconds");
+    assert!((16.0..=16.0 * 9.0 + 1e-6).contains(&tokens), "{tokens}");
+    let share = 1.0 - number("grammar_tokens_per_s") / number("tokens_per_s");
+    assert!((number("grammar_share") - share).abs() < 1e-12);
+}
+
 /// A string of a target that is a word of the vocabulary but for its blanks is read as that word.
 #[test]
 fn the_decoder_reads_strings_as_it_writes_them() {

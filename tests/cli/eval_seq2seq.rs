@@ -48,7 +48,7 @@ fn strings(value: &Value) -> Vec<&str> {
     tokens.map(|t| t.as_str().unwrap()).collect()
 }
 
-const FIGURES: [&str; 13] = [
+const FIGURES: [&str; 15] = [
     "loss",
     "accuracy",
     "bleu",
@@ -60,6 +60,8 @@ const FIGURES: [&str; 13] = [
     "chrf",
     "parse_rate",
     "reference_parse_rate",
+    "identifier_f1",
+    "tree_match",
     "unk_rate",
     "ngram_counts",
 ];

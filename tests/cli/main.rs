@@ -31,6 +31,7 @@ mod pair_forms;
 #[path = "../support/place.rs"]
 mod place;
 mod places;
+mod pretraining;
 #[cfg(unix)]
 #[path = "../support/python.rs"]
 #[expect(dead_code, reason = "TensorBoard is asked line by line")]
@@ -51,6 +52,7 @@ mod seq2seq_words;
 mod stopping;
 mod study;
 mod study_baselines;
+mod suite;
 mod support;
 #[cfg(unix)]
 mod tensorboard;

@@ -116,7 +116,14 @@ fn pairs_that_are_no_code_have_no_parse_rate_and_neutral_words() {
     assert!(!page.contains(">parses") && !page.contains("valid Python"));
     let json: Value =
         serde_json::from_str(&place.run("eval a --json --quiet").ok().stdout).unwrap();
-    assert!(json["parse_rate"].is_null() && json["reference_parse_rate"].is_null());
+    for key in [
+        "parse_rate",
+        "reference_parse_rate",
+        "identifier_f1",
+        "tree_match",
+    ] {
+        assert!(json[key].is_null(), "{key}");
+    }
     assert!(json["bleu"].is_number());
     // What the run has, it keeps.
     place.run("train-seq2seq --out a --resume --epochs 3").ok();

@@ -12,6 +12,7 @@ use rnnx::data::pair_files::{PairFile, PairFormat, read_pairs};
 
 mod batch;
 mod charset;
+mod code;
 mod corpus;
 mod division;
 mod folders;

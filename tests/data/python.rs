@@ -1,5 +1,5 @@
 use rnnx::data::python::{
-    Function, clean_docstring, functions, is_code, parses, without_docstring,
+    Function, clean_docstring, functions, is_code, parses, same_tree, without_docstring,
 };
 
 /// (docstring, code) of the functions of a source that parses.
@@ -261,5 +261,36 @@ fn code_does_something() {
         "a.b",
     ] {
         assert!(!is_code(text), "{text}");
+    }
+}
+
+#[test]
+fn trees_are_the_same_whatever_does_not_change_them() {
+    for (a, b) in [
+        ("x=f( 'a',b )", "x = f(\"a\", b)  # why"),
+        ("def f(x):\n  return (x)\n", "def f(x): return x"),
+        ("else :", "else:"),
+        ("if x :", "if (x):"),
+        ("except E as e :", "except E as e:"),
+        ("@ wraps ( f )", "@wraps(f)"),
+        ("x = 0x10", "x = 16"),
+        ("", "# nothing"),
+    ] {
+        assert!(same_tree(a, b), "{a} | {b}");
+    }
+    for (a, b) in [
+        ("x = f(a, b)", "x = f(b, a)"),
+        ("x = 'a'", "x = 'b'"),
+        ("else:", "finally:"),
+        ("if x:", "while x:"),
+        ("if x:", "if x: pass; y"),
+        ("def f(x): return x", "def f(y): return y"),
+        // Neither has a tree.
+        ("x = (", "x = ("),
+        ("case", "case )"),
+        ("if x:\n  y", "if x:"),
+    ] {
+        assert!(!same_tree(a, b), "{a} | {b}");
+        assert!(!same_tree(b, a), "{b} | {a}");
     }
 }

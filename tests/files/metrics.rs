@@ -97,6 +97,8 @@ fn test_event() -> Event {
             chrf: 0.75,
             parse_rate: 1.0,
             reference_parse_rate: 1.0,
+            identifier_f1: 0.375,
+            tree_match: 0.25,
             unk_rate: 0.125,
             by_length: vec![LengthScore {
                 from: 1,
@@ -137,9 +139,10 @@ fn lines_are_those_of_the_interface() {
         r#""pairs":8,"bleu":0.5,"bleu_smoothed":0.625,"bleu_python":0.375,"bleu_sentence":0.875,"#,
         r#""ngram_counts":{"matches":[4,3,2,1],"#,
         r#""totals":[5,4,3,2],"hypothesis_length":5,"reference_length":6},"exact_match":0.0,"#,
-        r#""token_accuracy":0.8,"chrf":0.75,"parse_rate":1.0,"reference_parse_rate":1.0,"unk_rate":0.125,"#,
+        r#""token_accuracy":0.8,"chrf":0.75,"parse_rate":1.0,"reference_parse_rate":1.0,"#,
+        r#""identifier_f1":0.375,"tree_match":0.25,"unk_rate":0.125,"#,
         r#""by_length":[{"from":1,"to":5,"pairs":8,"bleu":0.5,"bleu_smoothed":0.625}],"#,
-        r#""decode_seconds":0.25,"train_seconds":3.5,"crc32":"a8e806e4"}"#,
+        r#""decode_seconds":0.25,"train_seconds":3.5,"crc32":"58ab1aca"}"#,
         "\n"
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);

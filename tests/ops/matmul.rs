@@ -1,7 +1,7 @@
 use super::{ODD, assert_refused, check_op, f32s, f64s};
 use crate::support::random;
 use rnnx::autograd::{Tape, Var};
-use rnnx::ops::{add, matmul};
+use rnnx::ops::{add, matmul, project};
 use rnnx::tensor::Tensor;
 
 fn constant(t: Tensor) -> Var {
@@ -107,4 +107,38 @@ fn refused() {
     let ids = constant(super::u32s(&[0; 6], [2, 3]));
     let result = matmul(&mut tape, &ids, &a, false, true);
     assert_refused(result, &["matmul", "u32"]);
+}
+
+/// On a tape of steps a weight is packed, and the product of a row is the same beside whatever others.
+#[test]
+fn projections_are_products_with_a_transposed_weight() {
+    let (x, w) = (
+        constant(random(0, [2, 7, 33])),
+        constant(random(1, [70, 33])),
+    );
+    let want = matmul(&mut Tape::new(), &x, &w, false, true).unwrap();
+    let same = project(&mut Tape::inference(), &x, &w).unwrap();
+    assert_eq!(
+        same.value().data::<f64>().unwrap(),
+        want.value().data::<f64>().unwrap()
+    );
+    let mut steps = Tape::of_steps();
+    for _ in 0..2 {
+        let packed = project(&mut steps, &x, &w).unwrap();
+        assert_eq!(packed.value().dims(), [14, 70]);
+        let pairs = packed.value().data::<f64>().unwrap().iter();
+        for (got, want) in pairs.zip(want.value().data::<f64>().unwrap()) {
+            // Sums of 33 products in another order.
+            assert!((got - want).abs() < 1e-13, "{got} is not {want}");
+        }
+        let row = constant(x.value().slice(33, [1, 33]).unwrap());
+        let alone = project(&mut steps, &row, &w).unwrap();
+        let all = packed.value().data::<f64>().unwrap();
+        assert_eq!(alone.value().data::<f64>().unwrap(), &all[70..140]);
+    }
+    // What does not fit is refused, whatever the tape.
+    let single = constant(f32s(&[0.0; 33], [1, 33]));
+    assert_refused(project(&mut steps, &single, &w), &["matmul", "f64", "f32"]);
+    let wide = constant(random(2, [3, 34]));
+    assert_refused(project(&mut steps, &wide, &w), &["matmul", "[3, 34]"]);
 }

@@ -131,6 +131,8 @@ fn test(quality: f64) -> TestEvent {
             chrf: 14.0 + quality,
             parse_rate: 0.31,
             reference_parse_rate: 0.5,
+            identifier_f1: quality / 9.0,
+            tree_match: quality / 8.0,
             unk_rate: 0.2 - quality / 10.0,
             by_length: vec![bucket(1, 5, 112), bucket(6, 10, 1341)],
         },

@@ -3,8 +3,11 @@
 use super::{batch, for_each_kind, random_pairs, sizes_of};
 use rnnx::autograd::Tape;
 use rnnx::data::words::{EOS, PAD, SOS, UNK};
+use rnnx::programs::seq2seq::copying::Extended;
 use rnnx::programs::seq2seq::data::SourceBatch;
-use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode, decode_n_best};
+use rnnx::programs::seq2seq::decode::{
+    DecodeOptions, Hypothesis, Search, SourceIds, decode, decode_n_best,
+};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes, Source};
 use rnnx::train::model::Model;
 
@@ -239,6 +242,75 @@ fn a_beam_is_never_below_greedy() {
         }
         assert!(lost > 0, "with these models it does happen");
     }
+}
+
+/// Nor is the best of several, whatever the width, the penalty and the seed; of models that copy, too.
+#[test]
+fn the_best_of_several_is_never_below_greedy() {
+    let pairs = random_pairs(SIZES, 9, 7);
+    let extended: Vec<Extended> = pairs
+        .iter()
+        .map(|(source, _)| {
+            // Every third token is one that only its source has.
+            let v = SIZES.target_vocab as u32;
+            let own = |(j, &id): (usize, &u32)| {
+                if j % 3 == 0 {
+                    v + j as u32 / 3
+                } else {
+                    id.min(v - 1)
+                }
+            };
+            let source: Vec<u32> = source.iter().enumerate().map(own).collect();
+            let unknown = source
+                .iter()
+                .filter(|id| **id >= v)
+                .map(|id| format!("own{id}"));
+            Extended {
+                unknown: unknown.collect(),
+                target: Vec::new(),
+                source,
+            }
+        })
+        .collect();
+    let (mut better, mut all) = (0, 0);
+    for seed in 0..24 {
+        let kind = ModelKind::ALL[seed % ModelKind::ALL.len()];
+        let sizes = Seq2SeqSizes {
+            copy: kind.attends() && seed % 2 == 0,
+            ..sizes_of(kind, SIZES)
+        };
+        let mut model = Seq2Seq::new::<f32>(kind, sizes, seed as u64);
+        let values = model.params_mut().values_mut().data_mut::<f32>().unwrap();
+        values.iter_mut().for_each(|x| *x *= 1.5);
+        let sources = pairs
+            .iter()
+            .zip(&extended)
+            .map(|(pair, extended)| SourceIds {
+                ids: &pair.0,
+                extended: sizes.copy.then_some(extended),
+            });
+        let sources: Vec<SourceIds> = sources.collect();
+        let (width, n) = (2 + seed % 4, 1 + seed % 3);
+        let length_penalty = [0.0, 0.5, 1.0, 1.7][seed / 6];
+        let of = |search, n| {
+            let options = DecodeOptions {
+                search,
+                length_penalty,
+                ..DecodeOptions::greedy(4 + seed % 7)
+            };
+            decode_n_best(&model, &sources, options, n).unwrap()
+        };
+        for (best, greedy) in of(Search::Beam(width), n).iter().zip(of(GREEDY, 1)) {
+            assert!((1..=n).contains(&best.len()));
+            assert!(
+                best[0].score >= greedy[0].score,
+                "{kind} {seed}: {best:?} {greedy:?}"
+            );
+            better += usize::from(best[0].score > greedy[0].score);
+            all += 1;
+        }
+    }
+    assert!(all == 24 * 9 && better > all / 10, "{better} of {all}");
 }
 
 #[test]

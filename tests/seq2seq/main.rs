@@ -10,6 +10,7 @@ mod golden;
 mod gpu;
 mod grammar;
 mod learn;
+mod pretraining;
 mod sampling;
 mod trace;
 

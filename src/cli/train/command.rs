@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand
 use toml::Table;
 
 use crate::cli::flags;
+use crate::programs::suite::Suite;
 use crate::programs::{self, Program};
 use crate::train::keys::ALL;
 use crate::train::settings::{Preset, Settings};
@@ -18,6 +19,10 @@ const GROUP: &str = "Run";
 pub(super) const OUT: &str = "runs";
 /// The flag that names a set of values, where a program has such.
 const PRESET: &str = "preset";
+/// The flag that names a suite, where a program has one.
+const SUITE: &str = "suite";
+/// The flag that chooses rows of it.
+const ROWS: &str = "rows";
 /// The flag for results as JSON, where a program compares runs.
 const JSON: &str = "json";
 
@@ -66,6 +71,10 @@ pub struct Train {
     /// The settings that were given as flags.
     pub(super) flags: Table,
     pub(super) json: bool,
+    /// The suite whose rows are trained.
+    pub(super) suite: Option<&'static Suite>,
+    /// The rows that are chosen; none for all.
+    pub(super) rows: Vec<String>,
 }
 
 impl Subcommand for Train {
@@ -73,7 +82,7 @@ impl Subcommand for Train {
         command.subcommands(programs::ALL.map(|program| {
             let settings = program.settings();
             let command = flags(Command::new(settings.command()), settings);
-            command.about(program.about())
+            suites(command, program.suites()).about(program.about())
         }))
     }
 
@@ -97,6 +106,12 @@ impl FromArgMatches for Train {
             name.is_some_and(|name| name == preset.name)
         };
         let preset = settings.presets.iter().find(chosen);
+        let chosen = |suite: &&Suite| {
+            let name = matches.get_one::<String>(SUITE);
+            name.is_some_and(|name| name == suite.name)
+        };
+        let suite = program.suites().iter().find(chosen);
+        let rows = suite.and_then(|_| matches.get_many::<String>(ROWS));
         let values = preset.map_or(Ok(Table::new()), |preset| (preset.values)());
         Ok(Train {
             program,
@@ -104,6 +119,8 @@ impl FromArgMatches for Train {
             preset: values.map_err(|e| clap::Error::raw(ErrorKind::InvalidValue, e))?,
             flags: flags::given(settings, |_| true, matches),
             json: settings.each().is_some() && matches.get_flag(JSON),
+            suite,
+            rows: rows.map_or(Vec::new(), |rows| rows.cloned().collect()),
         })
     }
 
@@ -163,4 +180,36 @@ pub fn flags(command: Command, settings: &Settings) -> Command {
     };
     let command = RunArgs::augment_args(command).mut_arg("out", |arg| arg.help(out));
     command.args(after)
+}
+
+/// Adds the flags of suites, where there are such.
+fn suites(command: Command, suites: &'static [Suite]) -> Command {
+    if suites.is_empty() {
+        return command;
+    }
+    let about = suites
+        .iter()
+        .map(|suite| format!("{} is {}", suite.name, suite.about));
+    let about = about.collect::<Vec<_>>().join("; ");
+    let names = suites.iter().map(|suite| suite.name);
+    let suite = Arg::new(SUITE)
+        .long(SUITE)
+        .value_name("NAME")
+        .help_heading(GROUP);
+    let suite = suite
+        .value_parser(PossibleValuesParser::new(names))
+        .conflicts_with_all([PRESET, "init_from", "change"])
+        .help(format!(
+            "Train a run for each row of a suite, in folders below --out, and compare them in a table: \
+             {about}"
+        ));
+    let rows = Arg::new(ROWS)
+        .long(ROWS)
+        .value_name("A,B")
+        .help_heading(GROUP);
+    let rows = rows
+        .value_delimiter(',')
+        .requires(SUITE)
+        .help("These rows of the suite alone, each with the settings of those that it builds on");
+    command.args([suite, rows])
 }

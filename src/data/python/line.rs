@@ -1,6 +1,10 @@
-//! Whether a text is one line of a program, be it one that does not stand alone.
+//! Whether a text is one line of a program, be it one that does not stand alone; and whether two texts are
+//! the same.
 
+use ruff_python_ast::ModModule;
+use ruff_python_ast::comparable::ComparableStmt;
 use ruff_python_ast::token::TokenKind;
+use ruff_python_parser::Parsed;
 
 use super::{parser, parses, unix_lines};
 
@@ -26,6 +30,27 @@ pub fn parses_as_line(code: &str) -> bool {
             && FRAMES
                 .iter()
                 .any(|(before, behind)| parses(&format!("{before}{code}{behind}")))
+}
+
+/// Whether two texts have the same syntax tree: as modules or, where both are one logical line, with the
+/// same put around what they lack. White space, comments, quotes and brackets that change nothing do not
+/// count; a text that does not parse has no tree.
+pub fn same_tree(a: &str, b: &str) -> bool {
+    let are_lines = || is_one_line(a) && is_one_line(b);
+    let alike = |before: &str, behind: &str| {
+        let trees = [a, b].map(|code| parsed(&format!("{before}{code}{behind}")));
+        let [Some(a), Some(b)] = &trees else {
+            return false;
+        };
+        let trees = [a, b].map(|parsed| parsed.syntax().body.iter().map(ComparableStmt::from));
+        let [a, b] = trees;
+        a.eq(b)
+    };
+    alike("", "") || are_lines() && FRAMES.iter().any(|(before, behind)| alike(before, behind))
+}
+
+fn parsed(code: &str) -> Option<Parsed<ModModule>> {
+    parser::parse(&unix_lines(code)).filter(Parsed::has_valid_syntax)
 }
 
 fn is_one_line(code: &str) -> bool {

@@ -70,6 +70,15 @@ pub fn join<'a>(tokens: impl IntoIterator<Item = &'a str>) -> String {
     out
 }
 
+/// Whether a token is an identifier: a name that is no reserved word. Those of context (`match`, `case`,
+/// `type`) may be names, and are.
+pub fn is_identifier(token: &str) -> bool {
+    let begins = token.starts_with(|c: char| c == '_' || c.is_alphabetic());
+    let goes_on = token.chars().all(|c| c == '_' || c.is_alphanumeric());
+    let is_keyword = || Terminal::spelled(token).is_some_and(Terminal::is_keyword);
+    begins && goes_on && !is_keyword()
+}
+
 /// What a token is as to the blanks around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {

@@ -3,5 +3,6 @@
 pub mod buffer;
 pub mod gemm;
 pub mod gemv;
+pub mod panels;
 pub mod simd;
 pub mod tile;

@@ -1,15 +1,18 @@
-//! What `rnnx bench` times of the seq2seq models: the training step on real pairs, and writing.
+//! What `rnnx bench` times of the seq2seq models: the training step on real pairs, what copying adds to it,
+//! writing, and decoding as a test does it.
 //!
 //! Each step has a batch that was not there before, as in training: its lengths and its number of
 //! tokens are its own. Batches are made before the clock runs; placing them on the device counts.
 
 use super::config::Seq2SeqConfig;
 use super::cost::{self, Work};
-use super::data::{SeqBatch, SeqData};
+use super::data::{Example, SeqBatch, SeqData};
 use super::decode::{DecodeOptions, SourceIds, decode};
 use super::model::ModelKind;
+use super::score::{ROWS, decode_by_length};
 use super::train::Seq2SeqJob;
 use crate::data::split::Split;
+use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::log::thousands;
@@ -29,6 +32,10 @@ const WARM_UP: usize = 3;
 const STEPS: usize = 5;
 /// Steps that a GPU is given before it is waited for, as often as training does.
 const BURST: usize = 10;
+/// Pairs whose decoding is timed, where there are as many.
+const PAIRS: usize = 1000;
+/// How often two steps are timed in turn: what other processes take, they take of both.
+const ROUNDS: usize = 3;
 
 /// Times the training step of one model, or of all.
 ///
@@ -119,6 +126,117 @@ pub fn writing(order: &BenchOrder) -> Result<BenchResult> {
         ("max_target", json!(config.max_target)),
         ("device", json!(order.chosen.name)),
         ("models", Value::Object(models)),
+    ]);
+    Ok(BenchResult::Rate { line, figures })
+}
+
+/// Times greedy decoding of [`PAIRS`] pairs as a test does it, by one model with initial weights, whose
+/// outputs are as long as max-target lets them; and the same under a grammar: what that takes is what the
+/// tokens a second lose.
+///
+/// # Errors
+/// As [`steps`].
+pub fn decoding(order: &BenchOrder) -> Result<BenchResult> {
+    let config: Seq2SeqConfig = order.config()?;
+    let data = Seq2SeqJob::data(&config, &Arc::new(config.splits()?), None)?;
+    let splits = [Split::Test, Split::Valid, Split::Train];
+    let pairs = splits.iter().flat_map(|split| data.examples(*split));
+    let pairs: Vec<Example> = pairs.take(PAIRS).cloned().collect();
+    let mut model = Seq2SeqJob::model(&config, &data);
+    if let Some(gpu) = &order.chosen.gpu {
+        model.params_mut().to_gpu(gpu, order.chosen.mixed)?;
+    }
+    let grammar = match config.grammar {
+        GrammarChoice::None => GrammarChoice::Module,
+        grammar => grammar,
+    };
+    let room = ("max-target", config.max_target);
+    let syntax = config.syntax(grammar, &data.target, room)?;
+    let timed = |syntax: Option<&Syntax>| -> Result<(f64, f64)> {
+        let options = DecodeOptions {
+            syntax,
+            ..DecodeOptions::greedy(config.max_target)
+        };
+        let mut tokens = 0;
+        let times = Times::measure(order.seconds, || {
+            let outputs = decode_by_length(&model, &pairs, ROWS, options)?;
+            tokens = outputs.iter().map(|output| output.tokens.len()).sum();
+            Ok(())
+        })?;
+        Ok((times.median, tokens as f64 / times.median))
+    };
+    let (seconds, rate) = timed(None)?;
+    let (under_grammar, grammar_rate) = timed(syntax.as_ref())?;
+    let share = 1.0 - grammar_rate / rate;
+    let line = format!(
+        "{} pairs, {}, E {} H {}, greedily: {seconds:.2} s, {:.0} pairs/s, {rate:.0} target tokens/s; \
+         grammar {grammar}: {under_grammar:.2} s, {grammar_rate:.0} target tokens/s, {:.1} % of its time",
+        pairs.len(),
+        config.model,
+        config.embedding_dim,
+        config.hidden_size,
+        pairs.len() as f64 / seconds,
+        100.0 * share
+    );
+    let figures = figures([
+        ("pairs", json!(pairs.len())),
+        ("model", json!(config.model.to_string())),
+        ("max_target", json!(config.max_target)),
+        ("seconds", json!(seconds)),
+        ("pairs_per_s", json!(pairs.len() as f64 / seconds)),
+        ("tokens_per_s", json!(rate)),
+        ("grammar", json!(grammar.to_string())),
+        ("grammar_tokens_per_s", json!(grammar_rate)),
+        ("grammar_share", json!(share)),
+    ]);
+    Ok(BenchResult::Rate { line, figures })
+}
+
+/// Times the training step of a model that copies against that of the same one that does not, in turn.
+///
+/// # Errors
+/// As [`steps`].
+pub fn copying(order: &BenchOrder) -> Result<BenchResult> {
+    let mut config: Seq2SeqConfig = order.config()?;
+    if !config.model.attends() {
+        return Ok(BenchResult::Rate {
+            line: format!("{}: does not copy", config.model),
+            figures: figures([("model", json!(config.model.to_string()))]),
+        });
+    }
+    config.copy = true;
+    let splits = Arc::new(config.splits()?);
+    config.batch_size = config.batch_size.min(splits.train.len()).max(1);
+    let copying = Seq2SeqJob::data(&config, &splits, None)?;
+    let without = Seq2SeqConfig {
+        copy: false,
+        ..config.clone()
+    };
+    let plain = SeqData::with_vocab(&splits, copying.vocab(), without.limits())?;
+    let mut best = [f64::INFINITY; 2];
+    for _ in 0..ROUNDS {
+        let turns = [(&without, &plain), (&config, &copying)];
+        for (best, (config, data)) in best.iter_mut().zip(turns) {
+            *best = best.min(measure(config, data, order)?.times.median);
+        }
+    }
+    let [plain, copying] = best;
+    let ratio = copying / plain;
+    let line = format!(
+        "{}, B {} E {} H {}: {:.2} ms a step that copies, {:.2} ms one that does not: {ratio:.3} times",
+        config.model,
+        config.batch_size,
+        config.embedding_dim,
+        config.hidden_size,
+        copying * 1e3,
+        plain * 1e3
+    );
+    let figures = figures([
+        ("model", json!(config.model.to_string())),
+        ("batch_size", json!(config.batch_size)),
+        ("ms_per_step", json!(copying * 1e3)),
+        ("ms_without", json!(plain * 1e3)),
+        ("ratio", json!(ratio)),
     ]);
     Ok(BenchResult::Rate { line, figures })
 }

@@ -1,38 +1,16 @@
 //! The results of seq2seq models side by side: `comparison.json` and the table on the terminal.
 
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use crate::files::TestEvent;
-use crate::log;
-use crate::train::progress::clock;
-
-/// The one figure that is a time.
-const SECONDS: &str = "seconds";
+use crate::programs::suite::{Figure, SECONDS, figure, for_people};
 
 /// A figure that only runs have that copy.
 const COPIED: &str = "copied_rate";
 
-/// A figure of a result.
-struct Figure {
-    /// Its key in the file.
-    key: &'static str,
-    /// Its line in the table; none of one that only the file has.
-    line: Option<&'static str>,
-    value: fn(&TestEvent) -> Value,
-}
-
-const fn figure(
-    key: &'static str,
-    line: Option<&'static str>,
-    value: fn(&TestEvent) -> Value,
-) -> Figure {
-    Figure { key, line, value }
-}
-
 /// All figures, in the order of the file and of the table.
 #[rustfmt::skip]
-const FIGURES: [Figure; 23] = [
+static FIGURES: [Figure; 23] = [
     figure("model", None, |t| json!(t.model)),
     figure("bleu", Some("BLEU-4"), |t| json!(t.scores.bleu)),
     figure("bleu_smoothed", Some("BLEU-4, smoothed"), |t| json!(t.scores.bleu_smoothed)),
@@ -69,7 +47,7 @@ pub fn row(test: &TestEvent) -> Value {
 
 /// A table with a column for each run. Losses are nats a token.
 pub fn table(tests: &[TestEvent]) -> String {
-    let lines = FIGURES.iter().filter_map(|f| Some((f.line?, f)));
+    let lines = FIGURES.iter().filter_map(|f| Some((f.name?, f)));
     let width = lines.clone().map(|(line, _)| line.len()).max().unwrap_or(0);
     let mut text = " ".repeat(width);
     for test in tests {
@@ -84,22 +62,12 @@ pub fn table(tests: &[TestEvent]) -> String {
     for (line, figure) in shown {
         text += &format!("{line:<width$}");
         for test in tests {
-            text += &format!("  {:>12}", show(figure.key, &(figure.value)(test)));
+            text += &format!(
+                "  {:>12}",
+                for_people(figure.key, Some(&(figure.value)(test)))
+            );
         }
         text.push('\n');
     }
     text
-}
-
-/// A value for people: counts whole, times as a clock shows them, others with four digits behind
-/// the point; a dash for one that there is not.
-fn show(key: &str, value: &Value) -> String {
-    match (value.as_u64(), value.as_f64()) {
-        (_, Some(s)) if key == SECONDS => {
-            clock(Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX))
-        }
-        (Some(n), _) => log::thousands(n),
-        (None, Some(x)) => format!("{x:.4}"),
-        (None, None) => "-".into(),
-    }
 }

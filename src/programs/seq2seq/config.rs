@@ -48,6 +48,7 @@ crate::settings! {
         pairs: Option<PathBuf> = None, Path, free, "one file in place of the three, divided by the hash of each pair, so that a pair keeps its split while the file grows";
         valid_fraction: Option<f64> = None, Real(0.0, 0.9), fixed, "share of one file's pairs that validates; 0.1 unless set. With it train alone is such a file";
         test_fraction: Option<f64> = None, Real(0.0, 0.9), fixed, "share of one file's pairs that is tested on, as valid-fraction";
+        pretrain: Option<PathBuf> = None, Path, free, "code without descriptions (JSON lines, .csv or .tsv), which the decoder alone learns, with the training targets, as a language model; another run takes its weights with --init-from";
         source_field: String = PairFormat::default().source_field, Name, free, "field that holds the source; of a table without a header the column's number";
         target_field: String = PairFormat::default().target_field, Name, free, "field that holds the target, as source-field";
         strict: bool = false, Switch, free, "stop at a pair whose source is empty; else such pairs are skipped and counted";
@@ -75,6 +76,7 @@ crate::settings! {
     }
     "Optimiser" {
         epochs: usize = 20, EPOCHS, end, "passes over the training pairs";
+        pretrain_epochs: Option<usize> = None, EPOCHS, end, "passes over the code of pretrain and the training targets, in place of epochs; unless set as many";
         max_steps: Option<usize> = None, STEPS, end, "optimizer steps after which training ends; 0 saves the initial weights";
         batch_size: usize = 128, BATCH, fixed, "pairs a step";
         clip_norm: f64 = 5.0, CLIP_NORM, fixed, "largest norm of all gradients together that is not scaled down; 0 is no clipping";
@@ -154,6 +156,12 @@ impl Seq2SeqConfig {
         self.num_layers.unwrap_or(unless_set)
     }
 
+    /// Passes over what is trained on.
+    pub fn passes(&self) -> usize {
+        let own = self.pretrain_epochs.filter(|_| self.pretrain.is_some());
+        own.unwrap_or(self.epochs)
+    }
+
     /// The sizes of the model as they are told.
     pub(super) fn told_sizes(&self) -> String {
         match self.model {
@@ -179,6 +187,7 @@ impl Seq2SeqConfig {
             max_target: self.max_target,
             min_frequency: self.min_frequency,
             copy: self.copy,
+            reads: self.pretrain.is_none(),
         }
     }
 
@@ -263,8 +272,8 @@ impl Seq2SeqConfig {
     /// Reads the pairs.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the settings name neither one file nor three, else as [`Splits::read`] and
-    /// [`Splits::divide`]; [`Error::Data`] for signatures that no pair has.
+    /// [`Error::Usage`] if the settings name neither one file nor three, else as [`Splits::read`],
+    /// [`Splits::divide`] and [`Splits::with_code`]; [`Error::Data`] for signatures that no pair has.
     pub fn splits(&self) -> Result<Splits> {
         let format = self.format();
         let splits = match self.files()? {
@@ -273,10 +282,14 @@ impl Seq2SeqConfig {
             Files::Embedded => Splits::embedded()?,
         };
         self.check_signatures(&splits.train, &splits.source)?;
-        Ok(match self.source {
+        let splits = match self.source {
             SourceText::Docstring => splits,
             SourceText::Signature | SourceText::Both => splits.with_signatures(),
-        })
+        };
+        match &self.pretrain {
+            Some(code) => splits.with_code(code, &format),
+            None => Ok(splits),
+        }
     }
 
     /// Checks that pairs, which messages call `name`, have signatures where sources are made of them.

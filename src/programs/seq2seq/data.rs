@@ -10,7 +10,7 @@ use super::tokens::{Limits, PairTokens, SeqVocab, SourceText, TokenChoice, split
 use crate::data::pairs::{Pair, Splits};
 use crate::data::split::Split;
 use crate::data::tokens::Tokenizers;
-use crate::data::words::{UNK, WordVocab};
+use crate::data::words::{EOS, SPECIALS, UNK, WordVocab};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -211,10 +211,14 @@ impl SeqData {
 /// A pair with the ids of its tokens.
 fn encode(
     pair: &Pair,
-    tokens: PairTokens,
+    mut tokens: PairTokens,
     (source, target): (&WordVocab, &WordVocab),
     limits: Limits,
 ) -> Result<Example> {
+    if !limits.reads {
+        // It has one position all the same, of which nothing is read.
+        tokens.source = vec![SPECIALS[EOS as usize].to_owned()];
+    }
     if tokens.source.is_empty() && limits.source == SourceText::Signature {
         return Err(Error::Data(format!(
             "a pair has no signature, which source = \"signature\" reads: docstring {:?}; give it one, \
@@ -248,9 +252,12 @@ fn encode(
     Ok(Example {
         docstring: pair.docstring.clone(),
         code: pair.code.clone(),
-        source_ids: source.encode(tokens.source.iter().map(String::as_str)),
+        source_ids: match limits.reads {
+            true => source.encode(tokens.source.iter().map(String::as_str)),
+            false => vec![EOS],
+        },
         target_ids,
-        extended,
+        extended: extended.filter(|_| limits.reads),
         source: tokens.source,
         target: tokens.target,
     })

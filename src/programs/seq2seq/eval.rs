@@ -170,13 +170,15 @@ fn table(result: &Map<String, Value>) -> String {
         "chrf",
         "parse_rate",
         "reference_parse_rate",
+        "identifier_f1",
+        "tree_match",
         "unk_rate",
         "copied_rate",
     ];
     let mut text = String::new();
     let is_missing = |name: &&str| result.get(*name).is_none_or(Value::is_null);
     let left_out = |name: &&str| {
-        let of_some = ["bleu_python", "copied_rate"].contains(name);
+        let of_some = ["bleu_python", "identifier_f1", "tree_match", "copied_rate"].contains(name);
         (name.ends_with("parse_rate") || of_some) && is_missing(name)
     };
     for name in names.into_iter().filter(|name| !left_out(name)) {

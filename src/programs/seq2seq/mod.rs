@@ -14,6 +14,7 @@ pub mod model;
 pub mod page;
 pub mod run;
 pub mod score;
+pub mod suite;
 pub mod tokens;
 pub mod train;
 pub mod trained;
@@ -32,6 +33,7 @@ use crate::files::{RunFolder, TestEvent};
 use crate::log::{self, thousands};
 use crate::programs::orders::{Bench, EvalOrder, Evaluated, Export};
 use crate::programs::program::{Ended, Program, Trainer, typed};
+use crate::programs::suite::Suite;
 use crate::report::{RunData, read_pairs};
 use crate::train::config_file;
 use crate::train::job::{Job, Request};
@@ -52,6 +54,10 @@ impl Program for Seq2SeqProgram {
         Seq2SeqConfig::settings()
     }
 
+    fn suites(&self) -> &'static [Suite] {
+        &[suite::CODE]
+    }
+
     fn token(&self) -> &'static str {
         "token"
     }
@@ -63,6 +69,12 @@ impl Program for Seq2SeqProgram {
     fn next(&self, out: &Path) -> String {
         let table = config_file::saved(self.settings(), out);
         let config = table.and_then(Seq2SeqConfig::from_table);
+        if config.as_ref().is_ok_and(|c| c.pretrain.is_some()) {
+            return format!(
+                "next: rnnx train-seq2seq --init-from {} --out ANOTHER, with the same pairs, sizes and tokens",
+                out.display()
+            );
+        }
         let is_text = config.is_ok_and(|c| !c.target_language.is_python());
         let example = if is_text {
             "A source."
@@ -85,7 +97,7 @@ impl Program for Seq2SeqProgram {
             None => config.target_language.settle(&splits.train),
         };
         if !quiet {
-            tell(&splits);
+            tell(&splits, config.pretrain.is_some());
             if language != config.target_language {
                 log::line(&format!("target-language: {language} (auto)"));
             }
@@ -100,15 +112,25 @@ impl Program for Seq2SeqProgram {
             Ok(Ended {
                 out,
                 summary: done.summary,
-                test: Some(done.test),
+                test: done.test,
             })
         }))
     }
 
-    /// A table with a column for each run.
+    /// A table with a column for each run; of language models, which are not tested, a line each.
     fn show(&self, runs: &[Ended], _: bool) -> Result<String> {
-        let tests = runs.iter().filter_map(|run| run.test.clone());
-        Ok(comparison::table(&tests.collect::<Vec<_>>()))
+        let tests: Vec<TestEvent> = runs.iter().filter_map(|run| run.test.clone()).collect();
+        if !tests.is_empty() {
+            return Ok(comparison::table(&tests));
+        }
+        let line = |run: &Ended| {
+            let loss = run.summary.best?;
+            let out = run.out.display();
+            Some(format!(
+                "{out}: best validation loss {loss:.4} nats a token, without sources\n"
+            ))
+        };
+        Ok(runs.iter().filter_map(line).collect())
     }
 
     fn result(&self, test: &TestEvent) -> Value {
@@ -146,6 +168,14 @@ impl Program for Seq2SeqProgram {
                 name: "translate",
                 run: bench::writing,
             },
+            Bench {
+                name: "decode",
+                run: bench::decoding,
+            },
+            Bench {
+                name: "copy",
+                run: bench::copying,
+            },
         ]
     }
 
@@ -158,12 +188,14 @@ impl Program for Seq2SeqProgram {
     }
 }
 
-/// Says how many pairs there are, and whether they can be trusted.
-fn tell(splits: &Splits) {
+/// Says how many pairs there are, of which the targets alone may be learned, and whether they can be
+/// trusted.
+fn tell(splits: &Splits, targets_alone: bool) {
     let parts = [&splits.train, &splits.valid, &splits.test];
     let [train, valid, test] = parts.map(|pairs| thousands(pairs.len() as u64));
+    let what = if targets_alone { "targets" } else { "pairs" };
     log::line(&format!(
-        "pairs: {train} train, {valid} valid, {test} test; {}",
+        "{what}: {train} train, {valid} valid, {test} test; {}",
         splits.source
     ));
     if let Some(note) = &splits.skipped {

@@ -28,8 +28,8 @@ use std::sync::Arc;
 pub struct Done {
     /// How its training ended.
     pub summary: Summary,
-    /// The test event of its metrics.
-    pub test: TestEvent,
+    /// The test event of its metrics; none of a language model, which writes nothing for a source.
+    pub test: Option<TestEvent>,
 }
 
 /// Trains one model and tests it. Ctrl-C (see [`interrupt`]) saves and returns
@@ -45,6 +45,12 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
         Begin::New { .. } => None,
     };
     let (summary, job) = session::run::<Seq2SeqJob>(request, |_| Ok(splits.clone()))?;
+    if job.config.pretrain.is_some() {
+        return Ok(Done {
+            summary,
+            test: None,
+        });
+    }
     let folder = RunFolder::open(&out)?;
     let checkpoint = folder.checkpoint()?;
     let state = TrainState::load(&checkpoint.join(STATE))?;
@@ -91,7 +97,10 @@ pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done
             resume_out.display()
         )));
     }
-    Ok(Done { summary, test })
+    Ok(Done {
+        summary,
+        test: Some(test),
+    })
 }
 
 fn tell(job: &Seq2SeqJob, checkpoint: &Path) {

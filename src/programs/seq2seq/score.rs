@@ -82,23 +82,19 @@ pub fn write(
     };
     let parses = language.is_python().then_some(parses);
     let mut scores = TextScores::new(parses, SPECIALS[UNK as usize]);
-    // Each hypothesis of a beam takes the memory of a pair.
-    let width = options.search.width().max(1);
-    for examples in examples.chunks((rows / width).max(1)) {
-        let sources: Vec<SourceIds> = examples.iter().map(SourceIds::from).collect();
-        for (hypothesis, example) in decode(model, &sources, options)?.into_iter().zip(examples) {
-            let tokens = example.tokens(&data.target, &hypothesis.tokens);
-            let text = data.tokenizers.target.join(&tokens);
-            scores.add(
-                example.source.len(),
-                &compare(data, example, (&tokens, &text), language.is_python()),
-            );
-            outputs.push(Output {
-                tokens,
-                text,
-                hypothesis,
-            });
-        }
+    let hypotheses = decode_by_length(model, examples, rows, options)?;
+    for (hypothesis, example) in hypotheses.into_iter().zip(examples) {
+        let tokens = example.tokens(&data.target, &hypothesis.tokens);
+        let text = data.tokenizers.target.join(&tokens);
+        scores.add(
+            example.source.len(),
+            &compare(data, example, (&tokens, &text), language.is_python()),
+        );
+        outputs.push(Output {
+            tokens,
+            text,
+            hypothesis,
+        });
     }
     Ok(Written {
         copied_rate: copied_rate(&outputs),
@@ -106,6 +102,32 @@ pub fn write(
         scores,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// Decodes pairs, `rows` hypotheses at a time, but a pair at least. Sources of like length are decoded
+/// together, as their outputs mostly are, too: few rows wait for the longest. The outputs stand in the order of
+/// the pairs.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_by_length(
+    model: &Seq2Seq,
+    examples: &[Example],
+    rows: usize,
+    options: DecodeOptions,
+) -> Result<Vec<Hypothesis>> {
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    order.sort_by_key(|&i| examples[i].source_ids.len());
+    // Each hypothesis of a beam takes the memory of a pair.
+    let width = options.search.width().max(1);
+    let mut found: Vec<(usize, Hypothesis)> = Vec::with_capacity(examples.len());
+    for numbers in order.chunks((rows / width).max(1)) {
+        let sources: Vec<SourceIds> = numbers.iter().map(|&i| (&examples[i]).into()).collect();
+        let outputs = decode(model, &sources, options)?;
+        found.extend(numbers.iter().copied().zip(outputs));
+    }
+    found.sort_by_key(|(number, _)| *number);
+    Ok(found.into_iter().map(|(_, output)| output).collect())
 }
 
 /// A prediction, as tokens and text, beside its reference.
@@ -142,6 +164,7 @@ fn compare<'a>(
         whole: &example.code,
         text,
         exact,
+        same_tree: python.is_some() && python::same_tree(&example.code, text),
         python,
     }
 }

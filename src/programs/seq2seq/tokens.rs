@@ -76,6 +76,8 @@ pub struct Limits {
     pub min_frequency: usize,
     /// Whether tokens of the source have ids in the target, too.
     pub copy: bool,
+    /// Whether sources are read; else targets are learned alone.
+    pub reads: bool,
 }
 
 /// Which tokenizers a run is to have.

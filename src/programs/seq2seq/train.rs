@@ -3,7 +3,7 @@
 use super::config::Seq2SeqConfig;
 use super::cost::{self, Work};
 use super::data::{Example, SeqData};
-use super::decode::{DecodeOptions, SourceIds, decode};
+use super::decode::{DecodeOptions, Sampling, Search, SourceIds, decode, decode_n_best};
 use super::model::{Inputs, Seq2Seq};
 use super::score::forced;
 use super::tokens::{self, SeqVocab};
@@ -12,12 +12,14 @@ use crate::data::pairs::Splits;
 use crate::data::split::Split;
 use crate::data::syntax::Syntax;
 use crate::data::vocab::Vocab;
+use crate::data::words::EOS;
 use crate::error::Result;
 use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::log;
 use crate::nn::Layout;
 use crate::optim::Clip;
+use crate::sampling::{SamplingOptions, TEMPERATURE};
 use crate::train::job::{Job, Plan, Sample};
 use crate::train::ring::{Ring, SLOTS};
 use crate::train::scores::{Means, Scores};
@@ -125,7 +127,11 @@ impl Job for Seq2SeqJob {
         let model = model.with_dropout(config.dropout);
         let model = model.with_output_dropout(config.output_dropout);
         let model = model.with_label_smoothing(config.label_smoothing);
-        model.with_teacher_forcing(config.teacher_forcing)
+        let model = model.with_teacher_forcing(config.teacher_forcing);
+        match config.pretrain {
+            Some(_) => model.without_source(),
+            None => model,
+        }
     }
 
     fn clip(config: &Seq2SeqConfig) -> Clip {
@@ -198,7 +204,7 @@ impl Job for Seq2SeqJob {
     fn plan(&self) -> Plan {
         let c = &self.config;
         Plan {
-            epochs: c.epochs as u64,
+            epochs: c.passes() as u64,
             steps_per_epoch: self.data.steps_per_epoch(c.batch_size * c.accumulate) as u64,
             max_steps: c.max_steps.map(|n| n as u64),
             log_every: c.log_every as u64,
@@ -281,8 +287,13 @@ impl Job for Seq2SeqJob {
         forced(model, &self.data, Split::Valid, self.config.batch_size)
     }
 
-    /// What the model writes for the first validation pairs.
+    /// What the model writes for the first validation pairs, or draws where it reads no source.
     fn sample(&self, epoch: u64) -> Result<Result<Sample>> {
+        let file = format!("epoch-{epoch}.txt");
+        if self.config.pretrain.is_some() {
+            let text = self.drawn(epoch)?;
+            return Ok(Ok(Sample { file, text }));
+        }
         let examples = self.data.examples(Split::Valid);
         let examples = &examples[..examples.len().min(SAMPLES)];
         let sources: Vec<SourceIds> = examples.iter().map(SourceIds::from).collect();
@@ -304,12 +315,39 @@ impl Job for Seq2SeqJob {
                 lines(tokenizers.target.join(&tokens))
             );
         }
-        let file = format!("epoch-{epoch}.txt");
         Ok(Ok(Sample { file, text }))
     }
 }
 
 impl Seq2SeqJob {
+    /// Targets that a model draws that reads no source, each behind an empty line.
+    fn drawn(&self, epoch: u64) -> Result<String> {
+        let sampling = Sampling {
+            options: SamplingOptions {
+                temperature: TEMPERATURE,
+                top_k: None,
+                top_p: None,
+            },
+            seed: self.config.seed,
+            source: epoch as u32,
+        };
+        let options = DecodeOptions {
+            search: Search::Sampling(sampling),
+            syntax: self.syntax.as_ref(),
+            ..DecodeOptions::greedy(self.config.max_target)
+        };
+        let outputs = decode_n_best(self.step.model(), &[&[EOS][..]], options, SAMPLES)?;
+        let target = &self.data.target;
+        let texts = outputs.iter().flatten().map(|output| {
+            let tokens = output.tokens.iter().map(|&id| target.token(id).to_owned());
+            self.data
+                .tokenizers
+                .target
+                .join(&tokens.collect::<Vec<_>>())
+        });
+        Ok(texts.collect::<Vec<_>>().join("\n\n") + "\n")
+    }
+
     /// The batches of a step that has these pairs, in device memory.
     fn inputs(&self, pairs: &[u32]) -> Result<Vec<Inputs>> {
         let parts = pairs.chunks(self.config.batch_size);

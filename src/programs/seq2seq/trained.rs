@@ -1,6 +1,5 @@
 //! A trained seq2seq model, from its run's folder.
 
-use crate::Result;
 use crate::data::pair_files::{PairFormat, read_pairs, skipped_note};
 use crate::data::pairs::Splits;
 use crate::data::vocab::Vocab;
@@ -15,6 +14,7 @@ use crate::train::config_file;
 use crate::train::init::{check_rows, load_weights};
 use crate::train::job::Job;
 use crate::train::model::Model;
+use crate::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,13 +33,20 @@ impl Trained {
     /// Opens a run's best checkpoint, or the checkpoint that `path` names.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`](crate::Error::Checkpoint) if it is missing, damaged, of a character LM, or if its vocabularies
-    /// are of other weights.
+    /// [`Error::Checkpoint`] if it is missing, damaged, of a character LM, or if its vocabularies
+    /// are of other weights. [`Error::Usage`] for a language model of pre-training.
     pub fn open(path: &Path) -> Result<Self> {
         let (folder, checkpoint) = RunFolder::find(path)?;
         let (file, vocab_path) = (Vocab::read(&folder)?, folder.vocab_path());
         let vocab = SeqVocab::from_file(file.clone(), &vocab_path)?;
         let config: Seq2SeqConfig = config_file::trained(&folder, &checkpoint)?;
+        if config.pretrain.is_some() {
+            let run = folder.path().display();
+            return Err(Error::Usage(format!(
+                "{run} is the pre-training of a decoder: its model has learned targets alone and reads no \
+                 source; train it on pairs with rnnx train-seq2seq --init-from {run} --out ANOTHER"
+            )));
+        }
         let path = checkpoint.join(MODEL);
         let weights = load_weights(&path)?;
         let rows = Seq2SeqJob::TOKEN_ROWS;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use rnnx::data::corpus::embedded_files;
 use rnnx::data::python::functions;
 use rnnx::data::tokens::Tokenizer;
-use rnnx::data::tokens::python::{DEDENT, INDENT, NEWLINE};
+use rnnx::data::tokens::python::{DEDENT, INDENT, NEWLINE, is_identifier};
 use ruff_python_ast::comparable::ComparableStmt;
 use ruff_python_parser::parse_module;
 
@@ -154,4 +154,16 @@ fn same_tree(name: &str, code: &str) {
         assert!(same, "{name}: another tree:\n{code}\n{joined}");
     }
     assert_eq!(before.suite().len(), after.suite().len(), "{name}");
+}
+
+#[test]
+fn identifiers_are_names_that_are_not_reserved() {
+    for name in ["x", "_", "_a1", "match", "type", "größe", "print"] {
+        assert!(is_identifier(name), "{name}");
+    }
+    for other in [
+        "if", "None", "1", "1x", "'a'", "f'a'", "a.b", "==", "", NEWLINE, "x y",
+    ] {
+        assert!(!is_identifier(other), "{other}");
+    }
 }

@@ -116,6 +116,14 @@ impl DecoderState {
         }
     }
 
+    /// The same as if nothing had been read: zeros, through which no gradient flows, and nothing to copy.
+    pub(super) fn blank(&self) -> Result<Self> {
+        match self {
+            Self::Recurrent(state) => Ok(Self::Recurrent(Box::new(state.blank()?))),
+            Self::Transformer(standing) => Ok(Self::Transformer(Box::new(standing.blank()?))),
+        }
+    }
+
     /// The first rows, as constants: nothing is copied, and no gradient flows through them.
     pub(super) fn first_rows(&self, rows: usize) -> Result<Self> {
         match self {

@@ -61,6 +61,8 @@ pub struct Seq2Seq {
     output_dropout: Option<f64>,
     teacher_forcing: f64,
     label_smoothing: f64,
+    /// Whether sources are read.
+    reads: bool,
 }
 
 impl Seq2Seq {
@@ -78,6 +80,7 @@ impl Seq2Seq {
             output_dropout: None,
             teacher_forcing: 1.0,
             label_smoothing: 0.0,
+            reads: true,
         }
     }
 
@@ -117,6 +120,18 @@ impl Seq2Seq {
     pub fn with_label_smoothing(self, label_smoothing: f64) -> Self {
         Seq2Seq {
             label_smoothing,
+            ..self
+        }
+    }
+
+    /// The same model as a language model of its targets: whatever the source, its decoder starts from zero
+    /// and attends to a context that is zero (Ramachandran, Liu and Le 2017, pre-train it so), and it copies
+    /// nothing. What only sources reach has no gradient then: the encoder, the bridges from it, keys and
+    /// energies of the attention, and the gate of copying.
+    pub fn without_source(mut self) -> Self {
+        self.decoder.gate = None;
+        Seq2Seq {
+            reads: false,
             ..self
         }
     }
@@ -170,7 +185,8 @@ impl Seq2Seq {
         source: &Source,
         dropout: Option<&Dropout>,
     ) -> Result<DecoderState> {
-        self.encoder.encode(tape, params, source, dropout)
+        let read = self.encoder.encode(tape, params, source, dropout)?;
+        if self.reads { Ok(read) } else { read.blank() }
     }
 
     /// Previous tokens `[B]` where the model is, below V, or any of the extended vocabulary for a model

@@ -212,10 +212,24 @@ impl RecurrentState {
 
     /// The first rows, as constants: nothing is copied, and no gradient flows through them.
     pub(super) fn first_rows(&self, rows: usize) -> Result<Self> {
+        self.changed(|x| top(x, rows), |all| all.first_rows(rows))
+    }
+
+    /// The same as if nothing had been read: zeros, through which no gradient flows, and nothing to copy.
+    pub(super) fn blank(&self) -> Result<Self> {
+        self.changed(zeros, Annotations::blank)
+    }
+
+    /// Another state of the same layers, made by `of`; `attended` makes what is attended to.
+    fn changed(
+        &self,
+        of: impl Fn(&Var) -> Result<Var>,
+        attended: impl Fn(&Annotations) -> Result<Annotations>,
+    ) -> Result<Self> {
         let state_of = |state: &State| -> Result<State> {
             Ok(State {
-                h: top(&state.h, rows)?,
-                c: state.c.as_ref().map(|c| top(c, rows)).transpose()?,
+                h: of(&state.h)?,
+                c: state.c.as_ref().map(&of).transpose()?,
             })
         };
         let first = match &self.first {
@@ -226,7 +240,7 @@ impl RecurrentState {
             } => First::Plain {
                 layer: *layer,
                 state: state_of(state)?,
-                context: context.as_ref().map(|x| top(x, rows)).transpose()?,
+                context: context.as_ref().map(&of).transpose()?,
             },
             First::Attention {
                 layers,
@@ -235,9 +249,9 @@ impl RecurrentState {
                 annotations,
             } => First::Attention {
                 layers: *layers,
-                h: top(h, rows)?,
-                c: top(c, rows)?,
-                annotations: Box::new(annotations.first_rows(rows)?),
+                h: of(h)?,
+                c: of(c)?,
+                annotations: Box::new(attended(annotations)?),
             },
         };
         let upper = self.upper.iter();
@@ -343,6 +357,15 @@ impl Annotations {
         })
     }
 
+    fn blank(&self) -> Result<Self> {
+        Ok(Annotations {
+            keys: zeros(&self.keys)?,
+            values: zeros(&self.values)?,
+            copies: None,
+            ..self.clone()
+        })
+    }
+
     fn select(&mut self, rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<()> {
         let of = |row: u32| self.spans.start(row as usize)..self.spans.end(row as usize);
         let positions: Vec<u32> = rows.iter().flat_map(|&r| of(r)).map(|p| p as u32).collect();
@@ -370,4 +393,9 @@ fn pick(matrix: &mut Var, rows: &Tensor) -> Result<()> {
 fn top(matrix: &Var, rows: usize) -> Result<Var> {
     let width = matrix.value().shape().last();
     Ok(Var::constant(matrix.value().slice(0, [rows, width])?))
+}
+
+/// Zeros in place of a matrix, as a constant.
+pub(super) fn zeros(matrix: &Var) -> Result<Var> {
+    Tensor::zeros_like(matrix.value()).map(Var::constant)
 }

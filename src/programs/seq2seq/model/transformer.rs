@@ -7,7 +7,7 @@
 
 use super::inputs::{Source, Steps, index};
 use super::kind::{Dropout, Seq2SeqSizes};
-use super::state::Copyable;
+use super::state::{Copyable, zeros};
 use crate::autograd::{Tape, Var};
 use crate::data::spans::Spans;
 use crate::device::Gpu;
@@ -146,6 +146,17 @@ impl Standing {
             cache: vec![KeyCache::default(); decoder.layers.len()],
             steps: 0,
             stack: decoder.clone(),
+        })
+    }
+
+    /// The same as if nothing had been read; see [`RecurrentState::blank`].
+    ///
+    /// [`RecurrentState::blank`]: super::state::RecurrentState::blank
+    pub(super) fn blank(&self) -> Result<Self> {
+        Ok(Standing {
+            memory: self.memory.iter().map(zeros).collect::<Result<_>>()?,
+            copies: None,
+            ..self.clone()
         })
     }
 

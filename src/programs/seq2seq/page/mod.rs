@@ -60,6 +60,9 @@ fn subtitle(runs: &[RunData]) -> String {
         n => format!("{n} seq2seq models compared"),
     }];
     let shared = |key: &str| shared(runs, |r| r.setting(key));
+    if runs.iter().all(|run| run.setting("pretrain").is_some()) {
+        parts.push("pre-training: targets without their sources".into());
+    }
     if let (Some(embedding), Some(hidden)) = (shared("embedding-dim"), shared("hidden-size")) {
         parts.push(format!("embedding {embedding}, hidden size {hidden}"));
     }

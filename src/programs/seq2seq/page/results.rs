@@ -37,7 +37,10 @@ const RUN: &str = "Run";
 /// The column that only runs on code have.
 const PARSES: &str = "parses";
 
-const COLUMNS: [Column; 14] = [
+/// The columns that tell runs apart whose outputs are more than words between blanks.
+const OF_TOKENS: [&str; 3] = ["copied", "names, F1", "trees"];
+
+const COLUMNS: [Column; 17] = [
     column(LOSS, "train", Best::Least, |r| loss(train_loss(r))),
     column(LOSS, "valid", Best::Least, |r| loss(valid_loss(r))),
     column(LOSS, "test", Best::Least, |r| loss(of(r, |t| t.loss))),
@@ -63,6 +66,15 @@ const COLUMNS: [Column; 14] = [
     }),
     column(OUTPUT, "<UNK>", Best::Least, |r| {
         share(of(r, |t| Some(t.scores.unk_rate)))
+    }),
+    column(OUTPUT, OF_TOKENS[0], Best::None, |r| {
+        share(of(r, |t| t.copied_rate))
+    }),
+    column(OUTPUT, OF_TOKENS[1], Best::Greatest, |r| {
+        share(of(r, |t| Some(t.scores.identifier_f1)))
+    }),
+    column(OUTPUT, OF_TOKENS[2], Best::Greatest, |r| {
+        share(of(r, |t| Some(t.scores.tree_match)))
     }),
     column(RUN, "parameters", Best::Least, |r| {
         let count = r.test.as_ref().and_then(|t| t.parameters);
@@ -152,8 +164,16 @@ fn seconds(run: &RunData) -> f64 {
 /// The columns of these runs.
 fn columns(runs: &[RunData]) -> Vec<&'static Column> {
     let has_code = runs.iter().any(is_python);
+    let is_published = |run: &RunData| {
+        let tokens = run.setting("target-tokens").unwrap_or("whitespace");
+        tokens == "whitespace" && run.setting("copy") != Some("true")
+    };
+    let has_tokens = has_code && !runs.iter().all(is_published);
     let columns = COLUMNS.iter();
-    columns.filter(|c| has_code || c.name != PARSES).collect()
+    let columns = columns.filter(|c| has_code || c.name != PARSES);
+    columns
+        .filter(|c| has_tokens || !OF_TOKENS.contains(&c.name))
+        .collect()
 }
 
 /// The comparison, its notes and BLEU's counts.
@@ -244,14 +264,22 @@ fn notes(runs: &[RunData]) -> String {
     if runs.len() > 1 {
         notes.push("★ and bold: best of its column (none where all are equal).".to_owned());
     }
-    let parses = match runs.iter().any(is_python) {
+    let has = |name| columns(runs).iter().any(|c| c.name == name);
+    let parses = match has(PARSES) {
         true => "; parses: outputs that are valid Python",
+        false => "",
+    };
+    let of_tokens = match has(OF_TOKENS[0]) {
+        true => {
+            "; copied: tokens from the source; names: identifiers, of outputs and references; trees: \
+             outputs with the syntax tree of their references"
+        }
         false => "",
     };
     notes.push(format!(
         "↓ lower is better, ↑ higher is better. BLEU-4 on tokens, from 0 to 1, over the whole test \
          split; smoothed: exponentially, for n-grams without a match. Exact: outputs equal to \
-         their references; tokens: reference tokens in their places{parses}. Time is that of \
+         their references; tokens: reference tokens in their places{parses}{of_tokens}. Time is that of \
          training."
     ));
     for run in runs {
