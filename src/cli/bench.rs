@@ -1,6 +1,9 @@
 //! `rnnx bench`: times matrix products, and what the programs have to be timed.
 
 use super::args::BenchArgs;
+use super::bench_args::OF_GPUS;
+use super::bench_hardware::Figures;
+use super::bench_recurrence;
 use super::process::emit;
 use crate::device::Gpu;
 use crate::device::cpu::gemm::{Mat, gemm};
@@ -60,6 +63,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         };
         results.push((bench.name, (bench.run)(&order)?));
     }
+    let of_gpu = of_gpu(args, chosen.gpu.as_ref(), emulated)?;
     if let Some(gpu) = chosen.gpu.as_ref().filter(|_| !args.quiet) {
         gpu.news().iter().for_each(|news| log::line(news));
     }
@@ -84,10 +88,46 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         }
         json.insert((*name).into(), result.json(gemm));
     }
+    for (name, lines, figures) in of_gpu {
+        for line in lines {
+            table += &format!("{name:<10} {line}\n");
+        }
+        json.insert(name.into(), figures);
+    }
     match args.json {
         true => emit(&format!("{:#}\n", Value::Object(json))),
         false => emit(&table),
     }
+}
+
+/// What is timed of a GPU alone: name, table and figures, which are null on a CPU.
+type OfGpu = (&'static str, Vec<String>, Value);
+
+fn of_gpu(args: &BenchArgs, gpu: Option<&Arc<Gpu>>, emulated: bool) -> Result<Vec<OfGpu>> {
+    let named = |name: &&str| args.kinds.iter().any(|kind| kind == name);
+    let mut results = Vec::new();
+    for name in OF_GPUS.into_iter().filter(named) {
+        let Some(gpu) = gpu else {
+            let why = "not measured: this is the CPU, and it is for GPUs".to_owned();
+            results.push((name, vec![why], Value::Null));
+            continue;
+        };
+        if name == OF_GPUS[0] {
+            let figures = Figures::of(gpu, emulated, args.seconds)?;
+            results.push((name, figures.lines(), figures.json()));
+            continue;
+        }
+        let measured = bench_recurrence::measure(gpu, emulated, args.seconds)?;
+        if args.keep {
+            let file = measured.keep(&gpu.driver().description())?;
+            if !args.quiet {
+                log::line(&format!("the table is kept in {}", file.display()));
+            }
+        }
+        let lines = bench_recurrence::lines(&measured);
+        results.push((name, lines, json!(measured)));
+    }
+    Ok(results)
 }
 
 /// The rate of a large square product in GFLOP/s.

@@ -18,6 +18,9 @@ pub struct BenchArgs {
     /// Seconds that each measurement lasts
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = real_in(Allowed::Real(0.01, 3600.0)), allow_hyphen_values = true)]
     pub seconds: f64,
+    /// Of `recurrence`: keep the table, by which --recurrence auto chooses from then on
+    #[arg(long)]
+    pub keep: bool,
     /// On a GPU: also time each kernel and each product of one step, issued one by one
     #[arg(long)]
     pub profile: bool,
@@ -33,11 +36,16 @@ pub struct BenchArgs {
     pub device: DeviceArgs,
 }
 
+/// What is timed of a GPU alone, and only where it is named: its micro-benchmarks, and both ways of taking
+/// the steps of an LSTM.
+pub const OF_GPUS: [&str; 2] = ["hardware", "recurrence"];
+
 /// Everything that can be timed.
 fn kinds() -> Vec<&'static str> {
     let own = programs::ALL.iter().flat_map(|p| p.benches());
     let own = own.map(|bench| bench.name);
-    ["gemm"].into_iter().chain(own).chain([ALL]).collect()
+    let first = ["gemm"].into_iter().chain(own);
+    first.chain(OF_GPUS).chain([ALL]).collect()
 }
 
 /// Settings of the programs that decide the size of what is timed.

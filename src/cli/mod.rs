@@ -3,6 +3,8 @@
 pub mod args;
 pub mod bench;
 pub mod bench_args;
+mod bench_hardware;
+mod bench_recurrence;
 pub mod completions;
 pub mod data;
 pub mod data_fetch;

@@ -5,6 +5,7 @@
 //! valid.
 
 use super::driver::{Arg, DevicePtr, Driver, Gemm, Launch};
+use super::measured::Measured;
 use super::profile::{Call, Profile, Watch};
 use super::recurrence::{Fault, Recurrence, Recurrences};
 use super::size_class;
@@ -143,6 +144,18 @@ impl Gpu {
             true => Recurrence::Steps,
             false => recurrences.wish,
         }
+    }
+
+    /// What [`Recurrence::Auto`] goes by; without it by a rule.
+    pub fn set_measured(&self, measured: Option<Measured>) {
+        self.recurrences().measured = measured;
+    }
+
+    /// Whether whole sequences were measured to be faster: see [`Measured::whole_is_faster`].
+    pub fn whole_is_faster(&self, units: usize, rows: usize, training: bool) -> Option<bool> {
+        let recurrences = self.recurrences();
+        let measured = recurrences.measured.as_ref()?;
+        measured.whole_is_faster(units, rows, training)
     }
 
     /// Where a kernel that takes whole sequences says that it has given up.

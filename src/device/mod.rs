@@ -7,6 +7,7 @@ pub mod driver;
 pub mod emulated;
 pub mod gpu;
 pub mod libraries;
+pub mod measured;
 pub mod nvrtc;
 pub mod profile;
 pub mod recurrence;

@@ -47,6 +47,7 @@ sources!(
     "lstm.cu",
     "lstm_whole_bwd.cu",
     "lstm_whole_fwd.cu",
+    "measure.cu",
     "reduce.cu",
     "rnn.cu",
     "softmax_xent.cu",

@@ -2,6 +2,7 @@
 //! that takes whole sequences has given up.
 
 use super::driver::{DevicePtr, Driver};
+use super::measured::Measured;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -11,7 +12,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recurrence {
-    /// Whole sequences in one kernel where all of a batch runs at once, else step by step.
+    /// The faster way where that has been [measured](super::measured); else whole sequences in one kernel
+    /// where all of a batch runs at once, else step by step.
     #[default]
     Auto,
     /// Whole sequences in one kernel wherever that is possible.
@@ -59,6 +61,8 @@ impl fmt::Display for Fault {
 #[derive(Debug, Default)]
 pub(super) struct Recurrences {
     pub(super) wish: Recurrence,
+    /// What `auto` goes by.
+    pub(super) measured: Option<Measured>,
     /// A kernel has given up: none is tried again.
     pub(super) failed: bool,
     /// [`WORDS`] in device memory, zero as long as no kernel gives up.

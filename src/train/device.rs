@@ -2,6 +2,7 @@
 
 use crate::device::Gpu;
 use crate::device::cuda::Cuda;
+use crate::device::measured::Measured;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -156,6 +157,7 @@ fn choose_with(
         }
         DeviceChoice::Emulated => emulated()?,
     };
+    gpu.set_measured(Measured::kept(&gpu.driver().description()));
     let mixed = precision != Precision::Fp32;
     Ok(Chosen {
         name: gpu.driver().description(),

@@ -3,6 +3,7 @@
 mod accumulate;
 mod average;
 mod bad_input;
+mod bench_gpu;
 mod cells;
 mod charset;
 mod copying;

@@ -19,6 +19,7 @@ mod gru;
 mod layer_norm;
 mod likeliest;
 mod lstm;
+mod measure;
 mod primitives;
 mod recurrent;
 mod reduce;

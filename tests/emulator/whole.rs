@@ -5,6 +5,7 @@ use half::f16;
 use rnnx::autograd::{Backward, Grads, Slot, Tape, Var};
 use rnnx::data::packing::Packing;
 use rnnx::device::emulated::Emulated;
+use rnnx::device::measured::{BothWays, Measured};
 use rnnx::device::{Gpu, Recurrence};
 use rnnx::ops::recurrent::{
     CellKind, Hidden, Input, State, recurrent_packed, recurrent_side_by_side,
@@ -291,6 +292,36 @@ fn the_log_says_once_how_steps_are_taken_and_why() {
     says(&many, Recurrence::Auto, "would take 2 rounds");
     assert!(news(&case, Recurrence::Steps).is_empty());
     assert!(news(&Case::uniform(1, 8, 64), Recurrence::Auto).is_empty());
+}
+
+#[test]
+fn what_was_measured_decides_where_it_is_known() {
+    let row = |units, whole_us| BothWays {
+        units,
+        rows: 8,
+        training: true,
+        whole_us,
+        steps_us: 5.0,
+    };
+    let measured = Measured(vec![row(64, 9.0), row(512, 1.0)]);
+    let says = |case: &Case, wish, what: &str| {
+        let gpu = on(0, wish);
+        gpu.set_measured(Some(measured.clone()));
+        run(&gpu, case).unwrap();
+        let news = gpu.news();
+        assert!(news.len() == 1 && news[0].contains(what), "{news:?}");
+    };
+    let (auto, case) = (Recurrence::Auto, Case::uniform(2, 8, 64));
+    says(
+        &case,
+        auto,
+        "step by step (auto: measured to be faster here)",
+    );
+    says(&case, Recurrence::Whole, "whole sequences (whole)");
+    // In two rounds, where the rule alone says steps.
+    says(&Case::uniform(2, 25, 512), auto, "whole sequences (auto)");
+    // Other units were not measured.
+    says(&Case::uniform(2, 8, 128), auto, "whole sequences (auto)");
 }
 
 /// As on a GPU before compute capability 9.0.

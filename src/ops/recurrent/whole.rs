@@ -151,6 +151,7 @@ enum Because {
     Rows,
     Device,
     Rounds(usize),
+    Measured,
 }
 
 impl fmt::Display for Because {
@@ -161,6 +162,7 @@ impl fmt::Display for Because {
             Because::Units => write!(f, "whole sequences need a multiple of {OWN} up to {MOST}"),
             Because::Rows => write!(f, "more than 2^32 numbers"),
             Because::Device => write!(f, "the device runs no clusters of as many blocks"),
+            Because::Measured => write!(f, "measured to be faster here"),
             Because::Rounds(n) => write!(f, "whole sequences would take {n} rounds of all rows"),
         }
     }
@@ -225,8 +227,12 @@ impl Whole {
             return Ok(Err(Because::Device));
         };
         let rounds = deals.iter().map(|deal| deal.rounds).max().unwrap_or(0);
-        if wish == Recurrence::Auto && rounds > 1 {
-            return Ok(Err(Because::Rounds(rounds)));
+        if wish == Recurrence::Auto {
+            match gpu.whole_is_faster(hidden, layers.packing.batch(), recording) {
+                Some(false) => return Ok(Err(Because::Measured)),
+                None if rounds > 1 => return Ok(Err(Because::Rounds(rounds))),
+                _ => {}
+            }
         }
         Ok(Ok((deals[0], deals.get(1).copied())))
     }

@@ -1,0 +1,114 @@
+//! Which way of taking the steps of a recurrence is the faster one on a GPU, as `rnnx bench recurrence
+//! --keep` has measured it: a table in the user's cache folder that `--recurrence auto` reads.
+
+use super::nvrtc::{HEADERS, SOURCES};
+use crate::error::{Error, Result};
+use crate::files::atomic::write_atomic;
+use crate::files::cache;
+use crate::files::text::sha256;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::PathBuf;
+
+/// Both times of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BothWays {
+    /// H.
+    pub units: usize,
+    /// B, rows of a step.
+    pub rows: usize,
+    /// The backward pass, too.
+    pub training: bool,
+    /// Microseconds a time step with whole sequences in one kernel.
+    pub whole_us: f64,
+    /// The same step by step.
+    pub steps_us: f64,
+}
+
+/// What was measured on a GPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured(pub Vec<BothWays>);
+
+impl Measured {
+    /// Whether whole sequences are faster, by the measured size of as many units with the nearest number
+    /// of rows (their ratio counts); none where there is no such size.
+    pub fn whole_is_faster(&self, units: usize, rows: usize, training: bool) -> Option<bool> {
+        let of_units = |m: &&BothWays| m.units == units && m.training == training;
+        let distance = |m: &BothWays| (m.rows as f64 / rows as f64).ln().abs();
+        let candidates = self.0.iter().filter(of_units);
+        let nearest = candidates.min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+        Some(nearest.whole_us < nearest.steps_us)
+    }
+
+    /// The table of a device with this description, if one is kept that was measured with these kernels.
+    pub fn kept(device: &str) -> Option<Self> {
+        let text = fs::read_to_string(file(device)?).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Keeps the table, and says where.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the user has no cache folder, [`Error::Io`] where it cannot be written.
+    pub fn keep(&self, device: &str) -> Result<PathBuf> {
+        let file = file(device).ok_or_else(|| {
+            let message = "there is no folder to keep the table in: set XDG_CACHE_HOME or HOME";
+            Error::Usage(message.into())
+        })?;
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+        }
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|e| Error::op("table", e.to_string()))?;
+        write_atomic(&file, |to| to.write_all(&text))?;
+        Ok(file)
+    }
+}
+
+/// Other kernels, another driver or another GPU have another file.
+fn file(device: &str) -> Option<PathBuf> {
+    let mut key = device.to_owned();
+    for (_, text) in HEADERS.iter().chain(SOURCES) {
+        key += text;
+    }
+    let name = format!("recurrence-{}.json", sha256(key.as_bytes()));
+    Some(cache::folder()?.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_size_decides() {
+        let row = |units, rows, whole_us| BothWays {
+            units,
+            rows,
+            training: true,
+            whole_us,
+            steps_us: 10.0,
+        };
+        let table = Measured(vec![
+            row(256, 8, 2.0),
+            row(256, 512, 20.0),
+            row(64, 8, 11.0),
+        ]);
+        // 64 is as far from 8 as from 512: the first one counts.
+        for (rows, faster) in [
+            (1, true),
+            (60, true),
+            (64, true),
+            (70, false),
+            (4096, false),
+        ] {
+            assert_eq!(
+                table.whole_is_faster(256, rows, true),
+                Some(faster),
+                "{rows}"
+            );
+        }
+        assert_eq!(table.whole_is_faster(64, 512, true), Some(false));
+        assert_eq!(table.whole_is_faster(128, 8, true), None);
+        assert_eq!(table.whole_is_faster(256, 8, false), None);
+    }
+}
