@@ -35,6 +35,7 @@ mod places;
 #[path = "../support/python.rs"]
 #[expect(dead_code, reason = "TensorBoard is asked line by line")]
 mod python;
+mod ranks;
 mod report;
 mod resume;
 mod sampling;

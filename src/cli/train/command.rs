@@ -1,6 +1,7 @@
 //! The flags of a training command.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
@@ -9,8 +10,10 @@ use toml::Table;
 
 use crate::cli::flags;
 use crate::programs::{self, Program};
+use crate::ranks::Ranks;
 use crate::train::keys::ALL;
 use crate::train::settings::{Preset, Settings};
+use crate::train::span::Span;
 
 /// The heading of the flags that are no settings.
 const GROUP: &str = "Run";
@@ -51,6 +54,9 @@ pub struct RunArgs {
     /// Read settings from this TOML file; flags win over it
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
+    /// Longest wait for another of the processes that train together, as 90s, 10m or 1h
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub rank_timeout: Span,
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
@@ -66,6 +72,8 @@ pub struct Train {
     /// The settings that were given as flags.
     pub(super) flags: Table,
     pub(super) json: bool,
+    /// The processes that train together.
+    pub(super) ranks: Arc<Ranks>,
 }
 
 impl Subcommand for Train {
@@ -104,6 +112,7 @@ impl FromArgMatches for Train {
             preset: values.map_err(|e| clap::Error::raw(ErrorKind::InvalidValue, e))?,
             flags: flags::given(settings, |_| true, matches),
             json: settings.each().is_some() && matches.get_flag(JSON),
+            ranks: Ranks::alone(),
         })
     }
 
