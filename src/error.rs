@@ -27,6 +27,8 @@ pub enum Error {
     Device(String),
     /// The loss or a gradient stopped being a number. Exit code 5.
     Diverged(String),
+    /// A process that trains the same model is missing, gone or another than it should be. Exit code 1.
+    Ranks(String),
     /// The user interrupted; it says what is saved. Exit code 130.
     Interrupted(String),
     /// The operating system refused a file operation. Exit code 1.
@@ -77,7 +79,7 @@ impl Error {
     /// The exit code of the program for this error.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Io { .. } | Error::Op { .. } => 1,
+            Error::Io { .. } | Error::Op { .. } | Error::Ranks(_) => 1,
             Error::Usage(_) => 2,
             Error::Data(_) | Error::Checkpoint { .. } => 3,
             Error::Device(_) => 4,
@@ -94,6 +96,7 @@ impl fmt::Display for Error {
             | Error::Data(m)
             | Error::Device(m)
             | Error::Diverged(m)
+            | Error::Ranks(m)
             | Error::Interrupted(m) => f.write_str(m),
             Error::Checkpoint { path, message } => write!(f, "{}: {message}", path.display()),
             Error::Io {

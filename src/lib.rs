@@ -48,7 +48,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`sampling`], [`terminal`], [`log`], [`interrupt`], [`data`], [`files`], [`eval`] |
+//! | F0 | [`error`], [`shape`], [`dtype`], [`rng`], [`sampling`], [`terminal`], [`log`], [`interrupt`], [`data`], [`files`], [`eval`], [`ranks`] |
 //! | F1 | [`device`] |
 //! | F2 | [`tensor`] |
 //! | F3 | [`autograd`] |
@@ -78,6 +78,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod programs;
+pub mod ranks;
 pub mod report;
 pub mod rng;
 pub mod sampling;

@@ -3,6 +3,15 @@
 use crate::Error;
 use crate::terminal::{colours, visible};
 use std::io::Write;
+use std::sync::OnceLock;
+
+/// This process among those that train together.
+static RANK: OnceLock<usize> = OnceLock::new();
+
+/// Names this process in its errors, as one of several that train together.
+pub fn of_rank(rank: usize) {
+    RANK.get_or_init(|| rank);
+}
 
 /// Writes a line for the user to standard error. One that cannot be written (the reader has gone, the
 /// disk is full) must not end the work.
@@ -16,7 +25,10 @@ pub fn error(error: &Error) {
         true => "\x1b[1;31merror:\x1b[0m",
         false => "error:",
     };
-    let message = error.to_string();
+    let message = match RANK.get() {
+        Some(rank) => format!("rank {rank}: {error}"),
+        None => error.to_string(),
+    };
     // With stderr closed nobody is left to tell.
     let _ = writeln!(std::io::stderr(), "{label} {}", visible(&message));
 }

@@ -18,12 +18,14 @@ use crate::files::run::RunFolder;
 use crate::interrupt;
 use crate::log;
 use crate::programs::{Ended, Trainer};
+use crate::ranks::{Ranks, Who};
 use crate::selftest::startup;
 use crate::train::config_file;
 use crate::train::job::{Begin, InitFrom, Request};
 use crate::train::keys::{ALL, Key};
 use crate::train::places::Origin;
 use crate::train::progress::{clock, speed, thousands};
+use crate::train::shards::OF_RANKS;
 use crate::{Error, Result};
 use command::OUT;
 
@@ -35,8 +37,24 @@ impl Train {
     /// program shows.
     ///
     /// # Errors
-    /// As [`session::run`](crate::train::session::run), and for flags that contradict each other.
+    /// As [`session::run`](crate::train::session::run), for flags that contradict each other, and for
+    /// ranks that do not come.
     pub fn run(&self) -> Result<()> {
+        let who = Who::of_process()?;
+        if who.size > 1 {
+            log::of_rank(who.rank);
+        }
+        let mut train = self.clone();
+        // Rank 0 speaks for all.
+        train.run.quiet |= who.rank > 0;
+        train.ranks = Ranks::join(&who, self.run.rank_timeout.duration())?;
+        if who.size > 1 && !train.run.quiet {
+            log::line(&format!("ranks: {}, started by {}", who.size, who.launcher));
+        }
+        train.all()
+    }
+
+    fn all(&self) -> Result<()> {
         let home = Path::new(OUT).join(self.program.kind());
         let out = |default: PathBuf| self.run.out.clone().unwrap_or(default);
         let folder = out(match self.suite {
@@ -88,8 +106,19 @@ impl Train {
         let mut flags = self.flags.clone();
         origin.adopt(settings, &mut file)?;
         origin.adopt(settings, &mut flags)?;
-        let layers = [&self.preset, &file, &flags, only];
+        let begun = match saved {
+            None => self.shards(),
+            Some(_) => Table::new(),
+        };
+        let layers = [&begun, &self.preset, &file, &flags, only];
         config_file::resolve(settings, saved, self.run.change, layers)
+    }
+
+    /// The shards of a run that several ranks begin, unless they are set.
+    fn shards(&self) -> Table {
+        let shards = OF_RANKS.max(self.ranks.size().next_power_of_two());
+        let shards = [("virtual-shards".to_owned(), (shards as i64).into())];
+        Table::from_iter(shards.into_iter().filter(|_| !self.ranks.is_alone()))
     }
 
     /// Checks that what is to change does, in one of the runs that go on: their configurations and
@@ -143,6 +172,7 @@ impl Train {
             quiet: self.run.quiet,
             check: startup::check,
             draw: report::draw_run,
+            ranks: self.ranks.clone(),
         }
     }
 
@@ -156,7 +186,7 @@ impl Train {
     /// Sets the process up, once.
     fn set_up(&self, settings: &Table) -> Result<()> {
         let threads = settings.get("threads").and_then(toml::Value::as_integer);
-        use_threads(threads.map(|n| n as usize))?;
+        use_threads(threads.map_or_else(|| self.threads(), |n| Some(n as usize)))?;
         interrupt::install("saving and stopping (once more to stop at once, without saving)")
     }
 
@@ -168,7 +198,15 @@ impl Train {
         interrupted: String,
     ) -> Result<Trainer> {
         let _reading = interrupt::at_once(interrupted)?;
-        self.program.trainer(settings, resumed, self.run.quiet)
+        self.program
+            .trainer(settings, resumed, &self.ranks, self.run.quiet)
+    }
+
+    /// This rank's part of the CPU threads, where its machine has several.
+    fn threads(&self) -> Option<usize> {
+        let ranks = self.ranks.local_size();
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        (ranks > 1).then(|| (cores / ranks).max(1))
     }
 
     fn tell(&self, ended: &Ended) {
@@ -214,8 +252,13 @@ impl Train {
         let origin = self.origin(&out, resumed)?;
         let config = self.resolve(&only, saved.as_ref(), &origin)?;
         self.check_change([(&config, &*out)])?;
+        // All have read the run's folder before rank 0 changes anything there.
+        self.ranks.barrier()?;
         let mut train = self.trainer(&config, resumed)?;
         let ended = train(self.request((config, origin), out.clone(), &out, begin))?;
+        if !self.ranks.is_first() {
+            return Ok(());
+        }
         // A run that ended before its first record has nothing to draw.
         let page = match report::write_page(&out, args.quiet) {
             Ok(page) => format!("; report: {}", page.display()),
@@ -248,7 +291,11 @@ impl Train {
         let Some((_, first)) = requests.first() else {
             return Ok(());
         };
-        clean_leftovers(out)?;
+        // As for one run.
+        self.ranks.barrier()?;
+        if self.ranks.is_first() {
+            clean_leftovers(out)?;
+        }
         let mut begins = requests.iter();
         let resumed = begins.find(|(_, request)| request.begin == Begin::Resume);
         let resumed = resumed.map(|(_, request)| &*request.out);
@@ -260,9 +307,15 @@ impl Train {
                 log::line(&format!("\n{word}: {}", request.out.display()));
             }
             let ended = train(request)?;
+            if !self.ranks.is_first() {
+                continue;
+            }
             report::write_page(&ended.out, self.run.quiet)?;
             self.tell(&ended);
             runs.push(ended);
+        }
+        if !self.ranks.is_first() {
+            return Ok(());
         }
         let figures: Value = runs.iter().map(|run| self.result(run)).collect();
         let path = out.join(COMPARISON);

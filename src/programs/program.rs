@@ -9,6 +9,7 @@ use super::orders::{Bench, EvalOrder, Evaluated, Export};
 use super::suite::Suite;
 use crate::Result;
 use crate::files::{RunFolder, TestEvent};
+use crate::ranks::Ranks;
 use crate::report::RunData;
 use crate::train::job::Request;
 use crate::train::session::Summary;
@@ -42,12 +43,18 @@ pub trait Program: Sync {
     fn next(&self, out: &Path) -> String;
 
     /// Reads what all runs of these settings share, and returns what trains them. The data of a run
-    /// that goes on, in the folder `resumed`, is where that run has it.
+    /// that goes on, in the folder `resumed`, is where that run has it. Every rank calls it.
     ///
     /// # Errors
-    /// If the data cannot be read. What it returns fails as
+    /// If the data cannot be read, or a rank is lost. What it returns fails as
     /// [`session::run`](crate::train::session::run) does.
-    fn trainer(&self, settings: &Table, resumed: Option<&Path>, quiet: bool) -> Result<Trainer>;
+    fn trainer(
+        &self,
+        settings: &Table,
+        resumed: Option<&Path>,
+        ranks: &Ranks,
+        quiet: bool,
+    ) -> Result<Trainer>;
 
     /// What the command prints of the runs that it has trained.
     ///
@@ -121,5 +128,6 @@ pub fn typed<C: Config>(request: Request<Table>) -> Result<Request<C>> {
         quiet: request.quiet,
         check: request.check,
         draw: request.draw,
+        ranks: request.ranks,
     })
 }

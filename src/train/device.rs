@@ -116,7 +116,20 @@ pub type Check = fn(&Arc<Gpu>) -> Result<()>;
 /// [`Error::Device`] for a device that is not there or does not pass, [`Error::Usage`] for a
 /// precision that it does not have.
 pub fn choose(device: DeviceChoice, precision: Precision, check: Check) -> Result<Chosen> {
-    let open = |number| Ok(Gpu::new(Cuda::open(number)?));
+    choose_from(device, precision, check, 0)
+}
+
+/// The same of the GPUs from number `first` on, as the ranks of a machine have one each.
+///
+/// # Errors
+/// As [`choose`].
+pub fn choose_from(
+    device: DeviceChoice,
+    precision: Precision,
+    check: Check,
+    first: u32,
+) -> Result<Chosen> {
+    let open = |number: u32| Ok(Gpu::new(Cuda::open(number.saturating_add(first))?));
     choose_with(device, precision, &open, check)
 }
 

@@ -7,6 +7,7 @@ use super::places::Origin;
 use super::progress::Progress;
 use super::scores::{Means, Scores};
 use super::settings::Config;
+use super::shards::Shards;
 use super::span::Span;
 use super::step::Step;
 use crate::data::vocab::Vocab;
@@ -15,8 +16,10 @@ use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensors::TensorFile;
 use crate::nn::{Layout, torch_names};
 use crate::optim::{Adam, Clip, Schedule};
+use crate::ranks::Ranks;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where a run's weights come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +72,8 @@ pub struct Request<C> {
     pub check: Check,
     /// What draws its page while it trains.
     pub draw: Draw,
+    /// The processes that train it.
+    pub ranks: Arc<Ranks>,
 }
 
 impl<C> Request<C> {
@@ -290,12 +295,12 @@ pub trait Job: Sized {
         None
     }
 
-    /// Scores a model, this one or [another](Job::with_weights), on the validation data; none if there
-    /// is none.
+    /// Scores a model, this one or [another](Job::with_weights), on the validation data, which `ranks`
+    /// share; none if there is none.
     ///
     /// # Errors
-    /// If the device fails.
-    fn validate(&self, model: &Self::Model) -> Result<Option<Means>>;
+    /// If the device fails, or a rank is lost.
+    fn validate(&self, model: &Self::Model, ranks: &Ranks) -> Result<Option<Means>>;
 
     /// The model with other weights, where this one is.
     ///
@@ -322,10 +327,11 @@ pub fn make<J: Job>(
     vocab: Option<J::Vocab>,
     weights: &Weights,
     device: (&Chosen, Option<LossScaler>),
+    shards: Shards,
     progress: &Progress,
 ) -> Result<J> {
     let data = J::data(config, source, vocab)?;
-    let step = step::<J>(config, &data, weights, device)?;
+    let step = step::<J>(config, &data, weights, device)?.with_shards(shards);
     let parameters = step.model().params().layout().parameters();
     progress.line(&J::describe(config, &data, parameters));
     J::new(config.clone(), data, step)
@@ -427,6 +433,7 @@ mod tests {
                 quiet: false,
                 check: |_| Ok(()),
                 draw: |_, _| Ok(()),
+                ranks: Ranks::alone(),
             };
             request.nothing_lost()
         };

@@ -14,6 +14,8 @@ pub mod ring;
 pub mod scores;
 pub mod session;
 pub mod settings;
+pub mod sharded;
+pub mod shards;
 pub mod span;
 pub mod start;
 pub mod step;

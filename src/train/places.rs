@@ -10,6 +10,7 @@ use crate::data::input::STDIN;
 use crate::error::{Error, Result};
 use crate::files::run::{RunFolder, STATE};
 use crate::files::state::TrainState;
+use crate::ranks::Ranks;
 use std::path::{Component, Path, PathBuf, absolute};
 use toml::{Table, Value};
 
@@ -74,17 +75,31 @@ impl Origin {
     }
 }
 
+/// Opens the run that goes on in `out`. At rank 0 it belongs to the process as long as the value or a
+/// clone of it lives; the others look at it when rank 0 has cleared away what a crash left.
+///
+/// # Errors
+/// As [`RunFolder::resume`], and if a rank is lost.
+pub fn open_resumed(out: &Path, ranks: &Ranks) -> Result<RunFolder> {
+    let run = match ranks.is_first() {
+        true => RunFolder::resume(out)?,
+        false => RunFolder::open(out)?,
+    };
+    ranks.barrier()?;
+    Ok(run)
+}
+
 /// The data of the run that goes on in `out`, as [`find`].
 ///
 /// # Errors
-/// As [`find`], and if the run's state cannot be read.
+/// As [`find`] and [`open_resumed`], and if the run's state cannot be read.
 pub fn find_resumed<C: Config, S>(
-    out: &Path,
+    (out, ranks): (&Path, &Ranks),
     config: &C,
     load: impl Fn(&C) -> Result<S>,
     hash: impl Fn(&S) -> &str,
 ) -> Result<S> {
-    let run = RunFolder::resume(out)?;
+    let run = open_resumed(out, ranks)?;
     let state = TrainState::load(&run.last()?.join(STATE))?;
     let keys: Vec<&str> = path_keys(C::settings()).map(|key| key.name).collect();
     let help = format!("restore it, or give its new place as {}", keys.join(", "));

@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::interrupt;
 use crate::optim::adam_gpu::GpuAdamStep;
+use crate::ranks::Ranks;
+use crate::ranks::message::{Reader, Writer};
 
 /// The figures of one batch.
 #[derive(Clone, Copy, Debug)]
@@ -85,27 +87,68 @@ pub struct Means {
 }
 
 impl Means {
-    /// Scores batch after batch; none without a token.
+    /// Scores batch after batch, of which each rank takes some; none without a token. The sums are taken
+    /// in the order of the batches, so the figures are those of one rank, to the bit.
     ///
     /// # Errors
-    /// Those of `score`; [`Error::Interrupted`] between two batches.
+    /// Those of `score`; [`Error::Interrupted`] between two batches, if any rank is; if one is lost.
     pub fn over<B>(
+        ranks: &Ranks,
         batches: impl IntoIterator<Item = B>,
         mut score: impl FnMut(B) -> Result<Scores>,
     ) -> Result<Option<Self>> {
-        let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
-        for batch in batches {
-            if interrupt::asked() {
-                return Err(Error::Interrupted("interrupted while it was scored".into()));
+        let (mut own, mut interrupted) = (Vec::new(), false);
+        for batch in batches.into_iter().skip(ranks.rank()).step_by(ranks.size()) {
+            interrupted = interrupt::asked();
+            if interrupted {
+                break;
             }
             let scores = score(batch)?;
-            loss += scores.ce * scores.tokens;
-            correct += scores.correct as f64;
-            tokens += scores.tokens;
+            own.extend([scores.ce, scores.correct as f64, scores.tokens]);
+        }
+        let mut message = Writer::default();
+        message.f64s(&[f64::from(u8::from(interrupted))]);
+        message.f64s(&own);
+        let all = ranks.settle(message.bytes(), |all| merged(&all))?;
+        let mut all = Reader::new(&all);
+        if all.f64s()? != [0.0] {
+            return Err(Error::Interrupted("interrupted while it was scored".into()));
+        }
+        let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
+        for figures in all.f64s()?.chunks_exact(FIGURES) {
+            loss += figures[0] * figures[2];
+            correct += figures[1];
+            tokens += figures[2];
         }
         Ok((tokens > 0.0).then(|| Means {
             loss: loss / tokens,
             accuracy: correct / tokens,
         }))
     }
+}
+
+/// Figures of a batch that a rank sends: cross-entropy, tokens that are right, tokens.
+const FIGURES: usize = 3;
+
+/// At rank 0: how many ranks were interrupted, and the figures of all batches in their order.
+fn merged(all: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let (mut interrupted, mut lists) = (0.0, Vec::new());
+    for bytes in all {
+        let mut message = Reader::new(bytes);
+        interrupted += message.f64s()?.iter().sum::<f64>();
+        lists.push(message.f64s()?);
+    }
+    let batches = lists.iter().map(|list| list.len() / FIGURES).max();
+    let mut figures = Vec::new();
+    for batch in 0..batches.unwrap_or(0) {
+        let of = |list: &Vec<f64>| {
+            list.get(batch * FIGURES..(batch + 1) * FIGURES)
+                .map(<[f64]>::to_vec)
+        };
+        figures.extend(lists.iter().filter_map(of).flatten());
+    }
+    let mut message = Writer::default();
+    message.f64s(&[interrupted]);
+    message.f64s(&figures);
+    Ok(message.bytes())
 }

@@ -21,6 +21,7 @@ use crate::files::state::TrainState;
 use crate::files::tensorboard::EventFile;
 use crate::interrupt;
 use crate::optim::adam_gpu::RATES;
+use crate::ranks::Ranks;
 use drawing::Page;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ pub fn run<J: Job>(
         Begin::New { .. } => common.precision,
         Begin::Resume => Precision::Auto,
     };
-    let chosen = device::choose(common.device, precision, request.check)?;
+    let first = request.ranks.local_rank() as u32;
+    let chosen = device::choose_from(common.device, precision, request.check, first)?;
     let gpu = chosen.gpu.clone();
     if let Some(gpu) = &gpu {
         gpu.set_recurrence(common.recurrence);
@@ -90,7 +92,8 @@ struct Session<J> {
     /// What `--out` has to name for `--resume`.
     resume_out: PathBuf,
     state: TrainState,
-    metrics: MetricsWriter,
+    /// At rank 0, which alone writes.
+    metrics: Option<MetricsWriter>,
     events: Option<EventFile>,
     page: Page,
     progress: Progress,
@@ -98,6 +101,10 @@ struct Session<J> {
     started: Instant,
     /// Training time of earlier processes.
     earlier: f64,
+    /// Whether there was a checkpoint to start from.
+    resumed: bool,
+    /// Whether max-time is over, as the ranks have agreed.
+    late: bool,
     /// Training time of the finished epochs.
     epochs_took: f64,
     /// Steps of earlier processes.
@@ -125,6 +132,8 @@ impl<J: Job> Session<J> {
             folder: started.folder,
             resume_out,
             earlier: started.state.elapsed_seconds,
+            resumed: started.resumed,
+            late: false,
             first_step: started.state.step,
             state: started.state,
             metrics: started.metrics,
@@ -156,7 +165,7 @@ impl<J: Job> Session<J> {
             self.write_sample(true)?;
         }
         let is_done = !goes_on(&self.state) || self.over().is_some();
-        if is_done && self.folder.last().is_ok() {
+        if is_done && self.resumed {
             self.progress.line(&self.nothing_left());
             return self.close();
         }
@@ -171,10 +180,10 @@ impl<J: Job> Session<J> {
                 self.train_steps(limit)?;
                 self.list_if_due();
                 self.check_folder()?;
-                if interrupt::asked() {
+                self.validate_if_due()?;
+                if self.is_asked()? {
                     return self.stop();
                 }
-                self.validate_if_due()?;
                 if self.checkpoint_is_due() {
                     self.save()?;
                     self.prune();
@@ -182,7 +191,7 @@ impl<J: Job> Session<J> {
             }
             if self.state.step_in_epoch == per_epoch {
                 self.end_epoch()?;
-                if interrupt::asked() {
+                if self.is_asked()? {
                     return self.stop();
                 }
             }
@@ -270,7 +279,9 @@ impl<J: Job> Session<J> {
         if let Some(events) = &mut self.events {
             events.write(event)?;
         }
-        self.metrics.write(event)?;
+        if let Some(metrics) = &mut self.metrics {
+            metrics.write(event)?;
+        }
         self.draw_if_due();
         Ok(())
     }
@@ -299,6 +310,31 @@ impl<J: Job> Session<J> {
             self.state.step + 1,
             self.plan.clip_norm
         )))
+    }
+
+    // ---- ranks ------------------------------------------------------------------------------
+
+    fn ranks(&self) -> Arc<Ranks> {
+        self.job.step().shards().ranks().clone()
+    }
+
+    /// Whether this process writes what the run leaves.
+    fn writes(&self) -> bool {
+        self.ranks().is_first()
+    }
+
+    /// Whether a rank has been asked to end; and whether max-time is over by the clock of rank 0. All
+    /// ranks go by the same.
+    fn is_asked(&mut self) -> Result<bool> {
+        let time = self.plan.max_time;
+        let late = time.is_some_and(|time| self.started.elapsed() >= time.duration());
+        let own = vec![interrupt::asked().into(), late.into()];
+        let signs = self.ranks().settle(own, |all| {
+            let asked = all.iter().any(|signs| signs.first() == Some(&1));
+            Ok(vec![asked.into(), late.into()])
+        })?;
+        self.late = signs.get(1) == Some(&1);
+        Ok(signs.first() == Some(&1))
     }
 
     // ---- ends and figures -------------------------------------------------------------------

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 pub use super::device::{DeviceChoice, Precision};
 use super::keys::{Allowed, Key, Resume};
+use super::shards::Reduce;
 use crate::device::Recurrence;
 use crate::files::metrics::Changes;
 use crate::optim::{AdamConfig, Schedule, ScheduleKind};
@@ -166,6 +167,10 @@ pub struct Common {
     pub recurrence: Recurrence,
     /// Write TensorBoard's event files.
     pub tensorboard: bool,
+    /// Shards of a batch.
+    pub virtual_shards: usize,
+    /// What decides the bits on several ranks.
+    pub reduce: Reduce,
 }
 
 /// The typed configuration that [`settings!`](crate::settings) makes of a program's rows.
@@ -276,6 +281,11 @@ macro_rules! settings {
                     "share of every parameter that a step takes away, times the learning rate; it is no part of the loss";
                 accumulate: usize = 1, Whole(1, $crate::optim::adam_gpu::RATES as i64), fixed,
                     "batches of a step, whose gradients are added up: as one so many times as large, in the memory of one";
+                virtual_shards: usize = 1, Whole(1, 65_536), fixed,
+                    "parts of each batch whose gradients are computed by themselves and added in a fixed order, so that any number of ranks gives the same bits; a run that several ranks begin has 8 unless set";
+                reduce: $crate::train::shards::Reduce = $crate::train::shards::Reduce::Exact,
+                    OneOf(&$crate::train::shards::Reduce::NAMES), fixed,
+                    "what decides the bits of a run on several ranks: exact is the virtual shards, fast how many ranks there are, each of which takes its rows at once";
             }
             "Run" {
                 seed: u64 = 1, SEED, fixed, "seed of every random stream";
@@ -382,6 +392,8 @@ macro_rules! settings {
                     precision: self.precision,
                     recurrence: self.recurrence,
                     tensorboard: self.tensorboard,
+                    virtual_shards: self.virtual_shards,
+                    reduce: self.reduce,
                 }
             }
 

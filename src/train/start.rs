@@ -4,10 +4,13 @@ use super::config_file::{self, to_toml};
 use super::device::Chosen;
 use super::init::{self, load_weights};
 use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
-use super::places::paths_of;
+use super::model::Model;
+use super::places::{open_resumed, paths_of};
 use super::progress::Progress;
 use super::settings::{Config, Precision};
+use super::shards::Shards;
 use crate::data::vocab::Vocab;
+use crate::device::Level;
 use crate::error::{Error, Result};
 use crate::files::metrics::{self, ChangeEvent, Event, MetricsWriter};
 use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
@@ -15,6 +18,7 @@ use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensorboard::EventFile;
 use crate::files::tensors::TensorFile;
 use crate::interrupt::AtOnce;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// A run whose data, model and folder are there.
@@ -23,9 +27,12 @@ pub(super) struct Started<J> {
     pub(super) plan: Plan,
     pub(super) folder: RunFolder,
     pub(super) state: TrainState,
-    pub(super) metrics: MetricsWriter,
+    /// At rank 0, which alone writes.
+    pub(super) metrics: Option<MetricsWriter>,
     /// TensorBoard's event file, where one is wanted.
     pub(super) events: Option<EventFile>,
+    /// Whether there was a checkpoint to start from.
+    pub(super) resumed: bool,
     /// Training time of the finished epochs.
     pub(super) epochs_took: f64,
     /// The text of `config.toml`.
@@ -41,18 +48,26 @@ pub(super) fn start<J: Job>(
     starting: AtOnce,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
 ) -> Result<Started<J>> {
+    let common = request.config.common();
+    let shards = Shards::new(&request.ranks, common.virtual_shards, common.reduce)?;
+    let writes = request.ranks.is_first();
     match &request.begin {
         Begin::New { force, init_from } => {
-            RunFolder::check_new(&request.out, *force)?;
+            if writes {
+                RunFolder::check_new(&request.out, *force)?;
+            }
             if *force {
                 check_data_stays(request)?;
             }
-            let init = (*force, init_from.as_ref());
-            new_run(request, init, progress, &chosen, starting, load)
+            let init = init_from.as_ref();
+            let started = new_run(request, init, (&chosen, shards), progress, load)?;
+            create(started, *force, starting, request, progress)
         }
         Begin::Resume => {
-            RunFolder::check_free(&request.out)?;
-            resumed_run(request, progress, chosen, starting, load)
+            if writes {
+                RunFolder::check_free(&request.out)?;
+            }
+            resumed_run(request, progress, (chosen, shards), starting, load)
         }
     }
 }
@@ -74,14 +89,14 @@ fn check_data_stays<C: Config>(request: &Request<C>) -> Result<()> {
     }
 }
 
+/// Makes a new run, of which nothing is written yet.
 fn new_run<J: Job>(
     request: &Request<J::Config>,
-    (force, init_from): (bool, Option<&InitFrom>),
+    init_from: Option<&InitFrom>,
+    (chosen, shards): (&Chosen, Shards),
     progress: &Progress,
-    chosen: &Chosen,
-    starting: AtOnce,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
-) -> Result<Started<J>> {
+) -> Result<(J, TrainState)> {
     progress.line(&chosen.line());
     let source = load(progress)?;
     let seed = request.config.common().seed;
@@ -96,8 +111,24 @@ fn new_run<J: Job>(
     };
     state.loss_scaler = chosen.mixed.then_some(LossScaler::FIRST);
     let device = (chosen, state.loss_scaler);
-    let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
+    let config = &request.config;
+    let job: J = make(config, &source, vocab, &weights, device, shards, progress)?;
+    agree(request, chosen, &job, &state)?;
+    Ok((job, state))
+}
+
+/// Makes the folder of a new run.
+fn create<J: Job>(
+    (job, state): (J, TrainState),
+    force: bool,
+    starting: AtOnce,
+    request: &Request<J::Config>,
+    progress: &Progress,
+) -> Result<Started<J>> {
     drop(starting);
+    if !request.ranks.is_first() {
+        return join(job, RunFolder::at(&request.out), state, request, progress);
+    }
     let folder = RunFolder::create(&request.out, force)?;
     folder.write_config(&config_text(request)?)?;
     folder.write_vocab(&job.vocab_text())?;
@@ -107,15 +138,53 @@ fn new_run<J: Job>(
     join(job, folder, state, request, progress)
 }
 
+/// Fails where the ranks have not begun the same run on the same data with the same kind of device.
+fn agree<J: Job>(
+    request: &Request<J::Config>,
+    chosen: &Chosen,
+    job: &J,
+    state: &TrainState,
+) -> Result<()> {
+    if request.ranks.is_alone() {
+        return Ok(());
+    }
+    let table = request.config.table()?;
+    let mut facts = config_file::deciding(J::Config::settings(), &table);
+    let sha256 = |bytes: &[u8]| format!("{:x}", Sha256::digest(bytes));
+    let weights = job.step().model().params().values().to_cpu()?;
+    let device = match &chosen.gpu {
+        Some(gpu) => gpu.driver().description(),
+        None => format!("cpu, {:?} vectors", Level::current()),
+    };
+    facts.extend(
+        [
+            ("program", J::PROGRAM.to_owned()),
+            ("rnnx-version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("data-sha256", state.data_sha256.clone()),
+            ("vocabulary-sha256", sha256(job.vocab_text().as_bytes())),
+            ("step", state.step.to_string()),
+            (
+                "weights-sha256",
+                sha256(bytemuck::cast_slice(weights.data::<f32>()?)),
+            ),
+            ("runs-on", device),
+            ("fp16", chosen.mixed.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    request.ranks.agree(&facts)
+}
+
 fn resumed_run<J: Job>(
     request: &Request<J::Config>,
     progress: &Progress,
-    mut chosen: Chosen,
+    (mut chosen, shards): (Chosen, Shards),
     starting: AtOnce,
     load: impl FnOnce(&Progress) -> Result<J::Source>,
 ) -> Result<Started<J>> {
     let source = load(progress)?;
-    let folder = RunFolder::resume(&request.out)?;
+    let writes = request.ranks.is_first();
+    let folder = open_resumed(&request.out, &request.ranks)?;
     let last = folder.last()?;
     let state = load_state::<J>(&last, &source)?;
     folder.check_vocab(&last)?;
@@ -129,10 +198,15 @@ fn resumed_run<J: Job>(
         adam_step: state.adam_step,
     };
     let device = (&chosen, state.loss_scaler.filter(|_| chosen.mixed));
-    let job: J = make(&request.config, &source, vocab, &weights, device, progress)?;
+    let config = &request.config;
+    let job: J = make(config, &source, vocab, &weights, device, shards, progress)?;
     check_state(&last, &state, &job)?;
+    agree(request, &chosen, &job, &state)?;
     // All is read and fits: only now the folder changes.
     drop(starting);
+    if !writes {
+        return join(job, folder, state, request, progress);
+    }
     folder.write_config(&config_text(request)?)?;
     metrics::truncate_after(&folder.metrics_path(), state.step, state.epoch)?;
     if let Some(change) = change {
@@ -196,16 +270,25 @@ fn join<J: Job>(
             folder.path().display()
         ));
     }
-    state.vocab_sha256 = Some(folder.vocab_sha256()?);
     state.settings = config_file::deciding(J::Config::settings(), &request.config.table()?);
-    let events = request.config.common().tensorboard;
+    let writes = request.ranks.is_first();
+    let records = folder.metrics_path();
+    let metrics = writes.then(|| MetricsWriter::append(&records));
+    let events = (writes && request.config.common().tensorboard).then(|| EventFile::begin(&folder));
+    if writes {
+        state.vocab_sha256 = Some(folder.vocab_sha256()?);
+    }
     Ok(Started {
         plan: job.plan(),
+        resumed: request.begin == Begin::Resume,
         job,
         config_text: config_text(request)?,
-        metrics: MetricsWriter::append(&folder.metrics_path())?,
-        events: events.then(|| EventFile::begin(&folder)).transpose()?,
-        epochs_took: epochs_took(&folder)?,
+        metrics: metrics.transpose()?,
+        events: events.transpose()?,
+        epochs_took: match writes {
+            true => epochs_took(&folder)?,
+            false => 0.0,
+        },
         folder,
         state,
     })

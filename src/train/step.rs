@@ -2,6 +2,7 @@
 
 use super::model::{Draws, Loss, Model};
 use super::scores::Scores;
+use super::shards::Shards;
 use crate::autograd::{Tape, Var};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub struct Step<M> {
     added: Option<Added>,
     /// On the CPU, the learning rates of the next steps.
     rates: VecDeque<f64>,
+    /// How the rows of a step are divided.
+    shards: Shards,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,20 @@ impl<M: Model> Step<M> {
             gradient: None,
             added: None,
             rates: VecDeque::new(),
+            shards: Shards::default(),
         }
+    }
+
+    /// The same with rows that are divided among shards, and these among ranks, as
+    /// [`Step::train_rows`] trains them.
+    #[must_use]
+    pub fn with_shards(self, shards: Shards) -> Self {
+        Step { shards, ..self }
+    }
+
+    /// How the rows of a step are divided.
+    pub fn shards(&self) -> &Shards {
+        &self.shards
     }
 
     /// Moves model and optimizer to a GPU. With a scaler, products and activations are f16.
@@ -123,16 +139,26 @@ impl<M: Model> Step<M> {
         self.forget();
         let mut parts = Vec::with_capacity(batches.len());
         for (number, batch) in (first..).zip(batches) {
-            let issued = self.add(batch, &Draws::new(self.seed, number))?;
-            let mut scores = Scores::of(&issued.loss)?;
-            scores.loss = match issued.penalty {
-                None => issued.total.item()?,
-                Some(penalty) => scores.ce + penalty.item()?,
-            };
-            parts.push(scores);
+            parts.push(self.add_scored(batch, number)?);
         }
+        self.finish_scored(&parts)
+    }
+
+    /// As [`Step::add`], with the draws of this number, and the figures of the batch.
+    pub(super) fn add_scored(&mut self, batch: &M::Batch, number: u64) -> Result<Scores> {
+        let issued = self.add(batch, &Draws::new(self.seed, number))?;
+        let mut scores = Scores::of(&issued.loss)?;
+        scores.loss = match issued.penalty {
+            None => issued.total.item()?,
+            Some(penalty) => scores.ce + penalty.item()?,
+        };
+        Ok(scores)
+    }
+
+    /// As [`Step::finish`], and the figures of the step, whose batches have these.
+    pub(super) fn finish_scored(&mut self, parts: &[Scores]) -> Result<Scores> {
         let grad_norm = self.finish()?;
-        let scores = Scores::joined(&parts);
+        let scores = Scores::joined(parts);
         let mut scores = scores.ok_or_else(|| Error::op("train", "no batch to train on"))?;
         scores.grad_norm = grad_norm;
         if let Some((gpu, adam)) = self.gpu() {
@@ -203,6 +229,25 @@ impl<M: Model> Step<M> {
             total: total.into_value(),
             penalty,
         })
+    }
+
+    /// What has been added since the last [`Step::finish`], on the host and times tokens: the gradient of
+    /// the sum over them, on a GPU times its loss scale. None where nothing has been added.
+    pub(super) fn take_sum(&mut self) -> Result<Option<Vec<f32>>> {
+        let (Some(added), Some(gradient)) = (self.added.take(), &self.gradient) else {
+            return Ok(None);
+        };
+        let (gradient, tokens) = (gradient.to_cpu()?, added.first as f32);
+        Ok(Some(
+            gradient.data::<f32>()?.iter().map(|g| g * tokens).collect(),
+        ))
+    }
+
+    /// Puts such a sum over `tokens`, of whichever batches, in the place of what has been added.
+    pub(super) fn put_sum(&mut self, sum: &[f32], tokens: usize) -> Result<()> {
+        self.gradient = Some(self.place(&Tensor::from_slice(sum, [sum.len()])?)?);
+        self.added = Some(Added { first: 1, tokens });
+        Ok(())
     }
 
     /// Updates the parameters, none of which may be bound any more, with the mean over the tokens of
@@ -297,7 +342,7 @@ impl<M: Model> Step<M> {
         Ok(file)
     }
 
-    fn layout(&self) -> &Layout {
+    pub(super) fn layout(&self) -> &Layout {
         self.model.params().layout()
     }
 }

@@ -37,6 +37,7 @@ mod pretraining;
 #[path = "../support/python.rs"]
 #[expect(dead_code, reason = "TensorBoard is asked line by line")]
 mod python;
+mod ranks;
 mod report;
 mod resume;
 mod sampling;

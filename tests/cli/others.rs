@@ -249,6 +249,29 @@ fn bench_prints_its_figures() {
 }
 
 #[test]
+fn bench_scale_times_shards_and_ranks() {
+    let place = Place::new();
+    let small = "--batch-size 9 --seq-length 8 --hidden-size 16 --seconds 0.01";
+    let done = place.run(&format!("bench scale {small} --json")).ok();
+    let object = json(&done.stdout);
+    assert_eq!(keys(&object), ["device", "scale"]);
+    let cases = object["scale"]["cases"].as_array().unwrap();
+    let number = |case: usize, key: &str| cases[case][key].as_f64().unwrap();
+    assert_eq!([number(0, "ranks"), number(0, "shards")], [1.0, 1.0]);
+    assert_eq!([number(1, "ranks"), number(1, "shards")], [1.0, 8.0]);
+    for (n, case) in cases.iter().enumerate() {
+        assert!(number(n, "ms_per_step") > 0.0, "{case}");
+        assert!((0.0..=1.0).contains(&number(n, "exchange_share")), "{case}");
+        // A rank that has others sends a gradient and gets one.
+        assert_eq!(
+            number(n, "bytes_per_step") > 1e3,
+            number(n, "ranks") > 1.0,
+            "{case}"
+        );
+    }
+}
+
+#[test]
 fn bench_times_the_seq2seq_models_on_pairs() {
     let place = Place::new();
     for (file, n) in [("t.jsonl", 22), ("v.jsonl", 3), ("e.jsonl", 3)] {

@@ -160,6 +160,8 @@ fn unusual() -> CharLmConfig {
         epsilon: 1e-4,
         weight_decay: 0.1,
         accumulate: 4,
+        virtual_shards: 3,
+        reduce: rnnx::train::shards::Reduce::Fast,
         clip_norm: 0.0,
         clip_mode: ClipMode::Global,
         l2: 1e-9,

@@ -79,6 +79,8 @@ fn unusual() -> Seq2SeqConfig {
         epsilon: 1e-4,
         weight_decay: 0.1,
         accumulate: 4,
+        virtual_shards: 3,
+        reduce: rnnx::train::shards::Reduce::Fast,
         clip_norm: 0.25,
         label_smoothing: 0.1,
         teacher_forcing: 0.5,

@@ -39,10 +39,12 @@ def need(holds, what):
 
 
 class Place:
-    """A folder with the inputs of the programs and a finished run of each, `PROGRAM-whole`."""
+    """A folder with the inputs of the programs and a finished run of each, `PROGRAM-whole`; all runs have
+    the flags `more`."""
 
-    def __init__(self, folder, binary):
+    def __init__(self, folder, binary, more=()):
         self.folder, self.binary = Path(folder), str(Path(binary).resolve())
+        self.more = [*more]
         (self.folder / "text.py").write_text(TEXT)
         pairs = [
             {"docstring": f"Adds {i} to the {'xyz'[i % 3]}.", "code": f"def f(x):\n    return x + {i}"}
@@ -59,13 +61,15 @@ class Place:
 
     def train(self, program, out, steps=STEPS, env=None, limit=None):
         """Starts a run, or goes on with the one that is there."""
+        return Running(self.words(program, out, steps), self.folder, env or {}, limit)
+
+    def words(self, program, out, steps=STEPS):
         run = self.path(out)
         # A run that ended before its first checkpoint starts again, as its message says.
         flags = ["--resume"] if os.path.lexists(run / "last") else ["--force"]
         flags = flags if (run / "config.toml").exists() else []
-        words = [self.binary, *PROGRAMS[program].split(), *COMMON, "--out", out, *flags]
-        words += ["--max-steps", str(steps)]
-        return Running(words, self.folder, env or {}, limit)
+        words = [self.binary, *PROGRAMS[program].split(), *COMMON, *self.more, "--out", out, *flags]
+        return [*words, "--max-steps", str(steps)]
 
     def finish(self, program, out):
         """Goes on to the end; the run must be the one that was never hindered."""

@@ -1,6 +1,7 @@
 //! The flags of a training command.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
@@ -10,8 +11,10 @@ use toml::Table;
 use crate::cli::flags;
 use crate::programs::suite::Suite;
 use crate::programs::{self, Program};
+use crate::ranks::Ranks;
 use crate::train::keys::ALL;
 use crate::train::settings::{Preset, Settings};
+use crate::train::span::Span;
 
 /// The heading of the flags that are no settings.
 const GROUP: &str = "Run";
@@ -56,6 +59,9 @@ pub struct RunArgs {
     /// Read settings from this TOML file; flags win over it
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
+    /// Longest wait for another of the processes that train together, as 90s, 10m or 1h
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub rank_timeout: Span,
     /// Show no progress
     #[arg(long, short)]
     pub quiet: bool,
@@ -75,6 +81,8 @@ pub struct Train {
     pub(super) suite: Option<&'static Suite>,
     /// The rows that are chosen; none for all.
     pub(super) rows: Vec<String>,
+    /// The processes that train together.
+    pub(super) ranks: Arc<Ranks>,
 }
 
 impl Subcommand for Train {
@@ -121,6 +129,7 @@ impl FromArgMatches for Train {
             json: settings.each().is_some() && matches.get_flag(JSON),
             suite,
             rows: rows.map_or(Vec::new(), |rows| rows.cloned().collect()),
+            ranks: Ranks::alone(),
         })
     }
 

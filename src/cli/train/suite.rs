@@ -81,6 +81,13 @@ impl Train {
 
     /// Trains the rows of a suite, and prints their figures.
     pub(super) fn all_rows(&self, suite: &'static Suite, out: &Path) -> Result<()> {
+        if !self.ranks.is_alone() {
+            return Err(Error::Usage(
+                "--suite: its rows are trained one after the other by one process: start it alone, or \
+                 train one row's model with several ranks"
+                    .into(),
+            ));
+        }
         let asked = self.asked(suite, out)?;
         let rows = self.present(suite, &asked)?;
         let requests = rows.iter().map(|row| self.row(suite, row, &asked, out));

@@ -12,6 +12,7 @@ use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::state::TrainState;
 use crate::programs::orders::{EvalOrder, Evaluated, figures};
+use crate::ranks::Ranks;
 use crate::train::config_file::trained;
 use crate::train::job::Job;
 use crate::train::places::find;
@@ -48,7 +49,7 @@ fn validation(order: &EvalOrder, vocab: CharVocab) -> Result<Evaluated> {
     check_text(&source, &order.state)?;
     let data = CharLmJob::data(&config, &source, Some(vocab))?;
     let model = order.model::<CharLmJob>(&config, &data)?;
-    let Some(means) = validate(&model, &data, config.batch_size)? else {
+    let Some(means) = validate(&model, &data, config.batch_size, &Ranks::alone())? else {
         return Err(Error::Data(format!(
             "{}: the run has no validation part (valid-fraction = 0): there is no text to score \
              that it was not trained on. Train with a valid-fraction above 0, or give a text with \

@@ -13,6 +13,7 @@ pub mod import;
 pub mod keras;
 pub mod model;
 pub mod page;
+pub mod scale;
 pub mod score;
 pub mod stateful;
 pub mod study;
@@ -27,6 +28,7 @@ use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
 use crate::programs::orders::{Bench, EvalOrder, Evaluated, Export};
 use crate::programs::program::{Ended, Program, Trainer, typed};
+use crate::ranks::Ranks;
 use crate::report::RunData;
 use crate::train::job::Job;
 use crate::train::settings::{Config, Settings};
@@ -62,7 +64,7 @@ impl Program for CharLmProgram {
         format!("generate more: rnnx generate {}", out.display())
     }
 
-    fn trainer(&self, _: &Table, _: Option<&Path>, _: bool) -> Result<Trainer> {
+    fn trainer(&self, _: &Table, _: Option<&Path>, _: &Ranks, _: bool) -> Result<Trainer> {
         Ok(Box::new(|request| {
             Ok(Ended {
                 out: request.out.clone(),
@@ -119,6 +121,10 @@ impl Program for CharLmProgram {
             Bench {
                 name: "generate",
                 run: bench::generate,
+            },
+            Bench {
+                name: "scale",
+                run: scale::scale,
             },
         ]
     }

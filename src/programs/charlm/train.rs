@@ -16,6 +16,7 @@ use crate::files::state::TrainState;
 use crate::files::tensors::TensorFile;
 use crate::nn::Layout;
 use crate::optim::Clip;
+use crate::ranks::Ranks;
 use crate::train::graph::GpuLoop;
 use crate::train::job::{Begin, Job, Plan, Request, Sample};
 use crate::train::model::Model;
@@ -35,9 +36,10 @@ use std::path::Path;
 pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let (config, out) = (request.config.clone(), request.out.clone());
     let resumed = request.begin == Begin::Resume;
+    let ranks = request.ranks.clone();
     let trained = session::run::<CharLmJob>(request, |progress| {
         let source = match resumed {
-            true => resumed_source(&config, &out)?,
+            true => resumed_source(&config, (&out, &ranks))?,
             false => load(&config)?,
         };
         // Of a run that has begun the text is taken as it is; and the embedded corpus is what the
@@ -148,7 +150,7 @@ impl Job for CharLmJob {
 
     fn new(config: CharLmConfig, data: CharData, step: Step<CharLm>) -> Result<Self> {
         let feed = match step.gpu() {
-            Some((gpu, _)) => {
+            Some((gpu, _)) if step.shards().is_whole() => {
                 let (windows, shape) = (
                     data.split.train_windows,
                     [config.seq_length, config.batch_size],
@@ -156,7 +158,7 @@ impl Job for CharLmJob {
                 let feed = TextFeed::new(gpu, data.train_ids(), windows, shape)?;
                 Some(GpuLoop::new(gpu, feed)?.accumulating(config.accumulate))
             }
-            None => None,
+            _ => None,
         };
         Ok(CharLmJob {
             config,
@@ -217,7 +219,7 @@ impl Job for CharLmJob {
         Ok(())
     }
 
-    /// One step on the CPU; on a GPU as many as the ring keeps the figures of.
+    /// One step on the CPU, or where it has several shards; on a GPU as many as the ring keeps the figures of.
     fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>> {
         self.step.set_rates(rates)?;
         if let Some(feed) = &mut self.feed {
@@ -230,18 +232,21 @@ impl Job for CharLmJob {
         } = self.config;
         let windows = self.order.chunks_exact(batch_size);
         let windows = windows.skip(state.step_in_epoch as usize * accumulate);
-        let batches = windows.take(accumulate).map(|w| self.data.train_batch(w));
-        let batches = batches.collect::<Result<Vec<_>>>()?;
+        let batches: Vec<&[u32]> = windows.take(accumulate).collect();
         let number = state.step * accumulate as u64;
-        Ok(vec![self.step.train_all(&batches, number)?])
+        let scores = self.step.train_rows(&batches, number, |model, windows| {
+            let batch = self.data.train_batch(windows)?;
+            batch.to_device(model.params().values().gpu())
+        })?;
+        Ok(vec![scores])
     }
 
     fn news(&mut self) -> Option<String> {
         self.feed.as_mut().and_then(GpuLoop::news)
     }
 
-    fn validate(&self, model: &CharLm) -> Result<Option<Means>> {
-        validate(model, &self.data, self.config.batch_size)
+    fn validate(&self, model: &CharLm, ranks: &Ranks) -> Result<Option<Means>> {
+        validate(model, &self.data, self.config.batch_size, ranks)
     }
 
     /// A short text. Generation cannot take weights beyond f16.
@@ -255,14 +260,19 @@ impl Job for CharLmJob {
     }
 }
 
-/// Mean loss and accuracy over every validation window, `batch` at a time; none where nothing
-/// validates.
+/// Mean loss and accuracy over every validation window, `batch` at a time, which `ranks` share; none
+/// where nothing validates.
 ///
 /// # Errors
-/// If the data does not fit the model, or the device fails.
-pub fn validate(model: &CharLm, data: &CharData, batch: usize) -> Result<Option<Means>> {
+/// If the data does not fit the model, the device fails, or a rank is lost.
+pub fn validate(
+    model: &CharLm,
+    data: &CharData,
+    batch: usize,
+    ranks: &Ranks,
+) -> Result<Option<Means>> {
     let order = data.valid_order();
-    Means::over(order.chunks(batch), |windows| {
+    Means::over(ranks, order.chunks(batch), |windows| {
         let batch = data.valid_batch(windows)?;
         score(model, &batch.to_device(model.params().values().gpu())?)
     })
@@ -285,8 +295,8 @@ pub fn load(config: &CharLmConfig) -> Result<CharSource> {
 }
 
 /// The text of the run that goes on in `out`, which has kept what standard input gave.
-fn resumed_source(config: &CharLmConfig, out: &Path) -> Result<CharSource> {
-    let mut source = find_resumed(out, config, load, |source| &source.sha256)?;
+fn resumed_source(config: &CharLmConfig, (out, ranks): (&Path, &Ranks)) -> Result<CharSource> {
+    let mut source = find_resumed((out, ranks), config, load, |source| &source.sha256)?;
     if config.corpus.iter().any(|path| path == Path::new(STDIN)) {
         source.stdin = Some(access::read(&RunFolder::at(out).stdin_path())?.into());
     }

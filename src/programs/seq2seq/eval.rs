@@ -11,6 +11,7 @@ use crate::data::split::Split;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomic;
 use crate::programs::orders::{self, EvalOrder, Evaluated};
+use crate::ranks::Ranks;
 use crate::train::places::find;
 use crate::train::progress::thousands;
 use serde_json::{Map, Value, json};
@@ -79,7 +80,7 @@ pub fn run(order: &EvalOrder) -> Result<Evaluated> {
         length_penalty: order.length_penalty.unwrap_or(config.length_penalty),
         ..config.decoding()
     };
-    let forced = forced(model, &data, split, batch)?;
+    let forced = forced(model, &data, (split, batch), &Ranks::alone())?;
     forced.map_or(Ok(()), |f| order.check_finite(f.loss))?;
     let how = (options, config.target_language);
     let rows = order.batch_size.unwrap_or(ROWS);

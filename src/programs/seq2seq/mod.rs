@@ -34,6 +34,7 @@ use crate::log::{self, thousands};
 use crate::programs::orders::{Bench, EvalOrder, Evaluated, Export};
 use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::programs::suite::Suite;
+use crate::ranks::Ranks;
 use crate::report::{RunData, read_pairs};
 use crate::train::config_file;
 use crate::train::job::{Job, Request};
@@ -84,10 +85,16 @@ impl Program for Seq2SeqProgram {
         format!("translate: rnnx translate {} \"{example}\"", out.display())
     }
 
-    fn trainer(&self, settings: &Table, resumed: Option<&Path>, quiet: bool) -> Result<Trainer> {
+    fn trainer(
+        &self,
+        settings: &Table,
+        resumed: Option<&Path>,
+        ranks: &Ranks,
+        quiet: bool,
+    ) -> Result<Trainer> {
         let config = Seq2SeqConfig::from_table(settings.clone())?;
         let splits = match resumed {
-            Some(out) => find_resumed(out, &config, Seq2SeqConfig::splits, |s| &s.sha256)?,
+            Some(out) => find_resumed((out, ranks), &config, Seq2SeqConfig::splits, |s| &s.sha256)?,
             None => config.splits()?,
         };
         let splits = Arc::new(splits);

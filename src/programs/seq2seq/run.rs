@@ -16,6 +16,7 @@ use crate::files::tensors::TensorFile;
 use crate::interrupt;
 use crate::log;
 use crate::programs::seq2seq::model::Seq2Seq;
+use crate::ranks::Ranks;
 use crate::train::job::{Begin, Job, Request};
 use crate::train::model::Model;
 use crate::train::scores::Means;
@@ -28,7 +29,8 @@ use std::sync::Arc;
 pub struct Done {
     /// How its training ended.
     pub summary: Summary,
-    /// The test event of its metrics; none of a language model, which writes nothing for a source.
+    /// The test event of its metrics; none of a language model, which writes nothing for a source, and at
+    /// another rank than 0, which alone tests.
     pub test: Option<TestEvent>,
 }
 
@@ -39,13 +41,14 @@ pub struct Done {
 /// Every [`Error`] there is; what had been saved stays.
 pub fn run(request: Request<Seq2SeqConfig>, splits: &Arc<Splits>) -> Result<Done> {
     let (out, quiet) = (request.out.clone(), request.quiet);
+    let tests = request.ranks.is_first();
     let resume_out = request.resume_out.clone();
     let earlier = match request.begin {
-        Begin::Resume => metrics::read_test(&RunFolder::at(&out).metrics_path())?,
-        Begin::New { .. } => None,
+        Begin::Resume if tests => metrics::read_test(&RunFolder::at(&out).metrics_path())?,
+        _ => None,
     };
     let (summary, job) = session::run::<Seq2SeqJob>(request, |_| Ok(splits.clone()))?;
-    if job.config.pretrain.is_some() {
+    if !tests || job.config.pretrain.is_some() {
         return Ok(Done {
             summary,
             test: None,
@@ -125,7 +128,8 @@ fn score(job: &Seq2SeqJob, model: &Seq2Seq) -> Result<(Written, Option<Means>)> 
     let how = (options, config.target_language);
     let written = write(model, &job.data, Split::Test, ROWS, how)?;
     let batch = config.batch_size;
-    Ok((written, forced(model, &job.data, Split::Test, batch)?))
+    let forced = forced(model, &job.data, (Split::Test, batch), &Ranks::alone())?;
+    Ok((written, forced))
 }
 
 /// Keeps what the model wrote for the test pairs, and returns its figures.

@@ -10,23 +10,24 @@ use crate::programs::seq2seq::config::TargetLanguage;
 use crate::programs::seq2seq::data::{Example, SeqData};
 use crate::programs::seq2seq::decode::{DecodeOptions, Hypothesis, SourceIds, decode};
 use crate::programs::seq2seq::model::Seq2Seq;
+use crate::ranks::Ranks;
 use crate::train::scores::Means;
 use crate::train::step::score;
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 
-/// Loss and accuracy over every pair of a split, teacher forced and without dropout; none if it is
-/// empty.
+/// Loss and accuracy over every pair of a split, teacher forced and without dropout, so many pairs at a
+/// time, which `ranks` share; none if it is empty.
 ///
 /// # Errors
-/// If the device fails.
+/// If the device fails, or a rank is lost.
 pub fn forced(
     model: &Seq2Seq,
     data: &SeqData,
-    split: Split,
-    batch: usize,
+    (split, batch): (Split, usize),
+    ranks: &Ranks,
 ) -> Result<Option<Means>> {
-    Means::over(data.batches(split, batch), |pairs| {
+    Means::over(ranks, data.batches(split, batch), |pairs| {
         score(model, &model.inputs(&data.batch(split, &pairs)?)?)
     })
 }

@@ -19,6 +19,7 @@ use crate::files::tensors::TensorFile;
 use crate::log;
 use crate::nn::Layout;
 use crate::optim::Clip;
+use crate::ranks::Ranks;
 use crate::sampling::{SamplingOptions, TEMPERATURE};
 use crate::train::job::{Job, Plan, Sample};
 use crate::train::ring::{Ring, SLOTS};
@@ -171,7 +172,8 @@ impl Job for Seq2SeqJob {
     }
 
     fn new(config: Seq2SeqConfig, data: SeqData, step: Step<Seq2Seq>) -> Result<Self> {
-        let ring = step.gpu().map(|(gpu, _)| Ring::new(gpu)).transpose()?;
+        let gpu = step.gpu().filter(|_| step.shards().is_whole());
+        let ring = gpu.map(|(gpu, _)| Ring::new(gpu)).transpose()?;
         let syntax = config.syntax(
             config.grammar,
             &data.target,
@@ -236,7 +238,7 @@ impl Job for Seq2SeqJob {
         Ok(())
     }
 
-    /// On the CPU one step; on a GPU several, none of which the host waits for before the last.
+    /// On the CPU, or where it has several shards, one step; on a GPU several, none of which the host waits for before the last.
     fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>> {
         self.step.set_rates(rates)?;
         let accumulate = self.config.accumulate;
@@ -244,12 +246,14 @@ impl Job for Seq2SeqJob {
         let number = |step: u64| step * accumulate as u64;
         let batches = &self.batches[state.step_in_epoch as usize..];
         let Some(ring) = &self.ring else {
-            let inputs = batches
-                .first()
-                .map(|pairs| self.inputs(pairs))
-                .transpose()?;
-            let scores = inputs.map(|parts| self.step.train_all(&parts, number(state.step)));
-            return scores.into_iter().collect();
+            let pairs = batches.first().map_or(&[][..], Vec::as_slice);
+            let parts: Vec<&[u32]> = pairs.chunks(self.config.batch_size).collect();
+            let scores = self
+                .step
+                .train_rows(&parts, number(state.step), |model, pairs| {
+                    model.inputs(&self.data.batch(Split::Train, pairs)?)
+                });
+            return Ok(vec![scores?]);
         };
         if self.counted.take() != Some(state.step) {
             ring.begin(number(state.step_in_epoch), number(state.step))?;
@@ -283,8 +287,9 @@ impl Job for Seq2SeqJob {
     }
 
     /// Mean over all real tokens of the validation pairs, teacher forced.
-    fn validate(&self, model: &Seq2Seq) -> Result<Option<Means>> {
-        forced(model, &self.data, Split::Valid, self.config.batch_size)
+    fn validate(&self, model: &Seq2Seq, ranks: &Ranks) -> Result<Option<Means>> {
+        let batch = self.config.batch_size;
+        forced(model, &self.data, (Split::Valid, batch), ranks)
     }
 
     /// What the model writes for the first validation pairs, or draws where it reads no source.

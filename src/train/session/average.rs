@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::files::run::MODEL;
 use crate::files::tensors::TensorFile;
 use crate::nn::torch_names;
+use crate::ranks::Ranks;
 use crate::train::init::load_weights;
 use crate::train::job::Job;
 use crate::train::model::Model;
@@ -37,7 +38,7 @@ impl<J: Job> Session<J> {
     /// Averages the last checkpoints, validates and saves the average, and marks it if it is the best.
     /// The state stays: a run that goes on from here is one that never stopped.
     pub(super) fn average(&mut self) -> Result<()> {
-        let Some(n) = self.plan.average else {
+        let Some(n) = self.plan.average.filter(|_| self.writes()) else {
             return Ok(());
         };
         let mut steps = self.state.averaged.clone();
@@ -48,8 +49,9 @@ impl<J: Job> Session<J> {
         let Some(mean) = self.mean_of(&steps)? else {
             return Ok(());
         };
-        let valid = self.job.validate(&self.job.with_weights(&mean)?);
-        let valid = self.validated(valid)?;
+        // The other ranks have ended.
+        let (model, alone) = (self.job.with_weights(&mean)?, Ranks::alone());
+        let valid = self.validated(self.job.validate(&model, &alone))?;
         let folder = self.folder.save_average(&mean, &self.state)?;
         let Some(valid) = valid else {
             self.progress.line(&format!(

@@ -51,7 +51,9 @@ impl<J: Job> Session<J> {
 
     /// A page that cannot be drawn stops no training.
     fn draw(&mut self, live: bool) {
-        let Some(draw) = self.page.draw else { return };
+        let Some(draw) = self.page.draw.filter(|_| self.writes()) else {
+            return;
+        };
         match draw(self.folder.path(), live) {
             Ok(()) => self.page.begun = live,
             Err(e) => {

@@ -19,12 +19,23 @@ impl<J: Job> Session<J> {
 
     /// Saves a checkpoint.
     pub(super) fn save(&mut self) -> Result<()> {
+        if !self.writes() {
+            return Ok(());
+        }
         self.check_folder()?;
         self.note_progress();
         let (weights, moments) = self.tensors()?;
         self.folder
             .save_checkpoint(&weights, &moments, &self.state)?;
         Ok(())
+    }
+
+    /// Marks the checkpoint of a step as the best.
+    pub(super) fn mark_best(&self, step: u64) -> Result<()> {
+        match self.writes() {
+            true => self.folder.mark_best(step),
+            false => Ok(()),
+        }
     }
 
     /// Brings the parts of the state that follow from the others up to date.
@@ -41,6 +52,9 @@ impl<J: Job> Session<J> {
 
     /// Old checkpoints that cannot be removed are in nobody's way.
     pub(super) fn prune(&self) {
+        if !self.writes() {
+            return;
+        }
         if let Err(e) = self.folder.prune(self.plan.keep, &self.state.averaged) {
             self.progress
                 .line(&format!("note: old checkpoints are kept: {e}"));
@@ -63,6 +77,9 @@ impl<J: Job> Session<J> {
 
     /// Keeps the sample beside the curves; with `mend` only if it is not there.
     pub(super) fn write_sample(&self, mend: bool) -> Result<()> {
+        if !self.writes() {
+            return Ok(());
+        }
         let samples = self.folder.samples_path();
         let Some(sample) = self.sample()? else {
             return Ok(());
@@ -79,7 +96,7 @@ impl<J: Job> Session<J> {
 
     /// Fails if the run's folder is gone, so that nothing is written where it was.
     pub(super) fn check_folder(&self) -> Result<()> {
-        match self.folder.is_gone() {
+        match self.writes() && self.folder.is_gone() {
             true => Err(self.gone("nothing can be saved there")),
             false => Ok(()),
         }
@@ -88,6 +105,7 @@ impl<J: Job> Session<J> {
     /// Whether the run's folder is gone, or going: a file that was to be written had no place.
     pub(super) fn is_cut_off(&self, ended: &Result<()>) -> bool {
         match ended {
+            _ if !self.writes() => false,
             Err(Error::Diverged(_)) => false,
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => true,
             _ => self.folder.is_gone(),
@@ -120,8 +138,10 @@ impl<J: Job> Session<J> {
         if let Some(bytes) = self.job.only_copy() {
             folder.write_stdin(bytes)?;
         }
-        let records = self.metrics.content()?;
-        write_atomic(&folder.metrics_path(), |w| w.write_all(&records))?;
+        if let Some(metrics) = &self.metrics {
+            let records = metrics.content()?;
+            write_atomic(&folder.metrics_path(), |w| w.write_all(&records))?;
+        }
         self.note_progress();
         let mut state = self.state.clone();
         state.vocab_sha256 = Some(folder.vocab_sha256()?);

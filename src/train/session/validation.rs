@@ -36,7 +36,7 @@ impl<J: Job> Session<J> {
         let improved = valid.is_some_and(|v| self.judge(v));
         self.save()?;
         if improved {
-            self.folder.mark_best(self.state.step)?;
+            self.mark_best(self.state.step)?;
         }
         self.write_sample(false)?;
         self.prune();
@@ -61,7 +61,7 @@ impl<J: Job> Session<J> {
         self.state.valid_step = Some(self.state.step);
         if self.judge(valid) {
             self.save()?;
-            self.folder.mark_best(self.state.step)?;
+            self.mark_best(self.state.step)?;
             self.prune();
         }
         Ok(())
@@ -83,7 +83,7 @@ impl<J: Job> Session<J> {
         };
         self.record_valid(valid, true, None)?;
         if valid.loss < self.best() {
-            self.folder.mark_best(self.state.step)?;
+            self.mark_best(self.state.step)?;
             self.closing = Some(valid.loss);
         }
         Ok(())
@@ -93,7 +93,7 @@ impl<J: Job> Session<J> {
     /// earlier end of the run has marked. One that is gone stays gone.
     pub(super) fn restore_best(&self) -> Result<()> {
         let best = self.state.best.as_ref();
-        match best.map(|best| self.folder.mark_best(best.step)) {
+        match best.map(|best| self.mark_best(best.step)) {
             None | Some(Ok(()) | Err(Error::Checkpoint { .. })) => Ok(()),
             Some(Err(other)) => Err(other),
         }
@@ -108,15 +108,16 @@ impl<J: Job> Session<J> {
                 self.state.stale
             ));
         }
-        let time = self.plan.max_time?;
-        (self.started.elapsed() >= time.duration())
-            .then(|| format!("max-time {time} is over; --resume goes on for as long again"))
+        let time = self.plan.max_time.filter(|_| self.late)?;
+        Some(format!(
+            "max-time {time} is over; --resume goes on for as long again"
+        ))
     }
 
     /// The figures of the validation data. If it is interrupted the run is saved as it was before: one
     /// that goes on from there validates.
     fn validate(&mut self) -> Result<Option<Means>> {
-        self.validated(self.job.validate(self.job.step().model()))
+        self.validated(self.job.validate(self.job.step().model(), &self.ranks()))
     }
 
     /// The same of a validation of whichever weights.
@@ -174,6 +175,9 @@ impl<J: Job> Session<J> {
             shown(Some(valid.loss), Some(valid.accuracy))
         ));
         let event = Event::Valid(event);
+        if !self.writes() {
+            return Ok(());
+        }
         // A process that died after it had validated may have left the record.
         let first = self.state.step == self.first_step;
         if first && metrics::holds(&self.folder.metrics_path(), &event)? {

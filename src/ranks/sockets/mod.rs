@@ -1,0 +1,145 @@
+//! Ranks that reach each other by TCP: every rank has a connection to rank 0.
+//!
+//! Rank 0 notices a rank that is gone by the end of its connection, tells the others which one it was,
+//! and fails; so all end, whichever was lost. What is sent is not encrypted, and whoever reaches the
+//! port can pass for a rank: it is for networks that are trusted, as torchrun's store and MPI are.
+
+mod meet;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use super::Collective;
+use super::who::Who;
+use crate::error::{Error, Result};
+use std::net::TcpStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use wire::{DATA, Fault, LAST_WORDS, read, tell, write};
+
+/// The connections of a rank: at rank 0 those to ranks 1, 2, .., at the others the one to rank 0.
+#[derive(Debug)]
+pub struct Sockets {
+    rank: usize,
+    size: usize,
+    limit: Duration,
+    peers: Mutex<Vec<TcpStream>>,
+}
+
+impl Sockets {
+    /// Meets the others.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where nothing says where, and for ranks that were started as two groups;
+    /// [`Error::Ranks`] that names those that are missing when the time is over.
+    pub fn meet(who: &Who, limit: Duration) -> Result<Self> {
+        let meeting = who.meeting.as_ref();
+        let meeting = meeting.map_err(|lacks| Error::Usage(lacks.clone()))?;
+        let peers = match who.rank {
+            0 => meet::wait_for_all(who, meeting, limit)?,
+            _ => vec![meet::find_first(who, meeting, limit)?],
+        };
+        // Rank 0 may itself wait for another one before it speaks.
+        let limit = match who.rank {
+            0 => limit,
+            _ => limit + limit / 4 + LAST_WORDS,
+        };
+        for peer in &peers {
+            let set = peer.set_nodelay(true);
+            let set = set.and_then(|()| peer.set_read_timeout(Some(limit)));
+            let set = set.and_then(|()| peer.set_write_timeout(Some(limit)));
+            set.map_err(Error::io("set up", "a connection between ranks"))?;
+        }
+        Ok(Sockets {
+            rank: who.rank,
+            size: who.size,
+            limit,
+            peers: Mutex::new(peers),
+        })
+    }
+
+    fn peers(&self) -> MutexGuard<'_, Vec<TcpStream>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is said of a fault of `rank`.
+    fn said(&self, rank: usize, fault: Fault) -> String {
+        let again = "start all ranks again, with --resume where a checkpoint was saved";
+        match fault {
+            Fault::Gone => format!(
+                "rank {rank} is gone: its process has ended (see what it said last), or its machine \
+                 has; {again}"
+            ),
+            Fault::Silent => format!(
+                "rank {rank} has said nothing for {} s: it hangs, or one step takes longer (then raise \
+                 --rank-timeout); {again}",
+                self.limit.as_secs()
+            ),
+            Fault::Told(text) => text,
+        }
+    }
+
+    /// At rank 0: tells every other rank that one of them is lost.
+    fn lost(&self, peers: &[TcpStream], lost: usize, fault: Fault) -> Error {
+        let text = self.said(lost + 1, fault);
+        let others = peers.iter().enumerate().filter(|(i, _)| *i != lost);
+        tell(others.map(|(_, peer)| peer), &text);
+        Error::Ranks(text)
+    }
+
+    /// At another rank: what is wrong with rank 0, or what that says.
+    fn first_failed(&self, first: &TcpStream, fault: Fault) -> Error {
+        let last = || match first.set_read_timeout(Some(LAST_WORDS)) {
+            Ok(()) => read(first).err(),
+            Err(_) => None,
+        };
+        // It may have told why it ended before it did.
+        let fault = match fault {
+            Fault::Gone => match last() {
+                Some(Fault::Told(text)) => Fault::Told(text),
+                _ => Fault::Gone,
+            },
+            fault => fault,
+        };
+        Error::Ranks(self.said(0, fault))
+    }
+}
+
+impl Collective for Sockets {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn gather(&self, own: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>> {
+        let peers = self.peers();
+        if self.rank > 0 {
+            let written = write(&peers[0], DATA, &own);
+            return match written {
+                Ok(()) => Ok(None),
+                Err(e) => Err(self.first_failed(&peers[0], e.into())),
+            };
+        }
+        let mut all = Vec::with_capacity(self.size);
+        all.push(own);
+        for (i, peer) in peers.iter().enumerate() {
+            all.push(read(peer).map_err(|fault| self.lost(&peers, i, fault))?);
+        }
+        Ok(Some(all))
+    }
+
+    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        let peers = self.peers();
+        if self.rank > 0 {
+            return read(&peers[0]).map_err(|fault| self.first_failed(&peers[0], fault));
+        }
+        for (i, peer) in peers.iter().enumerate() {
+            let written = write(peer, DATA, &bytes);
+            written.map_err(|e| self.lost(&peers, i, e.into()))?;
+        }
+        Ok(bytes)
+    }
+}

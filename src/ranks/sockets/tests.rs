@@ -1,0 +1,119 @@
+//! Ranks as threads of one process.
+
+use super::*;
+use crate::ranks::Ranks;
+use crate::ranks::who::Meeting;
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+
+fn who(rank: usize, size: usize, port: u16, job: &str) -> Who {
+    Who {
+        rank,
+        size,
+        meeting: Ok(Meeting {
+            host: "127.0.0.1".into(),
+            port,
+        }),
+        job: job.into(),
+        ..Who::alone()
+    }
+}
+
+/// A port that nobody listens on, though another test may take it, too.
+fn port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port().min(60_000)
+}
+
+/// Runs `work` on so many ranks, each a thread.
+fn together<T: Send>(size: usize, job: &str, work: impl Fn(Arc<Ranks>) -> T + Sync) -> Vec<T> {
+    let (port, work) = (port(), &work);
+    thread::scope(|scope| {
+        let start = |rank| {
+            let who = who(rank, size, port, job);
+            scope.spawn(move || work(Ranks::join(&who, Duration::from_secs(20)).unwrap()))
+        };
+        let threads: Vec<_> = (0..size).map(start).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn all_have_what_rank_0_makes_of_all() {
+    let made = together(3, "made", |ranks| {
+        let own = vec![ranks.rank() as u8; 1 + 100_000 * ranks.rank()];
+        let made = ranks.settle(own, |all| Ok(all.iter().map(|b| b[0]).collect()));
+        ranks.barrier().unwrap();
+        (made.unwrap(), ranks.spent().exchanges)
+    });
+    assert_eq!(
+        made,
+        [(vec![0, 1, 2], 2), (vec![0, 1, 2], 2), (vec![0, 1, 2], 2)]
+    );
+}
+
+#[test]
+fn what_fails_at_rank_0_fails_at_all() {
+    let failed = together(2, "fails", |ranks| {
+        let made = ranks.settle(Vec::new(), |_| Err(Error::Data("no such text".into())));
+        made.unwrap_err().to_string()
+    });
+    assert_eq!(failed, ["no such text"; 2]);
+}
+
+#[test]
+fn the_one_that_is_gone_is_named_by_all_others() {
+    let said = together(4, "gone", |ranks| match ranks.rank() {
+        2 => None,
+        _ => Some(ranks.barrier().unwrap_err().to_string()),
+    });
+    for (rank, said) in said.into_iter().enumerate().filter(|(rank, _)| *rank != 2) {
+        assert!(said.unwrap().starts_with("rank 2 is gone"), "rank {rank}");
+    }
+}
+
+#[test]
+fn strangers_and_other_jobs_are_not_let_in() {
+    let port = port();
+    let limit = Duration::from_secs(20);
+    thread::scope(|scope| {
+        let first = scope.spawn(move || Ranks::join(&who(0, 2, port, "mine"), limit).unwrap());
+        let stranger = loop {
+            if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+                stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+                break stream;
+            }
+        };
+        // One of another job finds its own rank 0, on a port after that.
+        let theirs = [0, 1].map(|rank| {
+            scope.spawn(move || Ranks::join(&who(rank, 2, port, "theirs"), limit).unwrap())
+        });
+        let second = Ranks::join(&who(1, 2, port, "mine"), limit).unwrap();
+        let settle = |ranks: Arc<Ranks>| ranks.settle(vec![1], |all| Ok(all.concat()));
+        let theirs = theirs.map(|t| t.join().unwrap());
+        let first = first.join().unwrap();
+        for pair in [[first, second], theirs] {
+            let made = pair.map(|ranks| scope.spawn(move || settle(ranks).unwrap()));
+            assert_eq!(made.map(|t| t.join().unwrap()), [[1, 1], [1, 1]]);
+        }
+        drop(stranger);
+    });
+}
+
+#[test]
+fn those_that_are_missing_are_named_to_those_that_are_there() {
+    let (port, limit) = (port(), Duration::from_secs(2));
+    let said = thread::scope(|scope| {
+        let joined =
+            [0, 2].map(|rank| scope.spawn(move || Ranks::join(&who(rank, 4, port, "some"), limit)));
+        joined.map(|t| match t.join().unwrap() {
+            Err(e) => e.to_string(),
+            Ok(ranks) => ranks.barrier().unwrap_err().to_string(),
+        })
+    });
+    for said in said {
+        assert!(said.starts_with("ranks 1, 3 of 4 are missing"), "{said}");
+    }
+}
