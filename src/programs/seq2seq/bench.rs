@@ -130,7 +130,7 @@ pub fn writing(order: &BenchOrder) -> Result<BenchResult> {
     Ok(BenchResult::Rate { line, figures })
 }
 
-/// Times greedy decoding of [`PAIRS`] pairs as a test does it, by one model with initial weights, whose
+/// Times greedy decoding of 1,000 pairs as a test does it, by one model with initial weights, whose
 /// outputs are as long as max-target lets them; and the same under a grammar: what that takes is what the
 /// tokens a second lose.
 ///
