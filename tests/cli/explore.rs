@@ -3,6 +3,7 @@
 use std::fs;
 
 use rnnx::files::text::sha256;
+use rnnx::programs::charlm::study::format::FORMAT;
 use serde_json::{Value, json};
 
 use super::support::{Place, age};
@@ -199,7 +200,7 @@ fn study(sha256: &str, unit: usize) -> Value {
             "measures": measures})
     };
     let blank = json!({"units": {"blank": "it is no recurrent network"}});
-    json!({"kind": "rnnx-study", "format": 1, "notes": [],
+    json!({"kind": "rnnx-study", "format": FORMAT, "notes": [],
         "text": {"source": "", "sha256": "", "characters": 0, "left_out": 0, "files": []},
         "settings": {"quick": true, "max_chars": 1, "context_places": 1},
         "models": [model("other", "00", blank), model("a", sha256, json!({"units": units}))]})

@@ -54,8 +54,8 @@ fn the_shares_of_unknown_tokens_are_told() {
     for words in [
         shares,
         warning,
-        "a lower min-frequency (now 2), copy where targets repeat words of their sources (the attention \
-         model), more training pairs",
+        "a lower min-frequency (now 2), copy where targets repeat words of their sources (of a model \
+         that attends), more training pairs",
     ] {
         assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
     }
