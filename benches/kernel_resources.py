@@ -106,7 +106,8 @@ def main():
     for architecture in args.arch or ARCHITECTURES:
         for source in sorted(KERNELS.glob("*.cu")):
             rows = resources(nvrtc.compile(source, architecture)[0])
-            if not rows:
+            # What is for GPUs with clusters holds nothing for others.
+            if not rows and not source.name.startswith("lstm_whole"):
                 sys.exit(f"{source.name}: the assembler reported no kernel for {architecture}")
             table += [{"architecture": architecture, "file": source.name, **row} for row in rows]
     spilled = [row for row in table if row["spilled_bytes"] or row["stack_bytes"]]

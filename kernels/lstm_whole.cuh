@@ -4,7 +4,7 @@
 // are those of lstm.cu.
 //
 // A block owns 64 units, a warp eight of them, a lane one unit of two rows. Weights are the matrix
-// instruction's A: they stay in registers, the part of H above 256 in shared memory. What the steps
+// instruction's A: they stay in registers, of a large H a part in shared memory (docs/gpu.md). What the steps
 // hand on is its B, [K, 8] in shared memory: each lane sends its part to every block of the cluster, and
 // an mbarrier there counts the bytes of a group's step. Two buffers take turns. Nobody overwrites what
 // is still read: who sends step t + 1 has all of step t, which every warp sent after it had read t - 1.

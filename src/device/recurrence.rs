@@ -131,8 +131,8 @@ impl Fault {
     /// What ends a training run: nothing of the step was used.
     pub(super) fn error(self) -> Error {
         Error::Device(format!(
-            "{self}; what it computed was not used. Go on from the last checkpoint with --resume and \
-             recurrence = \"steps\""
+            "{self}; what it computed was not used. Go on from the last checkpoint with --resume \
+             --recurrence steps"
         ))
     }
 }
