@@ -1,6 +1,7 @@
 //! The seq2seq models: PyTorch's numbers, finite differences, decoding, learning, and the
 //! emulated device.
 
+mod beams;
 mod captured;
 mod copying;
 mod copying_golden;
@@ -20,6 +21,18 @@ use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::tensor::Tensor;
 use rnnx::train::model::{Draws, Model};
+
+/// A small model, a Transformer of two heads.
+pub const SIZES: Seq2SeqSizes = Seq2SeqSizes {
+    source_vocab: 12,
+    target_vocab: 7,
+    embedding: 6,
+    hidden: 8,
+    layers: 1,
+    heads: 2,
+    copy: false,
+    tied: false,
+};
 
 /// A number type the models are run in.
 trait Number: rnnx::tensor::Stored + rnnx::device::Dispatch {}

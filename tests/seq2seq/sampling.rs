@@ -1,6 +1,6 @@
 //! Sampled outputs against the distribution they are drawn from.
 
-use super::{random_pairs, sizes_of};
+use super::{SIZES, random_pairs, sizes_of};
 use rnnx::autograd::Tape;
 use rnnx::data::python::grammar::Start;
 use rnnx::data::python::parses_as_line;
@@ -19,16 +19,6 @@ use rnnx::sampling::SamplingOptions;
 use rnnx::train::model::Model;
 use std::collections::HashSet;
 
-const SIZES: Seq2SeqSizes = Seq2SeqSizes {
-    source_vocab: 12,
-    target_vocab: 7,
-    embedding: 6,
-    hidden: 8,
-    layers: 1,
-    heads: 2,
-    copy: false,
-    tied: false,
-};
 /// f32 sums over other batches.
 const SCORE: f64 = 1e-5;
 /// As the model has it.
