@@ -59,8 +59,10 @@ fn probing_finds_or_explains_everything() {
         probe.driver.as_ref().map(|d| d.path.clone()),
         probe.nvrtc.as_ref().map(|l| l.path.clone()),
         probe.cublas.as_ref().map(|l| l.path.clone()),
+        probe.nccl.as_ref().map(|l| l.path.clone()),
     ];
-    for (result, name) in found.into_iter().zip(["libcuda", "libnvrtc", "libcublas"]) {
+    let names = ["libcuda", "libnvrtc", "libcublas", "libnccl"];
+    for (result, name) in found.into_iter().zip(names) {
         match result {
             Ok(path) => assert!(path.to_string_lossy().contains(name), "{path:?}"),
             Err(error) => {
@@ -76,6 +78,23 @@ fn probing_finds_or_explains_everything() {
     }
     if probe.driver.is_err() {
         assert!(probe.gpus.is_err());
+    }
+}
+
+/// NCCL needs no GPU to tell its version (`pip install nvidia-nccl-cu13` brings it).
+#[test]
+fn nccl_has_its_functions_and_a_version() {
+    match probe().nccl {
+        Ok(nccl) => assert!(
+            nccl.version.0 == 2 && nccl.version >= (2, 14) && nccl.patch.is_some(),
+            "{nccl:?}"
+        ),
+        Err(e) => {
+            assert!(e.to_string().contains("nvidia-nccl-cu"), "{e}");
+            // To the terminal itself: the test harness hides what a passing test prints.
+            let line = format!("\nSKIPPED: no NCCL was loaded: {e}\n");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        }
     }
 }
 

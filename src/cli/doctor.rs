@@ -72,6 +72,7 @@ fn gpu() -> Vec<Fact> {
         gpus,
         nvrtc,
         cublas,
+        nccl,
     } = cuda::probe();
     let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
     let mut facts = vec![found("GPU driver", "driver", driver, |d| {
@@ -109,12 +110,14 @@ fn gpu() -> Vec<Fact> {
     }
     let ready = driver_ready(&facts) && nvrtc.is_ok() && cublas.is_ok();
     let library = |l: &cuda::LibraryFacts| {
-        let mut text = format!("{} ({})", version(l.version), l.path.display());
+        let patch = l.patch.map_or(String::new(), |patch| format!(".{patch}"));
+        let version = version(l.version) + &patch;
+        let mut text = format!("{version} ({})", l.path.display());
         if !l.passed_over.is_empty() {
             text += &format!("; passed over: {}", l.passed_over.join("; "));
         }
         let value = json!({
-            "version": version(l.version),
+            "version": version,
             "path": l.path,
             "passed_over": l.passed_over,
         });
@@ -122,6 +125,7 @@ fn gpu() -> Vec<Fact> {
     };
     facts.push(found("NVRTC", "nvrtc", nvrtc, library));
     facts.push(found("cuBLAS", "cublas", cublas, library));
+    facts.push(found("NCCL", "nccl", nccl, library));
     facts.push(match ready.then(captures) {
         None => fact(
             "CUDA graph",

@@ -4,6 +4,7 @@
 //! module knows which. Work is issued in one order (one stream) and may still be running when a
 //! call returns; [`Driver::download`] and [`Driver::synchronize`] wait for it.
 
+use super::collectives::Collectives;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use std::any::Any;
@@ -237,4 +238,9 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// Runs recorded work.
     fn replay(&self, graph: &Graph) -> Result<()>;
+
+    /// What lets devices of this kind exchange without their hosts; none where nothing does.
+    fn collectives(&self) -> Option<&dyn Collectives> {
+        None
+    }
 }

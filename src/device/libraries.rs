@@ -28,6 +28,8 @@ pub enum Kind {
     Nvrtc,
     /// Matrix products, `libcublas`.
     Cublas,
+    /// Exchanges between GPUs, `libnccl`.
+    Nccl,
 }
 
 impl Kind {
@@ -37,6 +39,8 @@ impl Kind {
             Kind::Driver => &["libcuda.so.1", "libcuda.so"],
             Kind::Nvrtc => &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
             Kind::Cublas => &["libcublas.so.13", "libcublas.so.12", "libcublas.so"],
+            // A number of its own, below any of CUDA's.
+            Kind::Nccl => &["libnccl.so.2", "libnccl.so"],
         }
     }
 
@@ -46,7 +50,7 @@ impl Kind {
         match self {
             Kind::Nvrtc => &["libnvrtc-builtins.so"],
             Kind::Cublas => &["libcublasLt.so"],
-            Kind::Driver => &[],
+            Kind::Driver | Kind::Nccl => &[],
         }
     }
 
@@ -66,6 +70,8 @@ impl Kind {
             (Kind::Nvrtc, _) => "`pip install nvidia-cuda-nvrtc` brings it",
             (Kind::Cublas, 12) => "`pip install nvidia-cublas-cu12` brings it",
             (Kind::Cublas, _) => "`pip install nvidia-cublas` brings it",
+            (Kind::Nccl, 12) => "`pip install nvidia-nccl-cu12` brings it",
+            (Kind::Nccl, _) => "`pip install nvidia-nccl-cu13` brings it",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where tensors live and who computes: the border between rnnx and the hardware.
 
+pub mod collectives;
 pub(crate) mod cpu;
 pub mod cuda;
 pub mod driver;

@@ -37,6 +37,15 @@ pub trait Collective: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Collective::gather`].
     fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>>;
+
+    /// Looks whether the others are still there while this rank waits, since `began`, for what comes from
+    /// them by another way, as between devices. It does not wait itself, unless the time limit is over.
+    ///
+    /// # Errors
+    /// As [`Collective::gather`], where this way notices ranks that are gone or hang.
+    fn look(&self, _began: Instant) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A process that has no others.
@@ -177,16 +186,36 @@ impl Ranks {
         };
         let mut made = self.collective.broadcast(mine)?;
         bytes += made.len();
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.exchanges += 1;
-        spent.bytes += bytes as u64;
-        spent.time += began.elapsed();
-        drop(spent);
+        self.spend(bytes as u64, began);
         match (failed, made.pop()) {
             (Some(e), _) => Err(e),
             (None, Some(WELL)) => Ok(made),
             (None, _) => Err(Error::Ranks(String::from_utf8_lossy(&made).into_owned())),
         }
+    }
+
+    /// Exchanges by another way, as between devices, so many bytes that this rank gives and gets. While it
+    /// waits, `exchange` calls what it is given, which fails where the wait has to end: see
+    /// [`Collective::look`].
+    ///
+    /// # Errors
+    /// That of `exchange`.
+    pub fn beside<T>(
+        &self,
+        bytes: u64,
+        exchange: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<T>,
+    ) -> Result<T> {
+        let began = Instant::now();
+        let made = exchange(&mut || self.collective.look(began))?;
+        self.spend(bytes, began);
+        Ok(made)
+    }
+
+    fn spend(&self, bytes: u64, began: Instant) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.exchanges += 1;
+        spent.bytes += bytes;
+        spent.time += began.elapsed();
     }
 
     /// Waits until every rank is here.

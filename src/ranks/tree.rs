@@ -44,11 +44,11 @@ pub enum Known<T> {
 /// The sum of a node: what `known` says of it, or the sums of its parts, the left one first, added.
 ///
 /// # Errors
-/// Those of `known`.
+/// Those of `known` and of `add`.
 pub fn sum<T, E>(
     node: Range<usize>,
     known: &mut impl FnMut(&Range<usize>) -> Result<Known<T>, E>,
-    add: &impl Fn(T, T) -> T,
+    add: &impl Fn(T, T) -> Result<T, E>,
 ) -> Result<Option<T>, E> {
     if let Known::Sum(sum) = known(&node)? {
         return Ok(sum);
@@ -57,7 +57,7 @@ pub fn sum<T, E>(
     let left = self::sum(left, known, add)?;
     let right = self::sum(right, known, add)?;
     Ok(match (left, right) {
-        (Some(left), Some(right)) => Some(add(left, right)),
+        (Some(left), Some(right)) => Some(add(left, right)?),
         (left, right) => left.or(right),
     })
 }
@@ -75,7 +75,7 @@ mod tests {
                 _ => Known::Parts,
             })
         };
-        sum(0..shards, known, &|a, b| format!("({a} {b})")).unwrap()
+        sum(0..shards, known, &|a, b| Ok(format!("({a} {b})"))).unwrap()
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
                         _ => Known::Parts,
                     })
                 };
-                let add = &|a: String, b: String| format!("({a} {b})");
+                let add = &|a: String, b: String| Ok(format!("({a} {b})"));
                 let sums: Vec<_> = given
                     .iter()
                     .map(|node| sum(node.clone(), leaf, add).unwrap())

@@ -93,6 +93,7 @@ pub mod ranges {
     use super::Allowed::{self, Above, Below, OneOf, Real, Whole};
     use crate::device::Recurrence;
     use crate::optim::{OptimizerKind, ScheduleKind};
+    use crate::train::exchange::Exchange;
 
     /// Passes over the data.
     pub const EPOCHS: Allowed = Whole(1, 1_000_000);
@@ -122,6 +123,8 @@ pub mod ranges {
     pub const PRECISION: Allowed = OneOf(&["auto", "fp32", "fp16"]);
     /// How a GPU takes the steps of a recurrence.
     pub const RECURRENCE: Allowed = OneOf(&Recurrence::NAMES);
+    /// How ranks on GPUs exchange gradients.
+    pub const EXCHANGE: Allowed = OneOf(&Exchange::NAMES);
     /// CPU threads.
     pub const THREADS: Allowed = Whole(1, 1_024);
 }

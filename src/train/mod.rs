@@ -2,6 +2,7 @@
 
 pub mod config_file;
 pub mod device;
+pub mod exchange;
 pub mod graph;
 pub mod init;
 pub mod job;

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 pub use super::device::{DeviceChoice, Precision};
+use super::exchange::Exchange;
 use super::keys::{Allowed, Key, Resume};
 use super::shards::Reduce;
 use crate::device::Recurrence;
@@ -171,6 +172,8 @@ pub struct Common {
     pub virtual_shards: usize,
     /// What decides the bits on several ranks.
     pub reduce: Reduce,
+    /// How ranks on GPUs exchange gradients.
+    pub exchange: Exchange,
 }
 
 /// The typed configuration that [`settings!`](crate::settings) makes of a program's rows.
@@ -316,6 +319,9 @@ macro_rules! settings {
                 recurrence: $crate::device::Recurrence =
                     $crate::device::Recurrence::Auto, RECURRENCE, free,
                     "how a GPU takes the steps of an LSTM: whole sequences in one kernel, step by step, or auto, what rnnx bench recurrence --keep measured to be faster, else whole where all rows run at once; whole and steps differ in rounding";
+                exchange: $crate::train::exchange::Exchange =
+                    $crate::train::exchange::Exchange::Auto, EXCHANGE, free,
+                    "how ranks on GPUs exchange gradients: nccl from device to device, host through the memory of their machines, auto by NCCL where every rank has it";
                 threads: Option<usize> = None, THREADS, free,
                     "CPU threads; one for each logical CPU unless set";
             }
@@ -394,6 +400,7 @@ macro_rules! settings {
                     tensorboard: self.tensorboard,
                     virtual_shards: self.virtual_shards,
                     reduce: self.reduce,
+                    exchange: self.exchange,
                 }
             }
 

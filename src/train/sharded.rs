@@ -1,5 +1,6 @@
 //! A training step whose rows are divided among shards and ranks.
 
+use super::exchange::{Devices, Given, added};
 use super::model::Model;
 use super::scores::Scores;
 use super::shards::Shards;
@@ -7,6 +8,7 @@ use super::step::Step;
 use crate::error::{Error, Result};
 use crate::ranks::message::{Reader, Writer};
 use crate::ranks::tree::{self, Known};
+use crate::tensor::Tensor;
 use std::ops::Range;
 
 /// The figures that a rank sends of a batch.
@@ -35,9 +37,8 @@ impl<M: Model> Step<M> {
             return self.train_all(&made, first);
         }
         let shards = self.shards().clone();
-        let ranks = shards.ranks().clone();
         let (mut figures, mut sums) = (Vec::new(), Vec::new());
-        for node in shards.nodes(ranks.rank()) {
+        for node in shards.nodes(shards.ranks().rank()) {
             let shard = &mut |node: &Range<usize>| match node.len() {
                 1 => {
                     let numbers = (first, node.start);
@@ -49,13 +50,19 @@ impl<M: Model> Step<M> {
             sums.push(tree::sum(node, shard, &added)?);
         }
         let length = self.layout().len();
-        let own = written(&figures, &sums);
-        let joined = ranks.settle(own, |all| join(&shards, &all, length))?;
-        let mut joined = Reader::new(&joined);
-        let figures = joined.f64s()?;
+        let (figures, sum) = match shards.devices() {
+            // A process by itself has all nodes, which are one.
+            _ if shards.ranks().is_alone() => (figures, sums.pop().flatten()),
+            None => {
+                let (figures, sum) = through_hosts(&shards, &figures, &sums, length)?;
+                (figures, Some(self.place(&sum)?))
+            }
+            Some(devices) => through_devices(devices, &shards, &figures, sums, length)?,
+        };
+        let sum = sum.ok_or_else(|| Error::op("train", "no batch to train on"))?;
         let parts: Vec<Scores> = figures.chunks_exact(FIGURES).map(scores).collect();
         let tokens = parts.iter().map(|part| part.tokens as usize).sum();
-        self.put_sum(&joined.f32s()?, tokens)?;
+        self.put_sum(sum, tokens);
         self.finish_scored(&parts)
     }
 
@@ -67,7 +74,7 @@ impl<M: Model> Step<M> {
         (first, shard): (u64, usize),
         make: &impl Fn(&M, &[u32]) -> Result<M::Batch>,
         figures: &mut Vec<f64>,
-    ) -> Result<Option<Vec<f32>>> {
+    ) -> Result<Option<Tensor>> {
         self.forget();
         for (batch, rows) in (first..).zip(batches) {
             let rows = shards.rows(rows, shard);
@@ -83,13 +90,6 @@ impl<M: Model> Step<M> {
     }
 }
 
-fn added(mut sum: Vec<f32>, more: Vec<f32>) -> Vec<f32> {
-    sum.iter_mut()
-        .zip(more)
-        .for_each(|(sum, more)| *sum += more);
-    sum
-}
-
 fn scores(figures: &[f64]) -> Scores {
     Scores {
         loss: figures[0],
@@ -102,14 +102,36 @@ fn scores(figures: &[f64]) -> Scores {
     }
 }
 
+// ---- through the hosts -----------------------------------------------------------------------
+
+/// The figures of all ranks, and the sum of their nodes, which rank 0 adds.
+fn through_hosts(
+    shards: &Shards,
+    figures: &[f64],
+    sums: &[Option<Tensor>],
+    length: usize,
+) -> Result<(Vec<f64>, Tensor)> {
+    let own = written(figures, sums)?;
+    let joined = shards
+        .ranks()
+        .settle(own, |all| join(shards, &all, length))?;
+    let mut joined = Reader::new(&joined);
+    let figures = joined.f64s()?;
+    let sum = joined.f32s()?;
+    Ok((figures, Tensor::from_slice(&sum, [sum.len()])?))
+}
+
 /// What a rank sends: the figures of its batches, and the sums of its nodes, empty where there is none.
-fn written(figures: &[f64], sums: &[Option<Vec<f32>>]) -> Vec<u8> {
+fn written(figures: &[f64], sums: &[Option<Tensor>]) -> Result<Vec<u8>> {
     let mut message = Writer::default();
     message.f64s(figures);
     for sum in sums {
-        message.f32s(sum.as_deref().unwrap_or_default());
+        match sum {
+            Some(sum) => message.f32s(sum.to_cpu()?.data()?),
+            None => message.f32s(&[]),
+        }
     }
-    message.bytes()
+    Ok(message.bytes())
 }
 
 /// At rank 0: all figures in the order of the shards, and the whole sum.
@@ -127,7 +149,8 @@ fn join(shards: &Shards, all: &[Vec<u8>], length: usize) -> Result<Vec<u8>> {
                     sum.len()
                 )));
             }
-            nodes.push((node, (!sum.is_empty()).then_some(sum)));
+            let sum = (!sum.is_empty()).then(|| Tensor::from_slice(&sum, [length]));
+            nodes.push((node, sum.transpose()?));
         }
     }
     let mut nodes = nodes.into_iter().peekable();
@@ -137,5 +160,60 @@ fn join(shards: &Shards, all: &[Vec<u8>], length: usize) -> Result<Vec<u8>> {
     };
     let sum = tree::sum(0..shards.count(), given, &added)?;
     let sum = sum.ok_or_else(|| Error::op("train", "no batch to train on"))?;
-    Ok(written(&figures, &[Some(sum)]))
+    written(&figures, &[Some(sum)])
+}
+
+// ---- from device to device -------------------------------------------------------------------
+
+/// The figures of all ranks, which go through the hosts, and the sum of their nodes, which does not. None
+/// where no shard has rows.
+///
+/// That the figures are here says that every rank has come this far: one that hangs is named before its
+/// device is waited for.
+fn through_devices(
+    devices: &Devices,
+    shards: &Shards,
+    figures: &[f64],
+    mut sums: Vec<Option<Tensor>>,
+    length: usize,
+) -> Result<(Vec<f64>, Option<Tensor>)> {
+    let has_rows = |sum: &Option<Tensor>| f64::from(u8::from(sum.is_some()));
+    let mut own = Writer::default();
+    own.f64s(figures);
+    own.f64s(&sums.iter().map(has_rows).collect::<Vec<_>>());
+    let joined = shards.ranks().settle(own.bytes(), |all| {
+        let (mut figures, mut has_rows) = (Vec::new(), Vec::new());
+        for bytes in &all {
+            let mut message = Reader::new(bytes);
+            figures.extend(message.f64s()?);
+            has_rows.extend(message.f64s()?);
+        }
+        let mut joined = Writer::default();
+        joined.f64s(&figures);
+        joined.f64s(&has_rows);
+        Ok(joined.bytes())
+    })?;
+    let mut joined = Reader::new(&joined);
+    let (figures, has_rows) = (joined.f64s()?, joined.f64s()?);
+    let nodes = (0..shards.ranks().size()).flat_map(|rank| {
+        let nodes = shards.nodes(rank).into_iter().enumerate();
+        nodes.map(move |(slot, node)| (rank, slot, node))
+    });
+    let given = nodes.zip(&has_rows).map(|((rank, slot, node), has)| Given {
+        rank,
+        slot,
+        node,
+        has_rows: *has == 1.0,
+    });
+    let given: Vec<Given> = given.collect();
+    let sum = match shards.is_fast() {
+        // A rank is a shard.
+        true => {
+            let any = given.iter().any(|given| given.has_rows);
+            let own = sums.pop().flatten();
+            any.then(|| devices.reduced(own, length)).transpose()?
+        }
+        false => devices.sum((shards.count(), &given), &sums, length)?,
+    };
+    Ok((figures, sum))
 }

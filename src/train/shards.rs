@@ -1,6 +1,7 @@
 //! How the rows of a step are divided: among shards, whose number is part of the run, and the shards
 //! among ranks, whose number is not.
 
+use super::exchange::Devices;
 use crate::error::{Error, Result};
 use crate::ranks::{Ranks, tree};
 use std::ops::Range;
@@ -33,6 +34,9 @@ pub const OF_RANKS: usize = 8;
 pub struct Shards {
     ranks: Arc<Ranks>,
     count: usize,
+    reduce: Reduce,
+    /// What the ranks exchange through, where that is not their hosts.
+    devices: Option<Arc<Devices>>,
 }
 
 impl Default for Shards {
@@ -41,6 +45,8 @@ impl Default for Shards {
         Shards {
             ranks: Ranks::alone(),
             count: 1,
+            reduce: Reduce::Exact,
+            devices: None,
         }
     }
 }
@@ -66,7 +72,20 @@ impl Shards {
         Ok(Shards {
             ranks: ranks.clone(),
             count,
+            reduce,
+            devices: None,
         })
+    }
+
+    /// The same of ranks that exchange through their devices.
+    #[must_use]
+    pub fn with_devices(self, devices: Option<Arc<Devices>>) -> Self {
+        Shards { devices, ..self }
+    }
+
+    /// What the ranks exchange through, where that is not their hosts.
+    pub fn devices(&self) -> Option<&Arc<Devices>> {
+        self.devices.as_ref()
     }
 
     /// Shards of a step.
@@ -77,6 +96,11 @@ impl Shards {
     /// The ranks.
     pub fn ranks(&self) -> &Arc<Ranks> {
         &self.ranks
+    }
+
+    /// Whether the number of ranks decides the bits.
+    pub fn is_fast(&self) -> bool {
+        self.reduce == Reduce::Fast
     }
 
     /// Whether a batch is one shard, which this process has.

@@ -2,6 +2,7 @@
 
 use super::config_file::{self, to_toml};
 use super::device::Chosen;
+use super::exchange;
 use super::init::{self, load_weights};
 use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
 use super::model::Model;
@@ -99,6 +100,7 @@ fn new_run<J: Job>(
 ) -> Result<(J, TrainState)> {
     progress.line(&chosen.line());
     let source = load(progress)?;
+    let shards = exchanging(request, shards, chosen, progress)?;
     let seed = request.config.common().seed;
     let mut state = TrainState::new(J::PROGRAM, seed, J::sha256(&source).to_owned());
     let (weights, vocab) = match init_from {
@@ -115,6 +117,21 @@ fn new_run<J: Job>(
     let job: J = make(config, &source, vocab, &weights, device, shards, progress)?;
     agree(request, chosen, &job, &state)?;
     Ok((job, state))
+}
+
+/// Settles how the ranks exchange, with all of them.
+fn exchanging<C: Config>(
+    request: &Request<C>,
+    shards: Shards,
+    chosen: &Chosen,
+    progress: &Progress,
+) -> Result<Shards> {
+    let wish = request.config.common().exchange;
+    let (devices, line) = exchange::choose(&request.ranks, chosen.gpu.as_ref(), wish)?;
+    if let Some(line) = line {
+        progress.line(&line);
+    }
+    Ok(shards.with_devices(devices))
 }
 
 /// Makes the folder of a new run.
@@ -191,6 +208,7 @@ fn resumed_run<J: Job>(
     let change = change(request, &state, &folder)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
     progress.line(&chosen.line());
+    let shards = exchanging(request, shards, &chosen, progress)?;
     let vocab = Some(J::vocab(Vocab::read(&folder)?, &folder.vocab_path())?);
     let weights = Weights::Saved {
         model: load_weights(&last.join(MODEL))?,

@@ -5,11 +5,14 @@ use super::scores::Scores;
 use super::shards::Shards;
 use crate::autograd::{Tape, Var};
 use crate::device::Gpu;
+use crate::device::driver::{Arg, Launch};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::files::tensors::TensorFile;
 use crate::nn::{Bound, Layout};
 use crate::ops;
+use crate::ops::gpu::pointers;
 use crate::optim::adam_gpu::{GpuAdam, RATES};
 use crate::optim::{Adam, Clip};
 use crate::tensor::Tensor;
@@ -231,23 +234,33 @@ impl<M: Model> Step<M> {
         })
     }
 
-    /// What has been added since the last [`Step::finish`], on the host and times tokens: the gradient of
-    /// the sum over them, on a GPU times its loss scale. None where nothing has been added.
-    pub(super) fn take_sum(&mut self) -> Result<Option<Vec<f32>>> {
+    /// What has been added since the last [`Step::finish`], times tokens, in memory of its own where the
+    /// model is: the gradient of the sum over them, on a GPU times its loss scale. None where nothing has
+    /// been added.
+    pub(super) fn take_sum(&mut self) -> Result<Option<Tensor>> {
         let (Some(added), Some(gradient)) = (self.added.take(), &self.gradient) else {
             return Ok(None);
         };
-        let (gradient, tokens) = (gradient.to_cpu()?, added.first as f32);
-        Ok(Some(
-            gradient.data::<f32>()?.iter().map(|g| g * tokens).collect(),
-        ))
+        let (tokens, n) = (added.first as f32, gradient.numel());
+        let Some(gpu) = gradient.gpu() else {
+            let gradient = gradient.data::<f32>()?;
+            return Ok(Some(Tensor::zeros_with([n], |sum| {
+                sum.iter_mut()
+                    .zip(gradient)
+                    .for_each(|(sum, g)| *sum = g * tokens);
+            })));
+        };
+        let sum = Tensor::on_gpu(gpu, DType::F32, [n])?;
+        let mut args = pointers(&[gradient, &sum])?;
+        args.extend([Arg::from(tokens), Arg::from(n as u64)]);
+        gpu.launch(&Launch::per_element("scale_f32", n as u64), &args)?;
+        Ok(Some(sum))
     }
 
     /// Puts such a sum over `tokens`, of whichever batches, in the place of what has been added.
-    pub(super) fn put_sum(&mut self, sum: &[f32], tokens: usize) -> Result<()> {
-        self.gradient = Some(self.place(&Tensor::from_slice(sum, [sum.len()])?)?);
+    pub(super) fn put_sum(&mut self, sum: Tensor, tokens: usize) {
+        self.gradient = Some(sum);
         self.added = Some(Added { first: 1, tokens });
-        Ok(())
     }
 
     /// Updates the parameters, none of which may be bound any more, with the mean over the tokens of

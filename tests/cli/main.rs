@@ -17,6 +17,7 @@ mod division;
 mod eval;
 mod eval_seq2seq;
 mod eval_seq2seq_bad_input;
+mod exchange;
 mod explore;
 mod flips;
 mod folder;

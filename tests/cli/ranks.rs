@@ -14,7 +14,7 @@ use super::support::{
 static GROUPS: AtomicU32 = AtomicU32::new(0);
 
 /// The variables of a group of `size`, which meets where nobody else does.
-fn meeting(size: usize) -> Vec<(&'static str, String)> {
+pub(super) fn meeting(size: usize) -> Vec<(&'static str, String)> {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port().min(60_000);
     let group = GROUPS.fetch_add(1, Ordering::SeqCst);
@@ -31,7 +31,7 @@ fn meeting(size: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn as_rank(command: &mut Command, rank: usize, meeting: &[(&'static str, String)]) {
+pub(super) fn as_rank(command: &mut Command, rank: usize, meeting: &[(&'static str, String)]) {
     command.envs(meeting.iter().map(|(k, v)| (k, v)));
     let rank = rank.to_string();
     command.env("RANK", &rank).env("LOCAL_RANK", rank);
@@ -48,7 +48,7 @@ fn start(place: &Place, size: usize, args: &[&str]) -> Vec<Running> {
     (0..size).map(start).collect()
 }
 
-fn end(ranks: Vec<Running>) -> Vec<Done> {
+pub(super) fn end(ranks: Vec<Running>) -> Vec<Done> {
     ranks.into_iter().map(Running::end).collect()
 }
 
@@ -177,16 +177,6 @@ fn fast_takes_the_rows_of_a_rank_at_once() {
     let model = "last/model.safetensors";
     let bytes = |run: &str| std::fs::read(place.path(run).join(model)).unwrap();
     assert!(bytes("fast") == bytes("two"), "a rank is not a shard");
-}
-
-#[test]
-fn ranks_on_gpus_give_the_same_bits() {
-    let place = Place::new();
-    let flags = "--virtual-shards 4 --batch-size 4 --dropout 0.2 --max-steps 3 --device emulated \
-                 --threads 1";
-    place.run_args(&charlm("alone", flags)).ok();
-    train(&place, 2, &charlm("ranks", flags));
-    assert_same_run(&place.path("alone"), &place.path("ranks"));
 }
 
 // ---- what is wrong with a group ------------------------------------------------------------

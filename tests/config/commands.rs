@@ -195,6 +195,7 @@ fn doctor_says_what_it_found() {
         ("driver", "cuda"),
         ("nvrtc", "version"),
         ("cublas", "version"),
+        ("nccl", "version"),
     ] {
         let missing = facts[part]["missing"]
             .as_str()
@@ -210,7 +211,7 @@ fn doctor_says_what_it_found() {
     assert_eq!(facts["graph"].is_null(), gpus.is_empty());
     let table = String::from_utf8(run(&["doctor"]).stdout).unwrap();
     assert!(table.starts_with("rnnx"), "{table}");
-    for part in ["GPU driver", "NVRTC", "cuBLAS", "CUDA graph"] {
+    for part in ["GPU driver", "NVRTC", "cuBLAS", "NCCL", "CUDA graph"] {
         assert!(table.contains(part), "{table}");
     }
 }

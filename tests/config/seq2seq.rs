@@ -99,6 +99,7 @@ fn unusual() -> Seq2SeqConfig {
         device: DeviceChoice::Cuda(1),
         precision: Precision::Fp32,
         recurrence: rnnx::device::Recurrence::Whole,
+        exchange: rnnx::train::exchange::Exchange::Host,
         threads: Some(2),
     }
 }

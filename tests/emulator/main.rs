@@ -20,6 +20,7 @@ mod layer_norm;
 mod likeliest;
 mod lstm;
 mod measure;
+mod nccl;
 mod primitives;
 mod recurrent;
 mod reduce;

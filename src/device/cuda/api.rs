@@ -88,6 +88,7 @@ table! {
         cuEventCreate(*mut cuda::CUevent, c_uint);
         cuEventRecord(cuda::CUevent, cuda::CUstream);
         cuEventDestroy_v2(cuda::CUevent);
+        cuEventQuery(cuda::CUevent);
         cuEventSynchronize(cuda::CUevent);
         cuEventElapsedTime(*mut f32, cuda::CUevent, cuda::CUevent);
         cuModuleLoadData(*mut cuda::CUmodule, *const c_void);

@@ -8,6 +8,7 @@
 //! - `probe`: what is on this machine
 //! - `context`: which GPU, and the driver's context on it
 //! - `memory`, `staging` (uploads), `stream` (events, graphs), `cubin` (compiling), `kernels` (launching), `blas`
+//! - `nccl`: exchanges with other GPUs
 
 mod api;
 mod blas;
@@ -19,6 +20,7 @@ mod error;
 mod fake;
 mod kernels;
 mod memory;
+mod nccl;
 mod probe;
 mod staging;
 mod stream;
@@ -28,6 +30,7 @@ mod tests;
 pub use context::GpuFacts;
 pub use probe::{DriverFacts, LibraryFacts, Probe, probe};
 
+use super::collectives::Collectives;
 use super::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use super::libraries::Environment;
 use crate::error::{Error, Result};
@@ -37,9 +40,10 @@ use context::{Context, select};
 use cubin::Cubin;
 use kernels::Kernels;
 use memory::Buffers;
+use nccl::Nccl;
 use staging::Staging;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use stream::Stream;
 
 /// A GPU. All work goes through one stream.
@@ -48,6 +52,10 @@ pub struct Cuda {
     description: String,
     /// A graph is being recorded.
     capturing: AtomicBool,
+    /// The major version of CUDA that the driver is made for.
+    cuda: u32,
+    /// Once it has been asked for.
+    nccl: OnceLock<Nccl>,
     // In the order in which they go: the stream's work is waited for before (see `drop`), then
     // what uses the context, then the context.
     blas: Blas,
@@ -102,6 +110,8 @@ impl Cuda {
         Ok(Cuda {
             description,
             capturing: AtomicBool::new(false),
+            cuda: major,
+            nccl: OnceLock::new(),
             blas: Blas::new(context.clone(), functions, stream.raw())?,
             kernels: Kernels::new(context.clone(), cubins)?,
             memory: Buffers::new(context.clone()),
@@ -263,6 +273,10 @@ impl Driver for Cuda {
             Some(graph) => self.stream.replay(graph),
             None => Err(Error::op("replay", "a graph of another driver")),
         }
+    }
+
+    fn collectives(&self) -> Option<&dyn Collectives> {
+        Some(self)
     }
 }
 

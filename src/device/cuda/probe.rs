@@ -3,6 +3,7 @@
 use super::api::{Api, Blas};
 use super::context::GpuFacts;
 use super::error::check_blas;
+use super::nccl::{self, Nccl};
 use crate::device::libraries::{Environment, Found, Kind, check_version};
 use crate::device::nvrtc::Nvrtc;
 use crate::error::{Error, Result};
@@ -24,6 +25,8 @@ pub struct Probe {
     pub nvrtc: Result<LibraryFacts>,
     /// Matrix products.
     pub cublas: Result<LibraryFacts>,
+    /// Exchanges between GPUs, for a model that several ranks train.
+    pub nccl: Result<LibraryFacts>,
 }
 
 /// The driver.
@@ -44,6 +47,8 @@ pub struct LibraryFacts {
     pub path: PathBuf,
     /// Major and minor version.
     pub version: (u32, u32),
+    /// What follows them, of a library that is known by it.
+    pub patch: Option<u32>,
     /// Others that were found before it and cannot be used, and why.
     pub passed_over: Vec<String>,
 }
@@ -70,6 +75,7 @@ fn probe_in(environment: &Environment) -> Probe {
         gpus,
         nvrtc: load_nvrtc(environment, newest).map(|(_, facts)| facts),
         cublas: load_cublas(environment, newest).map(|(_, facts)| facts),
+        nccl: load_nccl(environment, newest).map(|(_, facts)| facts),
     }
 }
 
@@ -98,6 +104,7 @@ pub fn load_nvrtc(environment: &Environment, newest: u32) -> Result<(Nvrtc, Libr
     let facts = LibraryFacts {
         path: nvrtc.path().to_path_buf(),
         version: nvrtc.version(),
+        patch: None,
         passed_over,
     };
     Ok((nvrtc, facts))
@@ -129,9 +136,34 @@ fn accept_cublas(found: &'static Found, newest: u32) -> Result<(Blas, LibraryFac
     let facts = LibraryFacts {
         path: found.path.clone(),
         version,
+        patch: None,
         passed_over: Vec::new(),
     };
     Ok((blas, facts))
+}
+
+/// Finds and loads NCCL, for a driver of CUDA `newest`.
+///
+/// # Errors
+/// [`Error::Device`] with the places tried.
+pub fn load_nccl(environment: &Environment, newest: u32) -> Result<(Nccl, LibraryFacts)> {
+    let accept = |found| {
+        let found = for_ever(found);
+        let nccl = Nccl::new(nccl::Functions::load(found)?)?;
+        let (major, minor, patch) = nccl.version;
+        // Its version is none of CUDA's: one that is too new for the driver fails when it starts.
+        check_version("NCCL", &found.path, (major, minor), nccl::OLDEST, u32::MAX)?;
+        let facts = LibraryFacts {
+            path: found.path.clone(),
+            version: (major, minor),
+            patch: Some(patch),
+            passed_over: Vec::new(),
+        };
+        Ok((nccl, facts))
+    };
+    let ((nccl, mut facts), passed_over) = environment.find(Kind::Nccl, newest, accept)?;
+    facts.passed_over = passed_over;
+    Ok((nccl, facts))
 }
 
 /// Keeps a library loaded until the process ends. It runs threads and exit handlers of its own,
@@ -171,6 +203,7 @@ mod tests {
             probe.gpus.unwrap_err(),
             probe.nvrtc.unwrap_err(),
             probe.cublas.unwrap_err(),
+            probe.nccl.unwrap_err(),
         ] {
             assert_eq!(error.exit_code(), 4);
         }

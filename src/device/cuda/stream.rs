@@ -1,6 +1,6 @@
 //! The stream that all work goes through, events in it, and graphs recorded from it.
 
-use super::api::call;
+use super::api::{Status, call};
 use super::context::{Context, Handle};
 use crate::error::Result;
 use cudarc::driver::sys;
@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 /// `CU_STREAM_NON_BLOCKING`: no waiting for the default stream, which nobody here uses.
 const NON_BLOCKING: u32 = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+
+/// `CUDA_ERROR_NOT_READY`
+const NOT_READY: Status = 600;
 
 /// A queue of work.
 #[derive(Debug)]
@@ -177,6 +180,20 @@ impl Event {
     /// Whether the event was recorded in this context.
     pub fn is_of(&self, context: &Arc<Context>) -> bool {
         Arc::ptr_eq(&self.context, context)
+    }
+
+    /// Whether the work before this event is done.
+    ///
+    /// # Errors
+    /// A fault of a kernel before this event.
+    pub fn is_done(&self) -> Result<bool> {
+        self.context.enter()?;
+        let api = &self.context.api;
+        // SAFETY: the event is alive and recorded.
+        match unsafe { (api.driver.cuEventQuery)(self.raw.0) } {
+            NOT_READY => Ok(false),
+            status => api.check("cuEventQuery", status).map(|()| true),
+        }
     }
 
     /// Waits for this event; milliseconds since `earlier`.

@@ -17,13 +17,16 @@
 //! - **Bank conflicts** of shared memory, where they are asked for ([`Emulated::counting_banks`]).
 //! - **Launches**: name, number and types of arguments, alignment, limits of grid, block, cluster
 //!   and shared memory; barriers and warp collectives that some threads never reach.
+//! - **Exchanges** with the emulated devices of other processes, in the place of NCCL (`nccl`).
 
 mod banks;
 mod gemm;
 mod memory;
+mod nccl;
 
 pub use banks::SharedAccesses;
 
+use super::collectives::Collectives;
 use super::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use crate::error::{Error, Result};
 use banks::Banks;
@@ -309,6 +312,10 @@ impl Driver for Emulated {
         let mut state = self.outside_capture("replay")?;
         list.iter()
             .try_for_each(|work| self.run(&mut state.memory, work))
+    }
+
+    fn collectives(&self) -> Option<&dyn Collectives> {
+        Some(self)
     }
 }
 

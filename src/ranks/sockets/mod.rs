@@ -14,14 +14,20 @@ use super::who::Who;
 use crate::error::{Error, Result};
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use wire::{DATA, Fault, LAST_WORDS, read, tell, write};
+use std::time::{Duration, Instant};
+use wire::{DATA, Fault, Holds, LAST_WORDS, LEAST, LOST, look, read, tell, write};
+
+/// The way out where a rank is lost.
+const AGAIN: &str = "start all ranks again, with --resume where a checkpoint was saved";
 
 /// The connections of a rank: at rank 0 those to ranks 1, 2, .., at the others the one to rank 0.
 #[derive(Debug)]
 pub struct Sockets {
     rank: usize,
     size: usize,
+    /// The longest wait for what comes by another way, the same for all.
+    beside: Duration,
+    /// The longest wait for a message.
     limit: Duration,
     peers: Mutex<Vec<TcpStream>>,
 }
@@ -39,6 +45,7 @@ impl Sockets {
             0 => meet::wait_for_all(who, meeting, limit)?,
             _ => vec![meet::find_first(who, meeting, limit)?],
         };
+        let beside = limit;
         // Rank 0 may itself wait for another one before it speaks.
         let limit = match who.rank {
             0 => limit,
@@ -53,6 +60,7 @@ impl Sockets {
         Ok(Sockets {
             rank: who.rank,
             size: who.size,
+            beside,
             limit,
             peers: Mutex::new(peers),
         })
@@ -64,15 +72,14 @@ impl Sockets {
 
     /// What is said of a fault of `rank`.
     fn said(&self, rank: usize, fault: Fault) -> String {
-        let again = "start all ranks again, with --resume where a checkpoint was saved";
         match fault {
             Fault::Gone => format!(
                 "rank {rank} is gone: its process has ended (see what it said last), or its machine \
-                 has; {again}"
+                 has; {AGAIN}"
             ),
             Fault::Silent => format!(
                 "rank {rank} has said nothing for {} s: it hangs, or one step takes longer (then raise \
-                 --rank-timeout); {again}",
+                 --rank-timeout); {AGAIN}",
                 self.limit.as_secs()
             ),
             Fault::Told(text) => text,
@@ -102,6 +109,48 @@ impl Sockets {
             fault => fault,
         };
         Error::Ranks(self.said(0, fault))
+    }
+
+    /// What is wrong where nothing has come by another way and the time is over. Every rank that waits tells
+    /// rank 0 so; it names the one that does not, and else the way itself.
+    fn overdue(&self, peers: &[TcpStream]) -> Error {
+        let has_not_ended = |whose: &str| {
+            format!(
+                "the exchange between {whose} has not ended for {} s, though no rank is gone: a device hangs, \
+                 or what joins them, or one exchange takes longer (then raise --rank-timeout); --exchange \
+                 host does without; {AGAIN}",
+                self.beside.as_secs()
+            )
+        };
+        let answer = LAST_WORDS.min(self.beside).max(LEAST);
+        if self.rank > 0 {
+            let first = &peers[0];
+            let own = has_not_ended(&format!("rank {} and the others", self.rank));
+            // Whether it is heard or not, rank 0 has to answer; it gives the others as long.
+            let _ = write(first, LOST, own.as_bytes());
+            let _ = first.set_read_timeout(Some(3 * answer));
+            let fault = loop {
+                if let Err(fault) = read(first) {
+                    break fault;
+                }
+            };
+            return Error::Ranks(self.said(0, fault));
+        }
+        let deadline = Instant::now() + answer;
+        for (i, peer) in peers.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Without a time limit it would wait for ever.
+            let fault = match peer.set_read_timeout(Some(left.max(LEAST))) {
+                Ok(()) => read(peer).err(),
+                Err(_) => Some(Fault::Gone),
+            };
+            if let Some(fault @ (Fault::Gone | Fault::Silent)) = fault {
+                return self.lost(peers, i, fault);
+            }
+        }
+        let all_wait = has_not_ended("all devices");
+        tell(peers.iter(), &all_wait);
+        Error::Ranks(all_wait)
     }
 }
 
@@ -141,5 +190,27 @@ impl Collective for Sockets {
             written.map_err(|e| self.lost(&peers, i, e.into()))?;
         }
         Ok(bytes)
+    }
+
+    fn look(&self, began: Instant) -> Result<()> {
+        let peers = self.peers();
+        for (i, peer) in peers.iter().enumerate() {
+            let error = match (look(peer), self.rank) {
+                (Holds::NoTrouble, _) => continue,
+                (Holds::End, 0) => self.lost(&peers, i, Fault::Gone),
+                (Holds::End, _) => self.first_failed(peer, Fault::Gone),
+                // Its time is over, and so is this one's at any moment.
+                (Holds::LastWords, 0) => self.overdue(&peers),
+                (Holds::LastWords, _) => {
+                    let fault = read(peer).err().unwrap_or(Fault::Gone);
+                    self.first_failed(peer, fault)
+                }
+            };
+            return Err(error);
+        }
+        match began.elapsed() > self.beside {
+            true => Err(self.overdue(&peers)),
+            false => Ok(()),
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::ranks::Ranks;
 use crate::ranks::who::Meeting;
 use std::io::Write;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 fn who(rank: usize, size: usize, port: u16, job: &str) -> Who {
@@ -71,6 +71,91 @@ fn the_one_that_is_gone_is_named_by_all_others() {
     });
     for (rank, said) in said.into_iter().enumerate().filter(|(rank, _)| *rank != 2) {
         assert!(said.unwrap().starts_with("rank 2 is gone"), "rank {rank}");
+    }
+}
+
+/// Waits for what never comes by another way.
+fn beside(ranks: &Ranks) -> String {
+    let waited = ranks.beside(0, |look| {
+        loop {
+            look()?;
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    Result::<()>::unwrap_err(waited).to_string()
+}
+
+#[test]
+fn one_that_is_gone_is_named_while_the_others_wait_for_another_way() {
+    let said = together(3, "beside", |ranks| {
+        ranks.barrier().unwrap();
+        (ranks.rank() != 1).then(|| beside(&ranks))
+    });
+    for said in [&said[0], &said[2]] {
+        let said = said.as_ref().unwrap();
+        assert!(said.starts_with("rank 1 is gone"), "{said}");
+    }
+}
+
+#[test]
+fn a_message_for_later_is_no_trouble() {
+    let made = together(2, "later", |ranks| {
+        if ranks.is_first() {
+            // Until the other's message is here.
+            let looked = ranks.beside(3, |look| {
+                (0..100).try_for_each(|_| {
+                    thread::sleep(Duration::from_millis(1));
+                    look()
+                })
+            });
+            looked.unwrap();
+        }
+        let made = ranks.settle(vec![7], |all| Ok(all.concat())).unwrap();
+        (made, ranks.spent().exchanges)
+    });
+    assert_eq!(made, [(vec![7, 7], 2), (vec![7, 7], 1)]);
+}
+
+#[test]
+fn one_that_hangs_is_named_when_the_time_is_over() {
+    let cases = [
+        (Some(1), "rank 1 has said nothing"),
+        (Some(0), "rank 0 has said nothing"),
+        (
+            None,
+            "the exchange between all devices has not ended for 0 s",
+        ),
+    ];
+    for (hangs, words) in cases {
+        let (port, ended) = (port(), Barrier::new(3));
+        let wait = |rank| {
+            let who = who(rank, 3, port, words);
+            let mut sockets = Sockets::meet(&who, Duration::from_secs(20)).unwrap();
+            sockets.beside = Duration::from_millis(300);
+            let ranks = Ranks::over(Box::new(sockets), (0, 1));
+            ranks.barrier().unwrap();
+            match Some(rank) == hangs {
+                true => {
+                    ended.wait();
+                    None
+                }
+                false => {
+                    let said = beside(&ranks);
+                    drop(ranks);
+                    ended.wait();
+                    Some(said)
+                }
+            }
+        };
+        let wait = &wait;
+        let said = thread::scope(|scope| {
+            let threads = [0, 1, 2].map(|rank| scope.spawn(move || wait(rank)));
+            threads.map(|t| t.join().unwrap())
+        });
+        assert_eq!(said.iter().flatten().count(), 3 - hangs.iter().len());
+        for said in said.iter().flatten() {
+            assert!(said.starts_with(words), "{said}");
+        }
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 /// How long the last words of a rank may take.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Least time that a connection is given, as none is no limit.
-const LEAST: Duration = Duration::from_millis(10);
+pub(super) const LEAST: Duration = Duration::from_millis(10);
 
 /// The kinds of a message.
 pub(super) const DATA: u8 = 0;
-const LOST: u8 = 1;
+pub(super) const LOST: u8 = 1;
 
 /// Why nothing came from a rank, or went there.
 pub(super) enum Fault {
@@ -51,6 +51,34 @@ pub(super) fn read(mut from: &TcpStream) -> Result<Vec<u8>, Fault> {
         _ if bytes.len() as u64 != length => Err(Fault::Gone),
         [DATA] => Ok(bytes),
         _ => Err(Fault::Told(String::from_utf8_lossy(&bytes).into_owned())),
+    }
+}
+
+/// What a connection holds.
+pub(super) enum Holds {
+    /// Nothing yet, or a message for later: that rank is ahead of this one.
+    NoTrouble,
+    /// Last words, which are still to be read.
+    LastWords,
+    /// Its end.
+    End,
+}
+
+/// Looks at a connection without waiting.
+pub(super) fn look(from: &TcpStream) -> Holds {
+    let mut kind = [DATA];
+    let peeked = from.set_nonblocking(true).and_then(|()| {
+        let peeked = from.peek(&mut kind);
+        from.set_nonblocking(false).and(peeked)
+    });
+    match peeked {
+        Ok(0) => Holds::End,
+        Ok(_) if kind == [LOST] => Holds::LastWords,
+        Ok(_) => Holds::NoTrouble,
+        Err(e) => match e.kind() {
+            ErrorKind::WouldBlock | ErrorKind::Interrupted => Holds::NoTrouble,
+            _ => Holds::End,
+        },
     }
 }
 

@@ -219,6 +219,16 @@ functions! {
         outside("cuEventRecord", ("", 0))
     }
     cuEventDestroy_v2(_event: cuda::CUevent) { outside("cuEventDestroy", ("event", -1)) }
+    cuEventQuery(_event: cuda::CUevent) {
+        match world(|w| w.queue.is_empty()) {
+            true => outside("cuEventQuery", ("", 0)),
+            // It is done by the next look.
+            false => match wait("cuEventQuery") {
+                0 => 600,
+                status => status,
+            },
+        }
+    }
     cuEventSynchronize(_event: cuda::CUevent) { wait("cuEventSynchronize") }
     cuEventElapsedTime(ms: *mut f32, _from: cuda::CUevent, _to: cuda::CUevent) {
         *ms = 1.25;

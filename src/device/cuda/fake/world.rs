@@ -41,6 +41,8 @@ pub struct World {
     pub current: bool,
     /// Whether cuBLAS's factors are in device memory.
     pub factors_on_device: bool,
+    /// What NCCL says of its calls at the next looks, the last for ever.
+    pub states: Vec<Status>,
 }
 
 thread_local! {
@@ -60,6 +62,7 @@ thread_local! {
         graphs: Vec::new(),
         current: false,
         factors_on_device: false,
+        states: Vec::new(),
     });
 }
 

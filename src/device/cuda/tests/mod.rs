@@ -1,6 +1,7 @@
 //! The whole driver over a fake CUDA: what a machine without a GPU can prove.
 
 mod gemm;
+mod nccl;
 
 use super::cubin::Cubin;
 use super::cubin::tests::elf;
