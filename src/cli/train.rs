@@ -49,9 +49,25 @@ impl Train {
         train.run.quiet |= who.rank > 0;
         train.ranks = Ranks::join(&who, self.run.rank_timeout.duration())?;
         if who.size > 1 && !train.run.quiet {
-            log::line(&format!("ranks: {}, started by {}", who.size, who.launcher));
+            log::line(&format!(
+                "ranks: {}, started by {}, over {}",
+                who.size,
+                who.launcher,
+                Ranks::carrier(&who)
+            ));
         }
-        train.all()
+        let trained = train.all();
+        let may_end = match &trained {
+            Ok(()) => true,
+            // Of the ranks that all end so rank 0 may have to save, which the end of another must not cut
+            // short; where one fails by itself, its end is to end the others.
+            Err(Error::Interrupted(_) | Error::Diverged(_)) => who.rank > 0,
+            Err(_) => false,
+        };
+        if may_end {
+            train.ranks.close();
+        }
+        trained
     }
 
     fn all(&self) -> Result<()> {

@@ -9,13 +9,13 @@ mod meet;
 mod tests;
 mod wire;
 
-use super::Collective;
 use super::who::Who;
+use super::{AGAIN, Collective, LAST_WORDS, patience, silent};
 use crate::error::{Error, Result};
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use wire::{DATA, Fault, LAST_WORDS, read, tell, write};
+use wire::{DATA, Fault, read, tell, write};
 
 /// The connections of a rank: at rank 0 those to ranks 1, 2, .., at the others the one to rank 0.
 #[derive(Debug)]
@@ -39,11 +39,7 @@ impl Sockets {
             0 => meet::wait_for_all(who, meeting, limit)?,
             _ => vec![meet::find_first(who, meeting, limit)?],
         };
-        // Rank 0 may itself wait for another one before it speaks.
-        let limit = match who.rank {
-            0 => limit,
-            _ => limit + limit / 4 + LAST_WORDS,
-        };
+        let limit = patience(who.rank, limit);
         for peer in &peers {
             let set = peer.set_nodelay(true);
             let set = set.and_then(|()| peer.set_read_timeout(Some(limit)));
@@ -64,17 +60,12 @@ impl Sockets {
 
     /// What is said of a fault of `rank`.
     fn said(&self, rank: usize, fault: Fault) -> String {
-        let again = "start all ranks again, with --resume where a checkpoint was saved";
         match fault {
             Fault::Gone => format!(
                 "rank {rank} is gone: its process has ended (see what it said last), or its machine \
-                 has; {again}"
+                 has; {AGAIN}"
             ),
-            Fault::Silent => format!(
-                "rank {rank} has said nothing for {} s: it hangs, or one step takes longer (then raise \
-                 --rank-timeout); {again}",
-                self.limit.as_secs()
-            ),
+            Fault::Silent => silent(rank, self.limit),
             Fault::Told(text) => text,
         }
     }
