@@ -122,9 +122,11 @@ impl Train {
         let mut flags = self.flags.clone();
         origin.adopt(settings, &mut file)?;
         origin.adopt(settings, &mut flags)?;
+        let given = [&self.preset, &file, &flags, only];
+        let is_local = given.iter().any(|table| table.contains_key("local-steps"));
         let begun = match saved {
-            None => self.shards(),
-            Some(_) => Table::new(),
+            None if !is_local => self.shards(),
+            _ => Table::new(),
         };
         let layers = [&begun, &self.preset, &file, &flags, only];
         config_file::resolve(settings, saved, self.run.change, layers)

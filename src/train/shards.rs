@@ -1,6 +1,7 @@
 //! How the rows of a step are divided: among shards, whose number is part of the run, and the shards
 //! among ranks, whose number is not.
 
+use super::outer::Local;
 use crate::error::{Error, Result};
 use crate::ranks::{Ranks, tree};
 use std::ops::Range;
@@ -33,6 +34,7 @@ pub const OF_RANKS: usize = 8;
 pub struct Shards {
     ranks: Arc<Ranks>,
     count: usize,
+    local: Option<Local>,
 }
 
 impl Default for Shards {
@@ -41,6 +43,7 @@ impl Default for Shards {
         Shards {
             ranks: Ranks::alone(),
             count: 1,
+            local: None,
         }
     }
 }
@@ -66,7 +69,22 @@ impl Shards {
         Ok(Shards {
             ranks: ranks.clone(),
             count,
+            local: None,
         })
+    }
+
+    /// A shard for each of the ranks, which train by themselves.
+    pub fn of_each(ranks: &Arc<Ranks>, local: Local) -> Self {
+        Shards {
+            ranks: ranks.clone(),
+            count: ranks.size(),
+            local: Some(local),
+        }
+    }
+
+    /// The rounds of ranks that train by themselves.
+    pub fn local(&self) -> Option<Local> {
+        self.local
     }
 
     /// Shards of a step.
@@ -79,9 +97,9 @@ impl Shards {
         &self.ranks
     }
 
-    /// Whether a batch is one shard, which this process has.
+    /// Whether a batch is one shard, which this process has, and each step that of all.
     pub fn is_whole(&self) -> bool {
-        self.count == 1
+        self.count == 1 && self.local.is_none()
     }
 
     /// The nodes of the tree that a rank adds up by itself.
