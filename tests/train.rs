@@ -1,5 +1,8 @@
 //! The character LM in training and in use: the parts agree, and it learns.
 
+#[path = "train/local.rs"]
+mod local;
+
 use half::f16;
 use rnnx::Result;
 use rnnx::autograd::Tape;

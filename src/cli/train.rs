@@ -49,9 +49,25 @@ impl Train {
         train.run.quiet |= who.rank > 0;
         train.ranks = Ranks::join(&who, self.run.rank_timeout.duration())?;
         if who.size > 1 && !train.run.quiet {
-            log::line(&format!("ranks: {}, started by {}", who.size, who.launcher));
+            log::line(&format!(
+                "ranks: {}, started by {}, over {}",
+                who.size,
+                who.launcher,
+                Ranks::carrier(&who)
+            ));
         }
-        train.all()
+        let trained = train.all();
+        let may_end = match &trained {
+            Ok(()) => true,
+            // Of the ranks that all end so rank 0 may have to save, which the end of another must not cut
+            // short; where one fails by itself, its end is to end the others.
+            Err(Error::Interrupted(_) | Error::Diverged(_)) => who.rank > 0,
+            Err(_) => false,
+        };
+        if may_end {
+            train.ranks.close();
+        }
+        trained
     }
 
     fn all(&self) -> Result<()> {
@@ -106,9 +122,11 @@ impl Train {
         let mut flags = self.flags.clone();
         origin.adopt(settings, &mut file)?;
         origin.adopt(settings, &mut flags)?;
+        let given = [&self.preset, &file, &flags, only];
+        let is_local = given.iter().any(|table| table.contains_key("local-steps"));
         let begun = match saved {
-            None => self.shards(),
-            Some(_) => Table::new(),
+            None if !is_local => self.shards(),
+            _ => Table::new(),
         };
         let layers = [&begun, &self.preset, &file, &flags, only];
         config_file::resolve(settings, saved, self.run.change, layers)

@@ -68,6 +68,9 @@ pub struct TrainState {
     /// Steps of the last checkpoints of which an average is made when training ends.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub averaged: Vec<u64>,
+    /// Ranks that train by themselves, of which each has rows of its own; none where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<u64>,
     /// The settings that change the computation, as `config.toml` has their values; none in older
     /// files.
     #[serde(default)]
@@ -178,6 +181,7 @@ impl TrainState {
             stale: 0,
             valid_step: None,
             averaged: Vec::new(),
+            ranks: None,
             settings: BTreeMap::new(),
         }
     }

@@ -266,6 +266,11 @@ impl GpuAdam {
         &self.state
     }
 
+    /// The constants; the learning rate is the first one.
+    pub fn config(&self) -> AdamConfig {
+        self.config
+    }
+
     /// First moment, flat.
     pub fn m(&self) -> &Tensor {
         &self.m

@@ -6,6 +6,8 @@
 //! sum has the same bits for any number of ranks.
 
 pub mod message;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod sockets;
 pub mod tree;
 pub mod who;
@@ -46,6 +48,9 @@ pub trait Collective: Send + Sync + fmt::Debug {
     fn look(&self, _began: Instant) -> Result<()> {
         Ok(())
     }
+
+    /// Ends the exchange where all went well.
+    fn close(&self) {}
 }
 
 /// A process that has no others.
@@ -121,8 +126,22 @@ impl Ranks {
             return Ok(Self::alone());
         }
         let local = (who.local_rank, who.local_size);
+        #[cfg(feature = "mpi")]
+        if who.is_of_mpi() {
+            let mpi = self::mpi::Mpi::join(who, limit)?;
+            return Ok(Self::over(Box::new(mpi), local));
+        }
         let sockets = sockets::Sockets::meet(who, limit)?;
         Ok(Self::over(Box::new(sockets), local))
+    }
+
+    /// What carries the exchange of ranks that were started so: MPI where an mpirun did it and rnnx was
+    /// built with the feature `mpi`.
+    pub fn carrier(who: &Who) -> &'static str {
+        match cfg!(feature = "mpi") && who.is_of_mpi() {
+            true => "MPI",
+            false => "TCP",
+        }
     }
 
     /// This rank, from 0.
@@ -226,6 +245,12 @@ impl Ranks {
         self.settle(Vec::new(), |_| Ok(Vec::new())).map(|_| ())
     }
 
+    /// Ends the exchange where all went well: nothing can be exchanged any more. MPI wants it before a
+    /// process ends, and then waits for all others.
+    pub fn close(&self) {
+        self.collective.close();
+    }
+
     /// Fails on every rank where one has another fact than rank 0.
     ///
     /// # Errors
@@ -247,6 +272,29 @@ impl Ranks {
         self.settle(text(facts)?, compare).map(|_| ())
     }
 }
+
+/// What can be done where a rank is lost.
+const AGAIN: &str = "start all ranks again, with --resume where a checkpoint was saved";
+
+/// What is said of a rank that has been waited for too long.
+fn silent(rank: usize, limit: Duration) -> String {
+    format!(
+        "rank {rank} has said nothing for {} s: it hangs, or one step takes longer (then raise \
+         --rank-timeout); {AGAIN}",
+        limit.as_secs()
+    )
+}
+
+/// How long a rank waits for another: rank 0 may itself wait for a third one before it speaks.
+fn patience(rank: usize, limit: Duration) -> Duration {
+    match rank {
+        0 => limit,
+        _ => limit + limit / 4 + LAST_WORDS,
+    }
+}
+
+/// How long the last words of a rank may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 fn foreign(e: serde_json::Error) -> Error {
     Error::Ranks(format!(

@@ -284,7 +284,7 @@ pub trait Job: Sized {
     fn begin_epoch(&mut self, state: &TrainState) -> Result<()>;
 
     /// Trains the next steps of the epoch, at least one, with the learning rates of as many as there
-    /// may be.
+    /// may be; where ranks train by themselves, of as many as there have to be.
     ///
     /// # Errors
     /// If the device fails.
@@ -331,7 +331,10 @@ pub fn make<J: Job>(
     progress: &Progress,
 ) -> Result<J> {
     let data = J::data(config, source, vocab)?;
-    let step = step::<J>(config, &data, weights, device)?.with_shards(shards);
+    let mut step = step::<J>(config, &data, weights, device)?.with_shards(shards);
+    if let Weights::Saved { moments, .. } = weights {
+        step.import_outer(moments)?;
+    }
     let parameters = step.model().params().layout().parameters();
     progress.line(&J::describe(config, &data, parameters));
     J::new(config.clone(), data, step)

@@ -9,6 +9,7 @@ pub mod job;
 pub mod keys;
 pub mod memory;
 pub mod model;
+pub mod outer;
 pub mod places;
 pub mod progress;
 pub mod ring;

@@ -208,10 +208,15 @@ impl<J: Job> Session<J> {
         self.close()
     }
 
-    /// Trains one step or more, at most as many as there are to the next record or checkpoint.
+    /// Trains one step or more, at most as many as there are to the next record or checkpoint; where ranks
+    /// train by themselves, a round.
     fn train_steps(&mut self, limit: u64) -> Result<()> {
         let began = Instant::now();
-        let rates = self.rates(self.steps_to_record(limit));
+        let local = self.job.step().shards().local();
+        let rates = self.rates(match local {
+            Some(local) => self.steps_to(local.steps, limit),
+            None => self.steps_to_record(limit).min(RATES as u64),
+        });
         let scores = self.job.train(&self.state, &rates)?;
         let of_gpu = self.gpu.iter().flat_map(|gpu| gpu.news());
         for news in of_gpu.chain(self.job.news()) {
@@ -225,21 +230,26 @@ impl<J: Job> Session<J> {
             .try_for_each(|(s, lr)| self.account(s, lr, rate))
     }
 
-    /// The learning rates of the next `n` steps, as far as they are given at once.
+    /// The learning rates of the next `n` steps.
     fn rates(&self, n: u64) -> Vec<f64> {
         let (plan, first) = (&self.plan, self.state.step);
         let rate = |step| plan.schedule.rate(step, plan.steps(), self.state.rate_cuts);
-        (first..first + n.min(RATES as u64)).map(rate).collect()
+        (first..first + n).map(rate).collect()
     }
 
     /// Steps until something has to be written.
     fn steps_to_record(&self, limit: u64) -> u64 {
+        let n = self.steps_to(self.plan.log_every, limit);
+        let every = [self.plan.checkpoint_every, self.plan.eval_every];
+        let every = every.into_iter().flatten();
+        every.fold(n, |n, every| n.min(self.steps_to(every, limit)))
+    }
+
+    /// Steps to the next of every so many, or to the end of the epoch or the run.
+    fn steps_to(&self, every: u64, limit: u64) -> u64 {
         let s = &self.state;
-        let to = |every: u64| every - s.step % every;
         let in_epoch = self.plan.steps_per_epoch - s.step_in_epoch;
-        let n = in_epoch.min(limit - s.step).min(to(self.plan.log_every));
-        let n = n.min(self.plan.checkpoint_every.map_or(n, to));
-        n.min(self.plan.eval_every.map_or(n, to))
+        (every - s.step % every).min(in_epoch).min(limit - s.step)
     }
 
     /// Counts and records a step that has been trained.

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 pub use super::device::{DeviceChoice, Precision};
 use super::exchange::Exchange;
 use super::keys::{Allowed, Key, Resume};
+use super::outer::Local;
 use super::shards::Reduce;
 use crate::device::Recurrence;
 use crate::files::metrics::Changes;
@@ -174,6 +175,8 @@ pub struct Common {
     pub reduce: Reduce,
     /// How ranks on GPUs exchange gradients.
     pub exchange: Exchange,
+    /// Rounds of ranks that train by themselves.
+    pub local: Option<Local>,
 }
 
 /// The typed configuration that [`settings!`](crate::settings) makes of a program's rows.
@@ -289,6 +292,13 @@ macro_rules! settings {
                 reduce: $crate::train::shards::Reduce = $crate::train::shards::Reduce::Exact,
                     OneOf(&$crate::train::shards::Reduce::NAMES), fixed,
                     "what decides the bits of a run on several ranks: exact is the virtual shards, fast how many ranks there are, each of which takes its rows at once";
+                local_steps: Option<usize> = None, Whole(1, 100_000), fixed,
+                    "steps that each rank trains by itself, on its rows of them, before all meet in a step of an outer optimizer along the mean of what they have changed (DiLoCo); the number of ranks is part of the run then";
+                outer_learning_rate: f64 = $crate::train::outer::Local::LEARNING_RATE,
+                    Above(0.0, 10.0), fixed,
+                    "the outer optimizer's step size; 1 with outer-momentum 0 is the mean of the ranks' weights";
+                outer_momentum: f64 = $crate::train::outer::Local::MOMENTUM, Below(0.0, 1.0),
+                    fixed, "the outer optimizer's momentum, Nesterov's";
             }
             "Run" {
                 seed: u64 = 1, SEED, fixed, "seed of every random stream";
@@ -385,6 +395,7 @@ macro_rules! settings {
                         let together: fn(&$config) -> $crate::Result<()> = $together;
                         let config = $config::from_table(table.clone())?;
                         config.schedule().check()?;
+                        $crate::train::outer::Local::check(table)?;
                         together(&config)
                     },
                 };
@@ -401,6 +412,11 @@ macro_rules! settings {
                     virtual_shards: self.virtual_shards,
                     reduce: self.reduce,
                     exchange: self.exchange,
+                    local: self.local_steps.map(|steps| $crate::train::outer::Local {
+                        steps: steps as u64,
+                        learning_rate: self.outer_learning_rate,
+                        momentum: self.outer_momentum,
+                    }),
                 }
             }
 

@@ -2,6 +2,7 @@
 //! among ranks, whose number is not.
 
 use super::exchange::Devices;
+use super::outer::Local;
 use crate::error::{Error, Result};
 use crate::ranks::{Ranks, tree};
 use std::ops::Range;
@@ -37,6 +38,7 @@ pub struct Shards {
     reduce: Reduce,
     /// What the ranks exchange through, where that is not their hosts.
     devices: Option<Arc<Devices>>,
+    local: Option<Local>,
 }
 
 impl Default for Shards {
@@ -47,6 +49,7 @@ impl Default for Shards {
             count: 1,
             reduce: Reduce::Exact,
             devices: None,
+            local: None,
         }
     }
 }
@@ -74,7 +77,19 @@ impl Shards {
             count,
             reduce,
             devices: None,
+            local: None,
         })
+    }
+
+    /// A shard for each of the ranks, which train by themselves.
+    pub fn of_each(ranks: &Arc<Ranks>, local: Local) -> Self {
+        Shards {
+            ranks: ranks.clone(),
+            count: ranks.size(),
+            reduce: Reduce::Exact,
+            devices: None,
+            local: Some(local),
+        }
     }
 
     /// The same of ranks that exchange through their devices.
@@ -86,6 +101,11 @@ impl Shards {
     /// What the ranks exchange through, where that is not their hosts.
     pub fn devices(&self) -> Option<&Arc<Devices>> {
         self.devices.as_ref()
+    }
+
+    /// The rounds of ranks that train by themselves.
+    pub fn local(&self) -> Option<Local> {
+        self.local
     }
 
     /// Shards of a step.
@@ -103,9 +123,9 @@ impl Shards {
         self.reduce == Reduce::Fast
     }
 
-    /// Whether a batch is one shard, which this process has.
+    /// Whether a batch is one shard, which this process has, and each step that of all.
     pub fn is_whole(&self) -> bool {
-        self.count == 1
+        self.count == 1 && self.local.is_none()
     }
 
     /// The nodes of the tree that a rank adds up by itself.

@@ -19,6 +19,7 @@ use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensorboard::EventFile;
 use crate::files::tensors::TensorFile;
 use crate::interrupt::AtOnce;
+use crate::ranks::Ranks;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -50,7 +51,10 @@ pub(super) fn start<J: Job>(
     load: impl FnOnce(&Progress) -> Result<J::Source>,
 ) -> Result<Started<J>> {
     let common = request.config.common();
-    let shards = Shards::new(&request.ranks, common.virtual_shards, common.reduce)?;
+    let shards = match common.local {
+        Some(local) => Shards::of_each(&request.ranks, local),
+        None => Shards::new(&request.ranks, common.virtual_shards, common.reduce)?,
+    };
     let writes = request.ranks.is_first();
     match &request.begin {
         Begin::New { force, init_from } => {
@@ -112,6 +116,7 @@ fn new_run<J: Job>(
         None => (Weights::Fresh, None),
     };
     state.loss_scaler = chosen.mixed.then_some(LossScaler::FIRST);
+    state.ranks = shards.local().map(|_| request.ranks.size() as u64);
     let device = (chosen, state.loss_scaler);
     let config = &request.config;
     let job: J = make(config, &source, vocab, &weights, device, shards, progress)?;
@@ -126,6 +131,9 @@ fn exchanging<C: Config>(
     chosen: &Chosen,
     progress: &Progress,
 ) -> Result<Shards> {
+    if shards.local().is_some() {
+        return Ok(shards); // an outer step goes through the hosts
+    }
     let wish = request.config.common().exchange;
     let (devices, line) = exchange::choose(&request.ranks, chosen.gpu.as_ref(), wish)?;
     if let Some(line) = line {
@@ -204,6 +212,7 @@ fn resumed_run<J: Job>(
     let folder = open_resumed(&request.out, &request.ranks)?;
     let last = folder.last()?;
     let state = load_state::<J>(&last, &source)?;
+    check_ranks(&state, &request.ranks)?;
     folder.check_vocab(&last)?;
     let change = change(request, &state, &folder)?;
     keep_precision(request.config.common().precision, &state, &mut chosen)?;
@@ -365,6 +374,19 @@ fn load_state<J: Job>(checkpoint: &Path, source: &J::Source) -> Result<TrainStat
         )));
     }
     Ok(state)
+}
+
+/// Checks that there are as many ranks as the run has, where each trains by itself.
+fn check_ranks(state: &TrainState, ranks: &Ranks) -> Result<()> {
+    let now = ranks.size();
+    match state.ranks.filter(|&n| n != now as u64) {
+        None => Ok(()),
+        Some(n) => Err(Error::Usage(format!(
+            "--resume: the run has local-steps and was begun by {n} ranks, each of which has rows of its \
+             own, and this is a start of {now}: start {n}, or begin a new run from its weights: \
+             --init-from FILE with another --out"
+        ))),
+    }
 }
 
 /// Checks that the counters of a state fit one another and the run: a digit that changed on the

@@ -1,5 +1,8 @@
 //! One training step of any model on any device: forward, backward, clip, update.
 
+mod local;
+mod state;
+
 use super::model::{Draws, Loss, Model};
 use super::scores::Scores;
 use super::shards::Shards;
@@ -33,6 +36,8 @@ pub struct Step<M> {
     rates: VecDeque<f64>,
     /// How the rows of a step are divided.
     shards: Shards,
+    /// The outer optimizer's momentum `[P]`, at rank 0 of ranks that train by themselves.
+    outer: Option<Tensor>,
 }
 
 #[derive(Debug)]
@@ -76,14 +81,21 @@ impl<M: Model> Step<M> {
             added: None,
             rates: VecDeque::new(),
             shards: Shards::default(),
+            outer: None,
         }
     }
 
     /// The same with rows that are divided among shards, and these among ranks, as
-    /// [`Step::train_rows`] trains them.
+    /// [`Step::train_next`] trains them.
     #[must_use]
     pub fn with_shards(self, shards: Shards) -> Self {
-        Step { shards, ..self }
+        let takes = shards.local().is_some() && shards.ranks().is_first();
+        let outer = takes.then(|| Tensor::zeros::<f32>([self.layout().len()]));
+        Step {
+            shards,
+            outer,
+            ..self
+        }
     }
 
     /// How the rows of a step are divided.
@@ -96,6 +108,11 @@ impl<M: Model> Step<M> {
     /// # Errors
     /// If the device fails or has not enough memory.
     pub fn to_gpu(mut self, gpu: &Arc<Gpu>, scaler: Option<LossScaler>) -> Result<Self> {
+        self.move_to(gpu, scaler)?;
+        Ok(self)
+    }
+
+    fn move_to(&mut self, gpu: &Arc<Gpu>, scaler: Option<LossScaler>) -> Result<()> {
         if let Optimizer::Cpu(adam) = &self.optimizer {
             let (l2, layout) = (self.model.l2(), self.layout());
             let factor = |name: &str| {
@@ -106,7 +123,7 @@ impl<M: Model> Step<M> {
             self.model.params_mut().to_gpu(gpu, scaler.is_some())?;
             self.optimizer = Optimizer::Gpu(gpu.clone(), Box::new(adam));
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Sets the learning rates of the next steps, at most [`RATES`] of them; the last one stays. Until
@@ -338,21 +355,6 @@ impl<M: Model> Step<M> {
             Optimizer::Cpu(_) => Ok(t.clone()),
             Optimizer::Gpu(gpu, _) => t.to_gpu(gpu),
         }
-    }
-
-    /// The optimizer's moments under the parameters' names: `m.NAME` and `v.NAME`.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn moments(&self) -> Result<TensorFile> {
-        let (m, v) = match &self.optimizer {
-            Optimizer::Cpu(adam) => (&adam.m, &adam.v),
-            Optimizer::Gpu(_, adam) => (adam.m(), adam.v()),
-        };
-        let mut file = TensorFile::new();
-        self.layout().export(m, "m.", &mut file)?;
-        self.layout().export(v, "v.", &mut file)?;
-        Ok(file)
     }
 
     pub(super) fn layout(&self) -> &Layout {

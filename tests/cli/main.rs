@@ -28,6 +28,7 @@ mod init_from;
 mod inspect;
 #[cfg(unix)]
 mod interrupt;
+mod local_steps;
 mod others;
 mod pair_forms;
 #[path = "../support/place.rs"]

@@ -14,7 +14,7 @@ use super::support::{
 static GROUPS: AtomicU32 = AtomicU32::new(0);
 
 /// The variables of a group of `size`, which meets where nobody else does.
-pub(super) fn meeting(size: usize) -> Vec<(&'static str, String)> {
+pub fn meeting(size: usize) -> Vec<(&'static str, String)> {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port().min(60_000);
     let group = GROUPS.fetch_add(1, Ordering::SeqCst);
@@ -31,14 +31,14 @@ pub(super) fn meeting(size: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
-pub(super) fn as_rank(command: &mut Command, rank: usize, meeting: &[(&'static str, String)]) {
+pub fn as_rank(command: &mut Command, rank: usize, meeting: &[(&'static str, String)]) {
     command.envs(meeting.iter().map(|(k, v)| (k, v)));
     let rank = rank.to_string();
     command.env("RANK", &rank).env("LOCAL_RANK", rank);
 }
 
 /// A group of ranks with these arguments.
-fn start(place: &Place, size: usize, args: &[&str]) -> Vec<Running> {
+pub fn start(place: &Place, size: usize, args: &[&str]) -> Vec<Running> {
     let meeting = meeting(size);
     let start = |rank| {
         let mut command = place.command(args);
@@ -48,13 +48,13 @@ fn start(place: &Place, size: usize, args: &[&str]) -> Vec<Running> {
     (0..size).map(start).collect()
 }
 
-pub(super) fn end(ranks: Vec<Running>) -> Vec<Done> {
+pub fn end(ranks: Vec<Running>) -> Vec<Done> {
     ranks.into_iter().map(Running::end).collect()
 }
 
 /// Trains with a group, all of which end well; what other ranks than 0 say is nothing.
 #[track_caller]
-fn train(place: &Place, size: usize, args: &[&str]) {
+pub fn train(place: &Place, size: usize, args: &[&str]) {
     for (rank, done) in end(start(place, size, args)).into_iter().enumerate() {
         let done = done.ok();
         assert!(rank == 0 || done.stderr.is_empty(), "{}", done.stderr);

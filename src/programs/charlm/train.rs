@@ -219,10 +219,11 @@ impl Job for CharLmJob {
         Ok(())
     }
 
-    /// One step on the CPU, or where it has several shards; on a GPU as many as the ring keeps the figures of.
+    /// One step on the CPU, or where it has several shards, or a round; on a GPU as many as the ring keeps
+    /// the figures of.
     fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>> {
-        self.step.set_rates(rates)?;
         if let Some(feed) = &mut self.feed {
+            self.step.set_rates(rates)?;
             return feed.run(&mut self.step, state.step, rates.len());
         }
         let CharLmConfig {
@@ -230,15 +231,16 @@ impl Job for CharLmJob {
             accumulate,
             ..
         } = self.config;
-        let windows = self.order.chunks_exact(batch_size);
-        let windows = windows.skip(state.step_in_epoch as usize * accumulate);
-        let batches: Vec<&[u32]> = windows.take(accumulate).collect();
-        let number = state.step * accumulate as u64;
-        let scores = self.step.train_rows(&batches, number, |model, windows| {
+        let (first, number) = (state.step_in_epoch as usize, state.step as usize);
+        let rows = |step: usize| {
+            let windows = self.order.chunks_exact(batch_size);
+            let windows = windows.skip((first + step) * accumulate).take(accumulate);
+            (windows.collect(), ((number + step) * accumulate) as u64)
+        };
+        self.step.train_next(state, rates, rows, |model, windows| {
             let batch = self.data.train_batch(windows)?;
             batch.to_device(model.params().values().gpu())
-        })?;
-        Ok(vec![scores])
+        })
     }
 
     fn news(&mut self) -> Option<String> {

@@ -238,23 +238,24 @@ impl Job for Seq2SeqJob {
         Ok(())
     }
 
-    /// On the CPU, or where it has several shards, one step; on a GPU several, none of which the host waits for before the last.
+    /// On the CPU, or where it has several shards, one step, or a round; on a GPU several, none of which the
+    /// host waits for before the last.
     fn train(&mut self, state: &TrainState, rates: &[f64]) -> Result<Vec<Scores>> {
-        self.step.set_rates(rates)?;
         let accumulate = self.config.accumulate;
         // Batches are numbered as if every step had as many.
         let number = |step: u64| step * accumulate as u64;
         let batches = &self.batches[state.step_in_epoch as usize..];
         let Some(ring) = &self.ring else {
-            let pairs = batches.first().map_or(&[][..], Vec::as_slice);
-            let parts: Vec<&[u32]> = pairs.chunks(self.config.batch_size).collect();
-            let scores = self
-                .step
-                .train_rows(&parts, number(state.step), |model, pairs| {
-                    model.inputs(&self.data.batch(Split::Train, pairs)?)
-                });
-            return Ok(vec![scores?]);
+            let rows = |step: usize| {
+                let pairs = batches.get(step).map_or(&[][..], Vec::as_slice);
+                let parts = pairs.chunks(self.config.batch_size).collect();
+                (parts, number(state.step + step as u64))
+            };
+            return self.step.train_next(state, rates, rows, |model, pairs| {
+                model.inputs(&self.data.batch(Split::Train, pairs)?)
+            });
         };
+        self.step.set_rates(rates)?;
         if self.counted.take() != Some(state.step) {
             ring.begin(number(state.step_in_epoch), number(state.step))?;
         }

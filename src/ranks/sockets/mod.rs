@@ -9,16 +9,13 @@ mod meet;
 mod tests;
 mod wire;
 
-use super::Collective;
 use super::who::Who;
+use super::{AGAIN, Collective, LAST_WORDS, patience, silent};
 use crate::error::{Error, Result};
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use wire::{DATA, Fault, Holds, LAST_WORDS, LEAST, LOST, look, read, tell, write};
-
-/// The way out where a rank is lost.
-const AGAIN: &str = "start all ranks again, with --resume where a checkpoint was saved";
+use wire::{DATA, Fault, Holds, LEAST, LOST, look, read, tell, write};
 
 /// The connections of a rank: at rank 0 those to ranks 1, 2, .., at the others the one to rank 0.
 #[derive(Debug)]
@@ -46,11 +43,7 @@ impl Sockets {
             _ => vec![meet::find_first(who, meeting, limit)?],
         };
         let beside = limit;
-        // Rank 0 may itself wait for another one before it speaks.
-        let limit = match who.rank {
-            0 => limit,
-            _ => limit + limit / 4 + LAST_WORDS,
-        };
+        let limit = patience(who.rank, limit);
         for peer in &peers {
             let set = peer.set_nodelay(true);
             let set = set.and_then(|()| peer.set_read_timeout(Some(limit)));
@@ -77,11 +70,7 @@ impl Sockets {
                 "rank {rank} is gone: its process has ended (see what it said last), or its machine \
                  has; {AGAIN}"
             ),
-            Fault::Silent => format!(
-                "rank {rank} has said nothing for {} s: it hangs, or one step takes longer (then raise \
-                 --rank-timeout); {AGAIN}",
-                self.limit.as_secs()
-            ),
+            Fault::Silent => silent(rank, self.limit),
             Fault::Told(text) => text,
         }
     }

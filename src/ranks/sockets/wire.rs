@@ -1,11 +1,10 @@
 //! Messages on a connection between two ranks: a kind, a length, bytes.
 
+use crate::ranks::LAST_WORDS;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long the last words of a rank may take.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Least time that a connection is given, as none is no limit.
 pub(super) const LEAST: Duration = Duration::from_millis(10);
 

@@ -48,6 +48,8 @@ struct Launcher {
 }
 
 const TORCHRUN: &str = "torchrun";
+const OPEN_MPI: &str = "Open MPI";
+const MPICH: &str = "MPICH";
 const SLURM: &str = "Slurm";
 
 /// The innermost first: torchrun is started by `srun`, and so are the daemons of an `mpirun`, whose
@@ -61,14 +63,14 @@ const LAUNCHERS: [Launcher; 4] = [
         local_size: "LOCAL_WORLD_SIZE",
     },
     Launcher {
-        name: "Open MPI",
+        name: OPEN_MPI,
         rank: "OMPI_COMM_WORLD_RANK",
         size: "OMPI_COMM_WORLD_SIZE",
         local_rank: "OMPI_COMM_WORLD_LOCAL_RANK",
         local_size: "OMPI_COMM_WORLD_LOCAL_SIZE",
     },
     Launcher {
-        name: "MPICH",
+        name: MPICH,
         rank: "PMI_RANK",
         size: "PMI_SIZE",
         local_rank: "MPI_LOCALRANKID",
@@ -111,6 +113,11 @@ impl Who {
         }
     }
 
+    /// Whether an mpirun has started it, so that MPI knows it.
+    pub fn is_of_mpi(&self) -> bool {
+        [OPEN_MPI, MPICH].contains(&self.launcher)
+    }
+
     /// Reads the environment of the process.
     ///
     /// # Errors
@@ -132,7 +139,7 @@ impl Who {
         let Some((first, others)) = said.split_first() else {
             return Ok(Self::alone());
         };
-        let is_mpi = |said: &Said| ![TORCHRUN, SLURM].contains(&said.launcher.name);
+        let is_mpi = |said: &Said| [OPEN_MPI, MPICH].contains(&said.launcher.name);
         // Set by hand, with nothing of torchrun's own around it, it has to be what the launcher says.
         let by_hand = first.launcher.name == TORCHRUN && !vars.contains_key("TORCHELASTIC_RUN_ID");
         for other in others {

@@ -162,3 +162,20 @@ fn a_start_again_is_another_job() {
     assert_eq!(start(1), "x.1");
     assert_ne!(start(0), start(1));
 }
+
+#[test]
+fn an_mpirun_is_told_from_the_others() {
+    let of_mpi = |text: &str| who(text).is_of_mpi();
+    assert!(of_mpi("OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2"));
+    assert!(of_mpi("PMI_RANK=0 PMI_SIZE=2"));
+    for other in [
+        "",
+        "RANK=0 WORLD_SIZE=2",
+        &format!("{STEP}SLURM_PROCID=0 SLURM_NTASKS=4"),
+    ] {
+        assert!(!of_mpi(other), "{other}");
+    }
+    // What is set by hand within an mpirun asks for TCP.
+    let by_hand = "RANK=0 WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2";
+    assert!(!of_mpi(by_hand));
+}
