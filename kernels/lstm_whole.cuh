@@ -40,7 +40,8 @@ struct Step {
 // several layers take turns in the rows, a cluster works for one of them.
 // All rows of all steps have less than 2^32 elements.
 struct Rows {
-    ptr<const u32> offsets;  // [steps + 1] rows before each step; null if all sequences have all steps
+    // [steps + 1] rows of one layer before each step; null if all sequences have all steps.
+    ptr<const u32> offsets;
     u32 steps, rows, ways;
     u32 cluster, clusters;  // of a layer's
     u32 way, groups;
@@ -50,7 +51,7 @@ struct Rows {
         if (t >= steps) return Step{0, 0};
         if (!offsets) return Step{t * rows, rows};
         u32 first = ld_nc(offsets + t);
-        return Step{first, ld_nc(offsets + (t + 1)) - first};
+        return Step{first * ways, (ld_nc(offsets + (t + 1)) - first) * ways};
     }
     // Row `r` of the cluster's group j among all of a step.
     DEVICE u32 row(u32 j, u32 r) const { return ((cluster + j * clusters) * ROWS + r) * ways + way; }

@@ -275,11 +275,11 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
 
 // N rows of all steps, B of the first one, of `ways` layers that take turns in them.
 // w_hh [ways, 4H, H]; x [N, 4H], or with ids [N] the gate table [V, 4H] whose rows they name;
-// bias [ways, 4H]; h_0 [B, H]; c_0 [B, H] f32; offsets [steps + 1]: all of these but w_hh and x may be
-// null, and count as zero, offsets as sequences of one length. y [N, H]; gates [N, 4H] activated and
-// cells [N, H] f32: both null where no backward pass wants them; h_n [B, H]; c_n [B, H] f32; fault [4]:
-// zero, or the number of warps that gave up, and of the first one the step, the cluster, and 2 H, or 2 H
-// + 1 in the backward pass. A pass that gives up leaves at least one result that is not a number.
+// bias [ways, 4H]; h_0 [B, H]; c_0 [B, H] f32; offsets [steps + 1], in rows of one layer: all of these but
+// w_hh and x may be null, and count as zero, offsets as sequences of one length. y [N, H]; gates [N, 4H]
+// activated and cells [N, H] f32: both null where no backward pass wants them; h_n [B, H]; c_n [B, H] f32;
+// fault [4]: zero, or the number of warps that gave up, and of the first one the step, the cluster, and 2 H,
+// or 2 H + 1 in the backward pass. A pass that gives up leaves at least one result that is not a number.
 // `groups`: eight rows each, the most that a cluster takes; `rows` is B.
 #define LSTM_WHOLE_FWD(H)                                                                          \
     KERNEL_OF(threads_of(H), lstm_whole_fwd_##H, ptr<const half> w_hh, ptr<const half> x,          \

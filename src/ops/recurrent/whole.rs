@@ -138,7 +138,7 @@ pub(super) struct Whole {
     forward: Deal,
     /// Where it is wanted.
     backward: Option<Deal>,
-    /// Rows before each step `[T + 1]`, u32; none of sequences of one length.
+    /// Rows of one layer before each step `[T + 1]`, u32; none of sequences of one length.
     offsets: Option<Tensor>,
 }
 
@@ -312,12 +312,14 @@ fn c_0(layers: &Layers) -> Result<DevicePtr> {
 }
 
 fn offsets(gpu: &Arc<Gpu>, layers: &Layers) -> Result<Option<Tensor>> {
-    let packing = &layers.packing;
-    if packing.is_uniform() {
+    let layer = &layers.all[0];
+    if layer.packing.is_uniform() {
         return Ok(None);
     }
-    let offsets = (0..=packing.steps()).map(|t| packing.offset(t) as u32);
-    let offsets: Vec<u32> = offsets.collect();
+    if let Some(offsets) = &layer.offsets {
+        return Ok(Some(offsets.clone()));
+    }
+    let offsets = layer.packing.offsets();
     Tensor::from_slice(&offsets, [offsets.len()])?
         .to_gpu(gpu)
         .map(Some)
