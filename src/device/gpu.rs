@@ -158,6 +158,15 @@ impl Gpu {
         measured.whole_is_faster(units, rows, training)
     }
 
+    /// As [`Driver::clusters`], asked once for each kernel, cluster, block and size of shared memory; the
+    /// grid does not count.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn clusters(&self, launch: &Launch) -> Result<u32> {
+        self.recurrences().clusters(self.driver(), launch)
+    }
+
     /// Where a kernel that takes whole sequences says that it has given up.
     ///
     /// # Errors

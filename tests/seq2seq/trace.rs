@@ -25,6 +25,8 @@ struct Counts {
     uploads: usize,
     /// Downloads, and waits for all work.
     waits: usize,
+    /// Questions of how many clusters of a launch run at once.
+    occupancy: usize,
 }
 
 /// A device that counts and computes nothing.
@@ -82,6 +84,7 @@ impl Driver for Counting {
         self.count(|c| &mut c.launches)
     }
     fn clusters(&self, _: &Launch) -> Result<u32> {
+        self.count(|c| &mut c.occupancy)?;
         Ok(self.clusters)
     }
     fn gemm(&self, _: &Gemm) -> Result<()> {
@@ -172,6 +175,7 @@ fn what_a_step_with_attention_asks_for() {
         fills: 5,
         uploads: 1,
         waits: 0,
+        occupancy: 0,
     };
     assert_eq!(of_a_step(ModelKind::Attention), expected);
 }
@@ -202,6 +206,8 @@ fn whole_sequences_are_one_upload_too() {
         let (steps, _) = of_a_step(0, kind);
         let fewer = steps.launches - whole.launches;
         assert_eq!(fewer, both_passes(layers), "{kind}: {whole:?}");
+        // Which the first step has asked, for all that come.
+        assert_eq!((whole.occupancy, steps.occupancy), (0, 0), "{kind}");
     }
 }
 

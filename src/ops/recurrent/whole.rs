@@ -80,10 +80,7 @@ impl Deal {
         let (hidden, ways) = (layers.hidden(), layers.all.len());
         let all = (layers.packing.batch() / ways).div_ceil(ROWS);
         let kernel = pass.kernel::<C>(hidden);
-        let fit = |groups| {
-            let launch = launch(&kernel, pass, hidden, 1, groups);
-            gpu.driver().clusters(&launch)
-        };
+        let fit = |groups| gpu.clusters(&launch(&kernel, pass, hidden, 1, groups));
         let at_once = fit(1)? as usize;
         if at_once == 0 {
             return Ok(None);
