@@ -1,9 +1,9 @@
 //! The table of `rnnx selftest` on the CPU and on the emulated device, and that it can fail.
 
 use rnnx::Result;
-use rnnx::device::Gpu;
 use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use rnnx::device::emulated::Emulated;
+use rnnx::device::Gpu;
 use rnnx::dtype::DType;
 use rnnx::selftest::startup::{check_once, spot_check};
 use rnnx::selftest::{self, CaseResult};
@@ -283,6 +283,17 @@ fn the_check_before_first_use_names_what_differs() {
         }
         assert_eq!(message.lines().count(), 1, "{message}");
     }
+}
+
+/// Without clusters there are kernels for up to 128 units: three of the nine sizes.
+#[test]
+fn what_a_device_without_clusters_took_step_by_step_is_told() {
+    let gpu = Gpu::new(Emulated::new(0).without_clusters());
+    let results = selftest::run(Some(&gpu), Some("lstm_whole"));
+    assert_passed(&results);
+    let by_steps: Vec<bool> = results.iter().map(|r| r.by_steps).collect();
+    let [small, large] = [[false; 3].to_vec(), [true; 6].to_vec()];
+    assert_eq!(by_steps, [small, large].concat());
 }
 
 #[test]

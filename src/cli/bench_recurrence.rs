@@ -141,11 +141,10 @@ impl<'a> Layer<'a> {
     fn time(&self, how: Recurrence, seconds: f64, pool: &mut Pool) -> Result<Option<f64>> {
         let gpu = self.gpu;
         gpu.set_recurrence(how);
-        gpu.forget_news();
         gpu.with_pool(pool, || {
+            let before = gpu.whole_passes();
             self.run()?;
-            let news = gpu.news();
-            let whole = news.iter().any(|line| line.contains(", whole sequences"));
+            let whole = gpu.whole_passes() > before;
             if whole != (how == Recurrence::Whole) {
                 return Ok(None);
             }

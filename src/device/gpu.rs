@@ -192,6 +192,16 @@ impl Gpu {
         self.fault()?.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
+    /// Counts a pass over whole sequences in one kernel.
+    pub fn count_whole(&self) {
+        self.recurrences().whole += 1;
+    }
+
+    /// Passes over whole sequences in one kernel that have been issued so far.
+    pub fn whole_passes(&self) -> u64 {
+        self.recurrences().whole
+    }
+
     /// Keeps a line for the log, unless it was kept before.
     pub fn tell(&self, line: String) {
         self.recurrences().tell(line);

@@ -65,6 +65,8 @@ pub(super) struct Recurrences {
     pub(super) measured: Option<Measured>,
     /// A kernel has given up: none is tried again.
     pub(super) failed: bool,
+    /// Passes over whole sequences in one kernel.
+    pub(super) whole: u64,
     /// [`WORDS`] in device memory, zero as long as no kernel gives up.
     words: Option<DevicePtr>,
     /// Clusters of a launch that run at once, as far as the driver was asked.

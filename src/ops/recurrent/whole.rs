@@ -115,6 +115,7 @@ impl Deal {
         args.extend(sizes.iter().map(|&n| Arg::from(n)));
         let kernel = self.pass.kernel::<C>(self.hidden);
         let launch = launch(&kernel, self.pass, self.hidden, self.clusters, self.groups);
+        gpu.count_whole();
         gpu.launch(&launch, &args)
     }
 }
