@@ -8,7 +8,7 @@ use rnnx::device::emulated::Emulated;
 use rnnx::device::measured::{BothWays, Measured};
 use rnnx::device::{Gpu, Recurrence};
 use rnnx::ops::recurrent::{
-    CellKind, Hidden, Input, State, recurrent_packed, recurrent_side_by_side,
+    CellKind, Hidden, Input, Packed, State, recurrent_packed, recurrent_side_by_side,
 };
 use rnnx::tensor::{Stored, Tensor};
 use rnnx::{Error, Result};
@@ -245,6 +245,21 @@ fn tables_zero_states_and_layers_side_by_side() {
     }
 }
 
+/// As the character LM trains: all rows have all steps, and nothing comes before them.
+#[test]
+fn sequences_of_one_length_from_a_zero_state() {
+    for (hidden, table) in [(64, true), (128, false), (192, true)] {
+        for recording in [true, false] {
+            whole_is_steps(&Case {
+                table,
+                state: false,
+                recording,
+                ..Case::uniform(4, 19, hidden)
+            });
+        }
+    }
+}
+
 #[test]
 fn every_schedule_gives_the_same_bits() {
     for hidden in [128, 192] {
@@ -322,6 +337,45 @@ fn what_was_measured_decides_where_it_is_known() {
     says(&Case::uniform(2, 25, 512), auto, "whole sequences (auto)");
     // Other units were not measured.
     says(&Case::uniform(2, 8, 128), auto, "whole sequences (auto)");
+}
+
+/// Where each step begins may be on the device before; then that is read.
+#[test]
+fn offsets_that_are_given_are_read() {
+    let gpu = on(0, Recurrence::Whole);
+    let f16 = |seed, shape: &[usize]| Var::constant(place::<f16>(&gpu, seed, 0.5, shape));
+    let [w_hh, x, w_ih, bias] = [
+        f16(1, &[256, 64]),
+        f16(2, &[6, 5]),
+        f16(3, &[256, 5]),
+        f16(4, &[256]),
+    ];
+    let packing = Packing::new(&[3, 2, 1]).unwrap();
+    let run = |offsets: Option<&[u32]>| {
+        let offsets = offsets.map(|offsets| {
+            let offsets = Tensor::from_slice(offsets, [offsets.len()]).unwrap();
+            offsets.to_gpu(&gpu).unwrap()
+        });
+        let packed = Packed {
+            packing: &packing,
+            offsets: offsets.as_ref(),
+        };
+        let (x, w_ih, bias) = (&x, &w_ih, &bias);
+        let input = Input::Dense { x, w_ih, bias };
+        let hidden = Hidden {
+            w_hh: &w_hh,
+            b_hh: None,
+        };
+        let tape = &mut Tape::inference();
+        let out = recurrent_packed(tape, CellKind::Lstm, input, hidden, None, packed);
+        out.map(|out| numbers(out.y.value()))
+    };
+    let own = run(None).unwrap();
+    assert_eq!(run(Some(&packing.offsets())).unwrap(), own);
+    // Those of a batch whose second sequence is longer: its third step would be that of the third sequence.
+    assert!(run(Some(&[0, 3, 4, 6])).unwrap() != own);
+    let error = run(Some(&[0, 3, 5])).unwrap_err().to_string();
+    assert!(error.contains("offsets [3] of u32 for 3 steps"), "{error}");
 }
 
 /// As on a GPU before compute capability 9.0.
