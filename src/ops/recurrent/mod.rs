@@ -21,6 +21,7 @@ pub(super) mod forward;
 mod gpu;
 mod kind;
 mod layer;
+mod made;
 pub(super) mod pack;
 pub(super) mod packed;
 pub(super) mod slab;

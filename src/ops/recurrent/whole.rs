@@ -3,12 +3,13 @@
 
 use super::beside::{Layers, Side};
 use super::cell::Cell;
-use super::gpu::{Deltas, Made, or_null};
+use super::made::{Deltas, Made};
 use crate::autograd::Var;
 use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::device::{Gpu, Recurrence};
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::ops::gpu::or_null;
 use crate::tensor::Tensor;
 use std::fmt;
 use std::sync::Arc;
