@@ -152,10 +152,16 @@ impl Gpu {
     }
 
     /// Whether whole sequences were measured to be faster: see [`Measured::whole_is_faster`].
-    pub fn whole_is_faster(&self, units: usize, rows: usize, training: bool) -> Option<bool> {
+    pub fn whole_is_faster(
+        &self,
+        cell: &str,
+        units: usize,
+        rows: usize,
+        training: bool,
+    ) -> Option<bool> {
         let recurrences = self.recurrences();
         let measured = recurrences.measured.as_ref()?;
-        measured.whole_is_faster(units, rows, training)
+        measured.whole_is_faster(cell, units, rows, training)
     }
 
     /// As [`Driver::clusters`], asked once for each kernel, cluster, block and size of shared memory; the

@@ -315,7 +315,7 @@ macro_rules! settings {
                     "number format: auto is fp16 on a GPU and fp32 on the CPU";
                 recurrence: $crate::device::Recurrence =
                     $crate::device::Recurrence::Auto, RECURRENCE, free,
-                    "how a GPU takes the steps of an LSTM: whole sequences in one kernel, step by step, or auto, what rnnx bench recurrence --keep measured to be faster, else whole where all rows run at once; whole and steps differ in rounding";
+                    "how a GPU takes the steps of an LSTM or a tanh RNN: whole sequences in one kernel, step by step, or auto, what rnnx bench recurrence --keep measured to be faster, else whole where all rows run at once; whole and steps differ in rounding";
                 threads: Option<usize> = None, THREADS, free,
                     "CPU threads; one for each logical CPU unless set";
             }

@@ -55,7 +55,7 @@ fn a_table_that_is_kept_decides() {
     );
     let json: Value = serde_json::from_str(&done.stdout).unwrap();
     let rows = json["recurrence"].as_array().unwrap();
-    assert_eq!(rows.len(), 4); // two sizes, forward and both passes
+    assert_eq!(rows.len(), 8); // two cells, two sizes, forward and both passes
     let mut files = std::fs::read_dir(cache.join("rnnx")).unwrap();
     let file = files.next().unwrap().unwrap().path();
     for (whole, says) in [
