@@ -10,8 +10,9 @@ use std::path::Path;
 use std::ptr;
 
 /// What kernels include: file name and text.
-pub const HEADERS: [(&str, &str); 3] = [
+pub const HEADERS: [(&str, &str); 4] = [
     ("device.cuh", include_str!("../../kernels/device.cuh")),
+    ("common.cuh", include_str!("../../kernels/common.cuh")),
     ("whole.cuh", include_str!("../../kernels/whole.cuh")),
     (
         "lstm_whole.cuh",
