@@ -1,12 +1,9 @@
 // What both passes of an LSTM over whole packed sequences have in common: lstm_whole_fwd.cu and
-// lstm_whole_bwd.cu (Diamos et al., "Persistent RNNs", 2016). A cluster of blocks holds W_hh on the chip
-// and takes groups of eight rows through all their steps, one launch for a pass. Formulas and gate order
-// are those of lstm.cu.
+// lstm_whole_bwd.cu; see whole.cuh. Formulas and gate order are those of lstm.cu.
 //
-// A block owns 64 units, a warp eight of them, a lane one unit of two rows. Weights are the matrix
-// instruction's A: they stay in registers, of a large H a part in shared memory (docs/gpu.md). What the steps
-// hand on is its B, [K, 8] in shared memory: each lane sends its part to every block of the cluster, and
-// an mbarrier there counts the bytes of a group's step. Two buffers take turns. Nobody overwrites what
+// A block of a cluster owns 64 units, a warp eight of them, a lane one unit of two rows. Each lane sends its
+// part of what the steps hand on to every block of the cluster, and an mbarrier there counts the bytes of a
+// group's step. Two buffers take turns. Nobody overwrites what
 // is still read: who sends step t + 1 has all of step t, which every warp sent after it had read t - 1.
 // Up to 128 units one block holds everything: it is its own cluster, and a barrier of the block stands
 // for the mbarriers, so that matrix instructions (compute capability 8.0) are enough.
@@ -15,11 +12,10 @@
 // are independent: any number may run at once. A wait has a bound; beyond it `fault` names the step
 // and the cluster.
 #pragma once
-#include "device.cuh"
+#include "whole.cuh"
 
 #ifdef HAS_MMA
 
-constexpr u32 ROWS = 8;  // of a group
 DEVICE constexpr u32 own_of(u32 hidden) { return hidden <= 128 ? hidden : 64; }  // units of a block
 DEVICE constexpr u32 blocks_of(u32 hidden) { return hidden / own_of(hidden); }
 DEVICE constexpr u32 warps_of(u32 hidden) { return own_of(hidden) / 8; }
@@ -29,50 +25,9 @@ DEVICE constexpr u32 held(u32 hidden) { return hidden < 256 ? hidden / 16 : 16; 
 
 // ---- who computes what -----------------------------------------------------------------------
 
-// A step: its first row among those of all steps, and its number of rows.
-struct Step {
-    u32 first, rows;
-    // Of a row's elements; where it has not so many rows, its last one stands for them.
-    DEVICE u32 at(u32 row) const { return first + (row < rows ? row : rows - 1); }
-};
-
-// Rows of a step: sequences are sorted by length, so those that have a step are the first ones. Where
-// several layers take turns in the rows, a cluster works for one of them.
-// All rows of all steps have less than 2^32 elements.
-struct Rows {
-    ptr<const u32> offsets;  // [steps + 1] rows before each step; null if all sequences have all steps
-    u32 steps, rows, ways;
-    u32 cluster, clusters;  // of a layer's
-    u32 way, groups;
-
-    // No rows where there is no such step.
-    DEVICE Step step(u32 t) const {
-        if (t >= steps) return Step{0, 0};
-        if (!offsets) return Step{t * rows, rows};
-        u32 first = ld_nc(offsets + t);
-        return Step{first, ld_nc(offsets + (t + 1)) - first};
-    }
-    // Row `r` of the cluster's group j among all of a step.
-    DEVICE u32 row(u32 j, u32 r) const { return ((cluster + j * clusters) * ROWS + r) * ways + way; }
-    // Groups of the cluster that have some of a step's rows.
-    DEVICE u32 live(Step step) const {
-        u32 j = 0;
-        while (j < groups && row(j, 0) < step.rows) j++;
-        return j;
-    }
-};
-
-// A lane's place: unit `own` of its block, `unit` of the layer, rows 2 pair and the next of a group.
-struct Lane {
-    u32 warp, lane, pair, own, unit;
-};
 DEVICE Lane lane_of(u32 rank, u32 units) {
     u32 warp = thread_x() / 32, lane = thread_x() % 32, own = warp * 8 + lane / 4;
     return Lane{warp, lane, lane % 4, own, rank * units + own};
-}
-DEVICE Rows rows_of(ptr<const u32> offsets, u32 steps, u32 rows, u32 ways, u32 groups, u32 blocks) {
-    u32 cluster = block_x() / blocks, clusters = grid_x() / blocks / ways;
-    return Rows{offsets, steps, rows, ways, cluster % clusters, clusters, cluster / clusters, groups};
 }
 
 // ---- what the blocks of a cluster hand on --------------------------------------------------------
@@ -113,9 +68,6 @@ struct Peers {
     }
 };
 #endif
-
-// A lane's two rows in a register.
-DEVICE u32 packed(half first, half second) { return u32(first.bits) | u32(second.bits) << 16; }
 
 // The first that gives up says where: step, cluster and number of the kernel.
 DEVICE void give_up(ptr<u32> fault, u32 t, u32 kernel, const Lane& me) {

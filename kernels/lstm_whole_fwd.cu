@@ -80,81 +80,6 @@ DEVICE void begin(const Shared<H>& own, ptr<const half> h_0, ptr<const float> c_
     }
 }
 
-// What a lane adds to the product: the input side of its unit for its two rows, as bits.
-struct Inputs {
-    u32 gate[4][2];
-};
-// Where it is: rows of x for a group's rows of a step.
-struct Places {
-    u32 row[2];
-};
-DEVICE Places places_of(ptr<const u32> ids, const Rows& all, const Lane& me, Step step, u32 j) {
-    Places places;
-    for (u32 e = 0; e < 2; e++) {
-        u32 at = step.at(all.row(j, 2 * me.pair + e));
-        places.row[e] = ids ? ld_nc(ids + at) : at;
-    }
-    return places;
-}
-template <u32 H>
-DEVICE void load(Inputs& in, ptr<const half> x, const Lane& me, const Places& places) {
-    for (u32 e = 0; e < 2; e++) {
-        auto from = x + me.unit + u64(places.row[e]) * (4 * H);
-        for (u32 k = 0; k < 4; k++) in.gate[k][e] = ld_nc_bits(from + k * H);
-    }
-}
-
-// Sums of a lane's two tiles over even and over odd slices: four chains. They begin with bias and input.
-struct Sums {
-    float of[2][2][4];
-};
-DEVICE Sums sums_of(const u32 (&b)[2], const Inputs& in) {
-    Sums sums;
-    for (u32 tile = 0; tile < 2; tile++)
-        for (u32 v = 0; v < 4; v++) {
-            u32 gate = 2 * tile + v / 2;
-            sums.of[tile][0][v] = to_f32(half{u16(b[tile] >> (16 * (v / 2)))});
-            sums.of[tile][1][v] = to_f32(half{u16(in.gate[gate][v % 2])});
-        }
-    return sums;
-}
-
-// z = W_hh h + x + b of the warp's gates and a group's rows, of which the lane gets four of two.
-template <u32 H>
-DEVICE void multiply(float (&z)[4][2], Sums& sums, const u32 (&w)[held(H)][2][4],
-                     ptr<const u32x4> rest, ptr<const half> h, const Lane& me) {
-    constexpr u32 SLICES = H / 16, HELD = held(H);
-    auto& sum = sums.of;
-    auto mine = h + me.lane * ROWS;
-    UNROLL
-    for (u32 k = 0; k < HELD; k += 2) {
-        u32 b[4];
-        ldmatrix_x4_trans(b, mine + 16 * k * ROWS);
-        for (u32 odd = 0; odd < 2; odd++) {
-            u32 b2[2] = {b[2 * odd], b[2 * odd + 1]};
-            for (u32 tile = 0; tile < 2; tile++)
-                mma_m16n8k16(sum[tile][odd], w[k + odd][tile], b2, sum[tile][odd]);
-        }
-    }
-    auto beside = rest + (me.warp * 2 * 32 + me.lane);
-    ROLLED
-    for (u32 k = HELD; k < SLICES; k += 2) {
-        u32 b[4];
-        ldmatrix_x4_trans(b, mine + 16 * k * ROWS);
-        for (u32 odd = 0; odd < 2; odd++) {
-            u32 b2[2] = {b[2 * odd], b[2 * odd + 1]};
-            for (u32 tile = 0; tile < 2; tile++) {
-                u32 at = ((k + odd - HELD) * warps_of(H) * 2 + tile) * 32;
-                u32x4 a = ld16(beside + at);
-                mma_m16n8k16(sum[tile][odd], a.word, b2, sum[tile][odd]);
-            }
-        }
-    }
-    for (u32 tile = 0; tile < 2; tile++)
-        for (u32 v = 0; v < 4; v++)
-            z[2 * tile + v / 2][v % 2] = sum[tile][0][v] + sum[tile][1][v];
-}
-
 // A unit of a row after a step.
 struct Unit {
     float i, f, g, o, c;
@@ -231,7 +156,7 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
     Step now = all.step(0), next = all.step(1);
     u32 live = all.live(now), goes_on = all.live(next);
     Inputs in;
-    load<H>(in, x, me, places_of(ids, all, me, now, 0));
+    load<4 * H, H>(in, x, me, places_of(ids, all, me, now, 0));
     for (u32 t = 0; live > 0; t++) {
         Step later = all.step(t + 2);
         u32 goes_further = later.rows == next.rows ? goes_on : all.live(later);
@@ -249,9 +174,9 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
             if (t > 0 && j < goes_further && thread_x() == 0)
                 To::expect(own.barrier(t, j), own.BYTES);
             Sums sums = sums_of(b, in);
-            load<H>(in, x, me, places);
+            load<4 * H, H>(in, x, me, places);
             float z[4][2];
-            multiply<H>(z, sums, w, own.weights, own.state(t, j), me);
+            multiply<H / 16, held(H), warps_of(H)>(z, sums, w, own.weights, own.state(t, j), me);
             ptr<float> c = own.cells(j);
             Unit first = cell(z, 0, c[0]), second = cell(z, 1, c[threads_of(H)]);
             auto to = view<u32>(own.state(t + 1, j) + me.unit * ROWS) + me.pair;
@@ -275,11 +200,11 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
 
 // N rows of all steps, B of the first one, of `ways` layers that take turns in them.
 // w_hh [ways, 4H, H]; x [N, 4H], or with ids [N] the gate table [V, 4H] whose rows they name;
-// bias [ways, 4H]; h_0 [B, H]; c_0 [B, H] f32; offsets [steps + 1]: all of these but w_hh and x may be
-// null, and count as zero, offsets as sequences of one length. y [N, H]; gates [N, 4H] activated and
-// cells [N, H] f32: both null where no backward pass wants them; h_n [B, H]; c_n [B, H] f32; fault [4]:
-// zero, or the number of warps that gave up, and of the first one the step, the cluster, and 2 H, or 2 H
-// + 1 in the backward pass. A pass that gives up leaves at least one result that is not a number.
+// bias [ways, 4H]; h_0 [B, H]; c_0 [B, H] f32; offsets [steps + 1], in rows of one layer: all of these but
+// w_hh and x may be null, and count as zero, offsets as sequences of one length. y [N, H]; gates [N, 4H]
+// activated and cells [N, H] f32: both null where no backward pass wants them; h_n [B, H]; c_n [B, H] f32;
+// fault [4]: zero, or the number of warps that gave up, and of the first one the step, the cluster, and 2 H,
+// or 2 H + 1 in the backward pass. A pass that gives up leaves at least one result that is not a number.
 // `groups`: eight rows each, the most that a cluster takes; `rows` is B.
 #define LSTM_WHOLE_FWD(H)                                                                          \
     KERNEL_OF(threads_of(H), lstm_whole_fwd_##H, ptr<const half> w_hh, ptr<const half> x,          \

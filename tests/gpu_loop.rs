@@ -1,8 +1,8 @@
 //! The training loop on a GPU: a captured step gives what the same steps give one by one.
 
-use rnnx::device::Gpu;
 use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use rnnx::device::emulated::Emulated;
+use rnnx::device::{Gpu, Recurrence};
 use rnnx::error::{Error, Result};
 use rnnx::files::state::LossScaler;
 use rnnx::nn::CellKind;
@@ -37,7 +37,11 @@ fn text() -> Vec<u16> {
 }
 
 fn step_on(gpu: &Arc<Gpu>) -> Step<CharLm> {
-    let model = CharLm::new::<f32>(SIZES, 3);
+    step_of(gpu, SIZES)
+}
+
+fn step_of(gpu: &Arc<Gpu>, sizes: CharLmSizes) -> Step<CharLm> {
+    let model = CharLm::new::<f32>(sizes, 3);
     let config = AdamConfig::keras(1e-2);
     let adam = Adam::new::<f32>(config, model.params().layout());
     let model = model.with_dropout(0.3).with_l2(1e-2);
@@ -178,6 +182,64 @@ fn a_captured_step_takes_a_learning_rate_that_changes() {
             .any(|(name, t)| t.data != b.tensors[name].data)
     };
     assert!(!differs(&kept, &step) && differs(&kept, &single));
+}
+
+/// A kernel for whole sequences gives up in a validation, and the training steps after it are taken step by
+/// step, too: the graph that was captured before, with such kernels in it, is not run again.
+#[test]
+fn a_graph_from_before_a_fault_is_captured_anew() {
+    let sizes = CharLmSizes {
+        hidden: 192,
+        layers: 1,
+        ..SIZES
+    };
+    const FAULT: usize = 4;
+    let on = |device: Emulated| {
+        let gpu = Gpu::new(device);
+        gpu.set_recurrence(Recurrence::Whole);
+        (step_of(&gpu, sizes), gpu)
+    };
+    // Three blocks of 256 threads send a step's h to three blocks, and four words of dz: 9,216 and 36,864
+    // stores a launch of five steps. The validation has more, and misses one of them.
+    let (mut step, gpu) = on(Emulated::new(0).losing(40_000));
+    let (mut graphs, mut got) = (feed(&gpu), Vec::new());
+    for n in 0..2 * FAULT {
+        if n == FAULT {
+            assert_eq!(graphs.captured(), Some(Ok(())));
+            assert!(graphs.news().is_some());
+            let ids = Tensor::from_slice(&[1u32; 19 * B], [19, B]).unwrap();
+            let long = CharBatch {
+                ids: ids.clone(),
+                targets: ids,
+            };
+            let long = long.to_device(Some(&gpu)).unwrap();
+            assert!(score(step.model(), &long).unwrap().ce.is_finite());
+            assert_eq!(gpu.recurrence(), Recurrence::Steps);
+            let told = gpu.news().join("; ");
+            assert!(told.contains("step by step from here on"), "{told}");
+        }
+        graphs.feed().set_order(&gpu, &ORDERS[n / 2 % 3]).unwrap();
+        graphs.begin(n as u64 % 2, n as u64).unwrap();
+        got.extend(graphs.run(&mut step, n as u64, 1).unwrap());
+    }
+    assert_eq!(graphs.captured(), Some(Ok(())));
+    assert_eq!(graphs.news().unwrap(), "step: one captured graph");
+
+    // The same, one by one, where the way is changed by hand, and where it is not.
+    let one_by_one = |from: usize| {
+        let (mut step, gpu) = on(Emulated::new(0));
+        let train = |n: usize| {
+            if n == from {
+                gpu.set_recurrence(Recurrence::Steps);
+            }
+            let batch = batch(&ORDERS[n / 2 % 3], n % 2, &gpu);
+            step.train(&batch, n as u64).unwrap()
+        };
+        (0..2 * FAULT).map(train).collect::<Vec<_>>()
+    };
+    assert_same(&one_by_one(FAULT), &got);
+    let whole = one_by_one(2 * FAULT);
+    assert!(whole[FAULT].grad_norm != got[FAULT].grad_norm);
 }
 
 #[test]

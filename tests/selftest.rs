@@ -1,9 +1,9 @@
 //! The table of `rnnx selftest` on the CPU and on the emulated device, and that it can fail.
 
 use rnnx::Result;
-use rnnx::device::Gpu;
 use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use rnnx::device::emulated::Emulated;
+use rnnx::device::{Gpu, Recurrence};
 use rnnx::dtype::DType;
 use rnnx::selftest::startup::{check_once, spot_check};
 use rnnx::selftest::{self, CaseResult};
@@ -34,7 +34,7 @@ fn the_cpu_in_f32_agrees_with_f64() {
     ops.dedup();
     // Whole sequences in one kernel are a GPU's, in f16.
     let mut all = selftest::ops();
-    all.retain(|op| *op != "lstm_whole");
+    all.retain(|op| !op.ends_with("_whole"));
     assert_eq!(ops, all);
 }
 
@@ -72,6 +72,8 @@ enum Fault {
     NoMul,
     /// There is no memory.
     NoMemory,
+    /// After each forward pass of whole sequences: a bit of the first element of y is flipped.
+    Whole,
     /// After `column_sum_f32`: a bit is flipped behind the sums, which is behind a segment of the
     /// flat gradient.
     BehindColumnSum,
@@ -139,6 +141,9 @@ impl Driver for Faulty {
             (Fault::EverySecondSum, "sum_f32") => {
                 let odd = self.launches.fetch_add(1, Ordering::Relaxed) % 2;
                 self.flip(args[1], odd)
+            }
+            (Fault::Whole, kernel) if kernel.starts_with("lstm_whole_fwd_") => {
+                self.flip(args[7], 0x4000)
             }
             (Fault::BehindColumnSum, "column_sum_f32") => {
                 let (Arg::Ptr(to), Arg::U32(columns)) = (args[1], args[4]) else {
@@ -283,6 +288,31 @@ fn the_check_before_first_use_names_what_differs() {
         }
         assert_eq!(message.lines().count(), 1, "{message}");
     }
+}
+
+/// Kernels for whole sequences that are wrong cost no more than their speed.
+#[test]
+fn where_whole_sequences_differ_the_check_leaves_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("gpu-checked");
+    let gpu = Faulty::gpu(Fault::Whole);
+    check_once(&gpu, Some(&mark)).unwrap();
+    assert_eq!(gpu.recurrence(), Recurrence::Steps);
+    let news = gpu.news();
+    let says = "recurrence: step by step from here on: the start-up check failed: y, element 0";
+    assert!(news.len() == 1 && news[0].starts_with(says), "{news:?}");
+    assert!(!mark.exists(), "the next start must check again");
+}
+
+/// Without clusters there are kernels for up to 128 units: three of the nine sizes.
+#[test]
+fn what_a_device_without_clusters_took_step_by_step_is_told() {
+    let gpu = Gpu::new(Emulated::new(0).without_clusters());
+    let results = selftest::run(Some(&gpu), Some("lstm_whole"));
+    assert_passed(&results);
+    let by_steps: Vec<bool> = results.iter().map(|r| r.by_steps).collect();
+    let [small, large] = [[false; 3].to_vec(), [true; 6].to_vec()];
+    assert_eq!(by_steps, [small, large].concat());
 }
 
 #[test]

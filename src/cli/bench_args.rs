@@ -37,7 +37,7 @@ pub struct BenchArgs {
 }
 
 /// What is timed of a GPU alone, and only where it is named: its micro-benchmarks, and both ways of taking
-/// the steps of an LSTM.
+/// the steps of a recurrence.
 pub const OF_GPUS: [&str; 2] = ["hardware", "recurrence"];
 
 /// Everything that can be timed.

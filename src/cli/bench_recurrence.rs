@@ -1,5 +1,5 @@
-//! `rnnx bench recurrence`: an LSTM's whole sequences in one kernel against its steps one by one, over a table
-//! of sizes, from which `--recurrence auto` can choose.
+//! `rnnx bench recurrence`: whole sequences of an LSTM and of a tanh RNN in one kernel against their steps one by
+//! one, over a table of sizes, from which `--recurrence auto` can choose.
 
 use crate::autograd::Tape;
 use crate::device::gpu::Pool;
@@ -14,7 +14,8 @@ use crate::train::timing::{Times, on_device};
 use crate::{Error, Result};
 use std::sync::Arc;
 
-/// Units and rows that are measured, and time steps.
+/// Cells, units and rows that are measured, and time steps.
+const CELLS: [CellKind; 2] = [CellKind::Lstm, CellKind::Rnn];
 const UNITS: [usize; 4] = [64, 128, 256, 512];
 const ROWS: [usize; 5] = [1, 8, 32, 128, 512];
 const STEPS: usize = 128;
@@ -32,22 +33,24 @@ pub fn measure(gpu: &Arc<Gpu>, emulated: bool, seconds: f64) -> Result<Measured>
         true => EMULATED,
         false => (&UNITS[..], &ROWS[..], STEPS),
     };
-    let sizes = units
-        .iter()
-        .flat_map(|&h| rows.iter().map(move |&b| (h, b)));
+    let sizes = CELLS.iter().flat_map(|&cell| {
+        let units = units.iter();
+        units.flat_map(move |&h| rows.iter().map(move |&b| (cell, h, b)))
+    });
     let wish = gpu.recurrence();
     // One pool: what a size frees is there for the next one.
     let mut pool = Pool::default();
     let mut found = Measured::default();
-    for (units, rows) in sizes {
+    for (cell, units, rows) in sizes {
         for training in [false, true] {
-            let layer = Layer::new(gpu, [steps, rows, units], training)?;
+            let layer = Layer::new(gpu, cell, [steps, rows, units], training)?;
             let Some(whole_us) = layer.time(Recurrence::Whole, seconds, &mut pool)? else {
                 continue; // this size goes step by step
             };
             let steps_us = layer.time(Recurrence::Steps, seconds, &mut pool)?;
             let steps_us = steps_us.ok_or_else(|| Error::op("bench recurrence", "no steps"))?;
             found.0.push(BothWays {
+                cell: cell.name().into(),
                 units,
                 rows,
                 training,
@@ -72,8 +75,8 @@ pub fn lines(measured: &Measured) -> Vec<String> {
     let row = |m: &BothWays| {
         let pass = if m.training { "both passes" } else { "forward" };
         format!(
-            "{} units, {} rows, {pass}: {:.2} us a step in one kernel, {:.2} step by step",
-            m.units, m.rows, m.whole_us, m.steps_us
+            "{} of {} units, {} rows, {pass}: {:.2} us a step in one kernel, {:.2} step by step",
+            m.cell, m.units, m.rows, m.whole_us, m.steps_us
         )
     };
     measured.0.iter().map(row).collect()
@@ -82,6 +85,7 @@ pub fn lines(measured: &Measured) -> Vec<String> {
 /// A layer in f16 that reads a gate table.
 struct Layer<'a> {
     gpu: &'a Arc<Gpu>,
+    cell: CellKind,
     table: Tensor,
     w_hh: Tensor,
     ids: Tensor,
@@ -91,7 +95,13 @@ struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    fn new(gpu: &'a Arc<Gpu>, [steps, rows, units]: [usize; 3], training: bool) -> Result<Self> {
+    fn new(
+        gpu: &'a Arc<Gpu>,
+        cell: CellKind,
+        [steps, rows, units]: [usize; 3],
+        training: bool,
+    ) -> Result<Self> {
+        let gates = cell.gates();
         let mut random = Stream::new(1, Purpose::Init, 0).reader();
         let scale = (3.0 / units as f64).sqrt();
         let mut place = |shape: &[usize]| {
@@ -106,8 +116,9 @@ impl<'a> Layer<'a> {
         let ids: Vec<u32> = (0..steps * rows).map(|i| (i * 7 % VOCAB) as u32).collect();
         Ok(Layer {
             gpu,
-            table: place(&[VOCAB, 4 * units])?,
-            w_hh: place(&[4 * units, units])?,
+            cell,
+            table: place(&[VOCAB, gates * units])?,
+            w_hh: place(&[gates * units, units])?,
             seed: place(&[steps, rows, units])?,
             ids: Tensor::from_slice(&ids, [steps, rows])?.to_gpu(gpu)?,
             training,
@@ -129,7 +140,7 @@ impl<'a> Layer<'a> {
             ids: &self.ids,
         };
         let hidden = Hidden { w_hh, b_hh: None };
-        let out = recurrent(&mut tape, CellKind::Lstm, input, hidden, None)?;
+        let out = recurrent(&mut tape, self.cell, input, hidden, None)?;
         if self.training {
             tape.backward(&out.y, self.seed.clone())?;
         }
@@ -141,11 +152,10 @@ impl<'a> Layer<'a> {
     fn time(&self, how: Recurrence, seconds: f64, pool: &mut Pool) -> Result<Option<f64>> {
         let gpu = self.gpu;
         gpu.set_recurrence(how);
-        gpu.forget_news();
         gpu.with_pool(pool, || {
+            let before = gpu.whole_passes();
             self.run()?;
-            let news = gpu.news();
-            let whole = news.iter().any(|line| line.contains(", whole sequences"));
+            let whole = gpu.whole_passes() > before;
             if whole != (how == Recurrence::Whole) {
                 return Ok(None);
             }

@@ -67,19 +67,37 @@ fn by_severity(a: &CaseResult, b: &CaseResult) -> Ordering {
     b.passed.cmp(&a.passed).then(share(a).total_cmp(&share(b)))
 }
 
+/// Cases whose own kernels the device did not run.
+fn by_steps<'a>(results: impl IntoIterator<Item = &'a CaseResult>) -> usize {
+    results.into_iter().filter(|r| r.by_steps).count()
+}
+
 fn table(results: &[CaseResult]) -> String {
     let mut lines = "op            type  cases  worst error      bound\n".to_owned();
     for group in groups(results) {
         let worst = group.iter().max_by(|a, b| by_severity(a, b));
         let Some(worst) = worst else { continue };
+        let by_steps = by_steps(group.iter().copied());
+        let verdict = match worst.passed {
+            false => "FAIL".to_owned(),
+            true if by_steps == group.len() => "by steps".to_owned(),
+            true if by_steps > 0 => format!("ok, {by_steps} by steps"),
+            true => "ok".to_owned(),
+        };
         lines += &format!(
-            "{:14}{:6}{:>5}  {:>11}  {:>9}  {}\n",
+            "{:14}{:6}{:>5}  {:>11}  {:>9}  {verdict}\n",
             worst.op,
             worst.dtype.to_string(),
             group.len(),
             format!("{:.1e}", worst.error),
             format!("{:.1e}", worst.bound),
-            if worst.passed { "ok" } else { "FAIL" }
+        );
+    }
+    let by_steps = by_steps(results);
+    if by_steps > 0 {
+        lines += &format!(
+            "by steps: the device has no clusters of blocks for {by_steps} sizes of whole sequences in one \
+             kernel, whose kernels were not checked\n"
         );
     }
     for r in results.iter().filter(|r| !r.passed) {
@@ -101,12 +119,14 @@ fn report(device: &str, results: &[CaseResult]) -> Value {
             "digest": format!("{:016x}", r.digest),
             "passed": r.passed,
             "message": r.message,
+            "by_steps": r.by_steps,
         })
     };
     json!({
         "device": device,
         "passed": results.iter().all(|r| r.passed),
         "failed": results.iter().filter(|r| !r.passed).count(),
+        "by_steps": by_steps(results),
         "cases": results.iter().map(case).collect::<Vec<_>>(),
     })
 }
@@ -160,6 +180,7 @@ mod tests {
             } else {
                 "y, element 3".into()
             },
+            by_steps: false,
         }
     }
 
@@ -191,6 +212,44 @@ mod tests {
         let words: Vec<_> = line.split_whitespace().collect();
         assert_eq!(words, ["tanh", "f16", "2", "5.0e-1", "1.0e-6", "FAIL"]);
         assert_eq!(text.lines().nth(2), Some("FAIL tanh f16 (7): y, element 3"));
+    }
+
+    #[test]
+    fn what_went_by_steps_is_told_apart() {
+        let of_steps = |case, error| CaseResult {
+            by_steps: true,
+            ..result(case, error)
+        };
+        let words = |results: &[CaseResult]| {
+            let text = table(results);
+            let words: Vec<String> = text
+                .lines()
+                .nth(1)
+                .unwrap()
+                .split("  ")
+                .map(Into::into)
+                .collect();
+            (
+                words.last().unwrap().trim().to_owned(),
+                text.lines().count(),
+            )
+        };
+        let (ran, not) = (result("7", 1e-7), of_steps("33", 1e-7));
+        assert_eq!(words(std::slice::from_ref(&ran)), ("ok".into(), 2));
+        assert_eq!(
+            words(&[ran.clone(), not.clone()]),
+            ("ok, 1 by steps".into(), 3)
+        );
+        assert_eq!(words(std::slice::from_ref(&not)), ("by steps".into(), 3));
+        assert_eq!(
+            words(&[ran.clone(), of_steps("33", 0.5)]),
+            ("FAIL".into(), 4)
+        );
+        let json = report("cpu", &[ran, not]);
+        assert_eq!(
+            (&json["by_steps"], &json["cases"][1]["by_steps"]),
+            (&json!(1), &json!(true))
+        );
     }
 
     #[test]

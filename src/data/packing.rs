@@ -92,6 +92,11 @@ impl Packing {
         self.offsets[t]
     }
 
+    /// First packed row of each step, and behind the last one their number: `[T + 1]`.
+    pub fn offsets(&self) -> Vec<u32> {
+        self.offsets.iter().map(|&offset| offset as u32).collect()
+    }
+
     /// n_t, the sequences longer than t; none from T on.
     #[inline]
     pub fn active(&self, t: usize) -> usize {
@@ -148,6 +153,7 @@ mod tests {
         let p = Packing::new(&[3, 2, 2]).unwrap();
         assert_eq!((p.steps(), p.batch(), p.rows()), (3, 3, 7));
         assert_eq!([0, 1, 2, 3].map(|t| p.offset(t)), [0, 3, 6, 7]);
+        assert_eq!(p.offsets(), [0, 3, 6, 7]);
         assert_eq!([0, 1, 2, 3].map(|t| p.active(t)), [3, 3, 1, 0]);
         assert_eq!(
             (p.row(1, 2), p.row(2, 1), p.row(9, 0)),

@@ -79,7 +79,7 @@ pub struct Launch<'a> {
 impl<'a> Launch<'a> {
     /// Threads a block of [`Launch::per_element`].
     const THREADS: u32 = 256;
-    /// Elements a thread of [`Launch::per_element`]: `GROUP` in `kernels/device.cuh`.
+    /// Elements a thread of [`Launch::per_element`]: `GROUP` in `kernels/common.cuh`.
     const GROUP: u64 = 8;
 
     /// A grid of blocks along x, no cluster, no dynamic shared memory.

@@ -152,10 +152,25 @@ impl Gpu {
     }
 
     /// Whether whole sequences were measured to be faster: see [`Measured::whole_is_faster`].
-    pub fn whole_is_faster(&self, units: usize, rows: usize, training: bool) -> Option<bool> {
+    pub fn whole_is_faster(
+        &self,
+        cell: &str,
+        units: usize,
+        rows: usize,
+        training: bool,
+    ) -> Option<bool> {
         let recurrences = self.recurrences();
         let measured = recurrences.measured.as_ref()?;
-        measured.whole_is_faster(units, rows, training)
+        measured.whole_is_faster(cell, units, rows, training)
+    }
+
+    /// As [`Driver::clusters`], asked once for each kernel, cluster, block and size of shared memory; the
+    /// grid does not count.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn clusters(&self, launch: &Launch) -> Result<u32> {
+        self.recurrences().clusters(self.driver(), launch)
     }
 
     /// Where a kernel that takes whole sequences says that it has given up.
@@ -181,6 +196,16 @@ impl Gpu {
     /// [`Error::Device`] that names kernel, step and cluster of one that has given up.
     pub fn check_fault(&self) -> Result<()> {
         self.fault()?.map_or(Ok(()), |fault| Err(fault.error()))
+    }
+
+    /// Counts a pass over whole sequences in one kernel.
+    pub fn count_whole(&self) {
+        self.recurrences().whole += 1;
+    }
+
+    /// Passes over whole sequences in one kernel that have been issued so far.
+    pub fn whole_passes(&self) -> u64 {
+        self.recurrences().whole
     }
 
     /// Keeps a line for the log, unless it was kept before.

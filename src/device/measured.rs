@@ -11,8 +11,10 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Both times of one size.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BothWays {
+    /// The cell's word.
+    pub cell: String,
     /// H.
     pub units: usize,
     /// B, rows of a step.
@@ -30,10 +32,16 @@ pub struct BothWays {
 pub struct Measured(pub Vec<BothWays>);
 
 impl Measured {
-    /// Whether whole sequences are faster, by the measured size of as many units with the nearest number
-    /// of rows (their ratio counts); none where there is no such size.
-    pub fn whole_is_faster(&self, units: usize, rows: usize, training: bool) -> Option<bool> {
-        let of_units = |m: &&BothWays| m.units == units && m.training == training;
+    /// Whether whole sequences are faster, by the measured size of as many units of the cell with the nearest
+    /// number of rows (their ratio counts); none where there is no such size.
+    pub fn whole_is_faster(
+        &self,
+        cell: &str,
+        units: usize,
+        rows: usize,
+        training: bool,
+    ) -> Option<bool> {
+        let of_units = |m: &&BothWays| m.cell == cell && m.units == units && m.training == training;
         let distance = |m: &BothWays| (m.rows as f64 / rows as f64).ln().abs();
         let candidates = self.0.iter().filter(of_units);
         let nearest = candidates.min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
@@ -82,6 +90,7 @@ mod tests {
     #[test]
     fn the_nearest_size_decides() {
         let row = |units, rows, whole_us| BothWays {
+            cell: "lstm".into(),
             units,
             rows,
             training: true,
@@ -102,13 +111,14 @@ mod tests {
             (4096, false),
         ] {
             assert_eq!(
-                table.whole_is_faster(256, rows, true),
+                table.whole_is_faster("lstm", 256, rows, true),
                 Some(faster),
                 "{rows}"
             );
         }
-        assert_eq!(table.whole_is_faster(64, 512, true), Some(false));
-        assert_eq!(table.whole_is_faster(128, 8, true), None);
-        assert_eq!(table.whole_is_faster(256, 8, false), None);
+        assert_eq!(table.whole_is_faster("lstm", 64, 512, true), Some(false));
+        assert_eq!(table.whole_is_faster("lstm", 128, 8, true), None);
+        assert_eq!(table.whole_is_faster("lstm", 256, 8, false), None);
+        assert_eq!(table.whole_is_faster("rnn", 256, 8, true), None);
     }
 }

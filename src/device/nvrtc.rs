@@ -10,8 +10,10 @@ use std::path::Path;
 use std::ptr;
 
 /// What kernels include: file name and text.
-pub const HEADERS: [(&str, &str); 2] = [
+pub const HEADERS: [(&str, &str); 4] = [
     ("device.cuh", include_str!("../../kernels/device.cuh")),
+    ("common.cuh", include_str!("../../kernels/common.cuh")),
+    ("whole.cuh", include_str!("../../kernels/whole.cuh")),
     (
         "lstm_whole.cuh",
         include_str!("../../kernels/lstm_whole.cuh"),
@@ -50,6 +52,7 @@ sources!(
     "measure.cu",
     "reduce.cu",
     "rnn.cu",
+    "rnn_whole.cu",
     "softmax_xent.cu",
 );
 

@@ -1,11 +1,11 @@
 //! How a GPU takes the steps of a recurrence: what is wished, what has come of it, and whether a kernel
 //! that takes whole sequences has given up.
 
-use super::driver::{DevicePtr, Driver};
+use super::driver::{DevicePtr, Driver, Launch};
 use super::measured::Measured;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// How the steps of a recurrence are to be taken on a GPU.
@@ -65,13 +65,32 @@ pub(super) struct Recurrences {
     pub(super) measured: Option<Measured>,
     /// A kernel has given up: none is tried again.
     pub(super) failed: bool,
+    /// Passes over whole sequences in one kernel.
+    pub(super) whole: u64,
     /// [`WORDS`] in device memory, zero as long as no kernel gives up.
     words: Option<DevicePtr>,
+    /// Clusters of a launch that run at once, as far as the driver was asked.
+    at_once: HashMap<Shape, u32>,
     told: HashSet<String>,
     news: Vec<String>,
 }
 
+/// Of a launch: kernel, blocks a cluster, threads a block, bytes of dynamic shared memory.
+type Shape = (String, u32, u32, u32);
+
 impl Recurrences {
+    /// How many clusters of such a launch run at once.
+    pub(super) fn clusters(&mut self, driver: &dyn Driver, launch: &Launch) -> Result<u32> {
+        let kernel = launch.kernel.to_owned();
+        let shape = (kernel, launch.cluster, launch.block, launch.shared_bytes);
+        if let Some(&known) = self.at_once.get(&shape) {
+            return Ok(known);
+        }
+        let at_once = driver.clusters(launch)?;
+        self.at_once.insert(shape, at_once);
+        Ok(at_once)
+    }
+
     /// The words that a kernel that gives up writes to.
     pub(super) fn words(&mut self, driver: &dyn Driver) -> Result<DevicePtr> {
         if let Some(words) = self.words {

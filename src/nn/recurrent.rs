@@ -3,11 +3,10 @@
 use super::layers::{Embedding, Style};
 use super::params::{Bound, Layout, ParamId};
 use crate::autograd::{Tape, Var};
-use crate::data::packing::Packing;
 use crate::error::Result;
 use crate::ops;
 use crate::ops::attention;
-use crate::ops::recurrent::{CellKind, Hidden, Input, Output, State};
+use crate::ops::recurrent::{CellKind, Hidden, Input, Output, Packed, State};
 use crate::tensor::Tensor;
 
 /// One recurrent layer of any cell over whole sequences.
@@ -81,10 +80,10 @@ impl Recurrent {
         params: &Bound,
         x: &Var,
         state: Option<&State>,
-        packing: &Packing,
+        packed: Packed,
     ) -> Result<Output> {
         let (input, hidden) = (self.dense(params, x), self.hidden(params));
-        ops::recurrent_packed(tape, self.kind, input, hidden, state, packing)
+        ops::recurrent_packed(tape, self.kind, input, hidden, state, packed)
     }
 
     /// Runs layers of one shape side by side, each over packed sequences x `[N, I]` of its own, from a
@@ -96,11 +95,11 @@ impl Recurrent {
         tape: &mut Tape,
         params: &Bound,
         layers: [(&Recurrent, &Var); 2],
-        packing: &Packing,
+        packed: Packed,
     ) -> Result<Output> {
         let kind = layers[0].0.kind;
         let parts = layers.map(|(layer, x)| (layer.dense(params, x), layer.hidden(params)));
-        ops::recurrent_side_by_side(tape, kind, &parts, packing)
+        ops::recurrent_side_by_side(tape, kind, &parts, packed)
     }
 
     /// Runs over x `[T, B, I]` from a state, zero if absent.

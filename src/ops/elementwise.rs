@@ -4,6 +4,7 @@ use super::common::CHUNK;
 use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
+use crate::device::cpu::tile::{load_up_to, store_up_to};
 use crate::dtype::Float;
 use crate::error::{Error, Result};
 use crate::tensor::{Stored, Tensor, for_float};
@@ -219,21 +220,13 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
             let (p, n) = (part.as_mut_ptr(), part.len());
             // SAFETY: n elements are read and written; dispatch chose the set.
             unsafe {
-                let x = if n == S::LANES {
-                    S::load(p)
-                } else {
-                    S::load_part(p, n)
-                };
+                let x = load_up_to::<S>(p, n);
                 let y = match self.function {
                     Function::Scale(factor) => S::mul(x, S::splat(T::from_f64(factor))),
                     Function::Sigmoid => S::sigmoid(x),
                     Function::Tanh => S::tanh(x),
                 };
-                if n == S::LANES {
-                    S::store(p, y);
-                } else {
-                    S::store_part(p, y, n);
-                }
+                store_up_to::<S>(p, y, n);
             }
         }
     }

@@ -10,6 +10,7 @@ use super::common::CHUNK;
 use super::gpu;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
+use crate::device::cpu::tile::{load_up_to, store_up_to};
 use crate::dtype::Float;
 use crate::error::Result;
 use crate::tensor::{Stored, Tensor, for_float};
@@ -79,29 +80,14 @@ impl<T: Dispatch> Task<T> for Apply<'_, T> {
             let left = n - i;
             // SAFETY: the slices are of one length; dispatch chose the set.
             unsafe {
-                let x = load::<S>(self.x.as_ptr().add(i), left);
+                let x = load_up_to::<S>(self.x.as_ptr().add(i), left);
                 let y = match self.dy {
                     None => S::mul(x, gate::<S>(x)),
-                    Some(dy) => S::mul(load::<S>(dy.as_ptr().add(i), left), slope::<S>(x)),
+                    Some(dy) => S::mul(load_up_to::<S>(dy.as_ptr().add(i), left), slope::<S>(x)),
                 };
                 let to = self.to.as_mut_ptr().add(i);
-                match left >= S::LANES {
-                    true => S::store(to, y),
-                    false => S::store_part(to, y, left),
-                }
+                store_up_to::<S>(to, y, left);
             }
-        }
-    }
-}
-
-/// A register of what is left.
-#[inline(always)]
-unsafe fn load<S: Simd>(p: *const S::E, left: usize) -> S::V {
-    // SAFETY: no more than what is left is read.
-    unsafe {
-        match left >= S::LANES {
-            true => S::load(p),
-            false => S::load_part(p, left),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! The two products meet in r and z, and stay apart in n: a panel is `[n of x | r | z | n of h]`, of
 //! which each product adds to three neighbours.
 
-use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, States};
+use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, States, WholeKernels};
 use super::recurrent::pack::{Gates, Side};
 use crate::device::cpu::simd::Simd;
 use crate::device::cpu::tile::WIDTH;
@@ -32,7 +32,7 @@ impl Cell for Gru {
     const HAS_C: bool = false;
     const READS_H: bool = true;
     const GPU_SAVED: usize = 4;
-    const WHOLE: bool = false;
+    const WHOLE: Option<WholeKernels> = None;
 
     #[inline(always)]
     unsafe fn forward<S: Simd>(

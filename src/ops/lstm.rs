@@ -7,7 +7,7 @@
 //! c_t = f * c_{t-1} + i * g          h_t = o * tanh(c_t)
 //! ```
 
-use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, States};
+use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, Pass, States, WholeKernels};
 use super::recurrent::pack::Gates;
 use crate::device::cpu::simd::Simd;
 use crate::device::cpu::tile::WIDTH;
@@ -18,13 +18,37 @@ use crate::dtype::Float;
 #[derive(Clone, Copy, Debug)]
 pub struct Lstm;
 
+/// `own_of` and `threads_of` in `kernels/lstm_whole.cuh`.
+const WHOLE: WholeKernels = WholeKernels {
+    most: 512,
+    alone: 128,
+    threads: 4,
+    shared,
+};
+
+/// In the order of each pass's `Shared`: the weights that are not in registers, 16 bytes of each lane a
+/// slice; for each group two states (dz), the cell states (dc), two barriers, and in the backward pass a
+/// length.
+fn shared(pass: Pass, hidden: usize, groups: usize) -> usize {
+    let (_, threads) = WHOLE.blocks_and_threads(hidden);
+    let (slices, state, length) = match pass {
+        Pass::Forward => (2 * (hidden / 16).saturating_sub(16), hidden, 0),
+        // As `held_back`.
+        Pass::Backward if hidden >= 256 => (hidden / 8 - 28, 4 * hidden, 4),
+        Pass::Backward if hidden == 128 => (hidden / 8 - 8, 4 * hidden, 4),
+        Pass::Backward => (0, 4 * hidden, 4),
+    };
+    let group = 2 * state * WholeKernels::ROWS * 2 + 2 * threads * 4 + 2 * 8 + length;
+    (slices * threads * 16 + groups * group).next_multiple_of(16)
+}
+
 impl Cell for Lstm {
     const NAME: &'static str = "lstm";
     const GATES: Gates = Gates::whole(1, &[0, 1, 2, 3]);
     const HAS_C: bool = true;
     const READS_H: bool = false;
     const GPU_SAVED: usize = 4;
-    const WHOLE: bool = true;
+    const WHOLE: Option<WholeKernels> = Some(WHOLE);
 
     #[inline(always)]
     unsafe fn forward<S: Simd>(

@@ -5,7 +5,7 @@
 //! dz_t = dh_t (1 - h_t^2)
 //! ```
 
-use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, States};
+use super::recurrent::cell::{BackwardStep, Cell, ForwardStep, Pass, States, WholeKernels};
 use super::recurrent::pack::Gates;
 use crate::device::cpu::simd::Simd;
 use crate::device::cpu::tile::WIDTH;
@@ -16,13 +16,29 @@ use crate::dtype::Float;
 #[derive(Clone, Copy, Debug)]
 pub struct Rnn;
 
+/// As `Shared` in `kernels/rnn_whole.cu`: the weights that are not in registers, 32 bytes of each unit a slice, and
+/// two states for each group.
+fn shared(pass: Pass, hidden: usize, groups: usize) -> usize {
+    let slices = match pass {
+        _ if hidden < 256 => 0,
+        Pass::Forward => 2,
+        Pass::Backward => 4,
+    };
+    slices * hidden * 32 + groups * 2 * hidden * WholeKernels::ROWS * 2
+}
+
 impl Cell for Rnn {
     const NAME: &'static str = "rnn";
     const GATES: Gates = Gates::whole(WIDTH, &[0]);
     const HAS_C: bool = false;
     const READS_H: bool = false;
     const GPU_SAVED: usize = 0; // h itself is in the output
-    const WHOLE: bool = false;
+    const WHOLE: Option<WholeKernels> = Some(WholeKernels {
+        most: 256,
+        alone: 256,
+        threads: 1,
+        shared,
+    });
 
     #[inline(always)]
     unsafe fn forward<S: Simd>(z: [S::V; WIDTH], _: States<S::V>) -> ([S::V; WIDTH], States<S::V>) {

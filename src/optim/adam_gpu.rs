@@ -4,12 +4,12 @@
 use super::adam::{Adam, AdamConfig, OptimizerKind};
 use super::clip::Clip;
 use crate::device::Gpu;
-use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::device::driver::{Arg, Launch};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::nn::{Layout, Params};
-use crate::ops::gpu::pointers;
+use crate::ops::gpu::{or_null, pointers};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -232,7 +232,7 @@ impl GpuAdam {
         args.extend([per_tensor, growth].map(Arg::from));
         gpu.launch(&Launch::new("adam_prepare", self.blocks, 256), &args)?;
 
-        let half = params.half().map_or(Ok(DevicePtr::NULL), Tensor::ptr)?;
+        let half = or_null(params.half())?;
         let mut args = pointers(&[gradient, params.values(), &self.m, &self.v])?;
         args.push(half.into());
         args.extend(pointers(&[

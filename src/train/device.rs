@@ -197,7 +197,9 @@ fn cpu(precision: Precision, why: &str) -> Result<Chosen> {
 
 #[cfg(feature = "emulator")]
 fn emulated() -> Result<Arc<Gpu>> {
-    Ok(Gpu::new(crate::device::emulated::Emulated::new(0)))
+    Ok(Gpu::new(
+        crate::device::emulated::Emulated::of_environment()?
+    ))
 }
 
 #[cfg(not(feature = "emulator"))]

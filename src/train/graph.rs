@@ -5,9 +5,9 @@ use super::model::{Draws, Model};
 use super::ring::{Ring, SLOTS};
 use super::scores::Scores;
 use super::step::Step;
-use crate::device::Gpu;
 use crate::device::driver::Graph;
 use crate::device::gpu::Pool;
+use crate::device::{Gpu, Recurrence};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -53,7 +53,8 @@ pub struct GpuLoop<F> {
 enum Captured {
     /// This many steps ran without a graph: two warm the memory up.
     NotYet(u32),
-    Graph(Graph),
+    /// With this way of taking the steps of recurrences in it.
+    Graph(Graph, Recurrence),
     /// The driver could not capture, for this reason; each step is issued anew.
     Never(String),
 }
@@ -100,10 +101,11 @@ impl<F: Feed> GpuLoop<F> {
     }
 
     /// Whether a step is one captured graph, or why it is not; none before the third step, which
-    /// settles it.
+    /// settles it, and in the two steps after [`Gpu::recurrence`] has become another: the graph of before
+    /// is not run again.
     pub fn captured(&self) -> Option<Result<(), &str>> {
         match &self.step {
-            Captured::Graph(_) => Some(Ok(())),
+            Captured::Graph(..) => Some(Ok(())),
             Captured::Never(why) => Some(Err(why)),
             Captured::NotYet(_) => None,
         }
@@ -149,8 +151,16 @@ impl<F: Feed> GpuLoop<F> {
 
     fn one<M: Model<Batch = F::Batch>>(&mut self, step: &mut Step<M>) -> Result<()> {
         let gpu = self.gpu.clone();
-        if let Captured::Graph(graph) = &self.step {
-            return gpu.driver().replay(graph);
+        let how = gpu.recurrence();
+        match &self.step {
+            Captured::Graph(graph, of) if *of == how => return gpu.driver().replay(graph),
+            // A kernel that it holds has given up. What is issued now takes other memory, which two steps
+            // warm up again.
+            Captured::Graph(..) => {
+                self.step = Captured::NotYet(0);
+                self.told = false;
+            }
+            _ => {}
         }
         let mut pool = std::mem::take(&mut self.pool);
         let mut tokens = 0;
@@ -171,7 +181,7 @@ impl<F: Feed> GpuLoop<F> {
             (Ok(None), _) => {}
             (Ok(Some(graph)), _) => {
                 gpu.driver().replay(&graph)?;
-                self.step = Captured::Graph(graph);
+                self.step = Captured::Graph(graph, how);
             }
             // A capture that fails has run nothing: the step is issued as before.
             (Err(e), Captured::NotYet(2)) => {

@@ -5,10 +5,10 @@ use super::model::{Draws, Model};
 use super::scores::Scores;
 use super::step::{Issued, Step};
 use crate::device::Gpu;
-use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::device::driver::{Arg, Launch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::gpu::pointers;
+use crate::ops::gpu::{or_null, pointers};
 use crate::optim::adam_gpu::{GpuAdamStep, RATES};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -69,8 +69,7 @@ impl Ring {
     pub fn record<M: Model>(&self, step: &Step<M>, issued: &Issued) -> Result<()> {
         let gone = || Error::op("train", "the model left its GPU");
         let (_, adam) = step.gpu().ok_or_else(gone)?;
-        let penalty = issued.penalty.as_ref();
-        let penalty = penalty.map_or(Ok(DevicePtr::NULL), Tensor::ptr)?;
+        let penalty = or_null(issued.penalty.as_ref())?;
         let (ce, correct) = (issued.loss.ce.value().ptr()?, issued.loss.correct.ptr()?);
         let mut args = [ce, penalty, correct].map(Arg::from).to_vec();
         args.extend(pointers(&[adam.state(), &self.slots, &self.counter])?);

@@ -1,7 +1,9 @@
 //! `rnnx bench hardware` and `rnnx bench recurrence`, and the table that `--recurrence auto` reads.
 
+use super::python;
 use super::support::{Done, Place};
 use serde_json::Value;
+use std::process::Command;
 
 fn bench(place: &Place, words: &str) -> Value {
     let done = place
@@ -53,7 +55,7 @@ fn a_table_that_is_kept_decides() {
     );
     let json: Value = serde_json::from_str(&done.stdout).unwrap();
     let rows = json["recurrence"].as_array().unwrap();
-    assert_eq!(rows.len(), 4); // two sizes, forward and both passes
+    assert_eq!(rows.len(), 8); // two cells, two sizes, forward and both passes
     let mut files = std::fs::read_dir(cache.join("rnnx")).unwrap();
     let file = files.next().unwrap().unwrap().path();
     for (whole, says) in [
@@ -73,4 +75,71 @@ fn a_table_that_is_kept_decides() {
         let said = with_cache(&words).ok().stderr;
         assert!(said.contains(says), "{said}");
     }
+}
+
+/// The figures say which way was taken.
+#[test]
+fn the_step_says_how_its_recurrence_was_taken() {
+    let place = Place::new();
+    let words = "charlm --device emulated --batch-size 3 --seq-length 3 --hidden-size";
+    for (size, taken) in [
+        ("64", "whole"),
+        ("64 --recurrence steps", "steps"),
+        ("16", "steps"),
+    ] {
+        let json = bench(&place, &format!("{words} {size}"));
+        assert_eq!(json["charlm"]["recurrence"], taken, "{size}");
+    }
+    let json = bench(
+        &place,
+        "charlm --device cpu --batch-size 3 --seq-length 3 --hidden-size 16",
+    );
+    assert!(json["charlm"]["recurrence"].is_null());
+}
+
+/// A stand-in for the program, whose steps are always taken one by one.
+#[cfg(unix)]
+#[test]
+fn gpu_check_fails_where_whole_sequences_went_by_steps() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(python) = python::with(&["json"]) else {
+        return;
+    };
+    let place = Place::empty();
+    let check = |clusters: u32, stages: &[&str]| {
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in\n\
+             *hardware*) echo '{{\"hardware\": {{\"clusters_at_once\": {{\"4\": {clusters}, \"8\": {clusters}}}, \
+             \"exchange_ns\": null, \"mma_tflops\": null}}}}' ;;\n\
+             *selftest*) echo '{{\"by_steps\": 6}}' ;;\n\
+             *) echo '{{\"charlm\": {{\"recurrence\": \"steps\", \"ms_per_step\": 2.0}}}}' ;;\nesac\n"
+        );
+        place.write("rnnx", script);
+        let program = place.path("rnnx");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(&python);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/gpu-check"));
+        command.arg(&program);
+        for stage in stages {
+            command.args(["--stage", stage]);
+        }
+        Done::of(command.output().unwrap())
+    };
+    let failed = |batch| format!("recurrence_whole_{batch}: went step by step");
+    // Nobody said that there are no clusters.
+    let done = check(0, &["recurrence"]);
+    assert_eq!(done.code, Some(1), "{}", done.stdout);
+    assert!(done.stdout.contains(&failed(512)) && done.stdout.contains(&failed(128)));
+    let all = ["selftest", "hardware", "recurrence"];
+    let done = check(31, &all);
+    assert_eq!(done.code, Some(1), "{}", done.stdout);
+    let unchecked = "selftest: 6 sizes of whole sequences went step by step";
+    assert!(done.stdout.contains(&failed(512)) && done.stdout.contains(unchecked));
+    let done = check(0, &all).ok();
+    assert!(
+        done.stdout
+            .contains("| whole | 2.00 by steps | 2.00 by steps |"),
+        "{}",
+        done.stdout
+    );
 }

@@ -1,7 +1,7 @@
 //! `--device emulated`: the GPU's kernels and launches, from the command line to the checkpoint.
 
 use super::seq2seq;
-use super::support::{Done, EPOCH, Place, assert_same_run, train_args};
+use super::support::{Done, EPOCH, Place, assert_same_run, state_number, train_args};
 use serde_json::Value;
 
 /// The step records of a run.
@@ -200,6 +200,49 @@ fn the_graph_changes_no_bit() {
     let why = "step: no graph, kernels one by one (RNNX_GRAPH=off)";
     assert!(calls.stderr.contains(why), "{}", calls.stderr);
     assert_same_run(&place.path("graph"), &place.path("calls"));
+}
+
+/// Work after which the device is lost in the fifth step.
+const LOST_IN_STEP_5: u64 = 700;
+
+/// A device that is lost in the middle of a step: exit code 4, and what was saved before is whole and goes
+/// on to the bits of a run that lost nothing.
+#[test]
+fn a_run_on_a_device_that_is_lost_keeps_its_last_checkpoint() {
+    let place = Place::new();
+    let flags = "--device emulated --max-steps 6 --checkpoint-every 2";
+    place.train("whole", flags).ok();
+    place.train("until", "--device emulated --max-steps 4").ok();
+    // Each step is the same work: `lost-after` is looked for until steps 4 and no more are saved.
+    let lost = |name: &str, after: u64| {
+        let args = train_args(name, flags);
+        let mut command = place.command(&args);
+        command.env("RNNX_EMULATED", format!("lost-after={after}"));
+        Done::of(command.output().unwrap())
+    };
+    let run = lost("lost", LOST_IN_STEP_5);
+    assert_eq!(run.code, Some(4), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("the emulated device is lost"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(
+        state_number(&place.path("lost"), "step"),
+        4,
+        "{}",
+        run.stderr
+    );
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let bytes = |run: &str| std::fs::read(place.path(run).join("last").join(file)).unwrap();
+        assert!(bytes("lost") == bytes("until"), "{file}");
+    }
+    place.train("lost", &format!("{flags} --resume")).ok();
+    assert_same_run(&place.path("whole"), &place.path("lost"));
+    // A device that is lost at once leaves nothing, and says the same.
+    let at_once = lost("at-once", 0);
+    assert_eq!(at_once.code, Some(4), "{}", at_once.stderr);
+    assert!(!place.path("at-once/last").exists());
 }
 
 /// Steps that the host does not wait for have the figures and the bits of those that it does.

@@ -1,6 +1,6 @@
 //! `rnnx selftest` through the binary.
 
-use super::support::Place;
+use super::support::{Done, Place};
 use serde_json::Value;
 
 #[test]
@@ -24,6 +24,40 @@ fn a_table_on_the_emulated_device() {
         ]
     );
     assert!(run.stderr.contains("emulated device"), "{}", run.stderr);
+}
+
+/// On a GPU without clusters the kernels of more than 128 units are not checked, which must not pass for
+/// a check.
+#[test]
+fn what_went_by_steps_is_no_check() {
+    let place = Place::new();
+    let words = "selftest --device emulated --filter lstm_whole --json";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let mut command = place.command(&words);
+    command.env("RNNX_EMULATED", "no-clusters");
+    let done = Done::of(command.output().unwrap()).ok();
+    let report: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(report["by_steps"], 6);
+    let of_units = |units: &str| {
+        let cases = report["cases"].as_array().unwrap().iter();
+        let mut of_units = cases.filter(|c| c["case"].as_str().unwrap().contains(units));
+        of_units.all(|c| c["by_steps"] == true)
+    };
+    assert!(of_units("512 units") && !of_units("128 units"));
+}
+
+#[test]
+fn the_environment_names_defects_of_the_emulated_device() {
+    let place = Place::new();
+    let mut command = place.command(&["selftest", "--device", "emulated", "--filter", "sum"]);
+    command.env("RNNX_EMULATED", "slow");
+    let done = Done::of(command.output().unwrap());
+    assert_eq!(done.code, Some(2));
+    assert!(
+        done.stderr.contains("RNNX_EMULATED=slow: give no-clusters"),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]

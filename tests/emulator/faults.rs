@@ -115,6 +115,42 @@ fn barriers_and_collectives_that_do_not_meet() {
 }
 
 #[test]
+fn every_fault_at_a_barrier_of_some_warps_is_caught() {
+    let io =
+        |threads: usize, count: u32| [give(&ramp(threads)), fresh::<f32>(threads), number(count)];
+    let out = run(Launch::new("fault_meeting_none", 1, 64), &io(64, 64));
+    let exchanged: Vec<f32> = (0..64).map(|i| (i ^ 32) as f32).collect();
+    assert_eq!(get::<f32>(&out[1]), exchanged);
+    // A third warp, which the barrier tells nothing, reads what the second one wrote.
+    for (kernel, threads, count, words) in [
+        ("fault_meeting_none", 96, 64, "no barrier orders"),
+        ("fault_meeting_missing", 64, 64, "no barrier orders"),
+        ("fault_meeting_alone", 64, 64, "waits for ever"),
+        ("fault_meeting_two_numbers", 64, 64, "waits for ever"),
+        (
+            "fault_meeting_two_places",
+            64,
+            64,
+            "barrier 1: threads wait at",
+        ),
+        ("fault_meeting_none", 64, 48, "barrier 1 of 48 threads"),
+        ("fault_meeting_none", 64, 0, "barrier 1 of 0 threads"),
+        ("fault_meeting_none", 64, 96, "barrier 1 of 96 threads"),
+    ] {
+        for schedule in SCHEDULES {
+            let message = fault(
+                schedule,
+                Launch::new(kernel, 1, threads as u32),
+                &io(threads, count),
+            );
+            assert!(message.contains(words), "{kernel}: {message}");
+            let named = count != 64 || message.contains("faults.cu:");
+            assert!(named, "{message}");
+        }
+    }
+}
+
+#[test]
 fn unaligned_vector_accesses() {
     for kernel in ["fault_unaligned_load", "fault_unaligned_store"] {
         let bufs = [give(&ramp(8)), fresh::<f32>(8)];

@@ -1,4 +1,5 @@
-//! kernels/lstm_whole_fwd.cu and lstm_whole_bwd.cu: whole sequences in one kernel give what steps give, forward and backward.
+//! kernels/lstm_whole_fwd.cu, lstm_whole_bwd.cu and rnn_whole.cu: whole sequences in one kernel give what steps
+//! give, forward and backward.
 
 use crate::support::{Storage, values};
 use half::f16;
@@ -8,7 +9,7 @@ use rnnx::device::emulated::Emulated;
 use rnnx::device::measured::{BothWays, Measured};
 use rnnx::device::{Gpu, Recurrence};
 use rnnx::ops::recurrent::{
-    CellKind, Hidden, Input, State, recurrent_packed, recurrent_side_by_side,
+    CellKind, Hidden, Input, Packed, State, recurrent_packed, recurrent_side_by_side,
 };
 use rnnx::tensor::{Stored, Tensor};
 use rnnx::{Error, Result};
@@ -31,6 +32,7 @@ impl Backward for Seeds {
 /// A layer, or two side by side, over sequences of these lengths.
 #[derive(Clone)]
 struct Case {
+    kind: CellKind,
     lengths: Vec<usize>,
     hidden: usize,
     /// The input side is a gate table.
@@ -44,6 +46,7 @@ struct Case {
 impl Case {
     fn uniform(steps: usize, batch: usize, hidden: usize) -> Self {
         Case {
+            kind: CellKind::Lstm,
             lengths: vec![steps; batch],
             hidden,
             table: false,
@@ -84,7 +87,7 @@ fn numbers(t: &Tensor) -> Vec<f32> {
 fn run(gpu: &Arc<Gpu>, case: &Case) -> Result<Vec<(String, Vec<f32>)>> {
     let packing = Packing::new(&case.lengths)?;
     let (n, b, h) = (packing.rows(), packing.batch(), case.hidden);
-    let (inputs, vocab) = (5, 7);
+    let (inputs, vocab, gates) = (5, 7, case.kind.gates());
     let mut tape = match case.recording {
         true => Tape::new(),
         false => Tape::inference(),
@@ -100,20 +103,20 @@ fn run(gpu: &Arc<Gpu>, case: &Case) -> Result<Vec<(String, Vec<f32>)>> {
     let mut layers = Vec::new();
     for way in 0..case.ways as u32 {
         let f16 = |seed, scale, shape: &[usize]| place::<f16>(gpu, 10 * way + seed, scale, shape);
-        let w_hh = leaf(format!("w_hh {way}"), f16(1, scale, &[4 * h, h]));
+        let w_hh = leaf(format!("w_hh {way}"), f16(1, scale, &[gates * h, h]));
         let input = match case.table {
-            true => vec![leaf("table".into(), f16(2, 1.5, &[vocab, 4 * h]))],
+            true => vec![leaf("table".into(), f16(2, 1.5, &[vocab, gates * h]))],
             false => vec![
                 leaf(format!("x {way}"), f16(3, 1.0, &[n, inputs])),
-                leaf(format!("w_ih {way}"), f16(4, 0.5, &[4 * h, inputs])),
-                leaf(format!("b {way}"), f16(5, 0.5, &[4 * h])),
+                leaf(format!("w_ih {way}"), f16(4, 0.5, &[gates * h, inputs])),
+                leaf(format!("b {way}"), f16(5, 0.5, &[gates * h])),
             ],
         };
         layers.push((w_hh, input));
     }
     let state = case.state.then(|| State {
         h: leaf("h0".into(), place::<f16>(gpu, 6, 1.0, &[b, h])),
-        c: Some(leaf("c0".into(), place::<f32>(gpu, 7, 1.0, &[b, h]))),
+        c: (case.kind.has_c()).then(|| leaf("c0".into(), place::<f32>(gpu, 7, 1.0, &[b, h]))),
     });
     let ids: Vec<u32> = (0..n as u32).map(|i| (i * i + 3) % vocab as u32).collect();
     let ids = Tensor::from_slice(&ids, [n])?.to_gpu(gpu)?;
@@ -132,21 +135,22 @@ fn run(gpu: &Arc<Gpu>, case: &Case) -> Result<Vec<(String, Vec<f32>)>> {
         1 => {
             let (input, hidden) = parts[0];
             let state = state.as_ref();
-            recurrent_packed(&mut tape, CellKind::Lstm, input, hidden, state, &packing)?
+            recurrent_packed(&mut tape, case.kind, input, hidden, state, &packing)?
         }
-        _ => recurrent_side_by_side(&mut tape, CellKind::Lstm, &parts, &packing)?,
+        _ => recurrent_side_by_side(&mut tape, case.kind, &parts, &packing)?,
     };
-    let c = out.state.c.as_ref().unwrap();
-    let mut found: Vec<(String, Vec<f32>)> = [("y", &out.y), ("h_n", &out.state.h), ("c_n", c)]
-        .map(|(name, var)| (name.to_string(), numbers(var.value())))
-        .into();
+    let c = out.state.c.as_ref();
+    let outputs = [("y", Some(&out.y)), ("h_n", Some(&out.state.h)), ("c_n", c)];
+    let outputs = outputs.into_iter();
+    let outputs = outputs.filter_map(|(name, var)| Some((name.into(), numbers(var?.value()))));
+    let mut found: Vec<(String, Vec<f32>)> = outputs.collect();
     if case.recording {
         let wide = case.ways * h;
-        let seeds = vec![
+        let mut seeds = vec![
             (out.y.slot(), place::<f16>(gpu, 91, 1.0, &[n, wide])),
             (out.state.h.slot(), place::<f16>(gpu, 92, 1.0, &[b, wide])),
-            (c.slot(), place::<f32>(gpu, 93, 1.0, &[b, wide])),
         ];
+        seeds.extend(c.map(|c| (c.slot(), place::<f32>(gpu, 93, 1.0, &[b, wide]))));
         let end = tape.output(Tensor::scalar(0.0f32), [out.y.slot()]);
         tape.push(Seeds(seeds));
         let mut grads = tape.backward(&end, Tensor::scalar(0.0f32))?;
@@ -245,6 +249,21 @@ fn tables_zero_states_and_layers_side_by_side() {
     }
 }
 
+/// As the character LM trains: all rows have all steps, and nothing comes before them.
+#[test]
+fn sequences_of_one_length_from_a_zero_state() {
+    for (hidden, table) in [(64, true), (128, false), (192, true)] {
+        for recording in [true, false] {
+            whole_is_steps(&Case {
+                table,
+                state: false,
+                recording,
+                ..Case::uniform(4, 19, hidden)
+            });
+        }
+    }
+}
+
 #[test]
 fn every_schedule_gives_the_same_bits() {
     for hidden in [128, 192] {
@@ -297,6 +316,7 @@ fn the_log_says_once_how_steps_are_taken_and_why() {
 #[test]
 fn what_was_measured_decides_where_it_is_known() {
     let row = |units, whole_us| BothWays {
+        cell: "lstm".into(),
         units,
         rows: 8,
         training: true,
@@ -322,6 +342,142 @@ fn what_was_measured_decides_where_it_is_known() {
     says(&Case::uniform(2, 25, 512), auto, "whole sequences (auto)");
     // Other units were not measured.
     says(&Case::uniform(2, 8, 128), auto, "whole sequences (auto)");
+}
+
+// ---- the tanh RNN, a block alone of up to 256 units ----------------------------------------------
+
+fn of_rnn(case: Case) -> Case {
+    Case {
+        kind: CellKind::Rnn,
+        ..case
+    }
+}
+
+#[test]
+fn whole_sequences_of_an_rnn_give_what_steps_give() {
+    for hidden in [64, 128] {
+        for batch in [1, 7, 8, 19] {
+            for steps in [2, 3] {
+                whole_is_steps(&of_rnn(Case::uniform(steps, batch, hidden)));
+                whole_is_steps(&of_rnn(Case::ragged(steps, batch, hidden)));
+            }
+        }
+    }
+    for (batch, hidden) in [(1, 192), (8, 192), (7, 256)] {
+        whole_is_steps(&of_rnn(Case::ragged(3, batch, hidden)));
+    }
+    // A block takes several groups for many steps.
+    whole_is_steps(&of_rnn(Case::ragged(32, 64, 64)));
+}
+
+#[test]
+fn tables_zero_states_and_layers_side_by_side_of_an_rnn() {
+    for uniform in [false, true] {
+        let case = match uniform {
+            true => Case::uniform(4, 19, 64),
+            false => Case::ragged(4, 19, 64),
+        };
+        for (table, state) in [(true, true), (true, false), (false, false)] {
+            for recording in [true, false] {
+                whole_is_steps(&of_rnn(Case {
+                    table,
+                    state,
+                    recording,
+                    ..case.clone()
+                }));
+            }
+        }
+        whole_is_steps(&of_rnn(Case {
+            state: false,
+            ways: 2,
+            ..case
+        }));
+    }
+}
+
+#[test]
+fn every_schedule_gives_the_same_bits_of_an_rnn() {
+    for hidden in [64, 192] {
+        same_bits(&of_rnn(Case::ragged(4, 12, hidden)));
+    }
+}
+
+/// Its blocks wait for nobody, so that no cluster is needed.
+#[test]
+fn an_rnn_of_up_to_256_units_needs_no_clusters() {
+    for (hidden, what) in [
+        (256, "rnn of 256 units, whole sequences (auto)"),
+        (
+            320,
+            "step by step (auto: whole sequences need a multiple of 64 up to 256)",
+        ),
+    ] {
+        let gpu = Gpu::new(Emulated::new(0).without_clusters());
+        run(&gpu, &of_rnn(Case::uniform(2, 3, hidden))).unwrap();
+        let news = gpu.news();
+        assert!(news.len() == 1 && news[0].contains(what), "{news:?}");
+    }
+    let gpu = Gpu::new(Emulated::new(0));
+    // A GRU has none.
+    let says = "gru of 64 units, step by step (auto: only an LSTM and a tanh RNN";
+    let w_hh = place::<f16>(&gpu, 1, 0.2, &[192, 64]);
+    let [x, w_ih, b] = [(2, &[6, 5][..]), (3, &[192, 5]), (4, &[192])]
+        .map(|(seed, shape)| Var::constant(place::<f16>(&gpu, seed, 0.5, shape)));
+    let (w_hh, input) = (
+        Var::constant(w_hh),
+        Input::Dense {
+            x: &x,
+            w_ih: &w_ih,
+            bias: &b,
+        },
+    );
+    let hidden = Hidden {
+        w_hh: &w_hh,
+        b_hh: Some(&b),
+    };
+    let packing = Packing::new(&[3, 2, 1]).unwrap();
+    let tape = &mut Tape::inference();
+    recurrent_packed(tape, CellKind::Gru, input, hidden, None, &packing).unwrap();
+    assert!(gpu.news()[0].contains(says));
+}
+
+/// Where each step begins may be on the device before; then that is read.
+#[test]
+fn offsets_that_are_given_are_read() {
+    let gpu = on(0, Recurrence::Whole);
+    let f16 = |seed, shape: &[usize]| Var::constant(place::<f16>(&gpu, seed, 0.5, shape));
+    let [w_hh, x, w_ih, bias] = [
+        f16(1, &[256, 64]),
+        f16(2, &[6, 5]),
+        f16(3, &[256, 5]),
+        f16(4, &[256]),
+    ];
+    let packing = Packing::new(&[3, 2, 1]).unwrap();
+    let run = |offsets: Option<&[u32]>| {
+        let offsets = offsets.map(|offsets| {
+            let offsets = Tensor::from_slice(offsets, [offsets.len()]).unwrap();
+            offsets.to_gpu(&gpu).unwrap()
+        });
+        let packed = Packed {
+            packing: &packing,
+            offsets: offsets.as_ref(),
+        };
+        let (x, w_ih, bias) = (&x, &w_ih, &bias);
+        let input = Input::Dense { x, w_ih, bias };
+        let hidden = Hidden {
+            w_hh: &w_hh,
+            b_hh: None,
+        };
+        let tape = &mut Tape::inference();
+        let out = recurrent_packed(tape, CellKind::Lstm, input, hidden, None, packed);
+        out.map(|out| numbers(out.y.value()))
+    };
+    let own = run(None).unwrap();
+    assert_eq!(run(Some(&packing.offsets())).unwrap(), own);
+    // Those of a batch whose second sequence is longer: its third step would be that of the third sequence.
+    assert!(run(Some(&[0, 3, 4, 6])).unwrap() != own);
+    let error = run(Some(&[0, 3, 5])).unwrap_err().to_string();
+    assert!(error.contains("offsets [3] of u32 for 3 steps"), "{error}");
 }
 
 /// As on a GPU before compute capability 9.0.

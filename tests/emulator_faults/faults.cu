@@ -23,6 +23,36 @@ KERNEL(fault_missing_second_barrier, ptr<const float> x, ptr<float> y) {
     y[thread_x()] = v;
 }
 
+// Two warps exchange numbers at a barrier of their own; a third one may look, too. x, y [threads]
+enum Meeting { TOGETHER, NOT_AT_ALL, ONE_STAYS_AWAY, AT_TWO_NUMBERS, AT_TWO_PLACES };
+DEVICE void meet(ptr<const float> x, ptr<float> y, u32 count, Meeting how) {
+    SHARED(float, tile, 96);
+    u32 me = thread_x(), warp = me / 32;
+    tile[me] = x[me];
+    if (how == AT_TWO_PLACES && warp == 0) {
+        bar_sync(1, count);
+    } else if (how == AT_TWO_NUMBERS && warp == 0) {
+        bar_sync(2, count);
+    } else if (how != NOT_AT_ALL && warp < 2 && !(how == ONE_STAYS_AWAY && warp == 0)) {
+        bar_sync(1, count);
+    }
+    if (how == ONE_STAYS_AWAY && warp == 0) return;
+    y[me] = tile[warp < 2 ? me ^ 32 : me - 32];
+}
+KERNEL(fault_meeting_none, ptr<const float> x, ptr<float> y, u32 count) { meet(x, y, count, TOGETHER); }
+KERNEL(fault_meeting_missing, ptr<const float> x, ptr<float> y, u32 count) {
+    meet(x, y, count, NOT_AT_ALL);
+}
+KERNEL(fault_meeting_alone, ptr<const float> x, ptr<float> y, u32 count) {
+    meet(x, y, count, ONE_STAYS_AWAY);
+}
+KERNEL(fault_meeting_two_numbers, ptr<const float> x, ptr<float> y, u32 count) {
+    meet(x, y, count, AT_TWO_NUMBERS);
+}
+KERNEL(fault_meeting_two_places, ptr<const float> x, ptr<float> y, u32 count) {
+    meet(x, y, count, AT_TWO_PLACES);
+}
+
 // x [n], thread i writes x[i + shift]
 KERNEL(fault_stray_write, ptr<float> x, i32 shift) { x[i32(thread_x()) + shift] = 1.0f; }
 KERNEL(fault_stray_read, ptr<const float> x, ptr<float> y, i32 shift) {

@@ -25,11 +25,15 @@ struct Counts {
     uploads: usize,
     /// Downloads, and waits for all work.
     waits: usize,
+    /// Questions of how many clusters of a launch run at once.
+    occupancy: usize,
 }
 
 /// A device that counts and computes nothing.
 #[derive(Clone, Debug, Default)]
 struct Counting {
+    /// Clusters that it says can run at once.
+    clusters: u32,
     counts: Arc<Mutex<Counts>>,
     allocated: Arc<AtomicU64>,
 }
@@ -80,7 +84,8 @@ impl Driver for Counting {
         self.count(|c| &mut c.launches)
     }
     fn clusters(&self, _: &Launch) -> Result<u32> {
-        Ok(0)
+        self.count(|c| &mut c.occupancy)?;
+        Ok(self.clusters)
     }
     fn gemm(&self, _: &Gemm) -> Result<()> {
         self.count(|c| &mut c.products)
@@ -122,9 +127,13 @@ fn pairs() -> Pairs {
 /// What the third of three training steps of a kind of model asks for: 128 pairs of at most 30 and
 /// 50 tokens, 256 units, mixed precision.
 fn of_a_step(kind: ModelKind) -> Counts {
-    let device = Counting::default();
+    of_a_step_on(&Counting::default(), kind, SIZES).0
+}
+
+/// The same on a device, of a model of these sizes; and what the log says of its recurrences.
+fn of_a_step_on(device: &Counting, kind: ModelKind, sizes: Seq2SeqSizes) -> (Counts, Vec<String>) {
     let gpu = Gpu::new(device.clone());
-    let model = Seq2Seq::new::<f32>(kind, sizes_of(kind, SIZES), 1).with_dropout(0.3);
+    let model = Seq2Seq::new::<f32>(kind, sizes_of(kind, sizes), 1).with_dropout(0.3);
     let adam = Adam::new::<f32>(AdamConfig::torch(1e-3), model.params().layout());
     let clip = Clip::Global {
         max: 5.0,
@@ -143,7 +152,7 @@ fn of_a_step(kind: ModelKind) -> Counts {
         ring.record(&step, &issued).unwrap();
         counts = device.take();
     }
-    counts
+    (counts, gpu.news())
 }
 
 /// The host gives a step all its indices in one copy, and waits for nothing.
@@ -166,8 +175,40 @@ fn what_a_step_with_attention_asks_for() {
         fills: 5,
         uploads: 1,
         waits: 0,
+        occupancy: 0,
     };
     assert_eq!(of_a_step(ModelKind::Attention), expected);
+}
+
+/// Whole sequences in one kernel read where each of their steps begins: for all layers and both directions
+/// from the one copy, too. Of two layers each, the LSTM model takes 30 steps twice and 51 twice so; the
+/// attention model 30 twice, both directions at once, and 51 once. A pass of a layer is then one launch.
+#[test]
+fn whole_sequences_are_one_upload_too() {
+    let two_layers = Seq2SeqSizes { layers: 2, ..SIZES };
+    let of_a_step = |clusters, kind| {
+        let device = Counting {
+            clusters,
+            ..Counting::default()
+        };
+        of_a_step_on(&device, kind, two_layers)
+    };
+    let both_passes = |layers: &[usize]| layers.iter().map(|steps| 2 * steps - 2).sum::<usize>();
+    for (kind, layers) in [
+        (ModelKind::Lstm, &[30, 30, 51, 51][..]),
+        (ModelKind::Attention, &[30, 30, 51]),
+    ] {
+        // Of an H100 as one was seen.
+        let (whole, news) = of_a_step(31, kind);
+        let says = "recurrence: lstm of 256 units, whole sequences (auto)";
+        assert_eq!(news, [says], "{kind}");
+        assert_eq!((whole.uploads, whole.waits), (1, 0), "{kind}: {whole:?}");
+        let (steps, _) = of_a_step(0, kind);
+        let fewer = steps.launches - whole.launches;
+        assert_eq!(fewer, both_passes(layers), "{kind}: {whole:?}");
+        // Which the first step has asked, for all that come.
+        assert_eq!((whole.occupancy, steps.occupancy), (0, 0), "{kind}");
+    }
 }
 
 /// A batch is decoded greedily from what was given at its start: the sources, the first tokens, and of a

@@ -79,6 +79,36 @@ pub unsafe fn store_row<S: Simd, const N: usize>(p: *mut S::E, row: &[S::V; N]) 
     }
 }
 
+/// A register of the next elements, of which there are n: zero behind the last one.
+///
+/// # Safety
+/// `p` is valid for n elements; S is available.
+#[inline(always)]
+pub unsafe fn load_up_to<S: Simd>(p: *const S::E, n: usize) -> S::V {
+    // SAFETY: no more than n elements are read.
+    unsafe {
+        match n >= S::LANES {
+            true => S::load(p),
+            false => S::load_part(p, n),
+        }
+    }
+}
+
+/// Writes a register to the next elements, of which there are n.
+///
+/// # Safety
+/// As [`load_up_to`].
+#[inline(always)]
+pub unsafe fn store_up_to<S: Simd>(p: *mut S::E, v: S::V, n: usize) {
+    // SAFETY: no more than n elements are written.
+    unsafe {
+        match n >= S::LANES {
+            true => S::store(p, v),
+            false => S::store_part(p, v, n),
+        }
+    }
+}
+
 /// The columns `first..` of a row that has `columns` of them, zero behind its end.
 ///
 /// # Safety
@@ -94,10 +124,8 @@ pub unsafe fn load_columns<S: Simd, const N: usize>(
         let mut values = [S::splat(S::E::ZERO); N];
         for (k, v) in values.iter_mut().enumerate() {
             let at = first + k * S::LANES;
-            if at + S::LANES <= columns {
-                *v = S::load(row.add(at));
-            } else if at < columns {
-                *v = S::load_part(row.add(at), columns - at);
+            if at < columns {
+                *v = load_up_to::<S>(row.add(at), columns - at);
             }
         }
         values
@@ -119,10 +147,8 @@ pub unsafe fn store_columns<S: Simd, const N: usize>(
         let at = first + k * S::LANES;
         // SAFETY: only columns below `columns` are written.
         unsafe {
-            if at + S::LANES <= columns {
-                S::store(row.add(at), v);
-            } else if at < columns {
-                S::store_part(row.add(at), v, columns - at);
+            if at < columns {
+                store_up_to::<S>(row.add(at), v, columns - at);
             }
         }
     }
@@ -147,8 +173,29 @@ pub unsafe fn sum_lanes<S: Simd>(v: S::V) -> S::E {
     lanes[0]
 }
 
+/// The sum of x - shift over a row: whole registers first.
+///
+/// # Safety
+/// S is available.
+#[inline(always)]
+pub unsafe fn sum_row<S: Simd>(row: &[S::E], shift: S::E) -> S::E {
+    let whole = row.len() / S::LANES * S::LANES;
+    // SAFETY: only whole registers of the row are read.
+    let mut total = unsafe {
+        let mut lanes = S::splat(S::E::ZERO);
+        for part in row[..whole].chunks_exact(S::LANES) {
+            lanes = S::add(lanes, S::sub(S::load(part.as_ptr()), S::splat(shift)));
+        }
+        sum_lanes::<S>(lanes)
+    };
+    for &x in &row[whole..] {
+        total += x - shift;
+    }
+    total
+}
+
 /// Lanes of the widest register.
-const MAX_LANES: usize = 16;
+pub const MAX_LANES: usize = 16;
 
 /// Registers a panel is wide. The LSTM's four gates of one block of units are one panel.
 pub const WIDTH: usize = 4;

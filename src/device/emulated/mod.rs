@@ -20,6 +20,7 @@
 //! - **Exchanges** with the emulated devices of other processes, in the place of NCCL (`nccl`).
 
 mod banks;
+mod defects;
 mod gemm;
 mod memory;
 mod nccl;
@@ -30,6 +31,7 @@ use super::collectives::Collectives;
 use super::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
 use crate::error::{Error, Result};
 use banks::Banks;
+use defects::Defects;
 use memory::Buffers;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,8 +46,7 @@ const SHARED: u32 = (227 - 9) << 10;
 #[derive(Debug)]
 pub struct Emulated {
     schedule: u64,
-    lost_store: u64,
-    clusters: bool,
+    defects: Defects,
     /// Where bank conflicts are counted.
     banks: Option<Mutex<Banks>>,
     state: Mutex<State>,
@@ -83,8 +84,7 @@ impl Emulated {
     pub fn new(schedule: u64) -> Self {
         Emulated {
             schedule,
-            lost_store: 0,
-            clusters: true,
+            defects: Defects::default(),
             banks: None,
             state: Mutex::default(),
         }
@@ -95,14 +95,35 @@ impl Emulated {
     /// that cannot end is an error that names who waits and for what.
     #[must_use]
     pub fn losing(mut self, store: u64) -> Self {
-        self.lost_store = store;
+        self.defects.lost_store = store;
         self
+    }
+
+    /// The same device, which is lost after so many kernels, products, copies and fills: every call after
+    /// that fails.
+    #[must_use]
+    pub fn lost_after(mut self, work: u64) -> Self {
+        self.defects.lost_after(work);
+        self
+    }
+
+    /// The first schedule, with the defects that the environment variable `RNNX_EMULATED` names, by commas:
+    /// `no-clusters`, `losing=N`, `lost-after=N`; as [`Emulated::without_clusters`], [`Emulated::losing`]
+    /// and [`Emulated::lost_after`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for other words.
+    pub fn of_environment() -> Result<Self> {
+        Ok(Emulated {
+            defects: Defects::of_environment()?,
+            ..Emulated::new(0)
+        })
     }
 
     /// The same device, which says that it runs no clusters, as a GPU before compute capability 9.0.
     #[must_use]
     pub fn without_clusters(mut self) -> Self {
-        self.clusters = false;
+        self.defects.no_clusters = true;
         self
     }
 
@@ -140,6 +161,7 @@ impl Emulated {
 
     /// The state, for an operation that a graph cannot hold.
     fn outside_capture(&self, what: &'static str) -> Result<MutexGuard<'_, State>> {
+        self.defects.check()?;
         let state = self.state();
         if state.capture.is_some() {
             return Err(Error::op(what, "not possible while a graph is captured"));
@@ -160,6 +182,7 @@ impl Emulated {
     }
 
     fn run(&self, memory: &mut Buffers, work: &Work) -> Result<()> {
+        self.defects.count_work()?;
         match work {
             Work::Copy(to, from, bytes) => memory.copy(*to, *from, *bytes),
             Work::Fill(to, value, bytes) => {
@@ -205,7 +228,7 @@ impl Emulated {
                 raw.as_ptr(),
                 raw.len() as u32,
                 self.schedule,
-                self.lost_store,
+                self.defects.lost_store,
                 self.banks.is_some().into(),
                 message.as_mut_ptr(),
                 message.len(),
@@ -272,7 +295,8 @@ impl Driver for Emulated {
 
     /// As a small GPU: few enough that a cluster has work for several.
     fn clusters(&self, launch: &Launch) -> Result<u32> {
-        let fits = launch.shared_bytes <= SHARED && (self.clusters || launch.cluster == 1);
+        let has_clusters = !self.defects.no_clusters || launch.cluster == 1;
+        let fits = launch.shared_bytes <= SHARED && has_clusters;
         Ok(if fits { CLUSTERS } else { 0 })
     }
 

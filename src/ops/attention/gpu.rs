@@ -11,7 +11,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::cast::convert;
 use crate::ops::gpu::{self, Columns, GpuMat};
-use crate::ops::recurrent::packed::{launch_units, matrix, row_at, state_gradient};
+use crate::ops::recurrent::packed::{launch_units, matrix, row_at, row_or_null, state_gradient};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -198,10 +198,7 @@ fn step(
     let [_, w_c] = w_ih(o, true)?;
     let context = matrix(context, dtype, rows, o.columns());
     gpu::gemm_columns(gpu, context, w_c, (z, o.pitch()), DType::F32, true)?;
-    let gates = match &made.gates {
-        Some(gates) => at(gates)?,
-        None => DevicePtr::NULL,
-    };
+    let gates = row_or_null(made.gates.as_ref(), &o.packing, first)?;
     let pointers = [
         z,
         at(side)?,
@@ -317,7 +314,7 @@ impl Node {
         let (first, rows, hidden) = (o.packing.offset(t), o.packing.active(t), o.hidden());
         let dtype = o.x.value().dtype();
         let at = |t: &Tensor| row_at(t, &o.packing, first);
-        let or_null = |t: Option<&Tensor>| t.map_or(Ok(DevicePtr::NULL), at);
+        let or_null = |t| row_or_null(t, &o.packing, first);
         let [h_prev, c_prev] = made.states_before(o, t)?;
         let (dh, dc, dq) = (d.dh.ptr()?, d.dc.ptr()?, at(&d.sums)?);
         let dz = dq.offset(o.width() * dtype.size());

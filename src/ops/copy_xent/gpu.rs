@@ -7,7 +7,7 @@ use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::gpu;
+use crate::ops::gpu::{self, or_null};
 use crate::ops::softmax_xent::SoftmaxXent;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -84,15 +84,14 @@ impl Mixture {
         let rows = self.logits.shape().rows();
         let loss = Tensor::on_gpu(gpu, DType::F32, [rows])?;
         let correct = Tensor::on_gpu(gpu, DType::F32, [rows])?;
-        let optional = |t: Option<&Tensor>| t.map_or(Ok(DevicePtr::NULL), Tensor::ptr);
         let pointers = [
             targets.ptr()?,
-            optional(gradients.and_then(|g| g.logits))?,
-            optional(gradients.and_then(|g| g.gate))?,
-            optional(gradients.and_then(|g| g.alpha))?,
+            or_null(gradients.and_then(|g| g.logits))?,
+            or_null(gradients.and_then(|g| g.gate))?,
+            or_null(gradients.and_then(|g| g.alpha))?,
             loss.ptr()?,
             correct.ptr()?,
-            optional(gradients.map(|g| g.scale))?,
+            or_null(gradients.map(|g| g.scale))?,
         ];
         self.launch(gpu, "copy_xent", &pointers)?;
         Ok((loss, correct))

@@ -7,6 +7,7 @@ use crate::device::Gpu;
 use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::gpu::or_null;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -26,9 +27,9 @@ pub(super) fn run(gpu: &Arc<Gpu>, tape: &mut Tape, operands: Operands) -> Result
         false => None,
     };
     let written = [
-        pointer(Some(&context))?,
-        pointer(Some(&sums))?,
-        pointer(alpha.as_ref())?,
+        or_null(Some(&context))?,
+        or_null(Some(&sums))?,
+        or_null(alpha.as_ref())?,
     ];
     // The mean over the heads is one warp's, in their order.
     let warps = if operands.weights { 1 } else { WARPS };
@@ -44,11 +45,6 @@ pub(super) fn run(gpu: &Arc<Gpu>, tape: &mut Tape, operands: Operands) -> Result
         });
     }
     Ok(Attended { context, alpha })
-}
-
-/// The address of a tensor, null without one.
-fn pointer(tensor: Option<&Tensor>) -> Result<DevicePtr> {
-    tensor.map_or(Ok(DevicePtr::NULL), Tensor::ptr)
 }
 
 /// The address of a matrix's columns from the first on.
@@ -129,7 +125,7 @@ impl Backward for Node {
         let [rows, ..] = o.sizes();
         // Sum of p dp of each query.
         let dots = Tensor::on_gpu(gpu, DType::F32, [rows, o.heads])?;
-        let [dc, above] = [pointer(dcontext.as_ref())?, pointer(dalpha.as_ref())?];
+        let [dc, above] = [or_null(dcontext.as_ref())?, or_null(dalpha.as_ref())?];
         let [sums, dots] = [self.sums.ptr()?, dots.ptr()?];
         let [queries, keys] = [&o.of_queries, &o.of_keys].map(|of| of.spans().longest());
         let pointers = [dc, above, sums, dots, dq.ptr()?];

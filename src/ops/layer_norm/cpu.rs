@@ -3,7 +3,7 @@
 use super::Operands;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
-use crate::device::cpu::tile::sum_lanes;
+use crate::device::cpu::tile::{sum_lanes, sum_row};
 use crate::dtype::Float;
 use crate::error::Result;
 use crate::tensor::{Stored, Tensor};
@@ -75,7 +75,7 @@ impl<T: Dispatch> Task<T> for Normalise<'_, T> {
         for ((x, y), moments) in rows.zip(self.moments) {
             // SAFETY: dispatch chose the set; the rows are as long as gamma and beta.
             unsafe {
-                let mean = sum::<S>(x) / count;
+                let mean = sum_row::<S>(x, T::ZERO) / count;
                 let r = T::ONE / (squares::<S>(x, mean) / count + self.epsilon).sqrt();
                 *moments = (mean, r);
                 scale::<S>(x, y, *moments, [self.gamma, self.beta]);
@@ -87,23 +87,6 @@ impl<T: Dispatch> Task<T> for Normalise<'_, T> {
 /// Elements in whole registers.
 fn whole<S: Simd>(n: usize) -> usize {
     n / S::LANES * S::LANES
-}
-
-/// The sum of a row.
-#[inline(always)]
-unsafe fn sum<S: Simd>(x: &[S::E]) -> S::E {
-    // SAFETY: only whole registers of the row are read.
-    unsafe {
-        let mut lanes = S::splat(S::E::ZERO);
-        for i in (0..whole::<S>(x.len())).step_by(S::LANES) {
-            lanes = S::add(lanes, S::load(x.as_ptr().add(i)));
-        }
-        let mut total = sum_lanes::<S>(lanes);
-        for &x in &x[whole::<S>(x.len())..] {
-            total += x;
-        }
-        total
-    }
 }
 
 /// The sum of (x - mean)^2.

@@ -17,8 +17,8 @@ pub trait Cell: Copy + Send + Sync + 'static {
     const READS_H: bool;
     /// Values that a unit's step saves on a GPU for the backward pass.
     const GPU_SAVED: usize;
-    /// Whether there are kernels `{NAME}_whole` that take whole sequences.
-    const WHOLE: bool;
+    /// The kernels that take whole sequences, if there are any.
+    const WHOLE: Option<WholeKernels>;
 
     /// From a panel of gate arguments z and the states before a step: what the backward pass needs
     /// besides them, and the states after it.
@@ -47,6 +47,47 @@ pub trait Cell: Copy + Send + Sync + 'static {
 
     /// The pointers that the kernel `{NAME}_gates_bwd` takes.
     fn backward_pointers(step: &BackwardStep) -> Vec<DevicePtr>;
+}
+
+/// A pass through a sequence.
+#[derive(Clone, Copy, Debug)]
+pub enum Pass {
+    /// From the first step to the last.
+    Forward,
+    /// And back.
+    Backward,
+}
+
+/// The kernels `{NAME}_whole_fwd_{H}` and `{NAME}_whole_bwd_{H}`, which take whole sequences of H units in
+/// f16, a multiple of [`WholeKernels::OWN`].
+#[derive(Clone, Copy, Debug)]
+pub struct WholeKernels {
+    /// The most units.
+    pub most: usize,
+    /// The most units of a block alone. Of more, each block of a cluster has [`WholeKernels::OWN`], and they
+    /// wait for one another.
+    pub alone: usize,
+    /// Threads of a block for each of its units.
+    pub threads: usize,
+    /// Bytes of dynamic shared memory of a block: of a pass of so many units, and so many groups of
+    /// [`WholeKernels::ROWS`] rows.
+    pub shared: fn(Pass, usize, usize) -> usize,
+}
+
+impl WholeKernels {
+    /// Units of a block of a cluster.
+    pub const OWN: usize = 64;
+    /// Rows of a group.
+    pub const ROWS: usize = 8;
+
+    /// Blocks of a cluster, and threads of a block.
+    pub fn blocks_and_threads(&self, hidden: usize) -> (usize, usize) {
+        let own = match hidden <= self.alone {
+            true => hidden,
+            false => Self::OWN,
+        };
+        (hidden / own, self.threads * own)
+    }
 }
 
 /// Registers of the units of one panel. Those that a cell does not have are zero.

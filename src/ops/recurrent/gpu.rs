@@ -9,17 +9,17 @@
 use super::beside::{Layers, Side};
 use super::cell::{BackwardStep, Cell, ForwardStep};
 use super::layer::{Layer, LayerInput, Output, outputs};
-use super::packed::{launch_units, row_at, state_gradient};
+use super::made::{Deltas, Made};
+use super::packed::{launch_units, row_at, row_or_null, state_gradient};
 use super::whole::Whole;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
-use crate::data::packing::Packing;
 use crate::device::Gpu;
 use crate::device::driver::DevicePtr;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::cast::convert;
 use crate::ops::embedding::segment_sum;
-use crate::ops::gpu::{self, GpuMat};
+use crate::ops::gpu::{self, GpuMat, or_null};
 use crate::tensor::Tensor;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -32,51 +32,6 @@ struct Node<C> {
     /// How whole sequences are taken; none where steps are.
     whole: Option<Whole>,
     slots: [Option<Slot>; 3],
-}
-
-/// What the forward pass writes besides the final states; N and B count the rows of all layers.
-pub(super) struct Made {
-    /// Hidden states `[N, H]`.
-    pub(super) y: Tensor,
-    /// Cell states `[N, H]`, f32; `[B, H]` where nothing is saved: a step's then overwrite those of
-    /// the step before.
-    pub(super) cells: Option<Tensor>,
-    /// What the cell saves `[N, GPU_SAVED H]`.
-    pub(super) saved: Option<Tensor>,
-}
-
-/// The address of packed row `row` of a tensor; null without one.
-fn row_or_null(t: Option<&Tensor>, packing: &Packing, row: usize) -> Result<DevicePtr> {
-    t.map_or(Ok(DevicePtr::NULL), |t| row_at(t, packing, row))
-}
-
-/// The address of a tensor; null without one.
-pub(super) fn or_null(t: Option<&Tensor>) -> Result<DevicePtr> {
-    t.map_or(Ok(DevicePtr::NULL), Tensor::ptr)
-}
-
-impl Made {
-    /// The cell states of the step that begins at a packed row.
-    fn cells_at(&self, packing: &Packing, row: usize) -> Result<DevicePtr> {
-        let kept = |c: &&Tensor| c.shape().rows() == packing.rows();
-        let row = if self.cells.as_ref().filter(kept).is_some() {
-            row
-        } else {
-            0
-        };
-        row_or_null(self.cells.as_ref(), packing, row)
-    }
-
-    /// Where h and c before step t lie; nowhere before step 0 of a zero state.
-    fn states_before(&self, layers: &Layers, t: usize) -> Result<[DevicePtr; 2]> {
-        if t == 0 {
-            let (h0, c0) = (layers.state().map(|state| &state.h), layers.all[0].c0());
-            return Ok([or_null(h0.map(Var::value))?, or_null(c0.map(Var::value))?]);
-        }
-        let row = layers.packing.offset(t - 1);
-        let h = row_at(&self.y, &layers.packing, row)?;
-        Ok([h, self.cells_at(&layers.packing, row)?])
-    }
 }
 
 /// The states are of the layers' data type for h and f32 for c, at both ends.
@@ -184,19 +139,6 @@ fn steps<C: Cell>(
 }
 
 // ---- backward ------------------------------------------------------------------------------
-
-/// What the steps of the backward pass write.
-pub(super) struct Deltas {
-    /// Gradients of the input side `[N, G H]`.
-    dz_input: Tensor,
-    /// Gradients of the hidden side `[N, G H]`; the same tensor if they are the same.
-    pub(super) dz_hidden: Tensor,
-    /// h_{t-1} of each packed row `[N, H]`, where sequences have different lengths.
-    pub(super) before: Option<Tensor>,
-    /// Gradients of the states before the step `[B, H]`, f32.
-    pub(super) dh: Tensor,
-    pub(super) dc: Option<Tensor>,
-}
 
 impl<C: Cell> Backward for Node<C> {
     fn name(&self) -> &'static str {

@@ -3,6 +3,7 @@
 use super::kind::CellKind;
 use crate::autograd::{Slot, Tape, Var};
 use crate::data::packing::Packing;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -36,6 +37,25 @@ pub struct Hidden<'a> {
     pub w_hh: &'a Var,
     /// b_hh `[G H]`, of a cell for which [`CellKind::has_b_hh`].
     pub b_hh: Option<&'a Var>,
+}
+
+/// Where the elements of packed sequences lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a> {
+    /// Where they lie.
+    pub packing: &'a Packing,
+    /// [`Packing::offsets`] `[T + 1]`, u32, where the layer is: on a GPU, kernels that take whole sequences
+    /// read them. A layer that has none copies them there itself.
+    pub offsets: Option<&'a Tensor>,
+}
+
+impl<'a> From<&'a Packing> for Packed<'a> {
+    fn from(packing: &'a Packing) -> Self {
+        Packed {
+            packing,
+            offsets: None,
+        }
+    }
 }
 
 /// The state of a layer between two steps.
@@ -80,6 +100,8 @@ pub(super) struct Layer {
     pub(super) b_hh: Option<Var>,
     pub(super) state: Option<State>,
     pub(super) packing: Packing,
+    /// See [`Packed::offsets`].
+    pub(super) offsets: Option<Tensor>,
 }
 
 /// What the gates start from.
@@ -89,12 +111,7 @@ pub(super) enum LayerInput {
 }
 
 impl Layer {
-    pub(super) fn new(
-        input: Input,
-        hidden: Hidden,
-        state: Option<&State>,
-        packing: Packing,
-    ) -> Self {
+    pub(super) fn new(input: Input, hidden: Hidden, state: Option<&State>, packed: Packed) -> Self {
         Layer {
             input: match input {
                 Input::Dense { x, w_ih, bias } => LayerInput::Dense {
@@ -110,7 +127,8 @@ impl Layer {
             w_hh: hidden.w_hh.clone(),
             b_hh: hidden.b_hh.cloned(),
             state: state.cloned(),
-            packing,
+            packing: packed.packing.clone(),
+            offsets: packed.offsets.cloned(),
         }
     }
 
@@ -172,6 +190,14 @@ impl Layer {
                 }
             }
             LayerInput::Table { table, ids } => self.check_ids(op, table, ids)?,
+        }
+        if let Some(offsets) = &self.offsets {
+            let (shape, steps) = (offsets.shape(), self.packing.steps());
+            if shape.dims() != [steps + 1] || offsets.dtype() != DType::U32 {
+                let dtype = offsets.dtype();
+                let message = format!("offsets {shape} of {dtype} for {steps} steps");
+                return fail(op, message);
+            }
         }
         let b_hh = self.b_hh.as_ref().map(|b| b.value().shape());
         let want_b_hh = kind.has_b_hh().then_some(rows);

@@ -21,6 +21,7 @@ pub(super) mod forward;
 mod gpu;
 mod kind;
 mod layer;
+mod made;
 pub(super) mod pack;
 pub(super) mod packed;
 pub(super) mod slab;
@@ -28,7 +29,7 @@ mod weights;
 mod whole;
 
 pub use kind::CellKind;
-pub use layer::{Hidden, Input, Output, State};
+pub use layer::{Hidden, Input, Output, Packed, State};
 
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
@@ -71,7 +72,7 @@ pub fn recurrent(
     run(
         tape,
         kind,
-        Layer::new(input, hidden, state, packing),
+        Layer::new(input, hidden, state, (&packing).into()),
         y.into(),
     )
 }
@@ -80,16 +81,17 @@ pub fn recurrent(
 /// the states are those of step 0.
 ///
 /// # Errors
-/// As [`recurrent`], or if there are not N rows.
-pub fn recurrent_packed(
+/// As [`recurrent`], or if there are not N rows, or not as many offsets as steps and one.
+pub fn recurrent_packed<'a>(
     tape: &mut Tape,
     kind: CellKind,
     input: Input,
     hidden: Hidden,
     state: Option<&State>,
-    packing: &Packing,
+    packed: impl Into<Packed<'a>>,
 ) -> Result<Output> {
-    let rows = packing.rows();
+    let packed = packed.into();
+    let rows = packed.packing.rows();
     let (name, shape, rank) = match input {
         Input::Dense { x, .. } => ("x is", x.value().shape(), 2),
         Input::Table { ids, .. } => ("ids are", ids.shape(), 1),
@@ -100,7 +102,7 @@ pub fn recurrent_packed(
         return fail(kind.name(), message);
     }
     let y = [rows, hidden.w_hh.value().shape().last()];
-    let layer = Layer::new(input, hidden, state, packing.clone());
+    let layer = Layer::new(input, hidden, state, packed);
     run(tape, kind, layer, y.into())
 }
 
@@ -110,12 +112,14 @@ pub fn recurrent_packed(
 ///
 /// # Errors
 /// As [`recurrent_packed`]; or for no layers, weights of different shapes, or a table.
-pub fn recurrent_side_by_side(
+pub fn recurrent_side_by_side<'a>(
     tape: &mut Tape,
     kind: CellKind,
     layers: &[(Input, Hidden)],
-    packing: &Packing,
+    packed: impl Into<Packed<'a>>,
 ) -> Result<Output> {
+    let packed = packed.into();
+    let rows = packed.packing.rows();
     let Some((_, first)) = layers.first() else {
         return fail(kind.name(), "no layers".into());
     };
@@ -124,14 +128,13 @@ pub fn recurrent_side_by_side(
     for (input, hidden) in layers {
         let w_hh = hidden.w_hh.value();
         match input {
-            Input::Dense { x, .. } if x.value().shape().rows() == packing.rows() => {}
+            Input::Dense { x, .. } if x.value().shape().rows() == rows => {}
             _ => {
-                let rows = packing.rows();
                 let message = format!("layers side by side read x [N, I], with N = {rows} rows");
                 return fail(kind.name(), message);
             }
         }
-        let layer = Layer::new(*input, *hidden, None, packing.clone());
+        let layer = Layer::new(*input, *hidden, None, packed);
         layer.check(kind)?;
         if first.shape() != w_hh.shape() || first.dtype() != w_hh.dtype() {
             let message = format!("W_hh {} and {} side by side", first.shape(), w_hh.shape());
@@ -144,7 +147,7 @@ pub fn recurrent_side_by_side(
     }
     let mut outputs = Vec::new();
     for layer in all {
-        let y = [packing.rows(), layer.hidden()];
+        let y = [rows, layer.hidden()];
         outputs.push(run(tape, kind, layer, y.into())?);
     }
     let mut beside = |parts: Vec<&Var>| concat(tape, &parts);

@@ -21,6 +21,14 @@ pub fn row_at(t: &Tensor, packing: &Packing, row: usize) -> Result<DevicePtr> {
     Ok(t.ptr()?.offset(row * bytes))
 }
 
+/// The address of packed row `row` of a tensor; null without one.
+///
+/// # Errors
+/// If the tensor is in host memory.
+pub fn row_or_null(t: Option<&Tensor>, packing: &Packing, row: usize) -> Result<DevicePtr> {
+    t.map_or(Ok(DevicePtr::NULL), |t| row_at(t, packing, row))
+}
+
 /// A matrix of whole rows.
 pub fn matrix(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) -> GpuMat {
     GpuMat {

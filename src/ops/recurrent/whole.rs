@@ -1,69 +1,23 @@
-//! A recurrent layer on a GPU in one kernel a pass, `kernels/lstm_whole.cuh`: rows are dealt in groups of
-//! eight to clusters of blocks (up to 128 units to blocks), which take them through all their steps.
+//! A recurrent layer on a GPU in one kernel a pass, `kernels/whole.cuh`: rows are dealt in groups of eight to
+//! blocks, or to clusters of them, which take them through all their steps.
 
 use super::beside::{Layers, Side};
-use super::cell::Cell;
-use super::gpu::{Deltas, Made, or_null};
+use super::cell::{Cell, Pass, WholeKernels};
+use super::made::{Deltas, Made};
 use crate::autograd::Var;
 use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::device::{Gpu, Recurrence};
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::ops::gpu::or_null;
 use crate::tensor::Tensor;
 use std::fmt;
 use std::sync::Arc;
 
-/// Rows of a group.
-const ROWS: usize = 8;
-/// Units of which a block holds the weights where a cluster of blocks shares them.
-const OWN: usize = 64;
-/// The most units of a block alone.
-const ALONE: usize = 128;
-/// The most units whose weights a cluster holds.
-const MOST: usize = 512;
-
-/// Blocks of a cluster, and threads of a block: `blocks_of` and `threads_of` of the kernels.
-fn blocks_and_threads(hidden: usize) -> (usize, usize) {
-    let own = if hidden <= ALONE { hidden } else { OWN };
-    (hidden / own, 4 * own)
-}
-
-/// A pass through a sequence.
-#[derive(Clone, Copy, Debug)]
-enum Pass {
-    Forward,
-    Backward,
-}
-
-impl Pass {
-    fn kernel<C: Cell>(self, hidden: usize) -> String {
-        let pass = match self {
-            Pass::Forward => "fwd",
-            Pass::Backward => "bwd",
-        };
-        format!("{}_whole_{pass}_{hidden}", C::NAME)
-    }
-
-    /// Bytes of dynamic shared memory of a block, in the order of each pass's `Shared`: the weights that
-    /// are not in registers, 16 bytes of each lane a slice; for each group two states (dz), the cell
-    /// states (dc), two barriers, and in the backward pass a length.
-    fn shared(self, hidden: usize, groups: usize) -> usize {
-        let (_, threads) = blocks_and_threads(hidden);
-        let (slices, state, length) = match self {
-            Pass::Forward => (2 * (hidden / 16).saturating_sub(16), hidden, 0),
-            // As `held_back`.
-            Pass::Backward if hidden >= 256 => (hidden / 8 - 28, 4 * hidden, 4),
-            Pass::Backward if hidden == 128 => (hidden / 8 - 8, 4 * hidden, 4),
-            Pass::Backward => (0, 4 * hidden, 4),
-        };
-        let group = 2 * state * ROWS * 2 + 2 * threads * 4 + 2 * 8 + length;
-        (slices * threads * 16 + groups * group).next_multiple_of(16)
-    }
-}
-
 /// How the rows of a pass are dealt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deal {
+    kernels: WholeKernels,
     pass: Pass,
     hidden: usize,
     /// Clusters of all layers.
@@ -76,14 +30,24 @@ pub(super) struct Deal {
 
 impl Deal {
     /// None where the device runs no such clusters.
-    fn new<C: Cell>(gpu: &Gpu, layers: &Layers, pass: Pass) -> Result<Option<Self>> {
+    fn new<C: Cell>(
+        gpu: &Gpu,
+        layers: &Layers,
+        kernels: WholeKernels,
+        pass: Pass,
+    ) -> Result<Option<Self>> {
         let (hidden, ways) = (layers.hidden(), layers.all.len());
-        let all = (layers.packing.batch() / ways).div_ceil(ROWS);
-        let kernel = pass.kernel::<C>(hidden);
-        let fit = |groups| {
-            let launch = launch(&kernel, pass, hidden, 1, groups);
-            gpu.driver().clusters(&launch)
+        let all = (layers.packing.batch() / ways).div_ceil(WholeKernels::ROWS);
+        let mut deal = Deal {
+            kernels,
+            pass,
+            hidden,
+            clusters: 1,
+            groups: 1,
+            rounds: 1,
         };
+        let kernel = deal.kernel::<C>();
+        let fit = |groups| gpu.clusters(&Deal { groups, ..deal }.launch(&kernel));
         let at_once = fit(1)? as usize;
         if at_once == 0 {
             return Ok(None);
@@ -92,14 +56,29 @@ impl Deal {
         while fit(groups)? == 0 {
             groups -= 1;
         }
-        let clusters = all.div_ceil(groups) * ways;
-        Ok(Some(Deal {
-            pass,
-            hidden,
-            clusters,
-            groups,
-            rounds: clusters.div_ceil(at_once),
-        }))
+        deal.groups = groups;
+        deal.clusters = all.div_ceil(groups) * ways;
+        deal.rounds = deal.clusters.div_ceil(at_once);
+        Ok(Some(deal))
+    }
+
+    fn kernel<C: Cell>(&self) -> String {
+        let pass = match self.pass {
+            Pass::Forward => "fwd",
+            Pass::Backward => "bwd",
+        };
+        format!("{}_whole_{pass}_{}", C::NAME, self.hidden)
+    }
+
+    fn launch<'a>(&self, kernel: &'a str) -> Launch<'a> {
+        let (blocks, threads) = self.kernels.blocks_and_threads(self.hidden);
+        let shared = (self.kernels.shared)(self.pass, self.hidden, self.groups);
+        Launch {
+            cluster: blocks as u32,
+            // More than 32 bits is more than any device has.
+            shared_bytes: u32::try_from(shared).unwrap_or(u32::MAX),
+            ..Launch::new(kernel, (self.clusters * blocks) as u32, threads as u32)
+        }
     }
 
     /// Runs the pass; `sizes` are what its kernel takes behind steps, rows, ways and groups.
@@ -112,23 +91,15 @@ impl Deal {
     ) -> Result<()> {
         let (packing, ways) = (&layers.packing, layers.all.len());
         let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
-        args.push(gpu.fault_words()?.into());
+        // Where blocks wait for one another.
+        if self.kernels.most > self.kernels.alone {
+            args.push(gpu.fault_words()?.into());
+        }
         let of_all = [packing.steps(), packing.batch(), ways, self.groups];
         args.extend(of_all.map(|n| Arg::from(n as u32)));
         args.extend(sizes.iter().map(|&n| Arg::from(n)));
-        let kernel = self.pass.kernel::<C>(self.hidden);
-        let launch = launch(&kernel, self.pass, self.hidden, self.clusters, self.groups);
-        gpu.launch(&launch, &args)
-    }
-}
-
-fn launch(kernel: &str, pass: Pass, hidden: usize, clusters: usize, groups: usize) -> Launch<'_> {
-    let (blocks, threads) = blocks_and_threads(hidden);
-    Launch {
-        cluster: blocks as u32,
-        // More than 32 bits is more than any device has.
-        shared_bytes: u32::try_from(pass.shared(hidden, groups)).unwrap_or(u32::MAX),
-        ..Launch::new(kernel, (clusters * blocks) as u32, threads as u32)
+        gpu.count_whole();
+        gpu.launch(&self.launch(&self.kernel::<C>()), &args)
     }
 }
 
@@ -138,7 +109,7 @@ pub(super) struct Whole {
     forward: Deal,
     /// Where it is wanted.
     backward: Option<Deal>,
-    /// Rows before each step `[T + 1]`, u32; none of sequences of one length.
+    /// Rows of one layer before each step `[T + 1]`, u32; none of sequences of one length.
     offsets: Option<Tensor>,
 }
 
@@ -147,7 +118,7 @@ pub(super) struct Whole {
 enum Because {
     Cell,
     Dtype,
-    Units,
+    Units(usize),
     Rows,
     Device,
     Rounds(usize),
@@ -157,9 +128,12 @@ enum Because {
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Because::Cell => write!(f, "only an LSTM can do otherwise"),
+            Because::Cell => write!(f, "only an LSTM and a tanh RNN can do otherwise"),
             Because::Dtype => write!(f, "whole sequences are taken in fp16"),
-            Because::Units => write!(f, "whole sequences need a multiple of {OWN} up to {MOST}"),
+            Because::Units(most) => {
+                let own = WholeKernels::OWN;
+                write!(f, "whole sequences need a multiple of {own} up to {most}")
+            }
             Because::Rows => write!(f, "more than 2^32 numbers"),
             Because::Device => write!(f, "the device runs no clusters of as many blocks"),
             Because::Measured => write!(f, "measured to be faster here"),
@@ -209,18 +183,21 @@ impl Whole {
     ) -> Result<Result<(Deal, Option<Deal>), Because>> {
         let hidden = layers.hidden();
         let numbers = layers.packing.rows() * C::GATES.count() * hidden;
+        let Some(kernels) = C::WHOLE else {
+            return Ok(Err(Because::Cell));
+        };
+        let units = hidden.is_multiple_of(WholeKernels::OWN) && hidden <= kernels.most;
         let missing = [
-            (!C::WHOLE, Because::Cell),
             (layers.w_hh.dtype() != DType::F16, Because::Dtype),
-            (!hidden.is_multiple_of(OWN) || hidden > MOST, Because::Units),
+            (!units, Because::Units(kernels.most)),
             (u32::try_from(numbers).is_err(), Because::Rows),
         ];
         if let Some((_, why)) = missing.into_iter().find(|(missing, _)| *missing) {
             return Ok(Err(why));
         }
-        let mut deals = vec![Deal::new::<C>(gpu, layers, Pass::Forward)?];
+        let mut deals = vec![Deal::new::<C>(gpu, layers, kernels, Pass::Forward)?];
         if recording {
-            deals.push(Deal::new::<C>(gpu, layers, Pass::Backward)?);
+            deals.push(Deal::new::<C>(gpu, layers, kernels, Pass::Backward)?);
         }
         let deals: Option<Vec<Deal>> = deals.into_iter().collect();
         let Some(deals) = deals else {
@@ -228,7 +205,7 @@ impl Whole {
         };
         let rounds = deals.iter().map(|deal| deal.rounds).max().unwrap_or(0);
         if wish == Recurrence::Auto {
-            match gpu.whole_is_faster(hidden, layers.packing.batch(), recording) {
+            match gpu.whole_is_faster(C::NAME, hidden, layers.packing.batch(), recording) {
                 Some(false) => return Ok(Err(Because::Measured)),
                 None if rounds > 1 => return Ok(Err(Because::Rounds(rounds))),
                 _ => {}
@@ -249,23 +226,22 @@ impl Whole {
         made: &Made,
         [h_n, c_n]: [DevicePtr; 2],
     ) -> Result<()> {
+        let kept = made.saved.as_ref().and(made.cells.as_ref());
         let pointers = [
-            layers.w_hh.ptr()?,
-            side.sums.ptr()?,
-            or_null(side.ids.as_ref())?,
-            or_null(side.bias.as_ref())?,
-            h_0(layers)?,
-            c_0(layers)?,
-            or_null(self.offsets.as_ref())?,
-            made.y.ptr()?,
-            or_null(made.saved.as_ref())?,
-            match made.saved {
-                Some(_) => or_null(made.cells.as_ref())?,
-                None => DevicePtr::NULL,
-            },
-            h_n,
-            c_n,
+            Some(layers.w_hh.ptr()?),
+            Some(side.sums.ptr()?),
+            Some(or_null(side.ids.as_ref())?),
+            Some(or_null(side.bias.as_ref())?),
+            Some(h_0(layers)?),
+            of_c::<C>(c_0(layers)?),
+            Some(or_null(self.offsets.as_ref())?),
+            Some(made.y.ptr()?),
+            of_c::<C>(or_null(made.saved.as_ref())?),
+            of_c::<C>(or_null(kept)?),
+            Some(h_n),
+            of_c::<C>(c_n),
         ];
+        let pointers: Vec<DevicePtr> = pointers.into_iter().flatten().collect();
         self.forward.run::<C>(gpu, layers, &pointers, &[])
     }
 
@@ -285,22 +261,28 @@ impl Whole {
             return Ok(()); // nothing was recorded
         };
         let pointers = [
-            layers.w_hh.ptr()?,
-            or_null(dy)?,
-            or_null(made.saved.as_ref())?,
-            or_null(made.cells.as_ref())?,
-            made.y.ptr()?,
-            h_0(layers)?,
-            c_0(layers)?,
-            or_null(self.offsets.as_ref())?,
-            d.dz_hidden.ptr()?,
-            or_null(d.before.as_ref())?,
-            d.dh.ptr()?,
-            or_null(d.dc.as_ref())?,
+            Some(layers.w_hh.ptr()?),
+            Some(or_null(dy)?),
+            of_c::<C>(or_null(made.saved.as_ref())?),
+            of_c::<C>(or_null(made.cells.as_ref())?),
+            Some(made.y.ptr()?),
+            Some(h_0(layers)?),
+            of_c::<C>(c_0(layers)?),
+            Some(or_null(self.offsets.as_ref())?),
+            Some(d.dz_hidden.ptr()?),
+            Some(or_null(d.before.as_ref())?),
+            Some(d.dh.ptr()?),
+            of_c::<C>(or_null(d.dc.as_ref())?),
         ];
+        let pointers: Vec<DevicePtr> = pointers.into_iter().flatten().collect();
         let state = u32::from(layers.state().is_some());
         deal.run::<C>(gpu, layers, &pointers, &[state])
     }
+}
+
+/// An argument of the kernels of cells that have a cell state, and gates besides.
+fn of_c<C: Cell>(ptr: DevicePtr) -> Option<DevicePtr> {
+    C::HAS_C.then_some(ptr)
 }
 
 fn h_0(layers: &Layers) -> Result<DevicePtr> {
@@ -312,12 +294,14 @@ fn c_0(layers: &Layers) -> Result<DevicePtr> {
 }
 
 fn offsets(gpu: &Arc<Gpu>, layers: &Layers) -> Result<Option<Tensor>> {
-    let packing = &layers.packing;
-    if packing.is_uniform() {
+    let layer = &layers.all[0];
+    if layer.packing.is_uniform() {
         return Ok(None);
     }
-    let offsets = (0..=packing.steps()).map(|t| packing.offset(t) as u32);
-    let offsets: Vec<u32> = offsets.collect();
+    if let Some(offsets) = &layer.offsets {
+        return Ok(Some(offsets.clone()));
+    }
+    let offsets = layer.packing.offsets();
     Tensor::from_slice(&offsets, [offsets.len()])?
         .to_gpu(gpu)
         .map(Some)

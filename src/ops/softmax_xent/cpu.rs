@@ -3,6 +3,7 @@
 use super::scored::{SoftmaxXent, Targets};
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::cpu::simd::{Dispatch, Simd, Task};
+use crate::device::cpu::tile::{MAX_LANES, load_up_to, store_up_to, sum_row};
 use crate::error::Result;
 use crate::tensor::{Stored, Tensor};
 use rayon::prelude::*;
@@ -117,7 +118,7 @@ impl<T: Dispatch> Task<T> for Score<'_, T> {
             all.nll += sum.to_f64().ln() + (max.to_f64() - of_target.to_f64());
             if self.smoothed {
                 // SAFETY: dispatch chose the set.
-                let below = unsafe { row_sum::<S>(row, max) }.to_f64() / row.len() as f64;
+                let below = unsafe { sum_row::<S>(row, max) }.to_f64() / row.len() as f64;
                 all.spread += (of_target.to_f64() - max.to_f64()) - below;
             }
             // Of equal ones the first is the prediction; few targets get as far as the search.
@@ -196,29 +197,6 @@ unsafe fn row_exp_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
         total
     }
 }
-
-/// The sum of l - max of a row.
-#[inline(always)]
-unsafe fn row_sum<S: Simd>(row: &[S::E], max: S::E) -> S::E {
-    use crate::dtype::Float;
-    let whole = row.len() / S::LANES * S::LANES;
-    let mut lanes = [S::E::ZERO; MAX_LANES];
-    // SAFETY: only whole registers of the row are read, LANES elements of `lanes` are written.
-    unsafe {
-        let (shift, mut sum) = (S::splat(max), S::splat(S::E::ZERO));
-        for part in row[..whole].chunks_exact(S::LANES) {
-            sum = S::add(sum, S::sub(S::load(part.as_ptr()), shift));
-        }
-        S::store(lanes.as_mut_ptr(), sum);
-    }
-    let mut total = S::E::ZERO;
-    row[whole..].iter().for_each(|&x| total += x - max);
-    lanes[..S::LANES].iter().for_each(|&x| total += x);
-    total
-}
-
-/// At least the lanes of any instruction set.
-const MAX_LANES: usize = 16;
 
 // ---- backward ------------------------------------------------------------------------------
 
@@ -322,13 +300,8 @@ unsafe fn row_gradient<S: Simd>(row: &mut [S::E], max: S::E, scale: S::E, less: 
         let (shift, scale, less) = (S::splat(max), S::splat(scale), S::splat(less));
         for part in row.chunks_mut(S::LANES) {
             let (p, n) = (part.as_mut_ptr(), part.len());
-            if n == S::LANES {
-                let e = S::mul(scale, S::exp(S::sub(S::load(p), shift)));
-                S::store(p, S::sub(e, less));
-            } else {
-                let e = S::mul(scale, S::exp(S::sub(S::load_part(p, n), shift)));
-                S::store_part(p, S::sub(e, less), n);
-            }
+            let e = S::mul(scale, S::exp(S::sub(load_up_to::<S>(p, n), shift)));
+            store_up_to::<S>(p, S::sub(e, less), n);
         }
     }
 }

@@ -3,10 +3,10 @@
 use super::scored::SoftmaxXent;
 use crate::autograd::{Backward, Grads, Slot, Tape, Var};
 use crate::device::Gpu;
-use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::device::driver::{Arg, Launch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::gpu;
+use crate::ops::gpu::{self, or_null};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -54,21 +54,20 @@ impl Pass<'_> {
         let correct = Tensor::on_gpu(gpu, DType::F32, [rows])?;
         let smoothed = (self.smoothing > 0.0).then(|| Tensor::on_gpu(gpu, DType::F32, [rows]));
         let smoothed = smoothed.transpose()?;
-        let optional = |t: Option<&Tensor>| t.map_or(Ok(DevicePtr::NULL), Tensor::ptr);
         let (factor, scale) = self.gradient.unwrap_or((1.0, None));
         let dlogits = self.gradient.map(|_| self.logits);
         let pointers = [
             self.logits.ptr()?,
-            optional(self.bias)?,
+            or_null(self.bias)?,
             self.targets.ptr()?,
-            optional(dlogits)?,
+            or_null(dlogits)?,
             nll.ptr()?,
             correct.ptr()?,
-            optional(scale)?,
+            or_null(scale)?,
         ];
         let mut args = pointers.map(Arg::from).to_vec();
         args.push(factor.into());
-        args.push(optional(smoothed.as_ref())?.into());
+        args.push(or_null(smoothed.as_ref())?.into());
         args.push((self.smoothing as f32).into());
         args.extend([rows, self.vocab, ld].map(|n| Arg::from(n as u32)));
         let dtype = self.logits.dtype();

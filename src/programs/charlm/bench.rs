@@ -8,8 +8,8 @@ use super::generate::weights::CharLmWeights;
 use super::generate::{Engine, sample};
 use super::model::CharLm;
 use super::train::CharLmJob;
-use crate::device::Gpu;
 use crate::device::profile::Profile;
+use crate::device::{Gpu, Recurrence};
 use crate::error::Result;
 use crate::files::state::LossScaler;
 use crate::optim::Adam;
@@ -47,6 +47,8 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
     let model = config.model(VOCAB);
     let adam = Adam::new::<f32>(config.optimizer(), model.params().layout());
     let mut step = Step::new(model, adam, config.clip(), config.seed);
+    let passes = || order.chosen.gpu.as_ref().map(|gpu| gpu.whole_passes());
+    let before = passes();
     let (times, wall, graph, profile) = match &order.chosen.gpu {
         Some(gpu) => {
             let scaler = order.chosen.mixed.then_some(LossScaler::FIRST);
@@ -95,10 +97,22 @@ pub fn step(order: &BenchOrder) -> Result<BenchResult> {
             ("wall_ms_per_step", json!(wall.map(|seconds| seconds * 1e3))),
             ("graph", json!(graph.as_ref().map(Result::is_ok))),
             ("graph_refused", json!(refused)),
+            (
+                "recurrence",
+                json!(passes().map(|n| taken(before < Some(n)))),
+            ),
         ]),
         profile,
     };
     Ok(BenchResult::Step(timed))
+}
+
+/// How a GPU took the steps of a recurrence.
+fn taken(whole: bool) -> Recurrence {
+    match whole {
+        true => Recurrence::Whole,
+        false => Recurrence::Steps,
+    }
 }
 
 /// A training step on a GPU.

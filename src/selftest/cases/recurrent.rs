@@ -15,8 +15,8 @@ use crate::selftest::probe::{Input, Made, Output, probe, probe_forward};
 use crate::selftest::side::{Side, ids};
 use crate::tensor::Tensor;
 
-/// The op of whole sequences in one kernel.
-pub(in crate::selftest) const WHOLE: &str = "lstm_whole";
+/// The ops of whole sequences in one kernel.
+pub(in crate::selftest) const WHOLE: [&str; 2] = ["lstm_whole", "rnn_whole"];
 
 /// Steps, rows, inputs (or the table's rows) and units.
 type Sizes = [usize; 4];
@@ -85,9 +85,18 @@ fn whole(table: &mut Vec<Case>) {
         (448, SHORT),
         (512, STEPS),
     ];
-    for ((hidden, lengths), of_table) in sizes.into_iter().zip([false, true].into_iter().cycle()) {
+    let of_rnn = [
+        (64, SHORT),
+        (64, LONG),
+        (128, STEPS),
+        (192, SHORT),
+        (256, LONG),
+    ];
+    let sizes = sizes.map(|size| (CellKind::Lstm, size)).into_iter();
+    let sizes = sizes.chain(of_rnn.map(|size| (CellKind::Rnn, size)));
+    for ((kind, (hidden, lengths)), of_table) in sizes.zip([false, true].into_iter().cycle()) {
         let plan = Plan {
-            kind: CellKind::Lstm,
+            kind,
             sizes: [lengths[0], lengths.len(), 5, hidden],
             lengths: Some(lengths),
             table: of_table,
@@ -206,7 +215,8 @@ fn add_plan(table: &mut Vec<Case>, plan: Plan) {
 impl Plan {
     fn op(self) -> &'static str {
         match (self.lengths, self.kind) {
-            _ if self.whole => WHOLE,
+            (_, CellKind::Rnn) if self.whole => WHOLE[1],
+            _ if self.whole => WHOLE[0],
             (None, kind) => kind.name(),
             (Some(_), CellKind::Rnn) => "rnn_packed",
             (Some(_), CellKind::Lstm) => "lstm_packed",

@@ -32,6 +32,28 @@ fn smoothed(ids: &Tensor) -> Targets<'_> {
     }
 }
 
+/// What a case takes the loss of a projection of.
+#[derive(Clone, Copy, PartialEq)]
+enum Loss {
+    /// The targets.
+    Once,
+    /// The same, used twice.
+    Twice,
+    /// The targets, smoothed.
+    Smoothed,
+}
+
+impl Loss {
+    /// The end of the case's name.
+    fn words(self) -> &'static str {
+        match self {
+            Loss::Once => "",
+            Loss::Twice => ", used twice",
+            Loss::Smoothed => ", smoothed",
+        }
+    }
+}
+
 /// The table's cases of this file.
 pub(super) fn cases(table: &mut Vec<Case>) {
     for [rows, vocab] in LOGITS {
@@ -79,11 +101,12 @@ pub(super) fn cases(table: &mut Vec<Case>) {
         });
     }
     for [rows, inputs, vocab] in [[1, 1, 1], [33, 7, 13], [257, 33, 95], [7, 33, 301]] {
-        // Of one class the labels' shares are 1 but for their rounding, and all else is zero.
-        let smoothed_too: &[&str] = if vocab > 1 { &[", smoothed"] } else { &[] };
-        for how in ["", ", used twice"].iter().chain(smoothed_too) {
-            let twice = how.contains("twice");
-            let name = format!("{rows}x{inputs}x{vocab}{how}");
+        for how in [Loss::Once, Loss::Twice, Loss::Smoothed] {
+            // Of one class the labels' shares are 1 but for their rounding, and all else is zero.
+            if how == Loss::Smoothed && vocab == 1 {
+                continue;
+            }
+            let name = format!("{rows}x{inputs}x{vocab}{}", how.words());
             add(table, "linear_xent", name, move |side| {
                 let targets = side.place(&ids(2, [rows], vocab)?)?;
                 let inputs = [
@@ -93,15 +116,15 @@ pub(super) fn cases(table: &mut Vec<Case>) {
                 ];
                 probe(side, &inputs, |tape, v| {
                     let score = |tape: &mut Tape| {
-                        let targets = match how.contains("smoothed") {
-                            true => smoothed(&targets),
-                            false => (&targets).into(),
+                        let targets = match how {
+                            Loss::Smoothed => smoothed(&targets),
+                            Loss::Once | Loss::Twice => (&targets).into(),
                         };
                         let scored = ops::linear_xent(tape, &v[0], &v[1], &v[2], targets)?;
                         Ok::<_, Error>(scored.loss)
                     };
                     let mut loss = score(tape)?;
-                    if twice {
+                    if how == Loss::Twice {
                         let again = score(tape)?;
                         loss = ops::add(tape, &loss, &again)?;
                     }

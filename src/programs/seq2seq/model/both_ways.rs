@@ -83,7 +83,7 @@ impl BothWays {
                 }
             };
             let ways = [(&layer.forward, &reads[0]), (&layer.backward, &reads[1])];
-            let both = Recurrent::side_by_side(tape, params, ways, &source.packing)?;
+            let both = Recurrent::side_by_side(tape, params, ways, source.packed())?;
             x = match k {
                 0 => both.y,
                 // Both have their columns in the rows of their own ways.

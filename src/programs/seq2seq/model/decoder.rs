@@ -234,10 +234,11 @@ impl Decoder {
         dropped: Dropped,
     ) -> Result<Decoded> {
         let batch = x.value().shape().rows();
+        let packing = Packing::uniform(1, batch)?;
         let steps = Steps {
             x,
             rows: None,
-            packing: &Packing::uniform(1, batch)?,
+            packed: (&packing).into(),
             sequences: &Sequences::steps(1, batch)?,
         };
         self.run(tape, params, from, steps, dropped)

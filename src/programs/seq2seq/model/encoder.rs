@@ -139,7 +139,7 @@ impl Encoder {
             Some(d) => d.apply(tape, &x, Dropout::SOURCE)?,
             None => x,
         };
-        let packing = &source.packing;
+        let packed = source.packed();
         match &self.layers {
             Layers::Plain {
                 encoder,
@@ -150,13 +150,13 @@ impl Encoder {
                 let [first, others @ ..] = &encoder[..] else {
                     return Err(Error::op("seq2seq", "an encoder without layers"));
                 };
-                let out = first.forward_packed(tape, params, &x, None, packing)?;
+                let out = first.forward_packed(tape, params, &x, None, packed)?;
                 let layers = others.iter().map(|layer| (layer, None));
                 let drop = |tape: &mut Tape, k: usize, x: &Var| match dropout {
                     Some(d) => d.apply(tape, x, Dropout::encoder(k)),
                     None => Ok(x.clone()),
                 };
-                let (_, states) = above(tape, params, out.y, layers, packing, drop)?;
+                let (_, states) = above(tape, params, out.y, layers, packed, drop)?;
                 let state = in_rows(tape, &out.state, source)?;
                 let states = states.iter().map(|state| in_rows(tape, state, source));
                 let states = states.collect::<Result<Vec<State>>>()?;

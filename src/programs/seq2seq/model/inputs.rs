@@ -7,6 +7,7 @@ use crate::data::spans::Spans;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::ops::dot_attention::Sequences;
+use crate::ops::recurrent::Packed;
 use crate::programs::seq2seq::data::{SeqBatch, SourceBatch};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Source {
     pub(super) packing: Packing,
+    /// The packing's offsets.
+    first_rows: Tensor,
     pub(super) ids: Tensor,
     pub(super) reversed: Tensor,
     pub(super) rows: Tensor,
@@ -37,6 +40,8 @@ pub struct Source {
 pub struct Inputs {
     pub(super) source: Source,
     pub(super) packing: Packing,
+    /// The packing's offsets.
+    first_rows: Tensor,
     /// The decoder's inputs, in host memory.
     pub(super) tokens: Vec<u32>,
     /// The same where the model is.
@@ -57,7 +62,7 @@ pub(super) struct Steps<'a> {
     pub x: &'a Var,
     /// The decoder row of each packed row `[N]`; none of one step, which has them all in their order.
     pub rows: Option<&'a Tensor>,
-    pub packing: &'a Packing,
+    pub packed: Packed<'a>,
     /// The packed rows of each target.
     pub sequences: &'a Sequences,
 }
@@ -95,7 +100,7 @@ pub(super) fn index(rows: &[u32], gpu: Option<&Arc<Gpu>>) -> Result<Tensor> {
 }
 
 /// The indices that a [`Source`] is made of.
-const SOURCE: usize = 9;
+const SOURCE: usize = 10;
 
 /// The indices of the source that are made of a batch's.
 struct Made {
@@ -103,6 +108,8 @@ struct Made {
     both: Vec<u32>,
     /// The step of each packed row.
     steps: Vec<u32>,
+    /// The packed row that each step begins with.
+    first_rows: Vec<u32>,
     /// The decoder's rows, which a single step of a model that copies reads.
     each: Vec<u32>,
 }
@@ -114,6 +121,7 @@ impl Made {
         Made {
             both: both.collect(),
             steps: batch.packing.steps_of_rows(),
+            first_rows: batch.packing.offsets(),
             each: match batch.copies {
                 Some(_) => (0..batch.spans.rows() as u32).collect(),
                 None => Vec::new(),
@@ -149,6 +157,7 @@ impl Source {
             (&made.each, rows),
             (&batch.positions, packed),
             (&made.steps, batch.packing.steps()),
+            (&made.first_rows, packed + 1),
         ]
     }
 
@@ -164,11 +173,13 @@ impl Source {
             each,
             ahead,
             steps,
+            first_rows,
         ]: [Tensor; SOURCE],
     ) -> Result<Self> {
         let offsets = offsets.gpu().is_some().then_some(offsets);
         Ok(Source {
             packing: batch.packing.clone(),
+            first_rows,
             positions: both.reshape([batch.spans.total(), 2])?,
             sequences: Sequences::of(&batch.spans, Some(&ahead), offsets.as_ref()),
             steps,
@@ -184,6 +195,14 @@ impl Source {
         })
     }
 
+    /// Where the packed rows lie.
+    pub(super) fn packed(&self) -> Packed<'_> {
+        Packed {
+            packing: &self.packing,
+            offsets: Some(&self.first_rows),
+        }
+    }
+
     /// Rows of the decoder.
     pub fn batch(&self) -> usize {
         self.packing.batch()
@@ -197,22 +216,24 @@ impl Inputs {
     /// For an id outside its vocabulary, or if the device fails.
     pub fn new(batch: &SeqBatch, vocab: (usize, usize), gpu: Option<&Arc<Gpu>>) -> Result<Self> {
         let (made, packing) = (Made::of(&batch.source), &batch.packing);
-        let [a, b, c, d, e, f, g, h, i] = Source::lists(&batch.source, &made, vocab.0);
+        let [a, b, c, d, e, f, g, h, i, j] = Source::lists(&batch.source, &made, vocab.0);
         let extended = match batch.source.copies {
             Some(_) => vocab.1 + batch.source.spans.longest(),
             None => vocab.1,
         };
         let (inputs, targets) = ((&batch.inputs[..], vocab.1), (&batch.targets[..], extended));
         let (order, steps) = (packing.by_sequence(), packing.steps_of_rows());
+        let first_rows = packing.offsets();
         let spans = Spans::new(&packing.lengths())?;
         let decoder = [
             (&batch.rows[..], packing.batch()),
             (&order, packing.rows()),
             (&steps, packing.steps()),
             (spans.offsets(), packing.rows() + 1),
+            (&first_rows, packing.rows() + 1),
         ];
-        let [j, k, l, m] = decoder;
-        let lists = [a, b, c, d, e, f, g, h, i, inputs, targets, j, k, l, m];
+        let [k, l, m, n, o] = decoder;
+        let lists = [a, b, c, d, e, f, g, h, i, j, inputs, targets, k, l, m, n, o];
         let placed = place(lists, gpu)?;
         let [
             a,
@@ -224,18 +245,21 @@ impl Inputs {
             g,
             h,
             i,
+            j,
             inputs,
             targets,
             rows,
             order,
             steps,
             offsets,
+            first_rows,
         ] = placed;
         let offsets = offsets.gpu().is_some().then_some(offsets);
         Ok(Inputs {
-            source: Source::of(&batch.source, [a, b, c, d, e, f, g, h, i])?,
+            source: Source::of(&batch.source, [a, b, c, d, e, f, g, h, i, j])?,
             sequences: Sequences::of(&spans, Some(&order), offsets.as_ref()),
             packing: packing.clone(),
+            first_rows,
             tokens: batch.inputs.clone(),
             inputs,
             targets,
@@ -250,7 +274,10 @@ impl Inputs {
         Steps {
             x,
             rows: Some(&self.rows),
-            packing: &self.packing,
+            packed: Packed {
+                packing: &self.packing,
+                offsets: Some(&self.first_rows),
+            },
             sequences: &self.sequences,
         }
     }

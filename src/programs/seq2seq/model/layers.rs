@@ -11,10 +11,10 @@
 
 use super::kind::Dropout;
 use crate::autograd::{Tape, Var};
-use crate::data::packing::Packing;
 use crate::error::Result;
 use crate::nn::{Bound, Recurrent, State};
 use crate::ops;
+use crate::ops::recurrent::Packed;
 use crate::tensor::Tensor;
 
 /// Runs layers over the packed outputs x `[N, H]` of the first one, each from its state, or zero. `drop`
@@ -25,13 +25,13 @@ pub(super) fn above<'a>(
     params: &Bound,
     mut x: Var,
     layers: impl Iterator<Item = (&'a Recurrent, Option<&'a State>)>,
-    packing: &Packing,
+    packed: Packed,
     drop: impl Fn(&mut Tape, usize, &Var) -> Result<Var>,
 ) -> Result<(Var, Vec<State>)> {
     let mut states = Vec::new();
     for (k, (layer, state)) in layers.enumerate() {
         let read = drop(tape, k, &x)?;
-        let out = layer.forward_packed(tape, params, &read, state, packing)?;
+        let out = layer.forward_packed(tape, params, &read, state, packed)?;
         x = ops::add(tape, &x, &out.y)?;
         states.push(out.state);
     }

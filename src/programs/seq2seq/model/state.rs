@@ -4,7 +4,6 @@ use super::inputs::{Steps, index};
 use super::kind::Seq2SeqSizes;
 use super::layers::{Dropped, above};
 use crate::autograd::{Tape, Var};
-use crate::data::packing::Packing;
 use crate::data::spans::Spans;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
@@ -12,6 +11,7 @@ use crate::nn::{Bound, CellKind, Layout, Linear, Projection, Recurrent, State, S
 use crate::ops;
 use crate::ops::attention;
 use crate::ops::copy_xent::Copies;
+use crate::ops::recurrent::Packed;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -123,11 +123,11 @@ impl RecurrentState {
         dropped: Dropped,
     ) -> Result<(Var, Self, Option<Var>)> {
         let Steps {
-            x, rows, packing, ..
+            x, rows, packed, ..
         } = steps;
-        let (y, first, seen) = self.first.run(tape, params, (x, rows), packing)?;
+        let (y, first, seen) = self.first.run(tape, params, (x, rows), packed)?;
         let layers = self.upper.iter().map(|(layer, state)| (layer, Some(state)));
-        let (y, states) = above(tape, params, y, layers, packing, |tape, k, x| {
+        let (y, states) = above(tape, params, y, layers, packed, |tape, k, x| {
             dropped.of_layer(tape, k, x)
         })?;
         let layers = self.upper.iter().map(|(layer, _)| *layer);
@@ -278,7 +278,7 @@ impl First {
         tape: &mut Tape,
         params: &Bound,
         (x, rows): (&Var, Option<&Tensor>),
-        packing: &Packing,
+        packed: Packed,
     ) -> Result<(Var, Self, Option<Seen>)> {
         match self.clone() {
             Self::Plain {
@@ -296,7 +296,7 @@ impl First {
                     },
                     None => x.clone(),
                 };
-                let out = layer.forward_packed(tape, params, &input, Some(&state), packing)?;
+                let out = layer.forward_packed(tape, params, &input, Some(&state), packed)?;
                 let state = Self::Plain {
                     layer,
                     state: out.state,
@@ -322,7 +322,9 @@ impl First {
                     offsets: annotations.offsets.as_ref(),
                 };
                 let weights = layers.lstm.weights(params);
-                let out = ops::attention_lstm(tape, x, weights, (&h, &c), query, memory, packing)?;
+                let start = (&h, &c);
+                let packing = packed.packing;
+                let out = ops::attention_lstm(tape, x, weights, start, query, memory, packing)?;
                 let state = Self::Attention {
                     layers,
                     h: out.h_n,

@@ -170,7 +170,7 @@ impl Standing {
         steps: Steps,
         dropout: Option<&Dropout>,
     ) -> Result<(Var, Self, Var)> {
-        let is_step = steps.packing.steps() == 1 && !tape.is_recording();
+        let is_step = steps.packed.packing.steps() == 1 && !tape.is_recording();
         // A run over whole targets keeps no keys.
         let is_cached = self.cache.iter().all(|cache| cache.steps() == self.steps);
         if self.steps > 0 && !(is_step && is_cached) {
@@ -195,7 +195,7 @@ impl Standing {
             let mut dropped = |tape: &mut Tape, y| lanes.apply(tape, y);
             (x, alpha) = layer.forward(tape, params, &x, read, &mut dropped)?;
         }
-        after.steps += steps.packing.steps();
+        after.steps += steps.packed.packing.steps();
         let features = self.stack.norm.forward(tape, params, &x)?;
         let alpha = alpha.ok_or_else(|| Error::op("seq2seq", "a decoder without layers"))?;
         Ok((features, after, alpha))

@@ -1,0 +1,106 @@
+//! Defects that a test plants in the emulated device.
+
+use crate::error::{Error, Result};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The environment variable that names them for `--device emulated`.
+const VARIABLE: &str = "RNNX_EMULATED";
+
+/// What is wrong with a device.
+#[derive(Debug)]
+pub(super) struct Defects {
+    /// The number of the asynchronous store of each launch that never arrives, from 1; 0 for none.
+    pub(super) lost_store: u64,
+    /// It runs no clusters.
+    pub(super) no_clusters: bool,
+    /// Work that is left before it is lost.
+    left: AtomicU64,
+}
+
+impl Default for Defects {
+    fn default() -> Self {
+        Defects {
+            lost_store: 0,
+            no_clusters: false,
+            left: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+impl Defects {
+    /// Those that the environment names.
+    pub(super) fn of_environment() -> Result<Self> {
+        match std::env::var_os(VARIABLE) {
+            None => Ok(Defects::default()),
+            Some(words) => Self::of(&words.to_string_lossy()),
+        }
+    }
+
+    fn of(words: &str) -> Result<Self> {
+        let mut defects = Defects::default();
+        for word in words.split(',') {
+            let number = |after| word.strip_prefix(after).and_then(|n| n.parse::<u64>().ok());
+            if word == "no-clusters" {
+                defects.no_clusters = true;
+            } else if let Some(n) = number("losing=") {
+                defects.lost_store = n;
+            } else if let Some(n) = number("lost-after=") {
+                defects.lost_after(n);
+            } else {
+                return Err(Error::Usage(format!(
+                    "{VARIABLE}={words}: give no-clusters, losing=N or lost-after=N, separated by commas, \
+                     or unset it"
+                )));
+            }
+        }
+        Ok(defects)
+    }
+
+    pub(super) fn lost_after(&mut self, work: u64) {
+        *self.left.get_mut() = work;
+    }
+
+    /// Fails where the device is lost.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.left.load(Ordering::Relaxed) {
+            0 => Err(Error::Device("the emulated device is lost".into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// One piece of work, or the loss of the device.
+    pub(super) fn count_work(&self) -> Result<()> {
+        self.check()?;
+        self.left.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_environment() {
+        let found = Defects::of("losing=7,no-clusters,lost-after=1").unwrap();
+        assert!(found.no_clusters && found.lost_store == 7);
+        found.count_work().unwrap();
+        assert_eq!(found.check().unwrap_err().exit_code(), 4);
+        let sound = Defects::of("losing=0").unwrap();
+        assert!(!sound.no_clusters && sound.lost_store == 0);
+        for wrong in [
+            "",
+            "losing",
+            "losing=x",
+            "lost-after=-1",
+            "no-clusters,tanh",
+        ] {
+            let error = Defects::of(wrong).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(
+                error.to_string().contains("no-clusters, losing=N"),
+                "{error}"
+            );
+        }
+    }
+}
