@@ -3,7 +3,8 @@
 use super::config_file::{self, to_toml};
 use super::device::Chosen;
 use super::init::{self, load_weights};
-use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
+use super::job::{Begin, InitFrom, Job, Plan, Request};
+use super::make::{Weights, make};
 use super::model::Model;
 use super::places::{open_resumed, paths_of};
 use super::progress::Progress;
@@ -149,7 +150,7 @@ fn agree<J: Job>(
         return Ok(());
     }
     let table = request.config.table()?;
-    let mut facts = config_file::deciding(J::Config::settings(), &table);
+    let mut facts = config_file::alike(J::Config::settings(), &table);
     let sha256 = |bytes: &[u8]| format!("{:x}", Sha256::digest(bytes));
     let weights = job.step().model().params().values().to_cpu()?;
     let device = match &chosen.gpu {
