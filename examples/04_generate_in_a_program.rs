@@ -8,8 +8,7 @@
 //! It continues a text in two moods side by side and says how sure the model was of each character.
 
 use rnnx::data::vocab::Vocab;
-use rnnx::files::run::{MODEL, RunFolder};
-use rnnx::files::tensors::TensorFile;
+use rnnx::files::run::RunFolder;
 use rnnx::programs::charlm::generate::generator::Generator;
 use rnnx::programs::charlm::generate::sample;
 use rnnx::sampling::{Sampler, SamplingOptions};
@@ -24,7 +23,7 @@ fn main() -> Result<()> {
     // A run's folder stands for its best checkpoint; a checkpoint's folder for itself.
     let (folder, checkpoint) = RunFolder::find(Path::new(&run))?;
     let vocab = Vocab::read_chars(&folder)?;
-    let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+    let weights = sample::of_checkpoint(&folder, &checkpoint)?;
 
     // Two streams that share the weights; each has a state of its own.
     let temperatures = [0.4, 0.9];

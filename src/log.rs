@@ -46,6 +46,12 @@ pub fn thousands(n: u64) -> String {
     text
 }
 
+/// A count and what it is of, as 1 file or 1,234 files.
+pub fn counted(n: usize, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(n as u64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +60,11 @@ mod tests {
     fn large_numbers_are_grouped() {
         let grouped = [0, 999, 1000, 123_456, 6_000_000].map(thousands);
         assert_eq!(grouped, ["0", "999", "1,000", "123,456", "6,000,000"]);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let counts = [0, 1, 1200].map(|n| counted(n, "file"));
+        assert_eq!(counts, ["0 files", "1 file", "1,200 files"]);
     }
 }

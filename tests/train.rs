@@ -96,7 +96,7 @@ fn chunks_with_the_state_carried_give_the_logits_of_one_shot() -> Result<()> {
 #[test]
 fn the_streaming_engine_gives_the_logits_of_the_model() -> Result<()> {
     let model = model()?;
-    let weights = sample::weights(&model.export()?)?;
+    let weights = sample::weights(&model.export()?, false)?;
     let (steps, batch) = (60, 3);
     let ids = ids(steps, batch);
     let expected = logits(&model, &ids, batch, steps)?;
@@ -238,7 +238,7 @@ fn a_text_of_200_characters_is_learned_by_heart() -> Result<()> {
     assert!(learned > 20, "{learned} steps are too few to be true");
 
     // What it learned it can say: the likeliest characters after the first are the text.
-    let weights = sample::weights(&step.model().export()?)?;
+    let weights = sample::weights(&step.model().export()?, false)?;
     let mut generator = Generator::new(&weights, 1)?;
     let known = data.train_ids();
     let right = known.windows(2).filter(|pair| {

@@ -44,7 +44,7 @@ pub struct SamplingArgs {
     /// Draw from the K likeliest only
     #[arg(long, value_name = "K", value_parser = between(1, 1_000_000), allow_hyphen_values = true)]
     pub top_k: Option<u64>,
-    /// Draw from the likeliest that hold this share of the probability, at most 1
+    /// Draw from the likeliest alone that together have this share of the probability, at most 1
     #[arg(long, value_name = "P", value_parser = real_in(Allowed::Above(0.0, 1.0)), allow_hyphen_values = true)]
     pub top_p: Option<f64>,
     /// Seed of the draws

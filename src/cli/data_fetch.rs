@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::data_prepare::{PairArgs, free_paths, pairs_json, pairs_table, write_pairs};
+use super::data_prepare::free_paths;
 use super::flags::between;
+use super::prepared_pairs::{PairArgs, pairs_json, pairs_table, write_pairs};
 use super::process::emit;
 use super::scratch::{Scratch, full, told_full};
 use crate::data::packages::{self, EMBEDDED, EMBEDDED_NAME, Package};
@@ -98,7 +99,7 @@ pub fn run(args: &DataFetchArgs) -> Result<()> {
     drop(scratch);
     let making = interrupt::at_once(INTERRUPTED)?;
     let options = args.pairs.options(args.seed);
-    let source = format!("{} of {list}", counted(packages.len()));
+    let source = format!("{} of {list}", log::counted(packages.len(), "package"));
     let prepared = prepare(&files, &source, &options)?;
     let code = args.pairs.undescribed(&files, &prepared, &options);
     drop(making);
@@ -108,10 +109,6 @@ pub fn run(args: &DataFetchArgs) -> Result<()> {
         true => pairs_json(made, &paths),
         false => pairs_table(made, &options, &paths) + &next_command(&paths),
     })
-}
-
-fn counted(packages: usize) -> String {
-    format!("{packages} package{}", if packages == 1 { "" } else { "s" })
 }
 
 /// The row with the command that trains on the files.
@@ -229,7 +226,7 @@ fn download(
         pip.envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, scratch)));
         let began = Instant::now();
         let (status, said) = match listen(pip, || {
-            let (count, python) = (counted(packages.len()), python.display());
+            let (count, python) = (log::counted(packages.len(), "package"), python.display());
             tell(format!("downloading {count} with {python} -m pip"));
         }) {
             Err(e) if e.kind() == ErrorKind::NotFound => continue,

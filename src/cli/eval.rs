@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::args::{DeviceArgs, Oov};
 use super::flags::{between, real, size, words};
 use super::process::{emit, tell_news};
-use super::translate::MAX_BEAM;
+use super::translate_args::MAX_BEAM;
 use crate::Result;
 use crate::data::split::Split;
 use crate::data::syntax::GrammarChoice;
@@ -49,7 +49,7 @@ pub struct EvalArgs {
     /// What to do with characters of --text that the model does not know
     #[arg(long, value_enum, value_name = "RULE", default_value_t = Oov::Error, requires = "text")]
     pub oov: Oov,
-    /// Stop at a pair whose source is empty, in place of skipping it
+    /// Stop at a pair whose source is empty instead of skipping it
     #[arg(long)]
     pub strict: bool,
     /// Hypotheses kept at each step when a seq2seq model writes [default: the run's own]

@@ -9,9 +9,9 @@ use super::process::emit;
 use crate::data::chars::CharVocab;
 use crate::data::vocab::Vocab;
 use crate::files::ValidEvent;
+use crate::files::access;
 use crate::files::atomic::write_atomic;
 use crate::files::run::{MODEL, RunFolder};
-use crate::files::tensors::TensorFile;
 use crate::files::text::sha256;
 use crate::log::{self, thousands};
 use crate::programs::charlm::explore::found::{self, HeldOut};
@@ -43,12 +43,12 @@ pub struct ExploreArgs {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a run or checkpoint that cannot be read; [`Error::Data`] for a text that
-/// is not UTF-8, and as [`render`]; [`Error::Io`] where reading or writing fails.
+/// cannot be read or is not UTF-8, and as [`render`]; [`Error::Io`] where writing fails.
 pub fn run(args: &ExploreArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
     let vocab = Vocab::read_chars(&folder)?;
     let model = checkpoint.join(MODEL);
-    let weights = sample::weights(&TensorFile::load(&model)?)?;
+    let weights = sample::of_checkpoint(&folder, &checkpoint)?;
     weights.check_vocab(vocab.len())?;
     let name = folder.name();
     check_size(&name, &weights)?; // before it writes a text
@@ -129,7 +129,7 @@ fn most_text(weights: &CharLmWeights, vocab: &CharVocab) -> usize {
 
 /// The text of a file, cut where the page can hold no more of it.
 fn read_text(path: &Path, most: usize, quiet: bool) -> Result<String> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = access::read(path)?;
     let text = String::from_utf8(bytes).map_err(|e| {
         Error::Data(format!(
             "--text {}: byte {} is not UTF-8: save the text as UTF-8",

@@ -13,8 +13,7 @@ use super::args::GenerateArgs;
 use crate::data::chars::{CharVocab, Token, UNK};
 use crate::data::encoding::{Encoded, Oov, named};
 use crate::data::vocab::Vocab;
-use crate::files::run::{MODEL, RunFolder};
-use crate::files::tensors::TensorFile;
+use crate::files::run::RunFolder;
 use crate::log;
 use crate::programs::charlm::generate::sample;
 use crate::programs::charlm::generate::weights::CharLmWeights;
@@ -42,7 +41,7 @@ const MAX_KEPT: usize = 1 << 30;
 pub fn command(args: &GenerateArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
     let vocab = Vocab::read_chars(&folder)?;
-    let weights = sample::weights(&TensorFile::load(&checkpoint.join(MODEL))?)?;
+    let weights = sample::of_checkpoint(&folder, &checkpoint)?;
     let prompt = request::prompt(args, &vocab)?;
     let chosen = match (args.streams as usize) < GPU_STREAMS {
         true => args.device.settle_on_cpu(&format!(

@@ -75,6 +75,10 @@ impl Subject {
             let file = path.to_path_buf();
             return Ok(Self { file, run: None });
         }
+        if !path.exists() {
+            let message = "no such file or run; check the path";
+            return Err(Error::checkpoint(path, message));
+        }
         let (run, checkpoint) = RunFolder::find(path)?;
         let state = TrainState::load(&checkpoint.join(STATE))?;
         Ok(Self {

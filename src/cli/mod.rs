@@ -20,6 +20,7 @@ pub mod generate;
 pub mod import;
 pub mod inspect;
 pub mod man;
+pub mod prepared_pairs;
 mod process;
 pub mod report;
 pub mod score;
@@ -28,6 +29,7 @@ pub mod selftest;
 pub mod study;
 pub mod train;
 pub mod translate;
+pub mod translate_args;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -64,10 +66,11 @@ pub enum Command {
     /// Stream text from a trained character language model
     Generate(args::GenerateArgs),
     /// Write code for docstrings with a trained seq2seq model
-    Translate(translate::TranslateArgs),
+    Translate(translate_args::TranslateArgs),
     /// Score a trained model on a part of its data
     Eval(eval::EvalArgs),
-    /// Tell how likely a model holds a text, or a target given its source, token by token
+    /// Score a text by a character LM, or a target given its source by a seq2seq model: log-probability,
+    /// bits, perplexity
     Score(score::ScoreArgs),
     /// Measure how far character language models remember: brackets, indentation, strings, names
     Study(study::StudyArgs),

@@ -1,4 +1,4 @@
-//! `rnnx score RUN`: how likely a model holds a text, or a target given its source.
+//! `rnnx score RUN`: the probability of a text, or of a target given its source.
 
 mod pairs;
 mod text;
@@ -32,11 +32,11 @@ const TOP: usize = 5;
 pub struct ScoreArgs {
     /// The run's folder (its best checkpoint), or one checkpoint's folder
     pub run: PathBuf,
-    /// The text; with - or without one it is all of standard input (of a character LM)
+    /// The text that a character LM scores; - or nothing: all of standard input
     #[arg(conflicts_with = "file")]
     pub text: Option<String>,
-    /// The text, in a file, unpacked where it ends in .gz or .zst; of a seq2seq run pairs: JSON lines,
-    /// .csv or .tsv
+    /// A file that holds the text; for a seq2seq run one of pairs: JSON lines, .csv or .tsv (.gz and .zst
+    /// are unpacked)
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// The source of a pair, for a seq2seq run
@@ -45,7 +45,7 @@ pub struct ScoreArgs {
     /// The target that is scored, given --source
     #[arg(long, value_name = "TEXT", requires = "source", conflicts_with_all = ["text", "file"], allow_hyphen_values = true)]
     pub target: Option<String>,
-    /// The function's parameters and the type that it returns, for a run whose --source reads them
+    /// The function's parameters and return type, for a run trained with --source both
     #[arg(long, value_name = "TEXT", requires = "source", conflicts_with_all = ["text", "file"], allow_hyphen_values = true)]
     pub signature: Option<String>,
     /// The field of a file of pairs that holds the source, or the column's number [default: the run's own]
@@ -54,7 +54,7 @@ pub struct ScoreArgs {
     /// The field of a file of pairs that holds the target, or the column's number [default: the run's own]
     #[arg(long, value_name = "FIELD", requires = "file", conflicts_with_all = ["text", "source"])]
     pub target_field: Option<String>,
-    /// Stop at a pair whose source is empty, in place of skipping it
+    /// Stop at a pair whose source is empty instead of skipping it
     #[arg(long, requires = "file", conflicts_with_all = ["text", "source"])]
     pub strict: bool,
     /// Print JSON with every position: probability, entropy and likeliest tokens
@@ -84,9 +84,9 @@ is scored as if it followed a newline (without one in the vocabulary, its first 
 study. A text counts as the model was trained: as bytes, or as characters in NFC, where \\r\\n is one \
 newline; the newline at the end of a file or a pipe is scored, too.
 
-Of a seq2seq run every token of the target is scored given the source and the tokens before it, and the \
-end behind them; of a model that copies by the mixture. What the model cannot write is scored as <UNK>. A \
-target is not cut to the run's --max-target, as training and rnnx eval cut it.
+With a seq2seq run every token of the target is scored given the source and the tokens before it, and \
+then the end; where the model copies, by the sum of what it writes and copies. What the model cannot write \
+is scored as <UNK>. A target is not cut to the run's --max-target, as training and rnnx eval cut it.
 
 JSON: nats is the sum of -ln p, bits_per_char (bits_per_token) and perplexity are of its mean; entropy is \
 in nats, over all tokens of the vocabulary. A perplexity above the largest number is null. A file of pairs \
@@ -102,7 +102,11 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     let (folder, checkpoint) = RunFolder::find(&args.run)?;
     match Vocab::read(&folder)? {
         Vocab::Words { .. } => pairs::run(args, &checkpoint),
-        chars => text::run(args, &checkpoint, &chars.into_chars(&folder.vocab_path())?),
+        chars => text::run(
+            args,
+            (&folder, &checkpoint),
+            &chars.into_chars(&folder.vocab_path())?,
+        ),
     }
 }
 

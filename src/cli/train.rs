@@ -48,6 +48,7 @@ impl Train {
         // Rank 0 speaks for all.
         train.run.quiet |= who.rank > 0;
         train.ranks = Ranks::join(&who, self.run.rank_timeout.duration())?;
+        train.cpus = who.cpus;
         if who.size > 1 && !train.run.quiet {
             log::line(&format!(
                 "ranks: {}, started by {}, over {}",
@@ -220,11 +221,12 @@ impl Train {
             .trainer(settings, resumed, &self.ranks, self.run.quiet)
     }
 
-    /// This rank's part of the CPU threads, where its machine has several.
+    /// This rank's part of the CPU threads, where its machine has several: its own CPUs, or an equal part.
     fn threads(&self) -> Option<usize> {
         let ranks = self.ranks.local_size();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        (ranks > 1).then(|| (cores / ranks).max(1))
+        let part = self.cpus.unwrap_or(cores / ranks);
+        (ranks > 1).then(|| part.clamp(1, cores))
     }
 
     fn tell(&self, ended: &Ended) {

@@ -2,15 +2,11 @@
 
 use std::io::{self, BufRead, IsTerminal};
 use std::iter;
-use std::path::PathBuf;
 
-use clap::Args;
-use clap::builder::TypedValueParser;
 use serde_json::{Map, Value, json};
 
-use super::args::{DeviceArgs, SamplingArgs};
-use super::flags::{between, real, words};
 use super::process::{emit_part, tell_news};
+use super::translate_args::TranslateArgs;
 use crate::data::pairs::first_paragraph;
 use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
@@ -22,7 +18,6 @@ use crate::programs::seq2seq::copying::Extended;
 use crate::programs::seq2seq::decode::{
     DecodeOptions, Hypothesis, Sampling, Search, SourceIds, decode_n_best,
 };
-use crate::programs::seq2seq::likelihood::MAX_TARGET;
 use crate::programs::seq2seq::model::Seq2Seq;
 use crate::programs::seq2seq::score::seen;
 use crate::programs::seq2seq::tokens::SourceText;
@@ -30,67 +25,6 @@ use crate::programs::seq2seq::trained::Trained;
 use crate::report::attention_svg;
 use crate::train::progress::Progress;
 use crate::{Error, Result};
-
-/// The widest beam.
-pub(super) const MAX_BEAM: i64 = 1000;
-
-/// Arguments of `rnnx translate`.
-#[derive(Args, Clone, Debug)]
-#[command(
-    mut_arg("device", |device| device.help(DEVICE_HELP)),
-    mut_arg("temperature", |arg| arg.requires("sampling")),
-    mut_arg("top_k", |arg| arg.requires("sampling")),
-    mut_arg("top_p", |arg| arg.requires("sampling")),
-    mut_arg("seed", |arg| arg.requires("sampling"))
-)]
-pub struct TranslateArgs {
-    /// The run's folder (its best checkpoint), or one checkpoint's folder
-    pub run: PathBuf,
-    /// The source, such as a docstring; without it, each line of standard input is one, and a blank line
-    /// ends its answers where they may have several: with --n-best, or of targets with line ends
-    pub text: Option<String>,
-    /// The function's parameters and the type that it returns, for a run whose --source reads them
-    #[arg(long, value_name = "TEXT")]
-    pub signature: Option<String>,
-    /// Keep the N likeliest hypotheses at each step [default: greedy]
-    #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
-    pub beam: Option<u64>,
-    /// Write N outputs: the best hypotheses of a beam, the best first, or N samples [default: 1]
-    #[arg(long, value_name = "N", value_parser = between(1, MAX_BEAM), allow_hyphen_values = true)]
-    pub n_best: Option<u64>,
-    /// The power of an output's length that a beam divides its log-probability by: 1 is the mean a
-    /// token, 0 favours short outputs [default: the run's own]
-    #[arg(long, value_name = "X", value_parser = real("length-penalty"), allow_hyphen_values = true)]
-    pub length_penalty: Option<f64>,
-    /// Draw each token by its probability, in place of searching for the likeliest
-    #[arg(long)]
-    pub sampling: bool,
-    #[command(flatten)]
-    pub draws: SamplingArgs,
-    /// Hold what is written to Python's grammar [default: the run's own]
-    #[arg(long, value_name = "START", value_parser = words("grammar").try_map(|name| name.parse::<GrammarChoice>()))]
-    pub grammar: Option<GrammarChoice>,
-    /// Tokens written at most [default: the run's --max-target]
-    #[arg(long, value_name = "N", value_parser = between(1, MAX_TARGET as i64), allow_hyphen_values = true)]
-    pub max_length: Option<u64>,
-    /// Never write <UNK>
-    #[arg(long)]
-    pub no_unk: bool,
-    /// Draw what each token was read from (of a model that attends, for one source)
-    #[arg(long, value_name = "FILE.svg")]
-    pub attention: Option<PathBuf>,
-    /// Print one JSON object a source
-    #[arg(long)]
-    pub json: bool,
-    /// No notes on standard error
-    #[arg(long, short)]
-    pub quiet: bool,
-    #[command(flatten)]
-    pub device: DeviceArgs,
-}
-
-const DEVICE_HELP: &str = "auto, cpu, cuda, cuda:N or emulated; auto is the CPU, as sources come one \
-                           at a time [default: auto]";
 
 /// One source takes a CPU some milliseconds, a GPU a second to be set up.
 const ON_THE_CPU: &str =

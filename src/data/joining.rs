@@ -8,6 +8,7 @@ use super::input::Input;
 use super::report::{CorpusReport, most_dropped, named, way_out};
 use super::text::Cleaned;
 use crate::files::text::sha256;
+use crate::log::counted;
 use crate::{Error, Result};
 
 /// Bytes of a file that are read at a time.
@@ -159,13 +160,13 @@ impl Joining {
             ..
         } = self.cleaned;
         if self.chars == 0 {
-            let (files, charset) = (self.read, self.charset);
+            let (files, charset) = (counted(self.read, "file"), self.charset);
             let lost = match dropped {
                 0 => String::new(),
                 _ => format!(": {}; {}", named(&most_dropped), way_out(charset)),
             };
             return Err(Error::Data(format!(
-                "corpus {source}: the corpus is empty: of {bytes} bytes in {files} files nothing is \
+                "corpus {source}: the corpus is empty: of {bytes} bytes in {files} nothing is \
                  left after cleaning (charset {charset}, {dropped} characters dropped{lost}); name a \
                  file with text, or leave corpus out to use the embedded corpus"
             )));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::charset::{Charset, shown};
 use super::text::Cleaned;
-use crate::log::thousands;
+use crate::log::{counted, thousands};
 use crate::{Error, Result};
 
 /// The share of a text that may be dropped.
@@ -125,10 +125,10 @@ impl fmt::Display for CorpusReport {
         };
         write!(
             f,
-            "{} {unit} in {} lines of {} files ({}), charset {}{}",
-            self.chars,
-            self.lines,
-            self.files,
+            "{} {unit} in {} of {} ({}), charset {}{}",
+            thousands(self.chars as u64),
+            counted(self.lines, "line"),
+            counted(self.files, "file"),
             self.source,
             self.charset,
             if self.truncated {

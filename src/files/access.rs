@@ -39,6 +39,7 @@ pub fn unreadable(path: &Path, error: &io::Error) -> Error {
     let name = path.display();
     Error::Data(match error.kind() {
         ErrorKind::NotFound => format!("{name}: no such file; check the path"),
+        ErrorKind::IsADirectory => format!("{name}: is a folder; name a file"),
         _ => format!("{name}: cannot be read ({error}); check the path and its permissions"),
     })
 }

@@ -142,8 +142,8 @@ impl Header {
         let length = u64::from_le_bytes(length);
         if length > rest || length > MAX_HEADER {
             return Err(fault(format!(
-                "its first 8 bytes ask for a header of {length} bytes, but {rest} bytes follow \
-                 and {MAX_HEADER} is the limit: truncated, or not a safetensors file"
+                "is truncated, or not a safetensors file: its first 8 bytes announce a header of \
+                 {length} bytes, and {rest} follow (at most {MAX_HEADER} are taken); restore it from a copy, or name another"
             )));
         }
         let mut text = vec![0; length as usize];

@@ -84,6 +84,10 @@ impl RunFolder {
                 "no such run: train one with --out, or check the path",
             ));
         }
+        if path.is_file() {
+            let message = "is a file, and not the folder of a run: name that";
+            return Err(Error::checkpoint(path, message));
+        }
         if !run.config_path().is_file() {
             let inside = names(path).unwrap_or_default();
             let mut runs: Vec<String> = inside

@@ -98,6 +98,23 @@ impl TensorFile {
         Err(Error::checkpoint(&self.source, message))
     }
 
+    /// Checks that the tensor `copy`, if it is there, has the values of the tensor `of`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] with both names.
+    pub fn expect_same(&self, copy: &str, of: &str) -> Result<()> {
+        match self.tensors.get(copy) {
+            Some(tensor) if self.tensors.get(of) != Some(tensor) => {
+                let message = format!(
+                    "tensor `{copy}` is not the same as `{of}`, and in this model they are one (tied). \
+                     The file is of a model in which they are two"
+                );
+                Err(Error::checkpoint(&self.source, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     // ---- saving ----------------------------------------------------------------------------
 
     /// Writes the file atomically, tensors in the order of their names, as f32.

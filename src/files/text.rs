@@ -26,7 +26,7 @@ pub(super) fn hex(hash: Sha256) -> String {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when it is missing, a folder, or not UTF-8; [`Error::Io`].
-pub(super) fn read(path: &Path, missing: &str) -> Result<String> {
+pub fn read(path: &Path, missing: &str) -> Result<String> {
     fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::checkpoint(path, missing),
         io::ErrorKind::InvalidData => Error::checkpoint(

@@ -175,6 +175,7 @@ impl Linear {
     /// first.
     pub fn tied(layout: &mut Layout, name: &str, embedding: &Embedding) -> Self {
         let vocab = layout.segment(embedding.weight).shape.rows();
+        layout.share(format!("{name}.weight"), embedding.weight);
         Linear {
             projection: Projection {
                 weight: embedding.weight,

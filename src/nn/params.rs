@@ -41,7 +41,17 @@ pub struct Segment {
 pub struct Layout {
     segments: Vec<Segment>,
     parts: Vec<Part>,
+    shared: Vec<Shared>,
     len: usize,
+}
+
+/// A second name of a parameter.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// What torch's `state_dict` calls it, too.
+    pub name: String,
+    /// The name of its segment.
+    pub of: String,
 }
 
 /// What a [`ParamId`] names: a segment, or some rows of one.
@@ -91,6 +101,18 @@ impl Layout {
             self.parts.push(part);
             ParamId(self.parts.len() - 1)
         })
+    }
+
+    /// Gives a parameter a second name: files of other frameworks may have it twice.
+    pub fn share(&mut self, name: impl Into<String>, id: ParamId) {
+        let of = self.segment(id).name.clone();
+        let name = name.into();
+        self.shared.push(Shared { name, of });
+    }
+
+    /// The second names.
+    pub fn shared(&self) -> &[Shared] {
+        &self.shared
     }
 
     /// Adds a segment and returns its first element.

@@ -54,10 +54,10 @@ pub fn is_untrained(file: &TensorFile, name: &str) -> bool {
 }
 
 /// Checks that a file holds the weights of a layout, before memory for them is asked for. The tensors
-/// `growing` may have fewer rows.
+/// `growing` may have fewer rows; one that is shared may be there twice.
 ///
 /// # Errors
-/// If a tensor is missing, unexpected, or of another shape.
+/// If a tensor is missing, unexpected, of another shape, or has another value where it is there again.
 pub fn check(layout: &Layout, file: &TensorFile, growing: &[&str]) -> Result<()> {
     let tensors = layout.segments().iter().flat_map(|segment| {
         let names = [Some(segment.name.clone()), second_bias(layout, segment)];
@@ -65,7 +65,8 @@ pub fn check(layout: &Layout, file: &TensorFile, growing: &[&str]) -> Result<()>
         names.into_iter().flatten().map(named)
     });
     let tensors: Vec<(String, &[usize])> = tensors.collect();
-    let names: Vec<&String> = tensors.iter().map(|(name, _)| name).collect();
+    let again = layout.shared().iter().map(|shared| &shared.name);
+    let names: Vec<&String> = tensors.iter().map(|(name, _)| name).chain(again).collect();
     file.expect_only(&names)?;
     let can_grow = |name: &str, shape: &[usize]| {
         let of_file = file.tensors.get(name).map(|tensor| &tensor.shape[..]);
@@ -78,7 +79,16 @@ pub fn check(layout: &Layout, file: &TensorFile, growing: &[&str]) -> Result<()>
     tensors.try_for_each(|(name, shape)| match can_grow(name, shape) {
         true => Ok(()),
         false => file.get(name, shape).map(|_| ()),
-    })
+    })?;
+    let mut shared = layout.shared().iter();
+    shared.try_for_each(|shared| file.expect_same(&shared.name, &shared.of))
+}
+
+/// Takes from a file what it holds again.
+pub fn remove_shared(file: &mut TensorFile, layout: &Layout) {
+    for shared in layout.shared() {
+        file.tensors.remove(&shared.name);
+    }
 }
 
 /// Takes weights.

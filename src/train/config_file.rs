@@ -6,7 +6,7 @@ use std::path::Path;
 
 use toml::{Spanned, Table, Value};
 
-use super::keys::Resume;
+use super::keys::{Allowed, Key, Resume};
 use super::settings::{Config, Settings};
 use crate::files::metrics::Changes;
 use crate::files::run::RunFolder;
@@ -88,6 +88,18 @@ pub fn trained<C: Config>(run: &RunFolder, checkpoint: &Path) -> Result<C> {
 pub fn deciding(settings: &Settings, table: &Table) -> BTreeMap<String, String> {
     let keys = settings.keys.iter();
     let keys = keys.filter(|key| settings.decides(key, table));
+    keys.filter_map(|key| Some((key.name.to_owned(), table.get(key.name)?.to_string())))
+        .collect()
+}
+
+/// The settings that the ranks of a run have alike: all but paths, whose content counts, and what each
+/// machine has of its own.
+pub fn alike(settings: &Settings, table: &Table) -> BTreeMap<String, String> {
+    let is_own = |key: &Key| {
+        matches!(key.allowed, Allowed::Path | Allowed::Paths)
+            || ["device", "threads"].contains(&key.name)
+    };
+    let keys = settings.keys.iter().filter(|key| !is_own(key));
     keys.filter_map(|key| Some((key.name.to_owned(), table.get(key.name)?.to_string())))
         .collect()
 }

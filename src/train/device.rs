@@ -4,6 +4,7 @@ use crate::device::Gpu;
 use crate::device::cuda::Cuda;
 use crate::device::measured::Measured;
 use crate::error::{Error, Result};
+use crate::log::counted;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -188,7 +189,7 @@ fn cpu(precision: Precision, why: &str) -> Result<Chosen> {
     }
     let threads = rayon::current_num_threads();
     Ok(Chosen {
-        name: format!("cpu, {threads} threads"),
+        name: format!("cpu, {}", counted(threads, "thread")),
         why: why.into(),
         gpu: None,
         mixed: false,

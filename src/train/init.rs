@@ -4,7 +4,8 @@
 //! The run has that vocabulary, too, also for tokens that its own data lacks: what the model knows of
 //! them is kept. Tokens of the data that it lacks come behind it, if that is asked for.
 
-use super::job::{InitFrom, Job, Weights};
+use super::job::{InitFrom, Job};
+use super::make::Weights;
 use super::progress::Progress;
 use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@ pub mod graph;
 pub mod init;
 pub mod job;
 pub mod keys;
+pub mod make;
 pub mod memory;
 pub mod model;
 pub mod outer;

@@ -1,18 +1,19 @@
 //! The settings of a program: one table of rows, from which come the typed configuration, the flags
 //! and their help, the keys of files and their comments, and the checks.
 
+mod resume;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toml::{Table, Value};
+use toml::Table;
 
 pub use super::device::{DeviceChoice, Precision};
 use super::exchange::Exchange;
-use super::keys::{Allowed, Key, Resume};
+use super::keys::{Allowed, Key};
 use super::outer::Local;
 use super::shards::Reduce;
 use crate::device::Recurrence;
-use crate::files::metrics::Changes;
-use crate::optim::{AdamConfig, Schedule, ScheduleKind};
+use crate::optim::{AdamConfig, Schedule};
 use crate::{Error, Result};
 
 /// The settings of a program, whatever their types.
@@ -73,86 +74,6 @@ impl Settings {
             }
         }
         (self.together)(table)
-    }
-
-    /// Checks that `now` continues the run that `saved` started: every setting that changes the
-    /// computation is the same, but, with `change`, those that can change on the way.
-    ///
-    /// `auto` precision contradicts nothing: what it chose is the checkpoint's.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] that names the setting, both values and the way out.
-    pub fn check_resume(&self, now: &Table, saved: &Table, change: bool) -> Result<()> {
-        for key in self.keys {
-            let (name, a, b) = (key.name, now.get(key.name), saved.get(key.name));
-            let auto = Value::String("auto".into());
-            let is_open = name == "precision" && (a == Some(&auto) || b == Some(&auto));
-            if a == b || is_open {
-                continue;
-            }
-            let other = "start a new one from its weights: --init-from FILE with another --out";
-            let way_out = match self.resumes(key, [now, saved]) {
-                Resume::Fixed => other.to_owned(),
-                Resume::Changeable if !change => format!(
-                    "say that the run is to change from here on: --change (metrics.jsonl records \
-                     it), or {other}"
-                ),
-                _ => continue,
-            };
-            let value = |value: Option<&Value>| match value {
-                Some(value) => format!("{name} = {value}"),
-                None => format!("no {name}"),
-            };
-            return Err(Error::Usage(format!(
-                "--resume: {} contradicts the saved run, which has {}. Leave it out to continue that \
-                 run, or {way_out}",
-                value(a),
-                value(b)
-            )));
-        }
-        Ok(())
-    }
-
-    /// What of a setting a run may change that goes on, in the settings of `tables`.
-    fn resumes(&self, key: &Key, tables: [&Table; 2]) -> Resume {
-        let any = |is: fn(ScheduleKind) -> bool| {
-            let words = tables
-                .into_iter()
-                .filter_map(|table| table.get("schedule")?.as_str());
-            words.filter_map(ScheduleKind::of).any(is)
-        };
-        match key.resume {
-            Resume::End if any(ScheduleKind::needs_end) => Resume::Changeable,
-            Resume::Validation if any(|kind| kind == ScheduleKind::Plateau) => Resume::Changeable,
-            Resume::End | Resume::Validation => Resume::Free,
-            other => other,
-        }
-    }
-
-    /// Whether a setting decides what a run of these settings computes.
-    pub fn decides(&self, key: &Key, table: &Table) -> bool {
-        self.resumes(key, [table, table]) != Resume::Free
-    }
-
-    /// The settings that can change on the way and have changed, by name: what they were, and what
-    /// they are.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a value that JSON has no word for; no setting can have one.
-    pub fn changes(&self, now: &Table, was: &Table) -> Result<Changes> {
-        let json = |table: &Table, name: &str| {
-            let value = serde_json::to_value(table.get(name));
-            value.map_err(|e| Error::Usage(format!("{name}: {e}")))
-        };
-        let changed = self.keys.iter().filter(|key| {
-            let changeable = self.resumes(key, [now, was]) == Resume::Changeable;
-            changeable && now.get(key.name) != was.get(key.name)
-        });
-        let changed = changed.map(|key| {
-            let values = [json(was, key.name)?, json(now, key.name)?];
-            Ok((key.name.to_owned(), values))
-        });
-        changed.collect()
     }
 }
 

@@ -4,7 +4,8 @@ use super::config_file::{self, to_toml};
 use super::device::Chosen;
 use super::exchange;
 use super::init::{self, load_weights};
-use super::job::{Begin, InitFrom, Job, Plan, Request, Weights, make};
+use super::job::{Begin, InitFrom, Job, Plan, Request};
+use super::make::{Weights, make};
 use super::model::Model;
 use super::places::{open_resumed, paths_of};
 use super::progress::Progress;
@@ -174,7 +175,7 @@ fn agree<J: Job>(
         return Ok(());
     }
     let table = request.config.table()?;
-    let mut facts = config_file::deciding(J::Config::settings(), &table);
+    let mut facts = config_file::alike(J::Config::settings(), &table);
     let sha256 = |bytes: &[u8]| format!("{:x}", Sha256::digest(bytes));
     let weights = job.step().model().params().values().to_cpu()?;
     let device = match &chosen.gpu {

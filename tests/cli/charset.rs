@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::support::{Place, age, assert_same_run, python};
+use super::support::{Place, age, assert_same_run, json, python};
 
 /// Lines of a made-up song in Greek letters, some of the accents decomposed.
 fn greek(lines: usize) -> String {
@@ -19,10 +19,6 @@ fn greek(lines: usize) -> String {
         words.collect::<Vec<_>>().join(" ") + "\r\n"
     };
     (0..lines).map(line).collect()
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
 }
 
 #[test]
@@ -203,7 +199,7 @@ fn bytes_are_learned_and_written_as_they_are() {
     let flags = "--corpus bytes.bin --charset bytes --epochs 3 --learning-rate 1e-2";
     let done = place.train("a", flags).ok();
     assert!(
-        done.stderr.contains("corpus: 2000 bytes"),
+        done.stderr.contains("corpus: 2,000 bytes"),
         "{}",
         done.stderr
     );

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::seq2seq::{KINDS, json_lines, place, train};
+use super::seq2seq::{KINDS, events, json_lines, place, train};
 use super::support::{Place, snapshot};
 
 /// A place with the run `a` of this model, which has learned to write something.
@@ -37,12 +37,6 @@ pub fn eval(place: &Place, flags: &str) -> Value {
 }
 
 /// The records of one kind in the run's metrics.
-fn events(place: &Place, kind: &str) -> Vec<Value> {
-    let mut events = json_lines(place, "a/metrics.jsonl");
-    events.retain(|e| e["event"] == kind);
-    events
-}
-
 fn strings(value: &Value) -> Vec<&str> {
     let tokens = value.as_array().unwrap().iter();
     tokens.map(|t| t.as_str().unwrap()).collect()
@@ -73,8 +67,8 @@ fn the_figures_are_those_that_training_recorded() {
     for kind in KINDS {
         let place = learned(kind);
         let before = snapshot(&place.path("a"));
-        let test = &events(&place, "test")[0];
-        let epochs = events(&place, "epoch");
+        let test = &events(&place, "a", "test")[0];
+        let epochs = events(&place, "a", "epoch");
         let got = eval(&place, "");
         for key in FIGURES
             .iter()

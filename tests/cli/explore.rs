@@ -117,7 +117,7 @@ fn what_cannot_be_explored() {
         .fails(3, &["not the folder of a run"]);
     place
         .run("explore a --text none")
-        .fails(1, &["cannot read none"]);
+        .fails(3, &["none: no such file"]);
     place.write("latin", b"caf\xe9");
     place
         .run("explore a --text latin")

@@ -5,11 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::seq2seq::{KINDS, pairs};
-use super::support::Place;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
+use super::support::{Place, json};
 
 fn keys(value: &Value) -> Vec<&str> {
     value

@@ -224,8 +224,21 @@ fn ranks_that_are_not_alike_are_told() {
     for done in group(["--dropout 0.1", "--dropout 0.2"]) {
         done.fails(1, &["rank 1 has dropout = 0.2", "rank 0 has dropout = 0.1"]);
     }
+    // Also what a run that goes on is free to change: all take the same steps.
+    for done in group(["--max-steps 3", "--max-steps 5"]) {
+        done.fails(1, &["rank 1 has max-steps = 5", "rank 0 has max-steps = 3"]);
+    }
+    for done in group(["", "--eval-every 2"]) {
+        done.fails(
+            1,
+            &["rank 1 has eval-every = 2", "rank 0 has no eval-every"],
+        );
+    }
     for done in group(["--virtual-shards 1", "--virtual-shards 1"]) {
         done.fails(2, &["virtual-shards = 1", "2 ranks", "--init-from"]);
+    }
+    for done in group(["--corpus -", "--corpus -"]) {
+        done.fails(2, &["--corpus -", "2 ranks", "file"]);
     }
     // One that fails before it begins does not leave the other waiting.
     let [first, second] = <[Done; 2]>::try_from(group(["", "--corpus none.py"]))

@@ -10,16 +10,12 @@ use rnnx::train::device::Chosen;
 use serde_json::Value;
 
 use super::seq2seq;
-use super::support::{Place, python};
+use super::support::{Place, json, number, python};
 
 /// The same f32 sums in another order, and f64 beside f32 softmax, a character.
 const ORDER: f64 = 1e-6;
 /// Sums of some hundred f64 numbers that were printed in full and read, to the last bit but one.
 const ROUNDING: f64 = 1e-10;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
 
 /// The object that `rnnx score --json` prints for a text.
 #[track_caller]
@@ -27,11 +23,6 @@ fn score(place: &Place, text: &str) -> Value {
     let done = place.run_args(&["score", "a", text, "--json", "-q"]).ok();
     assert_eq!(done.stderr, "");
     json(&done.stdout)
-}
-
-#[track_caller]
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap()
 }
 
 fn place() -> Place {
@@ -111,7 +102,7 @@ fn in_pieces(place: &Place, text: &str, piece: usize) -> Vec<f64> {
         gpu: None,
         mixed: false,
     };
-    let mut scorer = Scorer::open(&checkpoint, &vocab, &cpu).unwrap();
+    let mut scorer = Scorer::open((&folder, &checkpoint), &vocab, &cpu).unwrap();
     let mut nats = Vec::new();
     for ids in vocab.encode(text).unwrap().chunks(piece) {
         let each = |id: u16, logits: &[f32]| {
@@ -337,7 +328,7 @@ fn texts_and_flags_that_cannot_be_scored() {
         ("score a -", 3, &["standard input is empty"]),
         ("score a --file empty.py", 3, &["--file empty.py is empty"]),
         ("score a --file none.py", 3, &["none.py: no such file"]),
-        ("score a --file .", 3, &[".: cannot be read"]),
+        ("score a --file .", 3, &[".: is a folder"]),
         ("score a --file latin.py", 3, &["byte 2 is not UTF-8"]),
         ("score a x --top 3", 2, &["--json"]),
         ("score a x --json --top 0", 2, &["--top", "'0'"]),

@@ -4,17 +4,13 @@ use serde_json::{Value, json};
 
 use super::copying;
 use super::seq2seq::{self, KINDS, train};
-use super::support::Place;
+use super::support::{Place, json, number};
 use super::translate::{begun, learned, retensor, translate};
 
 /// The same f32 sums in other batches, a token.
 const ORDER: f64 = 1e-5;
 /// Sums of some dozen f64 numbers that were printed in full and read, to the last bit but one.
 const ROUNDING: f64 = 1e-10;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
 
 /// The object that `rnnx score --json` prints for a pair.
 #[track_caller]
@@ -31,11 +27,6 @@ fn score(place: &Place, source: &str, target: &str, flags: &[&str]) -> Value {
 #[track_caller]
 fn score_file(place: &Place, flags: &str) -> Value {
     json(&place.run(&format!("score a --json -q {flags}")).ok().stdout)
-}
-
-#[track_caller]
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value}"))
 }
 
 fn list(value: &Value) -> &Vec<Value> {
@@ -167,7 +158,7 @@ fn what_the_model_cannot_write_is_scored_as_unknown() {
     );
     assert_eq!(a["positions"][0]["token"], "<UNK>");
     let done = place.run_args(&["score", "a", "--source", "load", "--target", "frob ( x )"]);
-    let note = "note: 1 of 4 target tokens are none that the model can write";
+    let note = "note: 1 of 4 target tokens cannot be written by the model";
     assert!(done.ok().stderr.contains(note));
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use rnnx::files::tensors::TensorFile;
 use serde_json::{Value, json};
 
-use super::support::{Done, Place, assert_same_run, state_number};
+use super::support::{Done, Place, assert_same_run, json_of, state_number};
 
 /// How a small model is trained, unless a test says otherwise.
 const SMALL: [(&str, &str); 7] = [
@@ -73,7 +73,8 @@ pub fn json_lines(place: &Place, file: &str) -> Vec<Value> {
         .collect()
 }
 
-fn events(place: &Place, run: &str, kind: &str) -> Vec<Value> {
+/// The events of a kind that a run has recorded.
+pub fn events(place: &Place, run: &str, kind: &str) -> Vec<Value> {
     let mut events = json_lines(place, &format!("{run}/metrics.jsonl"));
     events.retain(|e| e["event"] == kind);
     events
@@ -99,7 +100,7 @@ fn a_run_leaves_what_the_manual_says() {
         ] {
             assert!(place.path(kind).join(name).is_file(), "{kind}: {name}");
         }
-        let vocab = &json_lines_of_one(&place, &format!("{kind}/vocab.json"));
+        let vocab = &json_of(&place, &format!("{kind}/vocab.json"));
         assert_eq!(vocab["kind"], "words");
         let tokens = |side: &str| vocab[side].as_array().unwrap().len() as f64;
 
@@ -142,10 +143,6 @@ fn a_run_leaves_what_the_manual_says() {
             assert!(done.stdout.contains(words), "{words}: {}", done.stdout);
         }
     }
-}
-
-fn json_lines_of_one(place: &Place, file: &str) -> Value {
-    serde_json::from_slice(&fs::read(place.path(file)).unwrap()).unwrap()
 }
 
 /// The test event and the predictions of a run of the model `kind`.
@@ -224,7 +221,7 @@ fn all_three_are_trained_and_compared() {
             .collect::<Vec<_>>()
     };
     assert_eq!(table("   "), KINDS);
-    let rows = json_lines_of_one(&place, "all/comparison.json");
+    let rows = json_of(&place, "all/comparison.json");
     let rows = rows.as_array().unwrap();
     assert_eq!(rows.len(), 3);
     for (n, (kind, row)) in KINDS.iter().zip(rows).enumerate() {
@@ -266,7 +263,7 @@ fn all_three_are_trained_and_compared() {
     train(&place, "all", "--epochs 1").fails(2, &["all/rnn already holds a run", "--resume"]);
     let done = train(&place, "all", "--epochs 1 --force --json --quiet").ok();
     let printed: Value = serde_json::from_str(&done.stdout).unwrap();
-    assert_eq!(printed, json_lines_of_one(&place, "all/comparison.json"));
+    assert_eq!(printed, json_of(&place, "all/comparison.json"));
     assert_eq!(
         (&printed[2]["epochs"], done.stderr.as_str()),
         (&1.into(), "")

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::seq2seq::{EPOCH, KINDS, json_lines, pairs, place, train, train_args};
-use super::support::{Place, Running, assert_same_run, metrics, state_number};
+use super::seq2seq::{EPOCH, KINDS, events, pairs, place, train, train_args};
+use super::support::{Running, assert_same_run, json_of, metrics, state_number};
 
 /// Trains to `stops` one after the other, then to `steps`, and compares with one run of `steps`.
 fn check(flags: &str, stops: &[u64], steps: u64) {
@@ -74,11 +74,7 @@ fn the_number_of_threads_changes_no_bit_and_the_seed_does() {
 fn a_finished_run_is_not_tested_again() {
     let place = place();
     train(&place, "a", "--model rnn --epochs 1").ok();
-    let tests = |run: &str| {
-        let mut events = json_lines(&place, &format!("{run}/metrics.jsonl"));
-        events.retain(|e| e["event"] == "test");
-        events
-    };
+    let tests = |run: &str| events(&place, run, "test");
     let before = fs::read(place.path("a/metrics.jsonl")).unwrap();
     let done = place.run("train-seq2seq --out a --resume").ok();
     assert!(
@@ -139,17 +135,13 @@ fn all_models_go_on_from_where_each_stands() {
         );
     }
     let results = |run: &str| {
-        let mut rows = json_lines_of(&place, &format!("{run}/comparison.json"));
+        let mut rows = json_of(&place, &format!("{run}/comparison.json"));
         for row in rows.as_array_mut().unwrap() {
             row["seconds"] = 0.into();
         }
         rows
     };
     assert_eq!(results("whole"), results("parts"));
-}
-
-fn json_lines_of(place: &Place, file: &str) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(place.path(file)).unwrap()).unwrap()
 }
 
 #[test]
@@ -179,9 +171,7 @@ fn ctrl_c_saves_and_the_run_goes_on_from_there() {
     let flags = "--model attention --epochs 100000";
     let mut run = Running::of(&place, "log", &train_args("cut", flags));
     run.wait_for("epoch 3/");
-    run.signal("INT");
-    run.end()
-        .fails(130, &["everything is saved", "--resume --out cut"]);
+    run.interrupt("cut");
     let step = state_number(&place.path("cut"), "step");
     assert!(step >= 2 * EPOCH);
     let flags = format!("{flags} --max-steps {} --quiet", step + 5);
@@ -196,10 +186,8 @@ fn ctrl_c_among_all_models_says_how_to_go_on_with_all() {
     let mut run = Running::of(&place, "log", &train_args("cut", "--epochs 40"));
     run.wait_for("lstm: cut/lstm");
     run.wait_for("units");
-    run.signal("INT");
-    let done = run.end();
     // The signal may come between two models, or in the test.
-    let done = done.fails(130, &["everything is saved", "--resume --out cut\n"]);
+    let done = run.interrupt("cut");
     assert!(!done.stderr.contains("comparison"), "{}", done.stderr);
     assert!(!place.path("cut/comparison.json").exists());
     place.run("train-seq2seq --out cut --resume --quiet").ok();

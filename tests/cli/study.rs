@@ -11,7 +11,7 @@ use rnnx::train::config_file::trained;
 use serde_json::Value;
 
 use super::seq2seq;
-use super::support::{Place, python};
+use super::support::{Place, json, python};
 
 /// The flags of a run that keeps whole files out of training.
 const FILES: &str = "--corpus code --valid-split files --valid-fraction 0.3 --max-steps 2";
@@ -29,10 +29,6 @@ fn with_run() -> Place {
     let place = place();
     place.train("a", FILES).ok();
     place
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
 }
 
 fn names(files: &Value) -> Vec<&str> {

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::seq2seq::{self, json_lines, train, train_args};
-use super::support::{Done, Place, Running, assert_same_run, snapshot};
+use super::seq2seq::{self, events, train, train_args};
+use super::support::{Done, Place, Running, assert_same_run, json_of, snapshot};
 
 const ROWS: [&str; 10] = [
     "rnn",
@@ -39,8 +39,9 @@ fn suite(place: &Place, out: &str, flags: &str) -> Done {
     train(place, out, &format!("{SMALL} {flags}"))
 }
 
-fn json_of(place: &Place, file: &str) -> Vec<Value> {
-    serde_json::from_slice(&fs::read(place.path(file)).unwrap()).unwrap()
+/// The rows that a file lists.
+fn rows_of(place: &Place, file: &str) -> Vec<Value> {
+    json_of(place, file).as_array().unwrap().clone()
 }
 
 fn names(rows: &[Value]) -> Vec<&str> {
@@ -58,9 +59,7 @@ fn setting(place: &Place, run: &str, key: &str) -> Option<String> {
 }
 
 fn test_of(place: &Place, run: &str) -> Value {
-    let mut events = json_lines(place, &format!("{run}/metrics.jsonl"));
-    events.retain(|event| event["event"] == "test");
-    events.pop().unwrap_or(Value::Null)
+    events(place, run, "test").pop().unwrap_or(Value::Null)
 }
 
 #[test]
@@ -114,7 +113,7 @@ fn each_row_is_a_run_with_settings_on_top_of_another() {
     assert!(vocab("pretraining") == vocab("pretrained") && vocab("grammar") != vocab("pretrained"));
 
     // The same figures in three forms.
-    let rows = json_of(&place, "s/suite.json");
+    let rows = rows_of(&place, "s/suite.json");
     assert_eq!(names(&rows), ROWS);
     for row in &rows {
         let name = row["row"].as_str().unwrap();
@@ -193,7 +192,7 @@ fn rows_can_be_chosen_and_added_later() {
     let done = suite(&place, "s", &format!("{flags} --rows grammar,rnn")).ok();
     let rows: Vec<Value> = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(names(&rows), ["rnn", "grammar"]);
-    assert!(rows == json_of(&place, "s/suite.json") && !place.path("s/copy").exists());
+    assert!(rows == rows_of(&place, "s/suite.json") && !place.path("s/copy").exists());
     assert_eq!(setting(&place, "s/grammar", "grammar").unwrap(), "module");
     // The settings of before hold for what comes later.
     let done = place
@@ -212,20 +211,24 @@ fn rows_can_be_chosen_and_added_later() {
     let done = suite(&place, "t", "--max-steps 1").ok();
     let note = "note: left out without --pretrain: pretraining, pretrained\n";
     assert!(done.stderr.contains(note), "{}", done.stderr);
-    assert_eq!(json_of(&place, "t/suite.json").len(), 8);
+    assert_eq!(rows_of(&place, "t/suite.json").len(), 8);
+    // What is of all rows has none to choose.
+    place
+        .run("train-seq2seq --suite code --out t --resume --rows rnn,lstm")
+        .fails(2, &["--rows rnn,lstm", "t is of all rows"]);
     suite(&place, "u", "--rows pretrained --max-steps 1")
         .fails(2, &["--rows pretraining, pretrained", "--pretrain"]);
     let flags = "--rows pretrained --pretrain code.jsonl --max-steps 1 --quiet";
     suite(&place, "u", flags).ok();
     assert_eq!(
-        names(&json_of(&place, "u/suite.json")),
+        names(&rows_of(&place, "u/suite.json")),
         ["pretraining", "pretrained"]
     );
 }
 
 /// But for the times.
 fn without_times(place: &Place, file: &str) -> Vec<Value> {
-    let mut rows = json_of(place, file);
+    let mut rows = rows_of(place, file);
     for row in &mut rows {
         row["seconds"] = Value::Null;
         row["decode_seconds"] = Value::Null;
@@ -270,9 +273,7 @@ fn ctrl_c_says_how_to_go_on_with_all() {
     let mut run = Running::of(&place, "log", &train_args("cut", &flags));
     run.wait_for("lstm: cut/lstm");
     run.wait_for("model: lstm, ");
-    run.signal("INT");
-    run.end()
-        .fails(130, &["everything is saved", "--resume --out cut\n"]);
+    run.interrupt("cut");
     assert!(place.path("cut/suite.json").exists() && !place.path("cut/report.html").exists());
     place.run("train-seq2seq --out cut --resume --quiet").ok();
     suite(&place, "whole", "--epochs 40 --rows rnn,lstm,copy --quiet").ok();
@@ -311,10 +312,12 @@ fn what_cannot_be_is_said_before_the_first_row_trains() {
     suite(&place, "t", rows).fails(2, &["t/lstm holds files", "not a run"]);
     suite(&place, "s", "--resume --hidden-size 11").fails(2, &["hidden-size = 11 contradicts"]);
     assert!(snapshot(&place.path("")) == before);
-    place.write("s/suite.toml", "suite = 1");
-    place
-        .run("train-seq2seq --out s --resume")
-        .fails(3, &["s/suite.toml", "is damaged"]);
+    for damaged in [&b"suite = 1"[..], b"suite = \"\xff\""] {
+        place.write("s/suite.toml", damaged);
+        place
+            .run("train-seq2seq --out s --resume")
+            .fails(3, &["s/suite.toml", "is damaged"]);
+    }
     place.write(
         "s/suite.toml",
         "suite = \"old\"\nrows = []\nstarted-in = \"x\"\n[settings]\n",

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rnnx::files::TrainState;
+use serde_json::Value;
 
 pub use super::place::{Done, Place};
 
@@ -77,6 +78,24 @@ pub fn python(functions: usize) -> String {
         .collect()
 }
 
+// ---- JSON ----------------------------------------------------------------------------------
+
+#[track_caller]
+pub fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// What a file of JSON holds.
+#[track_caller]
+pub fn json_of(place: &Place, file: &str) -> Value {
+    json(&fs::read_to_string(place.path(file)).unwrap())
+}
+
+#[track_caller]
+pub fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value}"))
+}
+
 // ---- what a run left -----------------------------------------------------------------------
 
 /// Two runs are the same: weights, optimizer, state, metrics, vocabulary, samples and best
@@ -124,8 +143,7 @@ pub fn age(run: &Path) {
     fs::write(&config, settings).unwrap();
     for checkpoint in fs::read_dir(run.join("checkpoints")).unwrap() {
         let path = checkpoint.unwrap().path().join("state.json");
-        let mut state: serde_json::Value =
-            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let mut state = json(&fs::read_to_string(&path).unwrap());
         state["format_version"] = 1.into();
         let fields = state.as_object_mut().unwrap();
         for newer in ["sha256", "vocab_sha256", "settings"] {
@@ -159,8 +177,7 @@ pub fn metrics(run: &Path) -> Vec<String> {
 /// A number in `state.json` of the last checkpoint.
 pub fn state_number(run: &Path, key: &str) -> u64 {
     let text = fs::read_to_string(run.join("last/state.json")).unwrap();
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    json[key].as_u64().unwrap()
+    json(&text)[key].as_u64().unwrap()
 }
 
 /// Every file below `folder` with its content, and every link with its target, by path.
@@ -241,6 +258,14 @@ impl Running {
             .args(["-c", &format!("kill -{name} {}", self.child.id())])
             .status();
         assert!(kill.unwrap().success());
+    }
+
+    /// Interrupts it as Ctrl-C does: it says that all is saved, and how `out` goes on.
+    #[track_caller]
+    pub fn interrupt(self, out: &str) -> Done {
+        self.signal("INT");
+        let how = format!("--resume --out {out}\n");
+        self.end().fails(130, &["everything is saved", &how])
     }
 
     #[cfg(unix)]

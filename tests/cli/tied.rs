@@ -4,15 +4,10 @@
 use std::fs;
 
 use rnnx::files::tensors::TensorFile;
-use serde_json::Value;
 
-use super::support::{Place, assert_same_run};
+use super::support::{Place, assert_same_run, json, python};
 
 const TIED: &str = "--embedding-dim 16 --tie-embeddings --variational-dropout --learning-rate 0.02";
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
 
 fn weights(place: &Place, file: &str) -> TensorFile {
     TensorFile::load(&place.path(file)).unwrap()
@@ -89,15 +84,54 @@ fn it_writes_and_scores_as_its_untied_copy() {
         assert_eq!(tied, untied, "{line}");
         assert!(!tied.is_empty(), "{line}");
     }
-    // An untied file has a tensor that a tied model does not have.
+    // Where both are still one, a tied run can begin with them, also with more characters.
+    let again = format!("{TIED} --max-steps 0 --quiet");
+    for (out, from) in [
+        ("b", "a.safetensors --vocab a/vocab.json"),
+        ("c", "copy"),
+        ("d", "copy --corpus more.py --extend-vocab"),
+    ] {
+        place.write("more.py", python(19).replace("load", "Z\u{e9}"));
+        place
+            .train(out, &format!("{again} --init-from {from}"))
+            .ok();
+        let begun = weights(&place, &format!("{out}/last/model.safetensors"));
+        assert!(!begun.tensors.contains_key("out.weight"), "{out}");
+        let table = &begun.tensors["embedding.weight"].data;
+        assert_eq!(table[..shared.len()], shared, "{out}");
+        assert_eq!(table.len() > shared.len(), out == "d");
+    }
+    // An output layer of its own is not a tied model's.
+    let own = "--embedding-dim 16 --max-steps 1 --quiet --init-from copy";
+    place.train("own", own).ok();
     place
-        .train("c", &format!("{TIED} --init-from copy"))
-        .fails(3, &["out.weight"]);
+        .train("e", &format!("{TIED} --init-from own"))
+        .fails(3, &["out.weight", "embedding.weight", "tied"]);
     place.run("explore a -q").ok();
     let page = fs::read_to_string(place.path("a/explore.html")).unwrap();
     assert!(page.contains("\"out_w\""));
     place.run("export a --format onnx -o a.onnx -q").ok();
     place.run("study a --quick --text text.py -q").ok();
+}
+
+/// A tied run is one that says so, not one whose output layer is lost.
+#[test]
+fn an_output_layer_that_is_missing_is_named() {
+    let place = Place::with_run("a", "--embedding-dim 16 --max-steps 1 --quiet");
+    let path = place.path("a/last/model.safetensors");
+    let mut file = TensorFile::load(&path).unwrap();
+    file.tensors.remove("out.weight").unwrap();
+    file.save(&path).unwrap();
+    for line in [
+        "generate a",
+        "score a return",
+        "eval a",
+        "explore a",
+        "export a --format torch -o a.safetensors",
+        "study a --quick --text text.py",
+    ] {
+        place.run(line).fails(3, &["out.weight", "missing"]);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use clap::{CommandFactory, Parser};
 use rnnx::Error;
 use rnnx::cli::args::{BenchArgs, DataStatsArgs, GenerateArgs};
 use rnnx::cli::score::ScoreArgs;
-use rnnx::cli::translate::TranslateArgs;
+use rnnx::cli::translate_args::TranslateArgs;
 use rnnx::cli::{flags as cli_flags, train};
 use rnnx::data::charset::CharsetChoice;
 use rnnx::nn::CellKind;

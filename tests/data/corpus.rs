@@ -122,7 +122,7 @@ fn one_file_is_exactly_its_cleaned_text() -> Result<()> {
     );
     let line = corpus.report.to_string();
     assert!(
-        line.starts_with("11 characters in 2 lines of 1 files ("),
+        line.starts_with("11 characters in 2 lines of 1 file ("),
         "{line}"
     );
     let plain = Corpus::load(&spec(&[&dir.path().join("b.txt")]))?;
@@ -343,7 +343,7 @@ fn text_of_which_nothing_is_left_is_an_empty_corpus() {
         3,
         &[
             "corpus is empty",
-            "5 bytes in 1 files",
+            "5 bytes in 1 file",
             "1 characters dropped: '\u{44f}' once",
             "charset unicode",
         ],

@@ -178,7 +178,7 @@ fn a_file_that_cannot_be_read_is_named() {
         ("damaged.gz", &["damaged.gz"]),
         ("sum.gz", &[":9001: the gzip data is cut off or damaged"]),
         ("plain.gz", &[":1: the gzip data is cut off or damaged"]),
-        ("folder", &["cannot be read"]),
+        ("folder", &["is a folder"]),
         ("none.jsonl", &["none.jsonl: no such file"]),
         ("long.gz", &[":1: the line is longer than"]),
     ] {

@@ -1,6 +1,8 @@
 //! Python source that is deep, long or no Python at all.
 
-use rnnx::data::python::{functions, parses, without_docstring};
+use rnnx::data::python::{
+    bodies, first_error, functions, is_code, parses, parses_as_line, same_tree, without_docstring,
+};
 use rnnx::rng::{Purpose, Stream};
 
 use super::python::{found, pair};
@@ -37,8 +39,13 @@ const SHAPES: [(&str, &str, &str); 25] = [
 /// Calls everything that parses.
 fn try_all(source: &str) {
     let _ = functions(source, usize::MAX);
+    let _ = bodies(source, usize::MAX);
     let _ = without_docstring(source);
     let _ = parses(source);
+    let _ = parses_as_line(source);
+    let _ = first_error(source);
+    let _ = is_code(source);
+    let _ = same_tree(source, source);
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn narrow(vocab: usize, dim: usize, value: f32) -> CharLmWeights {
         let values = vec![value; shape.iter().product()];
         Ok((shape, values))
     };
-    let weights = CharLmWeights::from_tensors(has, lookup).unwrap();
+    let weights = CharLmWeights::from_tensors(false, has, lookup).unwrap();
     assert_eq!(weights.cell(), CellKind::Rnn);
     weights
 }

@@ -50,7 +50,7 @@ pub fn model(
         }
     };
     let has = |name: &str| (0..layers).any(|l| name == format!("{cell}.weight_hh_l{l}"));
-    CharLmWeights::from_tensors(has, |name| {
+    CharLmWeights::from_tensors(false, has, |name| {
         let shape = shape(name);
         let mut state: u64 = name
             .bytes()

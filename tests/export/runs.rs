@@ -52,7 +52,8 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
 
 /// The logits of a model for pieces of ids `[T][B]`, the state carried along, and that state.
 pub fn charlm(file: &TensorFile, pieces: &[Vec<Vec<u32>>]) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
-    let sizes = sample::weights(file).unwrap().sizes();
+    let tied = !file.tensors.contains_key("out.weight");
+    let sizes = sample::weights(file, tied).unwrap().sizes();
     let mut model = CharLm::new::<f32>(sizes, 0);
     model.import(file).unwrap();
     let mut tape = Tape::inference();

@@ -55,6 +55,7 @@ pub fn tensors(cell: CellKind, Sizes { v, e, h, layers }: Sizes, seed: u64) -> T
 
 pub fn load(tensors: &Tensors) -> Result<CharLmWeights> {
     CharLmWeights::from_tensors(
+        false,
         |name| tensors.contains_key(name),
         |name| {
             let missing = || Error::Data(format!("tensor {name} is missing"));

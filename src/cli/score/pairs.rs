@@ -155,7 +155,7 @@ fn print_sums(
     check_finite(checkpoint, sums.loss())?;
     if unknown > 0 {
         progress.line(&format!(
-            "note: {} of {} target tokens are none that the model can write, and are scored as <UNK>",
+            "note: {} of {} target tokens cannot be written by the model, and are scored as <UNK>",
             thousands(unknown as f64),
             thousands((sums.tokens - sums.pairs) as f64)
         ));

@@ -11,6 +11,7 @@ use crate::data::chars::{CharVocab, Token, UNK};
 use crate::data::encoding::{Encoded, Oov};
 use crate::data::input::{self, read_all};
 use crate::data::unpacking::Unpacking;
+use crate::files::run::RunFolder;
 use crate::programs::charlm::score::{Score, Scorer};
 use crate::programs::orders::{self, check_finite};
 use crate::train::progress::Progress;
@@ -19,7 +20,11 @@ use crate::{Error, Result};
 /// One text is one sequence, so that a GPU has little to do at a time.
 const ON_THE_CPU: &str = "characters of one text come one after the other; on a GPU not measured";
 
-pub(super) fn run(args: &ScoreArgs, checkpoint: &Path, vocab: &CharVocab) -> Result<()> {
+pub(super) fn run(
+    args: &ScoreArgs,
+    (folder, checkpoint): (&RunFolder, &Path),
+    vocab: &CharVocab,
+) -> Result<()> {
     refuse_pairs(args)?;
     let (name, bytes) = text(args)?;
     let read = Encoded::of_bytes(&bytes, &name, vocab, args.oov.unwrap_or(Oov::Error))?;
@@ -31,7 +36,7 @@ pub(super) fn run(args: &ScoreArgs, checkpoint: &Path, vocab: &CharVocab) -> Res
     for note in read.notes("the text") {
         progress.line(&note);
     }
-    let mut scorer = Scorer::open(checkpoint, vocab, &chosen)?;
+    let mut scorer = Scorer::open((folder, checkpoint), vocab, &chosen)?;
     if args.json {
         return print(args, (checkpoint, vocab), &mut scorer, &read);
     }

@@ -83,6 +83,8 @@ pub struct Train {
     pub(super) rows: Vec<String>,
     /// The processes that train together.
     pub(super) ranks: Arc<Ranks>,
+    /// CPUs that are this one's, where what started it says so.
+    pub(super) cpus: Option<usize>,
 }
 
 impl Subcommand for Train {
@@ -130,6 +132,7 @@ impl FromArgMatches for Train {
             suite,
             rows: rows.map_or(Vec::new(), |rows| rows.cloned().collect()),
             ranks: Ranks::alone(),
+            cpus: None,
         })
     }
 

@@ -12,6 +12,7 @@ use crate::cli::process::{emit, emit_text};
 use crate::cli::report;
 use crate::files::atomic::{clean_leftovers, write_atomic};
 use crate::files::run::RunFolder;
+use crate::files::text;
 use crate::log;
 use crate::programs::Ended;
 use crate::programs::suite::{ASKED, Row, Suite};
@@ -45,7 +46,7 @@ impl Asked {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let text = text::read(&path, "is missing: restore it")?;
         let asked = toml::from_str(&text);
         let damaged = |e: toml::de::Error| {
             let message = format!("is damaged ({}): restore it", e.message());
@@ -184,9 +185,16 @@ impl Train {
         origin.adopt(settings, &mut given)?;
         asked.settings.extend(given);
         // Those of before stay, and there may be more.
-        if !asked.rows.is_empty() {
-            asked.rows.extend(self.rows.clone());
+        let more = self.rows.iter().filter(|row| !asked.rows.contains(row));
+        let more: Vec<String> = more.cloned().collect();
+        if asked.rows.is_empty() && !more.is_empty() {
+            return Err(Error::Usage(format!(
+                "--rows {}: the suite in {shown} is of all rows, and goes on with each that is not done: \
+                 leave --rows out, or train these in another folder (--out)",
+                more.join(",")
+            )));
         }
+        asked.rows.extend(more);
         Ok(asked)
     }
 

@@ -32,6 +32,9 @@ pub fn parses_as_line(code: &str) -> bool {
                 .any(|(before, behind)| parses(&format!("{before}{code}{behind}")))
 }
 
+/// Bytes of stack on which trees are compared: the recursion is as deep as they are, some kilobytes a level.
+const STACK: usize = 16 << 20;
+
 /// Whether two texts have the same syntax tree: as modules or, where both are one logical line, with the
 /// same put around what they lack. White space, comments, quotes and brackets that change nothing do not
 /// count; a text that does not parse has no tree.
@@ -42,9 +45,11 @@ pub fn same_tree(a: &str, b: &str) -> bool {
         let [Some(a), Some(b)] = &trees else {
             return false;
         };
-        let trees = [a, b].map(|parsed| parsed.syntax().body.iter().map(ComparableStmt::from));
-        let [a, b] = trees;
-        a.eq(b)
+        stacker::grow(STACK, || {
+            let trees = [a, b].map(|parsed| parsed.syntax().body.iter().map(ComparableStmt::from));
+            let [a, b] = trees;
+            a.eq(b)
+        })
     };
     alike("", "") || are_lines() && FRAMES.iter().any(|(before, behind)| alike(before, behind))
 }

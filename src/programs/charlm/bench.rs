@@ -197,7 +197,7 @@ const STEPS: usize = 20;
 pub fn generate(order: &BenchOrder) -> Result<BenchResult> {
     let config: CharLmConfig = order.config()?;
     let model = CharLm::new::<f32>(config.sizes(VOCAB), config.seed);
-    let weights = sample::weights(&model.export()?)?;
+    let weights = sample::weights(&model.export()?, config.tie_embeddings)?;
     let mut generator = Generator::new(&weights, 1)?;
     let options = SamplingOptions {
         temperature: sampling::TEMPERATURE,

@@ -69,7 +69,7 @@ fn text(order: &EvalOrder, path: &Path, vocab: &CharVocab) -> Result<Evaluated> 
     for note in read.notes(&name) {
         order.progress.line(&note);
     }
-    let mut scorer = Scorer::open(&order.checkpoint, vocab, &order.chosen)?;
+    let mut scorer = Scorer::open((&order.folder, &order.checkpoint), vocab, &order.chosen)?;
     let score = Score::of(&mut scorer, &read.ids, |_, _| Ok(true))?;
     let means = Means {
         loss: score.loss(),

@@ -3,6 +3,7 @@
 //! The graph runs over any number of characters from a state that it is given, and gives the state
 //! after them. Layers of states lie one behind the other, as in torch: `[L, B, H]`.
 
+use super::config::CharLmConfig;
 use super::generate::sample;
 use super::model::{CharLm, CharLmSizes};
 use crate::data::vocab::Vocab;
@@ -13,6 +14,7 @@ use crate::files::tensors::TensorFile;
 use crate::nn::onnx::{Inputs, Outputs, Weights};
 use crate::nn::torch_names;
 use crate::programs::orders::{Export, figures};
+use crate::train::config_file::trained;
 use crate::train::init::load_weights;
 use serde_json::json;
 use std::path::Path;
@@ -20,8 +22,9 @@ use std::path::Path;
 /// The model of a checkpoint.
 pub(super) fn run(folder: &RunFolder, checkpoint: &Path, graphs: bool) -> Result<Export> {
     let vocab = Vocab::read_chars(folder)?;
+    let config: CharLmConfig = trained(folder, checkpoint)?;
     let mut file = load_weights(&checkpoint.join(MODEL))?;
-    let found = sample::weights(&file)?;
+    let found = sample::weights(&file, config.tie_embeddings)?;
     found.check_vocab(vocab.len())?;
     let sizes = found.sizes();
     torch_names::check(&CharLm::layout(sizes), &file, &[])?;

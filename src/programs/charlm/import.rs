@@ -35,7 +35,7 @@ pub fn run(file: &Path, vocab_path: &Path, out: &Path, force: bool) -> Result<Ch
         (&model.weights, file),
         CharLmJob::TOKEN_ROWS,
     )?;
-    let sizes = sample::weights(&model.weights)?.sizes();
+    let sizes = sample::weights(&model.weights, false)?.sizes();
     torch_names::check(&CharLm::layout(sizes), &model.weights, &[])?;
     let config = CharLmConfig {
         cell: sizes.cell,

@@ -30,9 +30,11 @@ use crate::programs::orders::{Bench, EvalOrder, Evaluated, Export};
 use crate::programs::program::{Ended, Program, Trainer, typed};
 use crate::ranks::Ranks;
 use crate::report::RunData;
+use crate::train::config_file::trained;
 use crate::train::job::Job;
 use crate::train::settings::{Config, Settings};
 use crate::{Result, log, sampling};
+use config::CharLmConfig;
 use generate::sample;
 use study::format::Study;
 
@@ -49,7 +51,7 @@ impl Program for CharLmProgram {
     }
 
     fn settings(&self) -> &'static Settings {
-        config::CharLmConfig::settings()
+        CharLmConfig::settings()
     }
 
     fn token(&self) -> &'static str {
@@ -142,7 +144,8 @@ impl Program for CharLmProgram {
 fn written(out: &Path) -> Result<Result<String>> {
     let (run, checkpoint) = RunFolder::find(out)?;
     let vocab = Vocab::read_chars(&run)?;
+    let config: CharLmConfig = trained(&run, &checkpoint)?;
     let file = TensorFile::load(&checkpoint.join(MODEL))?;
-    let weights = sample::weights(&file);
+    let weights = sample::weights(&file, config.tie_embeddings);
     Ok(weights.and_then(|w| sample::text(&w, &vocab, SAMPLE_LENGTH, 1)))
 }

@@ -4,13 +4,15 @@
 //! as what follows [`CharVocab::start`], a newline, as a study does it. Arithmetic is that of training,
 //! on a GPU in f16 where [`Chosen::mixed`] says so; softmax and sums are in f64.
 
+use super::config::CharLmConfig;
 use super::generate::sample;
 use super::model::CharLm;
 use super::stateful::Stateful;
 use crate::data::chars::CharVocab;
 use crate::error::Result;
-use crate::files::run::MODEL;
+use crate::files::run::{MODEL, RunFolder};
 use crate::programs::position::Position;
+use crate::train::config_file::trained;
 use crate::train::device::Chosen;
 use crate::train::init::load_weights;
 use crate::train::model::Model;
@@ -27,13 +29,18 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// The model of a checkpoint, at the beginning of a text.
+    /// The model of a run's checkpoint, at the beginning of a text.
     ///
     /// # Errors
     /// If the weights are damaged, another model's or another vocabulary's, or the device fails.
-    pub fn open(checkpoint: &Path, vocab: &CharVocab, chosen: &Chosen) -> Result<Self> {
+    pub fn open(
+        (run, checkpoint): (&RunFolder, &Path),
+        vocab: &CharVocab,
+        chosen: &Chosen,
+    ) -> Result<Self> {
+        let config: CharLmConfig = trained(run, checkpoint)?;
         let file = load_weights(&checkpoint.join(MODEL))?;
-        let weights = sample::weights(&file)?;
+        let weights = sample::weights(&file, config.tie_embeddings)?;
         weights.check_vocab(vocab.len())?;
         let mut model = CharLm::new::<f32>(weights.sizes(), 0);
         model.import(&file)?;

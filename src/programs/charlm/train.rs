@@ -9,7 +9,7 @@ use crate::data::chars::{CharVocab, UNK};
 use crate::data::corpus::{Corpus, CorpusSpec};
 use crate::data::input::{STDIN, stdin_of};
 use crate::data::vocab::Vocab;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::access;
 use crate::files::run::RunFolder;
 use crate::files::state::TrainState;
@@ -28,15 +28,21 @@ use crate::train::settings::Config;
 use crate::train::step::{Step, score};
 use std::path::Path;
 
-/// Trains. Ctrl-C (see [`interrupt`](crate::interrupt)) saves and returns
-/// [`Error::Interrupted`](crate::Error::Interrupted).
+/// Trains. Ctrl-C (see [`interrupt`](crate::interrupt)) saves and returns [`Error::Interrupted`].
 ///
 /// # Errors
-/// Every [`Error`](crate::Error) there is; what had been saved stays.
+/// Every [`Error`] there is; what had been saved stays.
 pub fn run(request: Request<CharLmConfig>) -> Result<Summary> {
     let (config, out) = (request.config.clone(), request.out.clone());
     let resumed = request.begin == Begin::Resume;
     let ranks = request.ranks.clone();
+    if !resumed && !ranks.is_alone() && reads_stdin(&config) {
+        return Err(Error::Usage(format!(
+            "--corpus {STDIN}: standard input is one process's, and {} ranks train on the same text: write \
+             it to a file that all of them see, and name that",
+            ranks.size()
+        )));
+    }
     let trained = session::run::<CharLmJob>(request, |progress| {
         let source = match resumed {
             true => resumed_source(&config, (&out, &ranks))?,
@@ -254,7 +260,8 @@ impl Job for CharLmJob {
     /// A short text. Generation cannot take weights beyond f16.
     fn sample(&self, epoch: u64) -> Result<Result<Sample>> {
         let file = self.step.model().export()?;
-        let text = sample::weights(&file).and_then(|weights| {
+        let weights = sample::weights(&file, self.config.tie_embeddings);
+        let text = weights.and_then(|weights| {
             sample::text(&weights, &self.data.vocab, SAMPLE_LENGTH, self.config.seed)
         });
         let file = format!("epoch-{epoch}.txt");
@@ -296,10 +303,14 @@ pub fn load(config: &CharLmConfig) -> Result<CharSource> {
     Ok(CharSource { stdin, ..source })
 }
 
+fn reads_stdin(config: &CharLmConfig) -> bool {
+    config.corpus.iter().any(|path| path == Path::new(STDIN))
+}
+
 /// The text of the run that goes on in `out`, which has kept what standard input gave.
 fn resumed_source(config: &CharLmConfig, (out, ranks): (&Path, &Ranks)) -> Result<CharSource> {
     let mut source = find_resumed((out, ranks), config, load, |source| &source.sha256)?;
-    if config.corpus.iter().any(|path| path == Path::new(STDIN)) {
+    if reads_stdin(config) {
         source.stdin = Some(access::read(&RunFolder::at(out).stdin_path())?.into());
     }
     Ok(source)

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::log::thousands;
 use crate::programs::orders::{BenchOrder, BenchResult, Timed, figures};
-use crate::train::job::{self, Job, Weights};
+use crate::train::job::Job;
+use crate::train::make::{self, Weights};
 use crate::train::model::{Draws, Model};
 use crate::train::ring::Ring;
 use crate::train::timing::{Times, peak_rss_mb};
@@ -287,7 +288,7 @@ impl<'a> Feed<'a> {
 fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result<Timed> {
     let chosen = order.chosen;
     let scaler = chosen.mixed.then_some(LossScaler::FIRST);
-    let mut step = job::step::<Seq2SeqJob>(config, data, &Weights::Fresh, (chosen, scaler))?;
+    let mut step = make::step::<Seq2SeqJob>(config, data, &Weights::Fresh, (chosen, scaler))?;
     let sizes = step.model().sizes();
     let parameters = step.model().params().layout().parameters();
     let mut feed = Feed::new(data, config);

@@ -21,6 +21,8 @@ pub struct Who {
     pub local_rank: usize,
     /// How many its machine has.
     pub local_size: usize,
+    /// CPUs that are its own; none where its launcher does not say.
+    pub cpus: Option<usize>,
     /// What started it.
     pub launcher: &'static str,
     /// Where rank 0 waits for the others; what to do where nothing says it.
@@ -107,6 +109,7 @@ impl Who {
             size: 1,
             local_rank: 0,
             local_size: 1,
+            cpus: None,
             launcher: "",
             meeting: Err(String::new()),
             job: String::new(),
@@ -135,7 +138,11 @@ impl Who {
     /// another.
     pub fn of(vars: &Variables) -> Result<Self> {
         let said = LAUNCHERS.iter().map(|launcher| Said::read(launcher, vars));
-        let said: Vec<Said> = said.filter_map(Result::transpose).collect::<Result<_>>()?;
+        let mut said: Vec<Said> = said.filter_map(Result::transpose).collect::<Result<_>>()?;
+        // Slurm speaks PMI to its tasks, too, and says more of them by its own names.
+        let of_slurm = said.iter().find(|said| said.launcher.name == SLURM);
+        let of_slurm = of_slurm.map(|said| (said.rank, said.size));
+        said.retain(|said| said.launcher.name != MPICH || Some((said.rank, said.size)) != of_slurm);
         let Some((first, others)) = said.split_first() else {
             return Ok(Self::alone());
         };
@@ -168,14 +175,26 @@ impl Who {
             )));
         }
         let job = job(vars);
+        let is_slurm = [Some(first), theirs]
+            .iter()
+            .flatten()
+            .any(|said| said.launcher.name == SLURM);
         Ok(Who {
             rank: first.rank,
             size: first.size,
             local_rank,
             local_size,
+            cpus: match is_slurm {
+                true => number(vars, "SLURM_CPUS_PER_TASK")?,
+                false => None,
+            },
             launcher: first.launcher.name,
             meeting: meeting(first, local_size, &job, vars)?,
-            job,
+            // Groups that were given ports beside one another try the same ones.
+            job: match vars.get("MASTER_PORT") {
+                Some(port) => format!("{job}:{port}"),
+                None => job,
+            },
         })
     }
 }
@@ -269,18 +288,23 @@ fn slurm_tasks(vars: &Variables) -> Option<usize> {
     nodes.nth(node)?
 }
 
-/// What tells this start from others: also a start again from the one before it.
+/// What launchers call a start, the innermost first: also a start again has a name of its own. Slurm's is
+/// the last, as ranks of another launcher have several of it: the machine on which `mpirun` was started is
+/// no task of a step, and a torchrun a machine may each have a step.
+const STARTS: [&[&str]; 3] = [
+    &["TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"],
+    &["PMIX_NAMESPACE"],
+    &["SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"],
+];
+
+/// What tells this start from others.
 fn job(vars: &Variables) -> String {
-    let names = [
-        "TORCHELASTIC_RUN_ID",
-        "TORCHELASTIC_RESTART_COUNT",
-        "PMIX_NAMESPACE",
-        "SLURM_JOB_ID",
-        "SLURM_STEP_ID",
-        "SLURM_RESTART_COUNT",
-    ];
-    let values = names.iter().filter_map(|name| vars.get(*name));
-    values.cloned().collect::<Vec<_>>().join(".")
+    let values = |names: &[&str]| {
+        let values = names.iter().filter_map(|name| vars.get(*name));
+        values.cloned().collect::<Vec<_>>().join(".")
+    };
+    let mut starts = STARTS.iter().map(|names| values(names));
+    starts.find(|start| !start.is_empty()).unwrap_or_default()
 }
 
 /// Where the ranks meet.

@@ -45,6 +45,18 @@ fn each_launcher_says_who_a_process_is() {
              SLURM_STEP_TASKS_PER_NODE=4(x2),3",
             [9, 11, 1, 3],
         ),
+        // Slurm's own PMI, by which MPICH's processes go.
+        (
+            "PMI_RANK=9 PMI_SIZE=11 SLURM_STEP_ID=0 SLURM_PROCID=9 SLURM_NTASKS=11 SLURM_LOCALID=1 \
+             SLURM_NODEID=2 SLURM_STEP_TASKS_PER_NODE=4(x2),3",
+            [9, 11, 1, 3],
+        ),
+        // MPICH's mpirun in an allocation.
+        (
+            "PMI_RANK=5 PMI_SIZE=8 MPI_LOCALRANKID=1 MPI_LOCALNRANKS=4 SLURM_STEP_ID=0 SLURM_PROCID=1 \
+             SLURM_NTASKS=2",
+            [5, 8, 1, 4],
+        ),
         // torchrun started by srun, one a machine: its own numbers count.
         (
             "TORCHELASTIC_RUN_ID=x RANK=5 WORLD_SIZE=8 LOCAL_RANK=1 LOCAL_WORLD_SIZE=4 \
@@ -65,6 +77,26 @@ fn each_launcher_says_who_a_process_is() {
         ),
     ] {
         assert_eq!(numbers(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_task_of_slurm_knows_its_cpus() {
+    let task = format!("{STEP} SLURM_NTASKS=2 SLURM_CPUS_PER_TASK=6 ");
+    for (text, cpus) in [
+        ("SLURM_PROCID=1", Some(6)),
+        ("SLURM_PROCID=1 RANK=1 WORLD_SIZE=2", Some(6)),
+        // The task has several processes.
+        (
+            "SLURM_PROCID=1 RANK=1 WORLD_SIZE=8 TORCHELASTIC_RUN_ID=x",
+            None,
+        ),
+        (
+            "SLURM_PROCID=1 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=8",
+            None,
+        ),
+    ] {
+        assert_eq!(who(&format!("{task} {text}")).cpus, cpus, "{text}");
     }
 }
 
@@ -95,6 +127,10 @@ fn contradictions_name_both_sides() {
         (
             "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 PMI_RANK=0 PMI_SIZE=2",
             ["OMPI_COMM_WORLD_RANK = 1", "PMI_RANK = 0"],
+        ),
+        (
+            "SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_CPUS_PER_TASK=all",
+            ["SLURM_CPUS_PER_TASK", "whole number"],
         ),
         (
             "RANK=0 WORLD_SIZE=2 MASTER_PORT=99999",
@@ -178,4 +214,27 @@ fn an_mpirun_is_told_from_the_others() {
     // What is set by hand within an mpirun asks for TCP.
     let by_hand = "RANK=0 WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2";
     assert!(!of_mpi(by_hand));
+}
+
+#[test]
+fn ranks_that_were_started_together_are_one_job() {
+    let mpirun = "OMPI_COMM_WORLD_SIZE=2 PMIX_NAMESPACE=4711 SLURM_JOB_ID=71 OMPI_COMM_WORLD_RANK=";
+    let torchrun = "WORLD_SIZE=2 TORCHELASTIC_RUN_ID=x SLURM_JOB_ID=71 RANK=";
+    for (start, job) in [(mpirun, "4711"), (torchrun, "x")] {
+        // Where mpirun was started there is no step, and each torchrun can be one.
+        for (rank, step) in [(0, ""), (1, " SLURM_STEP_ID=0"), (1, " SLURM_STEP_ID=1")] {
+            let text = format!("{start}{rank}{step} SLURM_PROCID=0 SLURM_NTASKS=1");
+            assert_eq!(who(&text).job, job, "{text}");
+        }
+    }
+    // Nor are groups one that were started by hand, each with its port.
+    let [a, b] = [1, 2].map(|port| {
+        let text = format!("RANK=0 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT={port}");
+        who(&text).job
+    });
+    assert_ne!(a, b);
+    // Slurm's own steps, and names set by hand in one, go by the step.
+    for by in ["SLURM_PROCID=0 SLURM_NTASKS=2", "RANK=0 WORLD_SIZE=2"] {
+        assert_eq!(who(&format!("{STEP} {by}")).job, "71.0", "{by}");
+    }
 }

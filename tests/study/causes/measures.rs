@@ -39,7 +39,7 @@ fn weights(cell: CellKind) -> CharLmWeights {
         tied: false,
     };
     let model = CharLm::new::<f32>(sizes, 3);
-    sample::weights(&model.export().expect("exports")).expect("a character LM")
+    sample::weights(&model.export().expect("exports"), false).expect("a character LM")
 }
 
 fn text(files: Vec<SourceFile>, vocab: CharVocab) -> StudyText {

@@ -251,6 +251,7 @@ pub fn counter() -> CharLmWeights {
         ("out.bias", (vec![v], vec![0.0; v])),
     ]);
     CharLmWeights::from_tensors(
+        false,
         |name| tensors.contains_key(name),
         |name| Ok(tensors[name].clone()),
     )
@@ -277,6 +278,7 @@ pub fn random_weights() -> CharLmWeights {
         tensors.insert(name, (shape, values));
     }
     CharLmWeights::from_tensors(
+        false,
         |name| tensors.contains_key(name),
         |name| Ok(tensors[name].clone()),
     )

@@ -35,7 +35,7 @@ fn model(cell: CellKind, layers: usize) -> CharLm {
 }
 
 fn stepper(model: &CharLm) -> Stepper {
-    Stepper::new(&sample::weights(&model.export().unwrap()).unwrap())
+    Stepper::new(&sample::weights(&model.export().unwrap(), false).unwrap())
 }
 
 fn ids() -> Vec<u32> {

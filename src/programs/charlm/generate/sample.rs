@@ -1,18 +1,34 @@
-//! Text from a model in training.
+//! The weights of a model for generation, and a short text from them.
+
+use std::path::Path;
 
 use crate::data::chars::CharVocab;
 use crate::error::{Error, Result};
+use crate::files::run::{MODEL, RunFolder};
 use crate::files::tensors::TensorFile;
+use crate::programs::charlm::config::CharLmConfig;
 use crate::programs::charlm::generate::generator::Generator;
 use crate::programs::charlm::generate::weights::CharLmWeights;
 use crate::sampling::{Sampler, SamplingOptions, TEMPERATURE};
+use crate::train::config_file::trained;
 
-/// The weights of a checkpoint's model for generation.
+/// The weights of a run's checkpoint.
 ///
 /// # Errors
-/// If a tensor is missing or has another shape.
-pub fn weights(file: &TensorFile) -> Result<CharLmWeights> {
+/// [`Error::Checkpoint`] for a run or a file that is damaged or of another model, and as [`weights`].
+pub fn of_checkpoint(run: &RunFolder, checkpoint: &Path) -> Result<CharLmWeights> {
+    let config: CharLmConfig = trained(run, checkpoint)?;
+    let file = TensorFile::load(&checkpoint.join(MODEL))?;
+    weights(&file, config.tie_embeddings)
+}
+
+/// The weights of a model, whose embeddings may be `tied`.
+///
+/// # Errors
+/// [`Error::Data`] if a tensor is missing or has another shape.
+pub fn weights(file: &TensorFile, tied: bool) -> Result<CharLmWeights> {
     CharLmWeights::from_tensors(
+        tied,
         |name| file.tensors.contains_key(name),
         |name| match file.tensors.get(name) {
             Some(t) => Ok((t.shape.clone(), t.data.clone())),

@@ -54,8 +54,8 @@ pub struct CharLmWeights {
 impl CharLmWeights {
     /// Collects the weights by their names in torch: `embedding.weight`, `{cell}.weight_ih_l{k}`,
     /// `{cell}.weight_hh_l{k}`, `{cell}.bias_ih_l{k}`, `{cell}.bias_hh_l{k}`, `out.weight`,
-    /// `out.bias`. The cell is the one of [`CellKind::ALL`] whose first layer is there. Without an
-    /// `out.weight` the embedding is that, where it is as wide as the hidden state.
+    /// `out.bias`. The cell is the one of [`CellKind::ALL`] whose first layer is there. Of `tied`
+    /// embeddings there is no `out.weight`: the embedding is that.
     ///
     /// `has` tells whether a tensor exists (the cell and the number of layers are found with it);
     /// `lookup` returns a tensor's shape and row-major values.
@@ -64,6 +64,7 @@ impl CharLmWeights {
     /// [`Error::Data`] names the tensor: no layer at all, a shape that does not fit the others, a
     /// dimension of zero, a value that is not finite. Errors of `lookup` pass through.
     pub fn from_tensors(
+        tied: bool,
         has: impl Fn(&str) -> bool,
         lookup: impl Fn(&str) -> Result<(Vec<usize>, Vec<f32>)>,
     ) -> Result<Self> {
@@ -113,10 +114,9 @@ impl CharLmWeights {
                 b_hn,
             });
         }
-        let tied = embedding_dim == hidden && !has("out.weight");
         Ok(CharLmWeights {
             out_w: match tied {
-                true => embedding.clone(),
+                true => fetch("embedding.weight", &[vocab, hidden])?,
                 false => fetch("out.weight", &[vocab, hidden])?,
             },
             out_b: fetch("out.bias", &[vocab])?,

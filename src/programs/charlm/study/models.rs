@@ -56,7 +56,10 @@ impl StudyModel {
         trained: &str,
     ) -> Result<Self> {
         let path = checkpoint.join(MODEL);
-        let weights = Arc::new(sample::weights(&TensorFile::load(&path)?)?);
+        let weights = Arc::new(sample::weights(
+            &TensorFile::load(&path)?,
+            config.tie_embeddings,
+        )?);
         if weights.vocab() != vocab.len() {
             let message = format!(
                 "tensor embedding.weight has {} rows, but vocab.json {} tokens: they belong to \

@@ -109,7 +109,7 @@ pub fn train(spec: &DyckSpec) -> Result<(Stepper, f64)> {
             loss += scores.loss / last as f64;
         }
     }
-    let weights = sample::weights(&step.model().export()?)?;
+    let weights = sample::weights(&step.model().export()?, false)?;
     Ok((Stepper::new(&weights), loss))
 }
 
