@@ -80,7 +80,8 @@ pub struct TextFigures {
     #[serde(default = "nan", deserialize_with = "number")]
     pub parse_rate: f64,
     /// Share of references that parse, their tokens joined as a prediction's are: cut, and, where white
-    /// space separates tokens, without their line ends. A model that writes them all has this as its `parse_rate`.
+    /// space separates tokens, without their line ends. A model that writes them all has this as its
+    /// `parse_rate`.
     #[serde(default = "nan", deserialize_with = "number")]
     pub reference_parse_rate: f64,
     /// F1 of the identifiers of predictions and whole references, each counted as often as it is there:

@@ -73,7 +73,7 @@ impl KeyCache {
         all.ok_or_else(|| Error::op("key_cache", "no step"))
     }
 
-    /// Row i of each of the steps becomes row `order[i]`.
+    /// Row i of each of the steps becomes what row `order[i]` is: there are as many rows as `order` names.
     ///
     /// # Errors
     /// If there is no such row, or the device fails.
@@ -107,11 +107,8 @@ impl KeyCache {
             return Ok(());
         };
         let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let (own, width) = (
-            [self.batch, memory.rows.shape().last()],
-            step.shape().last(),
-        );
-        let given = [step.shape().rows(), width];
+        let own = [self.batch, memory.rows.shape().last()];
+        let given = [step.shape().rows(), step.shape().last()];
         let types = [memory.rows.dtype(), step.dtype()];
         if own == given && types[0] == types[1] {
             return Ok(());

@@ -12,9 +12,9 @@
 //! **gpu** (`kernels/softmax_xent.cu`) The logits are never seen from outside, so their rows are as
 //! long as the products like them (a multiple of 8 elements, 16 bytes of f16: else cuBLAS has no kernel
 //! with bulk loads and warp-group products for them), the bias is added where they are read, and they
-//! are read once: the same pass leaves p - y in their place (y is one at the target, or the smoothed label). What else the gradient of a logit is
-//! multiplied with, the gradient of the mean loss and 1 / N, is one number, the factor of the products
-//! that follow.
+//! are read once: the same pass leaves p - y in their place (y is one at the target, or the smoothed
+//! label). What else the gradient of a logit is multiplied with, the gradient of the mean loss and 1 / N,
+//! is one number, the factor of the products that follow.
 
 use super::gpu::{self, GpuMat};
 use super::softmax_xent::gpu::{Figures, Pass, means};

@@ -11,7 +11,8 @@ use crate::data::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::files::RunFolder;
 use crate::report::RunData;
-pub use program::{Ended, Program, Trainer};
+pub use orders::Ended;
+pub use program::{Program, Trainer};
 
 /// Every program.
 pub static ALL: [&dyn Program; 2] = [&charlm::CharLmProgram, &seq2seq::Seq2SeqProgram];

@@ -6,6 +6,7 @@ use crate::data::syntax::GrammarChoice;
 use crate::data::vocab::Vocab;
 use crate::device::profile::Profile;
 use crate::error::{Error, Result};
+use crate::files::TestEvent;
 use crate::files::onnx::Graph;
 use crate::files::run::{MODEL, RunFolder};
 use crate::files::state::TrainState;
@@ -15,11 +16,25 @@ use crate::train::init::load_weights;
 use crate::train::job::Job;
 use crate::train::make::trained;
 use crate::train::progress::Progress;
+use crate::train::session::Summary;
 use crate::train::settings::Config;
 use crate::train::timing::Times;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use toml::Table;
+
+// ---- train ---------------------------------------------------------------------------------
+
+/// A run that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its folder.
+    pub out: PathBuf,
+    /// How its training ended.
+    pub summary: Summary,
+    /// Its figures on test data, where there are such.
+    pub test: Option<TestEvent>,
+}
 
 // ---- eval ----------------------------------------------------------------------------------
 

@@ -1,18 +1,17 @@
 //! What a program is to the commands.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use toml::Table;
 
-use super::orders::{Bench, EvalOrder, Evaluated, Export};
+use super::orders::{Bench, Ended, EvalOrder, Evaluated, Export};
 use super::suite::Suite;
 use crate::Result;
 use crate::files::{RunFolder, TestEvent};
 use crate::ranks::Ranks;
 use crate::report::RunData;
 use crate::train::job::Request;
-use crate::train::session::Summary;
 use crate::train::settings::{Config, Settings};
 
 /// What is trained, scored and drawn: a kind of model with its data.
@@ -100,17 +99,6 @@ pub trait Program: Sync {
 
 /// Trains one run after the other.
 pub type Trainer = Box<dyn FnMut(Request<Table>) -> Result<Ended>>;
-
-/// A run that has ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// Its folder.
-    pub out: PathBuf,
-    /// How its training ended.
-    pub summary: Summary,
-    /// Its figures on test data, where there are such.
-    pub test: Option<TestEvent>,
-}
 
 /// A request with the typed configuration.
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use toml::Table;
 
-use super::program::Ended;
+use super::orders::Ended;
 use crate::files::TestEvent;
 use crate::log;
 use crate::train::progress::clock;
@@ -60,8 +60,25 @@ pub const fn figure(
     Figure { key, name, value }
 }
 
+impl Figure {
+    /// The same, which a table calls so.
+    pub const fn called(self, name: &'static str) -> Self {
+        Figure {
+            name: Some(name),
+            ..self
+        }
+    }
+
+    /// The same, which only the file has.
+    pub const fn unseen(self) -> Self {
+        Figure { name: None, ..self }
+    }
+}
+
 /// The figure that is a time.
 pub const SECONDS: &str = "seconds";
+/// The lowest validation loss, which a run without a test has, too.
+pub const BEST_VALID_LOSS: &str = "best_valid_loss";
 /// The file of a suite's folder that says what it was asked for.
 pub const ASKED: &str = "suite.toml";
 /// What names a row.
@@ -140,7 +157,7 @@ impl Suite {
                 let value = ended.test.as_ref().map(|test| (figure.value)(test));
                 let value = value.unwrap_or_else(|| match figure.key {
                     SECONDS => json!(ended.summary.elapsed.as_secs_f64()),
-                    "best_valid_loss" => json!(ended.summary.best),
+                    BEST_VALID_LOSS => json!(ended.summary.best),
                     _ => Value::Null,
                 });
                 result.insert(figure.key.to_owned(), value);

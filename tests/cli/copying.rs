@@ -114,6 +114,13 @@ fn bench_times_the_model_that_copies() {
     let found: Value = serde_json::from_str(&done.stdout).unwrap();
     let models = found["seq2seq"]["models"].as_object().unwrap();
     assert_eq!(models.keys().collect::<Vec<_>>(), ["attention"]);
+    let of = |key: &str| &models["attention"][key];
+    assert_eq!((of("copy"), of("num_layers")), (&json!(true), &json!(1)));
+    // The line names what is not as in the published models.
+    let line = bench.replace("--json", "--num-layers 2 --quiet");
+    let done = place.run(&line).ok();
+    let sizes = "attention, B 2 E 4 H 5, 2 layers, copying, target vocabulary ";
+    assert!(done.stdout.contains(sizes), "{}", done.stdout);
 }
 
 #[test]
@@ -149,6 +156,13 @@ fn bench_times_copying_against_none_and_decoding_with_a_grammar() {
     assert!((16.0..=16.0 * 9.0 + 1e-6).contains(&tokens), "{tokens}");
     let share = 1.0 - number("grammar_tokens_per_s") / number("tokens_per_s");
     assert!((number("grammar_share") - share).abs() < 1e-12);
+    // There is no grammar of characters.
+    let found = bench(
+        "decode",
+        "--max-target 9 --target-tokens chars --num-layers 2",
+    );
+    assert!(found["tokens_per_s"].is_number() && found["grammar"].is_null());
+    assert_eq!(found["num_layers"], 2);
 }
 
 /// A string of a target that is a word of the vocabulary but for its blanks is read as that word.

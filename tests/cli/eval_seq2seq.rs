@@ -287,6 +287,29 @@ fn other_pairs() {
     assert_eq!(eval(&place, "--pairs test.jsonl")["loss"], own["loss"]);
 }
 
+/// What is right as far as its reference was learned has neither the tree nor all names of the whole one.
+#[test]
+fn trees_and_names_are_those_of_whole_references() {
+    for (max_target, names, tree) in [(3, 2.0 / 3.0, 0.0), (5, 1.0, 1.0)] {
+        let place = Place::new();
+        let pair = json!({"docstring": "add it", "code": "x = 1 + y"});
+        for split in ["train", "valid", "test"] {
+            place.write(&format!("{split}.jsonl"), format!("{pair}\n").repeat(8));
+        }
+        let flags = "--model lstm --epochs 12 --learning-rate 0.05 --dropout 0 --quiet";
+        train(&place, "a", &format!("{flags} --max-target {max_target}")).ok();
+        let figures = eval(&place, "");
+        assert_eq!(
+            (&figures["exact_match"], &figures["parse_rate"]),
+            (&json!(1.0), &json!(1.0))
+        );
+        assert_eq!(
+            (&figures["identifier_f1"], &figures["tree_match"]),
+            (&json!(names), &json!(tree))
+        );
+    }
+}
+
 // ---- other commands on the run -------------------------------------------------------------
 
 #[test]

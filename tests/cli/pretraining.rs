@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rnnx::data::python::parses_as_line;
 use rnnx::files::tensors::TensorFile;
 use serde_json::{Value, json};
 
@@ -85,6 +86,7 @@ fn what_is_told_and_kept() {
     for words in [
         "targets: 41 train, 7 valid, 5 test; train.jsonl, valid.jsonl, test.jsonl; 19 of the 19 targets \
          of code.jsonl are new (0 left out",
+        "; the limits cut 0 targets to 50 tokens\nunknown tokens: target ",
         "11 steps an epoch of 4 pairs",
         "epoch 2/2  train loss ",
         "  valid loss ",
@@ -108,11 +110,30 @@ fn what_is_told_and_kept() {
     let has = |side: &str, word: &str| vocab[side].as_array().unwrap().contains(&json!(word));
     assert!(has("target", "yield") && !has("source", "yield"));
     assert!(has("source", "load") && has("target", "load"));
-    // Five texts are drawn after each epoch, others each time.
-    let sample =
-        |n: usize| fs::read_to_string(place.path(&format!("lm/samples/epoch-{n}.txt"))).unwrap();
-    assert_eq!(sample(1).split("\n\n").count(), 5);
-    assert_ne!(sample(1), sample(2));
+}
+
+/// Five texts are drawn after each epoch, of the same weights, too, others each time; under the run's grammar.
+#[test]
+fn texts_are_drawn_after_each_epoch() {
+    let place = place();
+    let still = "--model lstm --epochs 2 --learning-rate 1e-30 --quiet";
+    let texts = |run: &str, flags: &str| {
+        train(&place, run, &format!("{still} {PRETRAIN} {flags}")).ok();
+        [1, 2].map(|epoch| {
+            let path = place.path(&format!("{run}/samples/epoch-{epoch}.txt"));
+            let text = fs::read_to_string(path).unwrap();
+            let texts = text.strip_suffix('\n').unwrap().split("\n\n");
+            texts.map(str::to_owned).collect::<Vec<_>>()
+        })
+    };
+    let [first, second] = texts("free", "");
+    assert_eq!((first.len(), second.len()), (5, 5));
+    assert_ne!(first, second);
+    let lines = texts("held", "--target-tokens python --grammar line").concat();
+    for line in &lines {
+        assert!(parses_as_line(line), "{line:?}");
+    }
+    assert_eq!(lines.len(), 10);
 }
 
 #[test]

@@ -237,6 +237,8 @@ fn all_three_are_trained_and_compared() {
             ("seconds", "train_seconds"),
             ("epochs", "epochs"),
             ("seed", "seed"),
+            ("identifier_f1", "identifier_f1"),
+            ("tree_match", "tree_match"),
         ] {
             assert!(
                 row[key].is_number() && row[key] == test[name],

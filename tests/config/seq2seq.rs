@@ -6,7 +6,8 @@ use rnnx::data::syntax::GrammarChoice;
 use rnnx::data::tokens::TokenizerKind;
 use rnnx::optim::{AdamConfig, Clip, OptimizerKind, ScheduleKind};
 use rnnx::programs::charlm::config::CharLmConfig;
-use rnnx::programs::seq2seq::config::{Seq2SeqConfig, TargetLanguage};
+use rnnx::programs::seq2seq::config::Seq2SeqConfig;
+use rnnx::programs::seq2seq::language::TargetLanguage;
 use rnnx::programs::seq2seq::model::ModelKind;
 use rnnx::programs::seq2seq::tokens::SourceText;
 use rnnx::train::config_file::{parse, resolve, to_toml};
@@ -135,6 +136,17 @@ fn defaults_are_those_of_the_contract() {
         epsilon: 1e-6,
     };
     assert_eq!(config.clip(), clip);
+}
+
+/// Those of pre-training hold there alone: a run on pairs may be given them, too, as a row of a suite is.
+#[test]
+fn passes_are_those_of_what_is_learned() {
+    let passes = |words: &str| config(&flags(words), None).unwrap().passes();
+    assert_eq!(passes("--epochs 3"), 3);
+    assert_eq!(passes("--epochs 3 --pretrain-epochs 5"), 3);
+    assert_eq!(passes("--epochs 3 --pretrain code.jsonl"), 3);
+    let both = "--epochs 3 --pretrain code.jsonl --pretrain-epochs 5";
+    assert_eq!(passes(both), 5);
 }
 
 #[test]

@@ -79,6 +79,45 @@ fn the_table_has_every_number_and_marks_the_best() {
     }
 }
 
+/// What was copied is shown of runs that copy, on code or not; names and trees of code in tokens of its own.
+#[test]
+fn some_columns_are_of_some_runs() {
+    let page = |settings: &[(&str, &str)]| {
+        let mut run = seq2seq("attention", 0.1);
+        let own = settings.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        run.config.extend(own);
+        render(&[run])
+    };
+    let (copy, text) = (("copy", "true"), ("target-language", "text"));
+    for (settings, want) in [
+        (&[][..], [false, false, false, true]),
+        (&[copy], [true; 4]),
+        (&[("target-tokens", "python")], [false, true, true, true]),
+        (&[copy, text], [true, false, false, false]),
+    ] {
+        let page = page(settings);
+        let head = between(&page, "<table class=\"numbers results\">", "</thead>");
+        let columns = [">copied<", ">names, F1 ", ">trees ", ">parses "];
+        assert_eq!(
+            columns.map(|name| head.contains(name)),
+            want,
+            "{settings:?}"
+        );
+        let notes = ["; copied: ", "; names: ", "; trees: ", "; parses: "];
+        assert_eq!(notes.map(|name| page.contains(name)), want, "{settings:?}");
+    }
+}
+
+#[test]
+fn pre_training_is_not_said_to_wait_for_a_test() {
+    let mut run = seq2seq("attention", 0.1);
+    run.test = None;
+    run.config.push(("pretrain".into(), "code.jsonl".into()));
+    let page = render(&[run]);
+    assert!(page.contains("attention is pre-training, which is not tested: its losses"));
+    assert!(!page.contains("not been tested yet"));
+}
+
 #[test]
 fn values_that_read_the_same_are_marked_alike() {
     let mut runs = three();

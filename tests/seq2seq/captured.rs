@@ -1,7 +1,7 @@
 //! Training steps as one captured graph, on the emulated device: the same bits as without it, with copying
 //! and without. Nothing of such a step waits for the host.
 
-use super::copying::{batch_of, pairs};
+use super::extended::{batch_of, pairs};
 use super::{batch, random_pairs};
 use rnnx::Result;
 use rnnx::device::Gpu;

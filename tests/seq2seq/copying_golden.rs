@@ -1,16 +1,15 @@
 //! PyTorch's numbers of the model that copies (`tests/golden/copying.py`): mixtures, loss, gradients, Adam
 //! steps and outputs.
 
+use super::extended::{Pair, batch_of, sources};
 use super::golden::{F32, F32_AFTER_ADAM, F32_GRADIENT, F64, by_pair, check_adam, ids, numbers};
-use super::{Noise, Number, batch, close, pass};
+use super::{Noise, Number, close, pass};
 use rnnx::autograd::Tape;
-use rnnx::data::words::UNK;
 use rnnx::device::Gpu;
 use rnnx::device::emulated::Emulated;
 use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::seq2seq::copying::Extended;
-use rnnx::programs::seq2seq::data::SeqBatch;
-use rnnx::programs::seq2seq::decode::{DecodeOptions, SourceIds, decode};
+use rnnx::programs::seq2seq::decode::{DecodeOptions, decode};
 use rnnx::programs::seq2seq::model::{Inputs, ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::train::model::Model;
 use rnnx::train::step::Step;
@@ -24,13 +23,6 @@ fn size(golden: &Value, key: &str) -> usize {
     golden[key].as_u64().unwrap() as usize
 }
 
-/// Source, target as the decoder reads it, and the extended ids of both.
-struct Pair {
-    source: Vec<u32>,
-    target: Vec<u32>,
-    extended: Extended,
-}
-
 fn pairs(golden: &Value) -> Vec<Pair> {
     let vocab = size(golden, "target_vocabulary") as u32;
     let pair = |pair: &Value| {
@@ -39,16 +31,12 @@ fn pairs(golden: &Value) -> Vec<Pair> {
             .iter()
             .max()
             .map_or(0, |id| (id + 1).saturating_sub(vocab));
-        let known = target.iter().map(|&id| if id < vocab { id } else { UNK });
-        Pair {
-            source: ids(&pair["source"]),
-            target: known.collect(),
-            extended: Extended {
-                source: held,
-                target,
-                unknown: (0..unknown).map(|k| format!("unknown {k}")).collect(),
-            },
-        }
+        let extended = Extended {
+            source: held,
+            target,
+            unknown: (0..unknown).map(|k| format!("unknown {k}")).collect(),
+        };
+        Pair::new(ids(&pair["source"]), extended, vocab)
     };
     golden["pairs"]
         .as_array()
@@ -56,13 +44,6 @@ fn pairs(golden: &Value) -> Vec<Pair> {
         .iter()
         .map(pair)
         .collect()
-}
-
-fn batch_of(pairs: &[Pair]) -> SeqBatch {
-    let plain = pairs.iter().map(|p| (p.source.clone(), p.target.clone()));
-    let extended: Vec<&Extended> = pairs.iter().map(|p| &p.extended).collect();
-    let batch = batch(&plain.collect::<Vec<_>>());
-    batch.with_copies(&extended).unwrap()
 }
 
 fn model<T: Number>(golden: &Value) -> Seq2Seq {
@@ -172,18 +153,8 @@ fn greedy_outputs_are_pytorchs() {
     let golden = golden();
     let pairs = pairs(&golden);
     let model = model::<f32>(&golden);
-    let source = |pair| {
-        let Pair {
-            source, extended, ..
-        }: &Pair = pair;
-        SourceIds {
-            ids: source,
-            extended: Some(extended),
-        }
-    };
-    let sources: Vec<SourceIds> = pairs.iter().map(source).collect();
     let max_length = size(&golden, "max_length");
-    let outputs = decode(&model, &sources, DecodeOptions::greedy(max_length)).unwrap();
+    let outputs = decode(&model, &sources(&pairs), DecodeOptions::greedy(max_length)).unwrap();
     let mut copied = 0;
     for (output, want) in outputs.iter().zip(golden["greedy"].as_array().unwrap()) {
         assert_eq!(output.tokens, ids(want));

@@ -3,9 +3,10 @@
 use super::{SIZES, batch, for_each_kind, random_pairs, sizes_of};
 use rnnx::autograd::Tape;
 use rnnx::data::words::{EOS, PAD, SOS, UNK};
-use rnnx::programs::seq2seq::data::SourceBatch;
+use rnnx::programs::seq2seq::data::{Example, SourceBatch};
 use rnnx::programs::seq2seq::decode::{DecodeOptions, Hypothesis, Search, decode};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Source};
+use rnnx::programs::seq2seq::score::decode_by_length;
 use rnnx::train::model::Model;
 
 pub const GREEDY: Search = Search::Greedy;
@@ -118,6 +119,42 @@ fn outputs_do_not_depend_on_the_batch() {
                 let alone = decode(&model, &[&pair.0[..]], options(search, 6)).unwrap();
                 assert_eq!(alone[0].tokens, want.tokens, "{kind} {search:?}");
                 assert!((alone[0].score - want.score).abs() < SCORE);
+            }
+        }
+    });
+}
+
+/// A test decodes sources of like length together, a few at a time: each output stands where its pair does.
+#[test]
+fn outputs_by_length_stand_in_the_order_of_the_pairs() {
+    let pairs = random_pairs(SIZES, 11, 7);
+    let example = |(source, target): &(Vec<u32>, Vec<u32>)| Example {
+        docstring: String::new(),
+        code: String::new(),
+        source: Vec::new(),
+        target: Vec::new(),
+        source_ids: source.clone(),
+        target_ids: target.clone(),
+        extended: None,
+    };
+    let examples: Vec<Example> = pairs.iter().map(example).collect();
+    let lengths: Vec<usize> = pairs.iter().map(|pair| pair.0.len()).collect();
+    assert!(!lengths.is_sorted());
+    for_each_kind(|kind| {
+        let model = model(kind);
+        for (search, rows) in [
+            (GREEDY, 4),
+            (GREEDY, 100),
+            (Search::Beam(3), 7),
+            (Search::Beam(3), 1),
+        ] {
+            let options = options(search, 6);
+            let outputs = decode_by_length(&model, &examples, rows, options).unwrap();
+            assert_eq!(outputs.len(), pairs.len());
+            for (pair, output) in pairs.iter().zip(&outputs) {
+                let alone = decode(&model, &[&pair.0[..]], options).unwrap();
+                assert_eq!(output.tokens, alone[0].tokens, "{kind} {search:?} {rows}");
+                assert!((output.score - alone[0].score).abs() < SCORE);
             }
         }
     });

@@ -1,8 +1,11 @@
-//! Every parameter of each whole model against central differences in f64, with dropout and with
-//! the decoder's own predictions among its inputs.
+//! Every parameter of each whole model against central differences in f64, with dropout, with the decoder's
+//! own predictions among its inputs, and with what is copied.
 
+use super::extended::{self, batch_of};
 use super::{Noise, batch, for_each_recurrent_kind, pass, random_pairs};
 use rnnx::Error;
+use rnnx::data::words::EOS;
+use rnnx::programs::seq2seq::data::SeqBatch;
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::rng::{Purpose, Stream};
 use rnnx::train::model::{Draws, Model};
@@ -41,45 +44,46 @@ fn check(kinds: &[ModelKind], noise: Noise) {
 fn check_of(kinds: &[ModelKind], sizes: Seq2SeqSizes, factor: f64, noise: Noise) {
     let batch = batch(&random_pairs(sizes, 5, 5));
     for &kind in kinds {
-        let mut model = Seq2Seq::new::<f64>(kind, sizes, 3);
-        let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
-        values.iter_mut().for_each(|x| *x *= factor);
-        let gradient = pass::<f64>(&model, &batch, noise).gradient;
-        let gradient = gradient.data::<f64>().unwrap();
-        let layout = model.params().layout().clone();
-        for s in layout.segments() {
-            let mut largest = 0.0f64;
-            for (i, &analytic) in gradient
-                .iter()
-                .enumerate()
-                .skip(s.offset)
-                .take(s.shape.numel())
-            {
-                let mut loss_at = |delta: f64| {
-                    let values = |model: &mut Seq2Seq, add: f64| {
-                        let values = model.params_mut().values_mut();
-                        values.data_mut::<f64>().unwrap()[i] += add;
-                    };
-                    values(&mut model, delta);
-                    let loss = pass::<f64>(&model, &batch, noise).loss;
-                    values(&mut model, -delta);
-                    loss
+        check_batch(kind, sizes, factor, &batch, noise);
+    }
+}
+
+fn check_batch(kind: ModelKind, sizes: Seq2SeqSizes, factor: f64, batch: &SeqBatch, noise: Noise) {
+    let mut model = Seq2Seq::new::<f64>(kind, sizes, 3);
+    let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
+    values.iter_mut().for_each(|x| *x *= factor);
+    let gradient = pass::<f64>(&model, batch, noise).gradient;
+    let gradient = gradient.data::<f64>().unwrap();
+    let layout = model.params().layout().clone();
+    for s in layout.segments() {
+        let mut largest = 0.0f64;
+        let of_segment = gradient.iter().enumerate().skip(s.offset);
+        for (i, &analytic) in of_segment.take(s.shape.numel()) {
+            let mut loss_at = |delta: f64| {
+                let before = model.params().values().data::<f64>().unwrap()[i];
+                let set = |model: &mut Seq2Seq, x: f64| {
+                    let values = model.params_mut().values_mut();
+                    values.data_mut::<f64>().unwrap()[i] = x;
                 };
-                let difference = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
-                largest = largest.max(analytic.abs());
-                assert!(
-                    (analytic - difference).abs() < DIFFERENCE,
-                    "{kind} {}[{}]: backward gives {analytic}, differences give {difference}",
-                    s.name,
-                    i - s.offset
-                );
-            }
+                set(&mut model, before + delta);
+                let loss = pass::<f64>(&model, batch, noise).loss;
+                set(&mut model, before);
+                loss
+            };
+            let difference = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
+            largest = largest.max(analytic.abs());
             assert!(
-                largest > 1e4 * DIFFERENCE,
-                "{kind} {}: gradients are too small to be tested",
-                s.name
+                (analytic - difference).abs() < DIFFERENCE,
+                "{kind} {}[{}]: backward gives {analytic}, differences give {difference}",
+                s.name,
+                i - s.offset
             );
         }
+        assert!(
+            largest > 1e4 * DIFFERENCE,
+            "{kind} {}: gradients are too small to be tested",
+            s.name
+        );
     }
 }
 
@@ -155,6 +159,43 @@ fn whole_models_with_smoothed_labels_and_output_dropout() {
     }
 }
 
+/// Models that copy, their own output layer and one that is the embedding, too; with their own predictions
+/// among what they read, where they can, some of which are no words.
+#[test]
+fn whole_models_that_copy() {
+    for (kind, teacher) in [
+        (ModelKind::Attention, Some(0.5)),
+        (ModelKind::Transformer, None),
+    ] {
+        for tied in [false, true] {
+            let sizes = Seq2SeqSizes {
+                target_vocab: 9,
+                hidden: 4,
+                heads: 1,
+                copy: true,
+                tied,
+                ..SIZES
+            };
+            let layout = Seq2Seq::layout(kind, sizes);
+            let names: Vec<&str> = layout.segments().iter().map(|s| &*s.name).collect();
+            assert!(
+                names.ends_with(&["copy.gate.weight", "copy.gate.bias"]),
+                "{names:?}"
+            );
+            assert_eq!(names.contains(&"out.weight"), !tied, "{names:?}");
+            let batch = batch_of(&extended::pairs(sizes, 4));
+            let is_word = |id: &u32| (*id as usize) < sizes.target_vocab;
+            assert!(!batch.targets.iter().all(is_word) && batch.inputs.iter().all(is_word));
+            let noise = Noise {
+                dropout: Some(0.3),
+                teacher,
+                ..Noise::default()
+            };
+            check_batch(kind, sizes, 2.5, &batch, noise);
+        }
+    }
+}
+
 /// What the output layer drops unless that is set: as much as others where embeddings are tied, and else
 /// nothing. And a batch that is scored has neither of the two.
 #[test]
@@ -184,8 +225,47 @@ fn output_dropout_and_smoothing_are_for_training() {
     }
 }
 
-/// The decoder's inputs are those of the training pass itself: with a ratio of 0, reading the
-/// predictions of the training pass changes nothing.
+/// What is predicted before the training pass is what that would predict: both drop the same of what their
+/// layers read. The likeliest token of a step is the target that has the least loss there.
+#[test]
+fn predictions_are_those_of_the_training_pass() {
+    let sizes = Seq2SeqSizes { layers: 3, ..SIZES };
+    let mut changed = 0;
+    for kind in recurrent() {
+        for seed in 0..6 {
+            let mut model = Seq2Seq::new::<f64>(kind, sizes, seed);
+            let values = model.params_mut().values_mut().data_mut::<f64>().unwrap();
+            values.iter_mut().for_each(|x| *x *= 2.0);
+            let loss = |batch: &SeqBatch, teacher: Option<f64>| {
+                let noise = Noise {
+                    dropout: Some(0.5),
+                    teacher,
+                    ..Noise::default()
+                };
+                pass::<f64>(&model, batch, noise).loss
+            };
+            let mut batch = batch(&[(vec![5, 7, 4], vec![4, 6, 5])]);
+            let (taught, free) = (loss(&batch, None), loss(&batch, Some(0.0)));
+            for t in 0..3 {
+                let of = |token: &u32| {
+                    let mut batch = batch.clone();
+                    batch.targets[t] = *token;
+                    loss(&batch, None)
+                };
+                let tokens = EOS..sizes.target_vocab as u32;
+                let likeliest = tokens.min_by(|a, b| of(a).total_cmp(&of(b)));
+                batch.inputs[t + 1] = likeliest.unwrap();
+            }
+            // The same numbers, from one pass and from two.
+            let read = loss(&batch, None);
+            assert!((free - read).abs() < 1e-12, "{kind} {seed}: {free} {read}");
+            changed += usize::from(free != taught);
+        }
+    }
+    assert!(changed > 20, "{changed} of 24 read something else");
+}
+
+/// Some of the decoder's inputs are its own predictions, the more the lower the ratio.
 #[test]
 fn a_ratio_between_mixes_the_two() {
     let pairs = random_pairs(SIZES, 40, 6);

@@ -51,9 +51,10 @@ fn step_of(kind: ModelKind, layers: usize, teacher_forcing: f64) -> Step<Seq2Seq
         ..AdamConfig::torch(1.0)
     };
     let adam = Adam::new::<f32>(config, model.params().layout());
+    // Both numbers show in the factor.
     let clip = Clip::Global {
         max: 0.5,
-        epsilon: 1e-6,
+        epsilon: 0.25,
     };
     let model = model.with_dropout(0.3);
     Step::new(model.with_teacher_forcing(teacher_forcing), adam, clip, 2)

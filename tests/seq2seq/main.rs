@@ -7,12 +7,14 @@ mod copying;
 mod copying_golden;
 mod decode;
 mod differences;
+mod extended;
 mod golden;
 mod gpu;
 mod grammar;
 mod learn;
 mod pretraining;
 mod sampling;
+mod shards;
 mod trace;
 
 use rnnx::autograd::Tape;

@@ -9,6 +9,7 @@ use rnnx::optim::{Adam, AdamConfig, Clip};
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
 use rnnx::train::model::Model;
 use rnnx::train::step::{Step, score};
+use std::ops::Range;
 
 const SIZES: Seq2SeqSizes = Seq2SeqSizes {
     target_vocab: 9,
@@ -31,6 +32,17 @@ fn is_of_sources(name: &str) -> bool {
     ];
     before.iter().any(|start| name.starts_with(start))
         || name.starts_with("decoder.layers.") && of_layer.iter().any(|part| name.contains(part))
+}
+
+/// The columns of a weight that read a context, which is zero, beside what is not.
+fn of_context(kind: ModelKind, name: &str) -> Range<usize> {
+    let (e, h) = (SIZES.embedding, SIZES.hidden);
+    match (kind, name) {
+        (ModelKind::Rnn | ModelKind::Gru, "decoder.rnn.weight_ih_l0") => e..e + h,
+        (ModelKind::Attention, "decoder.rnn.weight_ih_l0") => e..e + 2 * h,
+        (ModelKind::Attention, "out.weight" | "out.hidden.weight") => h..3 * h,
+        _ => 0..0,
+    }
 }
 
 /// Models of this kind, plain ones and others.
@@ -64,6 +76,11 @@ fn what_only_sources_reach_has_no_gradient_and_all_else_has() {
                 let is_zero = part.iter().all(|g| *g == 0.0);
                 let name = &segment.name;
                 assert_eq!(is_zero, is_of_sources(name), "{kind}: {name}");
+                let context = of_context(kind, name);
+                for row in part.chunks(segment.shape.last()) {
+                    let mut columns = row[context.clone()].iter();
+                    assert!(columns.all(|g| *g == 0.0), "{kind}: {name}");
+                }
             }
         }
     });

@@ -1,5 +1,6 @@
 //! Sampled outputs against the distribution they are drawn from.
 
+use super::decode::{SCORE, score};
 use super::{SIZES, random_pairs, sizes_of};
 use rnnx::autograd::Tape;
 use rnnx::data::python::grammar::Start;
@@ -19,8 +20,6 @@ use rnnx::sampling::SamplingOptions;
 use rnnx::train::model::Model;
 use std::collections::HashSet;
 
-/// f32 sums over other batches.
-const SCORE: f64 = 1e-5;
 /// As the model has it.
 const PLAIN: SamplingOptions = SamplingOptions {
     temperature: 1.0,
@@ -114,7 +113,7 @@ fn without(p: Vec<f64>, never: &[u32]) -> Vec<f64> {
 #[test]
 fn draws_follow_the_model() {
     let source: &[u32] = &[5, 9, 4];
-    for kind in [ModelKind::Rnn, ModelKind::Attention] {
+    for kind in [ModelKind::Rnn, ModelKind::Attention, ModelKind::Transformer] {
         let model = model(kind, SIZES);
         let p = without(first(&model, source.into()), &[PAD, SOS]);
         follows(&model, source.into(), options(sampling(PLAIN, 1), 1), &p);
@@ -155,19 +154,21 @@ fn draws_of_a_model_that_copies_follow_the_mixture() {
         copy: true,
         ..SIZES
     };
-    let model = model(ModelKind::Attention, sizes);
     let extended = held(7);
     let source = SourceIds {
         ids: &[5, UNK, 9, UNK],
         extended: Some(&extended),
     };
-    let p = without(first(&model, source), &[PAD, SOS, UNK]);
-    assert!(p[7] > 0.05 && p[8..] == [0.0; 3], "{p:?}");
-    let options = DecodeOptions {
-        no_unk: true,
-        ..options(sampling(PLAIN, 1), 1)
-    };
-    follows(&model, source, options, &p);
+    for kind in [ModelKind::Attention, ModelKind::Transformer] {
+        let model = model(kind, sizes);
+        let p = without(first(&model, source), &[PAD, SOS, UNK]);
+        assert!(p[7] > 0.05 && p[8..] == [0.0; 3], "{kind}: {p:?}");
+        let options = DecodeOptions {
+            no_unk: true,
+            ..options(sampling(PLAIN, 1), 1)
+        };
+        follows(&model, source, options, &p);
+    }
 }
 
 const TOKENS: [&str; 12] = [
@@ -237,25 +238,27 @@ fn tokens(samples: &[Hypothesis]) -> Vec<&[u32]> {
 fn a_sample_depends_on_seed_source_and_number_alone() {
     let pairs = random_pairs(SIZES, 9, 7);
     let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
-    let model = model(ModelKind::Attention, SIZES);
-    let all = samples(&model, &sources, 1, 5);
-    assert_eq!(all, samples(&model, &sources, 1, 5));
-    for (number, (source, all)) in (0..).zip(sources.iter().zip(&all)) {
-        assert_eq!(all.len(), 5);
-        let distinct: HashSet<&[u32]> = tokens(all).into_iter().collect();
-        assert!(distinct.len() > 1, "{distinct:?}");
-        let alone = Search::Sampling(Sampling {
-            options: PLAIN,
-            seed: 1,
-            source: number,
-        });
-        let two = decode_n_best(&model, &[*source], options(alone, 6), 2).unwrap();
-        assert_eq!(tokens(&two[0]), tokens(&all[..2]));
+    for kind in [ModelKind::Attention, ModelKind::Transformer] {
+        let model = model(kind, SIZES);
+        let all = samples(&model, &sources, 1, 5);
+        assert_eq!(all, samples(&model, &sources, 1, 5));
+        for (number, (source, all)) in (0..).zip(sources.iter().zip(&all)) {
+            assert_eq!(all.len(), 5);
+            let distinct: HashSet<&[u32]> = tokens(all).into_iter().collect();
+            assert!(distinct.len() > 1, "{kind}: {distinct:?}");
+            let alone = Search::Sampling(Sampling {
+                options: PLAIN,
+                seed: 1,
+                source: number,
+            });
+            let two = decode_n_best(&model, &[*source], options(alone, 6), 2).unwrap();
+            assert_eq!(tokens(&two[0]), tokens(&all[..2]), "{kind}");
+        }
+        assert_ne!(all, samples(&model, &sources, 2, 5));
+        // The same source twice, and the same numbers of samples.
+        let twice = samples(&model, &[sources[0]; 2], 1, 5);
+        assert_ne!(tokens(&twice[0]), tokens(&twice[1]));
     }
-    assert_ne!(all, samples(&model, &sources, 2, 5));
-    // The same source twice, and the same numbers of samples.
-    let twice = samples(&model, &[sources[0]; 2], 1, 5);
-    assert_ne!(tokens(&twice[0]), tokens(&twice[1]));
 }
 
 #[test]
@@ -266,24 +269,27 @@ fn the_log_probability_is_the_models_own() {
         top_p: Some(0.9),
     };
     let source: &[u32] = &[5, 9, 4];
-    let model = model(ModelKind::Lstm, SIZES);
-    let p = first(&model, source.into());
-    for sampling_options in [PLAIN, cold] {
-        let options = options(sampling(sampling_options, 1), 1);
-        for hypothesis in &decode_n_best(&model, &[source], options, 20).unwrap()[0] {
-            let token = hypothesis.tokens.first().copied().unwrap_or(EOS);
-            let want = p[token as usize].ln();
-            assert!((hypothesis.log_probability - want).abs() < SCORE);
-            assert_eq!(hypothesis.score, hypothesis.log_probability);
+    for kind in [ModelKind::Lstm, ModelKind::Transformer] {
+        let model = model(kind, SIZES);
+        let p = first(&model, source.into());
+        for sampling_options in [PLAIN, cold] {
+            let options = options(sampling(sampling_options, 1), 1);
+            for hypothesis in &decode_n_best(&model, &[source], options, 20).unwrap()[0] {
+                let token = hypothesis.tokens.first().copied().unwrap_or(EOS);
+                let want = p[token as usize].ln();
+                assert!((hypothesis.log_probability - want).abs() < SCORE, "{kind}");
+                assert_eq!(hypothesis.score, hypothesis.log_probability);
+            }
         }
+        let long = samples(&model, &[source], 1, 9).concat();
+        for hypothesis in &long {
+            let length = hypothesis.tokens.len() + usize::from(hypothesis.ended);
+            assert_eq!(hypothesis.score, hypothesis.log_probability / length as f64);
+            let want = score(&model, source, &hypothesis.tokens, hypothesis.ended);
+            assert!((hypothesis.score - want).abs() < SCORE, "{kind}");
+        }
+        assert!(long.iter().any(|h| h.tokens.len() > 1));
     }
-    let long = samples(&model, &[source], 1, 9).concat();
-    for hypothesis in &long {
-        let length = hypothesis.tokens.len() + usize::from(hypothesis.ended);
-        let mean = hypothesis.log_probability / length as f64;
-        assert_eq!(hypothesis.score, mean);
-    }
-    assert!(long.iter().any(|h| h.tokens.len() > 1));
 }
 
 #[test]
@@ -294,7 +300,7 @@ fn at_temperature_0_it_is_greedy() {
         temperature: 0.0,
         ..PLAIN
     };
-    for kind in [ModelKind::Gru, ModelKind::Attention] {
+    for kind in [ModelKind::Gru, ModelKind::Attention, ModelKind::Transformer] {
         let model = model(kind, SIZES);
         let greedy = decode(&model, &sources, options(Search::Greedy, 6)).unwrap();
         let drawn = decode(&model, &sources, options(sampling(cold, 1), 6)).unwrap();
@@ -306,17 +312,19 @@ fn at_temperature_0_it_is_greedy() {
 fn the_emulated_device_draws_the_same() {
     let pairs = random_pairs(SIZES, 4, 7);
     let sources: Vec<&[u32]> = pairs.iter().map(|p| &p.0[..]).collect();
-    let cpu = model(ModelKind::Attention, SIZES);
-    let mut on_gpu = cpu.clone();
     let gpu = Gpu::new(Emulated::new(0));
-    on_gpu.params_mut().to_gpu(&gpu, false).unwrap();
-    let (want, got) = (
-        samples(&cpu, &sources, 4, 3),
-        samples(&on_gpu, &sources, 4, 3),
-    );
-    for (got, want) in got.concat().iter().zip(&want.concat()) {
-        assert_eq!(got.tokens, want.tokens);
-        assert!((got.log_probability - want.log_probability).abs() < SCORE);
+    for kind in [ModelKind::Attention, ModelKind::Transformer] {
+        let cpu = model(kind, SIZES);
+        let mut on_gpu = cpu.clone();
+        on_gpu.params_mut().to_gpu(&gpu, false).unwrap();
+        let (want, got) = (
+            samples(&cpu, &sources, 4, 3),
+            samples(&on_gpu, &sources, 4, 3),
+        );
+        for (got, want) in got.concat().iter().zip(&want.concat()) {
+            assert_eq!(got.tokens, want.tokens, "{kind}");
+            assert!((got.log_probability - want.log_probability).abs() < SCORE);
+        }
     }
 }
 

@@ -4,6 +4,9 @@ use crate::dtype::Float;
 use crate::error::{Error, Result};
 use gemm_common::Parallelism;
 
+/// Products of fewer multiply-adds are done before other threads would have begun: they stay on one.
+pub const SMALL: usize = 1 << 18;
+
 /// A matrix operand in memory, row-major, perhaps read transposed.
 #[derive(Clone, Copy)]
 pub struct Mat<'a, T> {
@@ -77,8 +80,7 @@ pub fn gemm<T: Gemm>(a: Mat<T>, b: Mat<T>, c: &mut [T], accumulate: bool) -> Res
     }
     let ((a_row, a_col), (b_row, b_col)) = (a.strides(), b.strides());
     let (a, b, dst) = (a.data.as_ptr(), b.data.as_ptr(), c.as_mut_ptr());
-    // Small products are done before other threads would have begun: they stay on this one.
-    let parallelism = if m * n * k < 1 << 18 {
+    let parallelism = if m * n * k < SMALL {
         Parallelism::None
     } else {
         Parallelism::Rayon(0)

@@ -4,13 +4,11 @@
 //! ascending order.
 
 use super::buffer::{Buffer, SharedMut};
+use super::gemm::SMALL;
 use super::simd::{Dispatch, Simd, Task};
 use super::tile::{Rows, WIDTH, for_row_tiles, multiply, store_columns};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
-
-/// Products of fewer multiply-adds are done before other threads would have begun.
-const SMALL: usize = 1 << 18;
 
 /// A matrix W `[n, k]`: panels of [`WIDTH`] registers of its rows, element by element,
 /// `[panel][k][WIDTH * LANES]`, with zeros behind the last row.

@@ -1,18 +1,17 @@
-//! What `rnnx bench` times of the seq2seq models: the training step on real pairs, what copying adds to it,
-//! writing, and decoding as a test does it.
+//! What `rnnx bench` times of the seq2seq models: the training step on real pairs, and what copying adds to
+//! it; writing and decoding are in [`decoding`].
 //!
 //! Each step has a batch that was not there before, as in training: its lengths and its number of
 //! tokens are its own. Batches are made before the clock runs; placing them on the device counts.
 
+pub mod decoding;
+
 use super::config::Seq2SeqConfig;
 use super::cost::{self, Work};
-use super::data::{Example, SeqBatch, SeqData};
-use super::decode::{DecodeOptions, SourceIds, decode};
+use super::data::{SeqBatch, SeqData};
 use super::model::ModelKind;
-use super::score::{ROWS, decode_by_length};
 use super::train::Seq2SeqJob;
 use crate::data::split::Split;
-use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::error::{Error, Result};
 use crate::files::state::LossScaler;
 use crate::log::thousands;
@@ -22,7 +21,7 @@ use crate::train::make::{self, Weights};
 use crate::train::model::{Draws, Model};
 use crate::train::ring::Ring;
 use crate::train::timing::{Times, peak_rss_mb};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,8 +32,6 @@ const WARM_UP: usize = 3;
 const STEPS: usize = 5;
 /// Steps that a GPU is given before it is waited for, as often as training does.
 const BURST: usize = 10;
-/// Pairs whose decoding is timed, where there are as many.
-const PAIRS: usize = 1000;
 /// How often two steps are timed in turn: what other processes take, they take of both.
 const ROUNDS: usize = 3;
 
@@ -79,120 +76,6 @@ pub fn steps(order: &BenchOrder) -> Result<BenchResult> {
     })
 }
 
-/// Times greedy writing of one model, or of all: a batch of test sources, with initial weights, which
-/// write up to max-target tokens each.
-///
-/// # Errors
-/// As [`steps`].
-pub fn writing(order: &BenchOrder) -> Result<BenchResult> {
-    let mut config: Seq2SeqConfig = order.config()?;
-    let splits = Arc::new(config.splits()?);
-    let data = Seq2SeqJob::data(&config, &splits, None)?;
-    let pairs = data.examples(Split::Test);
-    config.batch_size = config.batch_size.min(pairs.len()).max(1);
-    let pairs = pairs.iter().take(config.batch_size);
-    let sources: Vec<SourceIds> = pairs.map(SourceIds::from).collect();
-    let options = DecodeOptions::greedy(config.max_target);
-    let (mut lines, mut models) = (Vec::new(), Map::new());
-    for kind in kinds(order, &config) {
-        config.model = kind;
-        let mut model = Seq2SeqJob::model(&config, &data);
-        if let Some(gpu) = &order.chosen.gpu {
-            model.params_mut().to_gpu(gpu, order.chosen.mixed)?;
-        }
-        let mut tokens = 0;
-        let times = Times::measure(order.seconds, || {
-            let outputs = decode(&model, &sources, options)?;
-            tokens = outputs.iter().map(|output| output.tokens.len()).sum();
-            Ok(())
-        })?;
-        let rate = tokens as f64 / times.median;
-        lines.push(format!("{kind} {rate:.0}"));
-        let found = figures([
-            ("tokens_per_s", json!(rate)),
-            ("tokens", json!(tokens)),
-            ("ms_per_batch", json!(times.median * 1e3)),
-        ]);
-        models.insert(kind.to_string(), Value::Object(found));
-    }
-    let line = format!(
-        "target tokens/s, {} sources at a time, E {} H {}, greedily: {}",
-        sources.len(),
-        config.embedding_dim,
-        config.hidden_size,
-        lines.join(", ")
-    );
-    let figures = figures([
-        ("batch_size", json!(sources.len())),
-        ("max_target", json!(config.max_target)),
-        ("device", json!(order.chosen.name)),
-        ("models", Value::Object(models)),
-    ]);
-    Ok(BenchResult::Rate { line, figures })
-}
-
-/// Times greedy decoding of 1,000 pairs as a test does it, by one model with initial weights, whose
-/// outputs are as long as max-target lets them; and the same under a grammar: what that takes is what the
-/// tokens a second lose.
-///
-/// # Errors
-/// As [`steps`].
-pub fn decoding(order: &BenchOrder) -> Result<BenchResult> {
-    let config: Seq2SeqConfig = order.config()?;
-    let data = Seq2SeqJob::data(&config, &Arc::new(config.splits()?), None)?;
-    let splits = [Split::Test, Split::Valid, Split::Train];
-    let pairs = splits.iter().flat_map(|split| data.examples(*split));
-    let pairs: Vec<Example> = pairs.take(PAIRS).cloned().collect();
-    let mut model = Seq2SeqJob::model(&config, &data);
-    if let Some(gpu) = &order.chosen.gpu {
-        model.params_mut().to_gpu(gpu, order.chosen.mixed)?;
-    }
-    let grammar = match config.grammar {
-        GrammarChoice::None => GrammarChoice::Module,
-        grammar => grammar,
-    };
-    let room = ("max-target", config.max_target);
-    let syntax = config.syntax(grammar, &data.target, room)?;
-    let timed = |syntax: Option<&Syntax>| -> Result<(f64, f64)> {
-        let options = DecodeOptions {
-            syntax,
-            ..DecodeOptions::greedy(config.max_target)
-        };
-        let mut tokens = 0;
-        let times = Times::measure(order.seconds, || {
-            let outputs = decode_by_length(&model, &pairs, ROWS, options)?;
-            tokens = outputs.iter().map(|output| output.tokens.len()).sum();
-            Ok(())
-        })?;
-        Ok((times.median, tokens as f64 / times.median))
-    };
-    let (seconds, rate) = timed(None)?;
-    let (under_grammar, grammar_rate) = timed(syntax.as_ref())?;
-    let share = 1.0 - grammar_rate / rate;
-    let line = format!(
-        "{} pairs, {}, E {} H {}, greedily: {seconds:.2} s, {:.0} pairs/s, {rate:.0} target tokens/s; \
-         grammar {grammar}: {under_grammar:.2} s, {grammar_rate:.0} target tokens/s, {:.1} % of its time",
-        pairs.len(),
-        config.model,
-        config.embedding_dim,
-        config.hidden_size,
-        pairs.len() as f64 / seconds,
-        100.0 * share
-    );
-    let figures = figures([
-        ("pairs", json!(pairs.len())),
-        ("model", json!(config.model.to_string())),
-        ("max_target", json!(config.max_target)),
-        ("seconds", json!(seconds)),
-        ("pairs_per_s", json!(pairs.len() as f64 / seconds)),
-        ("tokens_per_s", json!(rate)),
-        ("grammar", json!(grammar.to_string())),
-        ("grammar_tokens_per_s", json!(grammar_rate)),
-        ("grammar_share", json!(share)),
-    ]);
-    Ok(BenchResult::Rate { line, figures })
-}
-
 /// Times the training step of a model that copies against that of the same one that does not, in turn.
 ///
 /// # Errors
@@ -224,17 +107,17 @@ pub fn copying(order: &BenchOrder) -> Result<BenchResult> {
     let [plain, copying] = best;
     let ratio = copying / plain;
     let line = format!(
-        "{}, B {} E {} H {}: {:.2} ms a step that copies, {:.2} ms one that does not: {ratio:.3} times",
+        "{}, B {} {}: {:.2} ms a step that copies, {:.2} ms one that does not: {ratio:.3} times",
         config.model,
         config.batch_size,
-        config.embedding_dim,
-        config.hidden_size,
+        sizes(&without),
         copying * 1e3,
         plain * 1e3
     );
     let figures = figures([
         ("model", json!(config.model.to_string())),
         ("batch_size", json!(config.batch_size)),
+        ("num_layers", json!(config.layers())),
         ("ms_per_step", json!(copying * 1e3)),
         ("ms_without", json!(plain * 1e3)),
         ("ratio", json!(ratio)),
@@ -249,6 +132,17 @@ fn kinds(order: &BenchOrder, config: &Seq2SeqConfig) -> Vec<ModelKind> {
         false if config.copy => vec![ModelKind::Attention],
         false => ModelKind::ALL[..ModelKind::PUBLISHED].to_vec(),
     }
+}
+
+/// The sizes of a model as lines tell them: layers where there are several, and copying where it does.
+fn sizes(config: &Seq2SeqConfig) -> String {
+    let layers = match config.layers() {
+        1 => String::new(),
+        n => format!(", {n} layers"),
+    };
+    let copying = if config.copy { ", copying" } else { "" };
+    let (embedding, hidden) = (config.embedding_dim, config.hidden_size);
+    format!("E {embedding} H {hidden}{layers}{copying}")
 }
 
 /// The batches of epoch after epoch, shuffled as in training, without the smaller last ones.
@@ -289,7 +183,7 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
     let chosen = order.chosen;
     let scaler = chosen.mixed.then_some(LossScaler::FIRST);
     let mut step = make::step::<Seq2SeqJob>(config, data, &Weights::Fresh, (chosen, scaler))?;
-    let sizes = step.model().sizes();
+    let model = step.model().sizes();
     let parameters = step.model().params().layout().parameters();
     let mut feed = Feed::new(data, config);
     let burst = match chosen.gpu {
@@ -332,7 +226,7 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
             let work = Work::of(batch);
             source += work.source;
             target += work.target;
-            flop += cost::step_flop(config.model, sizes, work);
+            flop += cost::step_flop(config.model, model, work);
         }
     }
     let mut profile = None;
@@ -347,12 +241,11 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
     let rate = target / total;
     Ok(Timed {
         what: format!(
-            "{}, B {} E {} H {}, target vocabulary {}",
+            "{}, B {} {}, target vocabulary {}",
             config.model,
             config.batch_size,
-            config.embedding_dim,
-            config.hidden_size,
-            thousands(sizes.target_vocab as u64)
+            sizes(config),
+            thousands(model.target_vocab as u64)
         ),
         times: Times::of(timed)?,
         rates: format!(
@@ -371,7 +264,11 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
         ]),
         gflops: gflop / total,
         peak_rss_mb: None,
-        figures: figures([("parameters", json!(parameters))]),
+        figures: figures([
+            ("num_layers", json!(model.layers)),
+            ("copy", json!(model.copy)),
+            ("parameters", json!(parameters)),
+        ]),
         profile,
     })
 }

@@ -1,19 +1,16 @@
 //! The settings of the seq2seq models.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
 
 use crate::data::pair_files::PairFormat;
 use crate::data::pairs::{Pair, Splits};
-use crate::data::python;
 use crate::data::syntax::{GrammarChoice, Syntax};
 use crate::data::tokens::TokenizerKind;
 use crate::data::tokens::bpe::Base;
 use crate::data::words::WordVocab;
 use crate::optim::{AdamConfig, Clip, ScheduleKind};
 use crate::programs::seq2seq::decode::{DecodeOptions, Search};
+use crate::programs::seq2seq::language::TargetLanguage;
 use crate::programs::seq2seq::model::{ModelKind, Seq2SeqSizes};
 use crate::programs::seq2seq::tokens::{Limits, SourceText, TokenChoice};
 use crate::{Error, Result};
@@ -373,51 +370,4 @@ enum Files<'a> {
     Three([&'a Path; 3]),
     /// One file, and the shares that validate and are tested on.
     One(&'a Path, [f64; 2]),
-}
-
-/// What the targets are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TargetLanguage {
-    /// To be settled by the training targets.
-    Auto,
-    /// Python: there is a share of outputs that parse.
-    Python,
-    /// Anything else.
-    Text,
-}
-
-impl fmt::Display for TargetLanguage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TargetLanguage::Auto => "auto",
-            TargetLanguage::Python => "python",
-            TargetLanguage::Text => "text",
-        })
-    }
-}
-
-impl TargetLanguage {
-    /// As many training targets are looked at, spread over all of them.
-    const LOOKED_AT: usize = 1000;
-
-    /// What it is for these training pairs.
-    pub fn settle(self, train: &[Pair]) -> Self {
-        if self != TargetLanguage::Auto {
-            return self;
-        }
-        let looked_at = train
-            .iter()
-            .step_by(train.len().div_ceil(Self::LOOKED_AT).max(1));
-        let python = looked_at.clone().filter(|pair| python::is_code(&pair.code));
-        match 2 * python.count() > looked_at.count() {
-            true => TargetLanguage::Python,
-            false => TargetLanguage::Text,
-        }
-    }
-
-    /// Whether outputs are asked to parse as Python.
-    pub fn is_python(self) -> bool {
-        self != TargetLanguage::Text
-    }
 }

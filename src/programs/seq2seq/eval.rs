@@ -3,6 +3,7 @@
 use super::config::Seq2SeqConfig;
 use super::data::SeqData;
 use super::decode::{DecodeOptions, Search};
+use super::figures::OF_SOME;
 use super::score::{ROWS, Written, figures, forced, prediction, write};
 use super::trained::Trained;
 use super::unknown;
@@ -178,10 +179,7 @@ fn table(result: &Map<String, Value>) -> String {
     ];
     let mut text = String::new();
     let is_missing = |name: &&str| result.get(*name).is_none_or(Value::is_null);
-    let left_out = |name: &&str| {
-        let of_some = ["bleu_python", "identifier_f1", "tree_match", "copied_rate"].contains(name);
-        (name.ends_with("parse_rate") || of_some) && is_missing(name)
-    };
+    let left_out = |name: &&str| OF_SOME.contains(name) && is_missing(name);
     for name in names.into_iter().filter(|name| !left_out(name)) {
         let value = match result.get(name).and_then(Value::as_f64) {
             Some(x) => format!("{x:.4}"),

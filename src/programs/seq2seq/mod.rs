@@ -9,6 +9,9 @@ pub mod data;
 pub mod decode;
 pub mod eval;
 mod export;
+#[rustfmt::skip] // a line each
+mod figures;
+pub mod language;
 pub mod likelihood;
 pub mod model;
 pub mod page;
@@ -31,8 +34,8 @@ use crate::data::pairs::Splits;
 use crate::data::vocab::Vocab;
 use crate::files::{RunFolder, TestEvent};
 use crate::log::{self, thousands};
-use crate::programs::orders::{Bench, EvalOrder, Evaluated, Export};
-use crate::programs::program::{Ended, Program, Trainer, typed};
+use crate::programs::orders::{Bench, Ended, EvalOrder, Evaluated, Export};
+use crate::programs::program::{Program, Trainer, typed};
 use crate::programs::suite::Suite;
 use crate::ranks::Ranks;
 use crate::report::{RunData, read_pairs};
@@ -173,11 +176,11 @@ impl Program for Seq2SeqProgram {
             },
             Bench {
                 name: "translate",
-                run: bench::writing,
+                run: bench::decoding::writing,
             },
             Bench {
                 name: "decode",
-                run: bench::decoding,
+                run: bench::decoding::decoding,
             },
             Bench {
                 name: "copy",

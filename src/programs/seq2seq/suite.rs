@@ -1,12 +1,12 @@
 //! The suite `code`: what each part adds that makes code of descriptions, from the published models on.
 
-use serde_json::json;
 use toml::{Table, Value};
 
+use super::figures::*;
 use super::model::ModelKind;
 use crate::data::syntax::GrammarChoice;
 use crate::data::tokens::TokenizerKind;
-use crate::programs::suite::{Figure, Row, SECONDS, Suite, figure};
+use crate::programs::suite::{Figure, Row, Suite};
 
 /// The published models; then, each on top of the one before, copying, Python's tokens, byte pairs, the
 /// grammar and pre-training; and the Transformer with all but the last.
@@ -73,25 +73,24 @@ fn settings<const N: usize>(values: [(&str, impl Into<Value>); N]) -> Table {
     Table::from_iter(owned)
 }
 
-/// What the table has of a run.
-#[rustfmt::skip]
+/// What the table has of a run, under shorter names where it has columns of them.
 static FIGURES: [Figure; 18] = [
-    figure("model", None, |t| json!(t.model)),
-    figure("exact_match", Some("exact"), |t| json!(t.scores.exact_match)),
-    figure("bleu", Some("BLEU-4"), |t| json!(t.scores.bleu)),
-    figure("bleu_python", Some("Python's"), |t| json!(t.scores.bleu_python)),
-    figure("bleu_sentence", Some("mean"), |t| json!(t.scores.bleu_sentence)),
-    figure("chrf", Some("chrF"), |t| json!(t.scores.chrf)),
-    figure("parse_rate", Some("parses"), |t| json!(t.scores.parse_rate)),
-    figure("unk_rate", Some("<UNK>"), |t| json!(t.scores.unk_rate)),
-    figure("copied_rate", Some("copied"), |t| json!(t.copied_rate)),
-    figure("identifier_f1", Some("names F1"), |t| json!(t.scores.identifier_f1)),
-    figure("tree_match", Some("tree"), |t| json!(t.scores.tree_match)),
-    figure("best_valid_loss", Some("valid loss"), |t| json!(t.best_valid_loss)),
-    figure("test_loss", None, |t| json!(t.loss)),
-    figure("parameters", Some("parameters"), |t| json!(t.parameters)),
-    figure(SECONDS, Some("training"), |t| json!(t.train_seconds)),
-    figure("decode_seconds", None, |t| json!(t.decode_seconds)),
-    figure("beam", None, |t| json!(t.beam)),
-    figure("seed", None, |t| json!(t.seed)),
+    MODEL,
+    EXACT_MATCH.called("exact"),
+    BLEU,
+    BLEU_PYTHON.called("Python's"),
+    BLEU_SENTENCE.called("mean"),
+    CHRF,
+    PARSE_RATE.called("parses"),
+    UNK_RATE,
+    COPIED_RATE,
+    IDENTIFIER_F1.called("names F1"),
+    TREE_MATCH.called("tree"),
+    BEST_VALID.called("valid loss"),
+    TEST_LOSS.unseen(),
+    PARAMETERS,
+    TRAINING.called("training"),
+    DECODING,
+    BEAM,
+    SEED.unseen(),
 ];

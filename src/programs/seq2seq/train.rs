@@ -157,12 +157,15 @@ impl Job for Seq2SeqJob {
                 data.tokenizers.target.kind()
             ),
         };
+        let sources = match config.pretrain {
+            None => format!("{sources} sources to {} tokens and ", config.max_source),
+            Some(_) => String::new(),
+        };
         format!(
-            "{kinds}vocabulary: {source} source tokens, {target} target tokens; the limits cut {sources} \
-             sources to {} tokens and {targets} targets to {}\n\
+            "{kinds}vocabulary: {source} source tokens, {target} target tokens; the limits cut \
+             {sources}{targets} targets to {} tokens\n\
              {}\n\
              model: {}, {}, {parameters} parameters; {steps} steps an epoch of {} pairs",
-            config.max_source,
             config.max_target,
             unknown::told(data, config.limits()),
             config.model,
@@ -326,7 +329,7 @@ impl Job for Seq2SeqJob {
 }
 
 impl Seq2SeqJob {
-    /// Targets that a model draws that reads no source, each behind an empty line.
+    /// Targets that a model draws that reads no source, with an empty line between them.
     fn drawn(&self, epoch: u64) -> Result<String> {
         let sampling = Sampling {
             options: SamplingOptions {

@@ -66,7 +66,7 @@ impl Trained {
     /// target.
     ///
     /// # Errors
-    /// As [`read_pairs`].
+    /// As [`read_pairs`], and as [`Seq2SeqConfig::check_signatures`] where the model reads signatures.
     pub fn pairs(&self, path: &Path, fields: [Option<&str>; 2], strict: bool) -> Result<Splits> {
         let [source, target] = fields;
         let own = self.config.format();

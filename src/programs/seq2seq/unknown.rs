@@ -24,7 +24,8 @@ pub fn shares(data: &SeqData, split: Split) -> [f64; 2] {
     [0, 1].map(|side| unknown[side] as f64 / all[side] as f64)
 }
 
-/// A line of the shares of every split that has pairs, and a warning where they are large.
+/// A line of the shares of every split that has pairs, of the sides that are read, and a warning where they
+/// are large.
 pub fn told(data: &SeqData, limits: Limits) -> String {
     let splits = Split::ALL
         .into_iter()
@@ -32,7 +33,8 @@ pub fn told(data: &SeqData, limits: Limits) -> String {
     let shares: Vec<(Split, [f64; 2])> = splits.map(|split| (split, shares(data, split))).collect();
     let sides = ["source", "target"];
     let mut many = Vec::new();
-    let parts = sides.iter().enumerate().map(|(side, name)| {
+    let read = sides.iter().enumerate().skip(usize::from(!limits.reads));
+    let parts = read.map(|(side, name)| {
         let of = shares.iter().map(|(split, shares)| {
             if shares[side] > MANY {
                 many.push(format!("{name} of {split}"));

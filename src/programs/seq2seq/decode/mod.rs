@@ -9,42 +9,14 @@ mod beam;
 mod greedy;
 mod run;
 
-pub use run::{DecodeOptions, Hypothesis, Sampling, Search};
+pub use run::{DecodeOptions, Hypothesis, Sampling, Search, SourceIds};
 
 use crate::autograd::Tape;
 use crate::error::{Error, Result};
-use crate::programs::seq2seq::copying::Extended;
-use crate::programs::seq2seq::data::{Example, SourceBatch};
+use crate::programs::seq2seq::data::SourceBatch;
 use crate::programs::seq2seq::model::{Seq2Seq, Source};
 use crate::train::model::Model;
 use run::{Grammar, Run};
-
-/// The tokens of a source, at least one.
-#[derive(Clone, Copy, Debug)]
-pub struct SourceIds<'a> {
-    /// Their ids in the source vocabulary.
-    pub ids: &'a [u32],
-    /// What a model that copies can write of them.
-    pub extended: Option<&'a Extended>,
-}
-
-impl<'a> From<&'a [u32]> for SourceIds<'a> {
-    fn from(ids: &'a [u32]) -> Self {
-        SourceIds {
-            ids,
-            extended: None,
-        }
-    }
-}
-
-impl<'a> From<&'a Example> for SourceIds<'a> {
-    fn from(example: &'a Example) -> Self {
-        SourceIds {
-            ids: &example.source_ids,
-            extended: example.extended.as_ref(),
-        }
-    }
-}
 
 /// Decodes some sources. The outputs stand in their order.
 ///

@@ -1,16 +1,44 @@
 //! A decoding under way: what greedy and beam search have in common.
 
-use super::SourceIds;
 use crate::autograd::Tape;
 use crate::data::syntax::{Form, Next, Syntax, Written};
 use crate::data::words::{EOS, SOS};
 use crate::error::Result;
 use crate::nn::Bound;
 use crate::ops::softmax_xent::log_sum;
+use crate::programs::seq2seq::copying::Extended;
+use crate::programs::seq2seq::data::Example;
 use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq, allowed, in_f32};
 use crate::rng::{Purpose, Stream};
 use crate::sampling::SamplingOptions;
 use crate::tensor::Tensor;
+
+/// The tokens of a source, at least one.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceIds<'a> {
+    /// Their ids in the source vocabulary.
+    pub ids: &'a [u32],
+    /// What a model that copies can write of them.
+    pub extended: Option<&'a Extended>,
+}
+
+impl<'a> From<&'a [u32]> for SourceIds<'a> {
+    fn from(ids: &'a [u32]) -> Self {
+        SourceIds {
+            ids,
+            extended: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Example> for SourceIds<'a> {
+    fn from(example: &'a Example) -> Self {
+        SourceIds {
+            ids: &example.source_ids,
+            extended: example.extended.as_ref(),
+        }
+    }
+}
 
 /// How a sequence of tokens is looked for.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,5 @@
 //! A batch where the model is: in host memory, or on a GPU.
 
-use super::state::Copyable;
 use crate::autograd::Var;
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
@@ -35,6 +34,34 @@ pub struct Source {
     pub(super) sequences: Sequences,
 }
 
+/// What a decoder's rows can copy, where the model is.
+#[derive(Clone, Debug)]
+pub struct Copyable {
+    /// The extended id of each position `[M]`.
+    pub ids: Tensor,
+    /// 0, 1, .. B - 1: what a single step reads, one a row.
+    pub rows: Tensor,
+}
+
+impl Copyable {
+    /// Other positions, of so many rows.
+    pub(super) fn select(
+        &self,
+        positions: &[u32],
+        rows: usize,
+        gpu: Option<&Arc<Gpu>>,
+    ) -> Result<Self> {
+        let ids = self.ids.to_cpu()?;
+        let ids = ids.data::<u32>()?;
+        let ids = positions.iter().map(|&position| ids[position as usize]);
+        let each: Vec<u32> = (0..rows as u32).collect();
+        Ok(Copyable {
+            ids: index(&ids.collect::<Vec<_>>(), gpu)?,
+            rows: index(&each, gpu)?,
+        })
+    }
+}
+
 /// A batch; see [`SeqBatch`].
 #[derive(Clone, Debug)]
 pub struct Inputs {
@@ -67,30 +94,40 @@ pub(super) struct Steps<'a> {
     pub sequences: &'a Sequences,
 }
 
-/// Lists of indices, each below its limit, where the model is: views of one tensor, so that a GPU is
-/// given them in one copy. They are checked here, as kernels do not.
+/// Indices, and what each is below.
+pub(super) type List<'a> = (&'a [u32], usize);
+
+/// Lists of indices where the model is; see [`place_both`].
 pub(super) fn place<const N: usize>(
-    lists: [(&[u32], usize); N],
+    lists: [List; N],
     gpu: Option<&Arc<Gpu>>,
 ) -> Result<[Tensor; N]> {
+    let (own, []) = place_both(lists, [], gpu)?;
+    Ok(own)
+}
+
+/// Lists of indices where the model is: views of one tensor, so that a GPU is given them in one copy. They
+/// are checked here, as kernels do not.
+fn place_both<const M: usize, const N: usize>(
+    first: [List; M],
+    second: [List; N],
+    gpu: Option<&Arc<Gpu>>,
+) -> Result<([Tensor; M], [Tensor; N])> {
     let mut all = Vec::new();
-    for (ids, limit) in lists {
+    for (ids, limit) in first.into_iter().chain(second) {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= limit) {
             let message = format!("id {id} for {limit} rows");
             return Err(Error::op("seq2seq", message));
         }
         all.extend_from_slice(ids);
     }
-    let all = Tensor::from_slice(&all, [all.len()])?;
-    let all = match gpu {
-        Some(gpu) => all.to_gpu(gpu)?,
-        None => all,
-    };
+    let all = index(&all, gpu)?;
     let mut at = 0;
-    Ok(lists.map(|(ids, _)| {
+    let mut view = |(ids, _): List| {
         at += ids.len();
         all.part(at - ids.len(), [ids.len()])
-    }))
+    };
+    Ok((first.map(&mut view), second.map(view)))
 }
 
 /// Numbers of rows where a model is.
@@ -140,11 +177,7 @@ impl Source {
         Self::of(batch, place(Self::lists(batch, &made, vocab), gpu)?)
     }
 
-    fn lists<'a>(
-        batch: &'a SourceBatch,
-        made: &'a Made,
-        vocab: usize,
-    ) -> [(&'a [u32], usize); SOURCE] {
+    fn lists<'a>(batch: &'a SourceBatch, made: &'a Made, vocab: usize) -> [List<'a>; SOURCE] {
         let (rows, packed) = (batch.packing.batch(), batch.packing.rows());
         [
             (&batch.ids, vocab),
@@ -216,47 +249,28 @@ impl Inputs {
     /// For an id outside its vocabulary, or if the device fails.
     pub fn new(batch: &SeqBatch, vocab: (usize, usize), gpu: Option<&Arc<Gpu>>) -> Result<Self> {
         let (made, packing) = (Made::of(&batch.source), &batch.packing);
-        let [a, b, c, d, e, f, g, h, i, j] = Source::lists(&batch.source, &made, vocab.0);
         let extended = match batch.source.copies {
             Some(_) => vocab.1 + batch.source.spans.longest(),
             None => vocab.1,
         };
-        let (inputs, targets) = ((&batch.inputs[..], vocab.1), (&batch.targets[..], extended));
         let (order, steps) = (packing.by_sequence(), packing.steps_of_rows());
         let first_rows = packing.offsets();
         let spans = Spans::new(&packing.lengths())?;
-        let decoder = [
-            (&batch.rows[..], packing.batch()),
+        let lists: [List; 7] = [
+            (&batch.inputs, vocab.1),
+            (&batch.targets, extended),
+            (&batch.rows, packing.batch()),
             (&order, packing.rows()),
             (&steps, packing.steps()),
             (spans.offsets(), packing.rows() + 1),
             (&first_rows, packing.rows() + 1),
         ];
-        let [k, l, m, n, o] = decoder;
-        let lists = [a, b, c, d, e, f, g, h, i, j, inputs, targets, k, l, m, n, o];
-        let placed = place(lists, gpu)?;
-        let [
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-            g,
-            h,
-            i,
-            j,
-            inputs,
-            targets,
-            rows,
-            order,
-            steps,
-            offsets,
-            first_rows,
-        ] = placed;
+        let of_source = Source::lists(&batch.source, &made, vocab.0);
+        let (of_source, placed) = place_both(of_source, lists, gpu)?;
+        let [inputs, targets, rows, order, steps, offsets, first_rows] = placed;
         let offsets = offsets.gpu().is_some().then_some(offsets);
         Ok(Inputs {
-            source: Source::of(&batch.source, [a, b, c, d, e, f, g, h, i, j])?,
+            source: Source::of(&batch.source, of_source)?,
             sequences: Sequences::of(&spans, Some(&order), offsets.as_ref()),
             packing: packing.clone(),
             first_rows,

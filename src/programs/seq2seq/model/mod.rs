@@ -126,8 +126,9 @@ impl Seq2Seq {
 
     /// The same model as a language model of its targets: whatever the source, its decoder starts from zero
     /// and attends to a context that is zero (Ramachandran, Liu and Le 2017, pre-train it so), and it copies
-    /// nothing. What only sources reach has no gradient then: the encoder, the bridges from it, keys and
-    /// energies of the attention, and the gate of copying.
+    /// nothing. What only sources reach has no gradient then: the encoder, the bridges from it, the attention on
+    /// it (of a Transformer all but the bias that it adds), the columns of weights that read a context, and the
+    /// gate of copying.
     pub fn without_source(mut self) -> Self {
         self.decoder.gate = None;
         Seq2Seq {

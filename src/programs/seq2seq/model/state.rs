@@ -1,6 +1,6 @@
 //! Where a decoder stands between two steps, and how it gets to the next ones.
 
-use super::inputs::{Steps, index};
+use super::inputs::{Copyable, Steps, index};
 use super::kind::Seq2SeqSizes;
 use super::layers::{Dropped, above};
 use crate::autograd::{Tape, Var};
@@ -70,34 +70,6 @@ pub struct Annotations {
     pub offsets: Option<Tensor>,
     /// What can be copied, for a model that copies.
     pub copies: Option<Copyable>,
-}
-
-/// What a decoder's rows can copy, where the model is.
-#[derive(Clone, Debug)]
-pub struct Copyable {
-    /// The extended id of each position `[M]`.
-    pub ids: Tensor,
-    /// 0, 1, .. B - 1: what a single step reads, one a row.
-    pub rows: Tensor,
-}
-
-impl Copyable {
-    /// Other positions, of so many rows.
-    pub(super) fn select(
-        &self,
-        positions: &[u32],
-        rows: usize,
-        gpu: Option<&Arc<Gpu>>,
-    ) -> Result<Self> {
-        let ids = self.ids.to_cpu()?;
-        let ids = ids.data::<u32>()?;
-        let ids = positions.iter().map(|&position| ids[position as usize]);
-        let each: Vec<u32> = (0..rows as u32).collect();
-        Ok(Copyable {
-            ids: index(&ids.collect::<Vec<_>>(), gpu)?,
-            rows: index(&each, gpu)?,
-        })
-    }
 }
 
 impl Attending {

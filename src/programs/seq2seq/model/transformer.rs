@@ -5,9 +5,9 @@
 //! told where the rows of each sequence stand. A step of the decoder alone reads keys and values of the
 //! steps before from a cache.
 
-use super::inputs::{Source, Steps, index};
+use super::inputs::{Copyable, Source, Steps, index};
 use super::kind::{Dropout, Seq2SeqSizes};
-use super::state::{Copyable, zeros};
+use super::state::zeros;
 use crate::autograd::{Tape, Var};
 use crate::data::spans::Spans;
 use crate::device::Gpu;

@@ -37,8 +37,11 @@ const RUN: &str = "Run";
 /// The column that only runs on code have.
 const PARSES: &str = "parses";
 
-/// The columns that tell runs apart whose outputs are more than words between blanks.
-const OF_TOKENS: [&str; 3] = ["copied", "names, F1", "trees"];
+/// The column that only runs that copy have.
+const COPIED: &str = "copied";
+
+/// The columns that tell runs on code apart whose outputs are more than words between blanks.
+const OF_TOKENS: [&str; 2] = ["names, F1", "trees"];
 
 const COLUMNS: [Column; 17] = [
     column(LOSS, "train", Best::Least, |r| loss(train_loss(r))),
@@ -67,13 +70,13 @@ const COLUMNS: [Column; 17] = [
     column(OUTPUT, "<UNK>", Best::Least, |r| {
         share(of(r, |t| Some(t.scores.unk_rate)))
     }),
-    column(OUTPUT, OF_TOKENS[0], Best::None, |r| {
+    column(OUTPUT, COPIED, Best::None, |r| {
         share(of(r, |t| t.copied_rate))
     }),
-    column(OUTPUT, OF_TOKENS[1], Best::Greatest, |r| {
+    column(OUTPUT, OF_TOKENS[0], Best::Greatest, |r| {
         share(of(r, |t| Some(t.scores.identifier_f1)))
     }),
-    column(OUTPUT, OF_TOKENS[2], Best::Greatest, |r| {
+    column(OUTPUT, OF_TOKENS[1], Best::Greatest, |r| {
         share(of(r, |t| Some(t.scores.tree_match)))
     }),
     column(RUN, "parameters", Best::Least, |r| {
@@ -164,16 +167,18 @@ fn seconds(run: &RunData) -> f64 {
 /// The columns of these runs.
 fn columns(runs: &[RunData]) -> Vec<&'static Column> {
     let has_code = runs.iter().any(is_python);
+    let copies = |run: &RunData| run.setting("copy") == Some("true");
     let is_published = |run: &RunData| {
         let tokens = run.setting("target-tokens").unwrap_or("whitespace");
-        tokens == "whitespace" && run.setting("copy") != Some("true")
+        tokens == "whitespace" && !copies(run)
     };
     let has_tokens = has_code && !runs.iter().all(is_published);
-    let columns = COLUMNS.iter();
-    let columns = columns.filter(|c| has_code || c.name != PARSES);
-    columns
-        .filter(|c| has_tokens || !OF_TOKENS.contains(&c.name))
-        .collect()
+    let is_shown = |column: &&Column| match column.name {
+        PARSES => has_code,
+        COPIED => runs.iter().any(copies),
+        name => has_tokens || !OF_TOKENS.contains(&name),
+    };
+    COLUMNS.iter().filter(is_shown).collect()
 }
 
 /// The comparison, its notes and BLEU's counts.
@@ -264,27 +269,32 @@ fn notes(runs: &[RunData]) -> String {
     if runs.len() > 1 {
         notes.push("★ and bold: best of its column (none where all are equal).".to_owned());
     }
-    let has = |name| columns(runs).iter().any(|c| c.name == name);
-    let parses = match has(PARSES) {
-        true => "; parses: outputs that are valid Python",
-        false => "",
-    };
-    let of_tokens = match has(OF_TOKENS[0]) {
-        true => {
-            "; copied: tokens from the source; names: identifiers, of outputs and references; trees: \
-             outputs with the syntax tree of their references"
-        }
-        false => "",
-    };
+    let columns = columns(runs);
+    let told = [
+        (PARSES, "; parses: outputs that are valid Python"),
+        (COPIED, "; copied: tokens from the source"),
+        (
+            OF_TOKENS[0],
+            "; names: identifiers, of outputs and references; trees: outputs with the syntax tree of their \
+             references",
+        ),
+    ];
+    let told = told
+        .into_iter()
+        .filter(|(name, _)| columns.iter().any(|c| c.name == *name));
+    let told: String = told.map(|(_, text)| text).collect();
     notes.push(format!(
         "↓ lower is better, ↑ higher is better. BLEU-4 on tokens, from 0 to 1, over the whole test \
          split; smoothed: exponentially, for n-grams without a match. Exact: outputs equal to \
-         their references; tokens: reference tokens in their places{parses}{of_tokens}. Time is that of \
-         training."
+         their references; tokens: reference tokens in their places{told}. Time is that of training."
     ));
     for run in runs {
         let name = escape(&run.label());
         match &run.test {
+            None if run.setting("pretrain").is_some() => notes.push(format!(
+                "{name} is pre-training, which is not tested: its losses are those of its last epoch, without \
+                 sources."
+            )),
             None => notes.push(format!(
                 "{name} has not been tested yet: its losses are those of its last epoch."
             )),
