@@ -7,7 +7,7 @@ unknown tokens of a pair's source; the decoder reads them, and the encoder, as U
 Layout of copying.json: `pairs` (ids of the source that are read, `held`, the ids that its positions hold in
 the extended vocabulary, and the target), then
 
-  weights     as in seq2seq.json, with copy.gate.weight [1, 3 H + E] and copy.gate.bias
+  weights     as in seq2seq.json, multiples of 1/32, with copy.gate.weight [1, 3 H + E] and copy.gate.bias
   log_p       for each pair [n + 1, VT + u], n the tokens of its target, u the unknown tokens of its source
   loss        mean over the n + 1 positions of every pair of -log_p of the target
   gradients, norm, adam   as in seq2seq.json
@@ -20,7 +20,9 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 import seq2seq
-from seq2seq import BETAS, CLIPS, E, EOS, EPS, H, LR, MAX_LENGTH, PAD, SOS, STEPS, UNK, VS, VT
+from seq2seq import BETAS, CLIPS, E, EOS, EPS, LR, MAX_LENGTH, PAD, SOS, STEPS, UNK, VS, VT
+
+H = seq2seq.H = 5  # units, here and in the model of seq2seq.py
 
 # Source, what it holds and target: a word that stands in the source and not, unknown tokens of the source
 # that it holds once and twice, a token of neither.
@@ -53,7 +55,7 @@ class Copying(seq2seq.Seq2Seq):
     def __init__(self):
         super().__init__("attention")
         self.copy = nn.ModuleDict({"gate": nn.Linear(3 * H + E, 1)})
-        seq2seq.draw_weights(self, SEED, 32)
+        seq2seq.draw_weights(self, SEED, 32, most=64)
 
     def step(self, ids, state, memory):
         """ids [B] -> log-probabilities [B, VT + U] and the next state"""

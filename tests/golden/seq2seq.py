@@ -61,14 +61,14 @@ TARGETS = pad_sequence([torch.tensor(t + [EOS]) for _, t in PAIRS])  # [T, B]
 LENGTHS = torch.tensor([len(s) for s, _ in PAIRS])
 
 
-def draw_weights(model, seed, unit):
-    """Gives the parameters values, multiples of 1 / unit."""
+def draw_weights(model, seed, unit, most=32):
+    """Gives the parameters values, multiples of 1 / unit up to most of them."""
     draw = random.Random(seed)
     for key, p in model.named_parameters():
         if "bias_hh" in key and model.name != "gru":
             p.requires_grad_(False).zero_()
         else:
-            p.data = torch.tensor([draw.randint(-32, 32) / unit for _ in range(p.numel())])\
+            p.data = torch.tensor([draw.randint(-most, most) / unit for _ in range(p.numel())])\
                 .reshape(p.shape)
 
 
