@@ -6,6 +6,8 @@
 
 #ifdef HAS_MMA
 
+namespace lstm_bwd {
+
 // Slices of 16 gate rows of its weights that a warp holds: with more it spills.
 DEVICE constexpr u32 held_back(u32 hidden) { return hidden == 128 ? 8 : hidden < 256 ? hidden / 8 : 28; }
 
@@ -276,6 +278,8 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
     To::meet();
 }
 
+}  // namespace lstm_bwd
+
 // ---- kernels -----------------------------------------------------------------------------------
 
 // Shapes and names as in lstm_whole_fwd.cu, whose y, gates and cells are read.
@@ -288,8 +292,8 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
               ptr<half> before, ptr<float> dh, ptr<float> dc, ptr<u32> fault, u32 steps, u32 rows, \
               u32 ways, u32 groups, u32 state) {                                                   \
         Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
-        Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                            \
-        whole_bwd<H>(w_hh, layer, fault, all, state != 0);                                         \
+        lstm_bwd::Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                  \
+        lstm_bwd::whole_bwd<H>(w_hh, layer, fault, all, state != 0);                               \
     }
 
 LSTM_WHOLE_BWD(64)

@@ -4,6 +4,8 @@
 
 #ifdef HAS_MMA
 
+namespace lstm_fwd {
+
 // The block's dynamic shared memory.
 template <u32 H>
 struct Shared {
@@ -196,6 +198,8 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
     To::meet();
 }
 
+}  // namespace lstm_fwd
+
 // ---- kernels -----------------------------------------------------------------------------------
 
 // N rows of all steps, B of the first one, of `ways` layers that take turns in them.
@@ -213,8 +217,8 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
               ptr<half> h_n, ptr<float> c_n, ptr<u32> fault, u32 steps, u32 rows, u32 ways,        \
               u32 groups) {                                                                        \
         Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
-        Results out{y, gates, cells, h_n, c_n};                                                    \
-        whole_fwd<H>(w_hh, x, ids, bias, h_0, c_0, out, fault, all);                               \
+        lstm_fwd::Results out{y, gates, cells, h_n, c_n};                                          \
+        lstm_fwd::whole_fwd<H>(w_hh, x, ids, bias, h_0, c_0, out, fault, all);                     \
     }
 
 LSTM_WHOLE_FWD(64)

@@ -12,7 +12,7 @@
 
 #ifdef HAS_MMA
 
-// Its names are those of lstm_whole_*.cu, too, and the emulated device links them all.
+// A namespace for the kernels of each file: the emulated device links them all.
 namespace rnn {
 
 constexpr u32 UNITS = 4, APART = 8;  // of a lane, and from one of them to the next

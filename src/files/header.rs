@@ -143,7 +143,8 @@ impl Header {
         if length > rest || length > MAX_HEADER {
             return Err(fault(format!(
                 "is truncated, or not a safetensors file: its first 8 bytes announce a header of \
-                 {length} bytes, and {rest} follow (at most {MAX_HEADER} are taken); restore it from a copy, or name another"
+                 {length} bytes, and {rest} follow (at most {MAX_HEADER} are taken); restore it from a \
+                 copy, or name another"
             )));
         }
         let mut text = vec![0; length as usize];

@@ -120,7 +120,7 @@ pub fn choose(device: DeviceChoice, precision: Precision, check: Check) -> Resul
     choose_from(device, precision, check, 0)
 }
 
-/// The same of the GPUs from number `first` on, as the ranks of a machine have one each.
+/// The same as [`Cuda::open_from`] counts the GPUs: each rank of a machine has one.
 ///
 /// # Errors
 /// As [`choose`].
@@ -130,7 +130,7 @@ pub fn choose_from(
     check: Check,
     first: u32,
 ) -> Result<Chosen> {
-    let open = |number: u32| Ok(Gpu::new(Cuda::open(number.saturating_add(first))?));
+    let open = |number: u32| Ok(Gpu::new(Cuda::open_from(number, first)?));
     choose_with(device, precision, &open, check)
 }
 

@@ -219,6 +219,7 @@ fn bench_prints_its_figures() {
             "wall_ms_per_step",
             "graph",
             "graph_refused",
+            "recurrence",
             "ms_per_step",
             "ms_best",
             "ms_worst",

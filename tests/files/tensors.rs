@@ -230,7 +230,7 @@ fn an_absurd_length_and_things_that_are_no_file() {
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(200_000_000).unwrap();
     let text = checkpoint_message(TensorFile::load(&path), &path);
-    assert!(text.contains("100000000 is the limit"), "{text}");
+    assert!(text.contains("at most 100000000 are taken"), "{text}");
 
     let text = checkpoint_message(TensorFile::load(dir.path()), dir.path());
     assert!(text.contains("not a file"), "{text}");

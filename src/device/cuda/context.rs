@@ -186,6 +186,15 @@ impl Api {
     }
 }
 
+/// The number of the GPU `number` of a rank whose machine has `first` ranks before it. A launcher that shows
+/// each rank but its own GPU, as `srun --gpus-per-task=1`, leaves nothing to count on from.
+pub fn of_rank(gpus: &[GpuFacts], number: u32, first: u32) -> u32 {
+    match gpus {
+        [_] => number,
+        _ => number.saturating_add(first),
+    }
+}
+
 /// The GPU with this number, if rnnx can use it.
 ///
 /// # Errors

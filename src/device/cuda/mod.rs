@@ -36,7 +36,7 @@ use super::libraries::Environment;
 use crate::error::{Error, Result};
 use api::{Api, call};
 use blas::Blas;
-use context::{Context, select};
+use context::{Context, of_rank, select};
 use cubin::Cubin;
 use kernels::Kernels;
 use memory::Buffers;
@@ -74,16 +74,23 @@ impl Cuda {
     /// # Errors
     /// [`Error::Device`] with what is missing or too old, the places tried, and the way out.
     pub fn open(number: u32) -> Result<Self> {
-        Self::open_in(&Environment::of_process(), number)
+        Self::open_from(number, 0)
     }
 
-    fn open_in(environment: &Environment, number: u32) -> Result<Self> {
+    /// The same of the GPUs from number `first` on, as the ranks of a machine have one each; where a single
+    /// one is shown, that is the rank's own.
+    ///
+    /// # Errors
+    /// As [`Cuda::open`].
+    pub fn open_from(number: u32, first: u32) -> Result<Self> {
+        let environment = &Environment::of_process();
         let (api, driver) = probe::load_driver(environment).map_err(|e| {
             Error::Device(format!(
                 "no NVIDIA GPU can be used here: {e}. `device cpu` runs without one"
             ))
         })?;
-        let gpu = select(&api.gpus()?, number)?.clone();
+        let gpus = api.gpus()?;
+        let gpu = select(&gpus, of_rank(&gpus, number, first))?.clone();
         let (nvrtc, _) = probe::load_nvrtc(environment, driver.cuda.0)?;
         let (blas, _) = probe::load_cublas(environment, driver.cuda.0)?;
         let architecture = cubin::architecture(gpu.capability);

@@ -312,6 +312,16 @@ fn faults_and_refusals_are_explained() {
 }
 
 #[test]
+fn a_rank_that_is_shown_one_gpu_has_that() {
+    let gpus = api().gpus().unwrap();
+    assert_eq!(of_rank(&gpus, 0, 1), 1);
+    assert_eq!(of_rank(&gpus, 3, 2), 5);
+    assert_eq!(of_rank(&gpus, u32::MAX, 2), u32::MAX);
+    assert_eq!(of_rank(&gpus[..1], 0, 7), 0);
+    assert_eq!(of_rank(&gpus[..1], 1, 7), 1);
+}
+
+#[test]
 fn a_gpu_that_cannot_be_used_is_named() {
     let gpus = api().gpus().unwrap();
     assert_eq!(gpus[1].capability, (7, 0));
