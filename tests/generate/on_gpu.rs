@@ -7,7 +7,7 @@ use rnnx::programs::charlm::generate::generator::{Generator, MAX_STREAMS};
 use rnnx::programs::charlm::generate::on_gpu::GpuGenerator;
 use rnnx::programs::charlm::generate::weights::CharLmWeights;
 
-use super::support::{Sizes, load, tensors, weights};
+use super::support::{Sizes, load_of, tensors, weights};
 
 /// f32 on both sides, from weights that are exact in f16: other orders of sums over 12 steps.
 const F32: f32 = 1e-5;
@@ -67,7 +67,7 @@ fn a_tied_models_logits_agree_with_the_cpus() {
     };
     let mut tensors = tensors(CellKind::Lstm, sizes, 3);
     tensors.remove("out.weight");
-    let weights = load(&tensors).unwrap();
+    let weights = load_of(true, &tensors).unwrap();
     assert!(weights.sizes().tied);
     compare_of(&weights, false, F32);
     compare_of(&weights, true, F16);

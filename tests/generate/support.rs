@@ -54,8 +54,13 @@ pub fn tensors(cell: CellKind, Sizes { v, e, h, layers }: Sizes, seed: u64) -> T
 }
 
 pub fn load(tensors: &Tensors) -> Result<CharLmWeights> {
+    load_of(false, tensors)
+}
+
+/// Those of a model whose embeddings are tied, or are not.
+pub fn load_of(tied: bool, tensors: &Tensors) -> Result<CharLmWeights> {
     CharLmWeights::from_tensors(
-        false,
+        tied,
         |name| tensors.contains_key(name),
         |name| {
             let missing = || Error::Data(format!("tensor {name} is missing"));
