@@ -1,12 +1,14 @@
 //! kernels/lstm_whole_fwd.cu, lstm_whole_bwd.cu and rnn_whole.cu: whole sequences in one kernel give what steps
 //! give, forward and backward.
 
+mod choice;
+mod rnn;
+
 use crate::support::{Storage, values};
 use half::f16;
 use rnnx::autograd::{Backward, Grads, Slot, Tape, Var};
 use rnnx::data::packing::Packing;
 use rnnx::device::emulated::Emulated;
-use rnnx::device::measured::{BothWays, Measured};
 use rnnx::device::{Gpu, Recurrence};
 use rnnx::ops::recurrent::{
     CellKind, Hidden, Input, Packed, State, recurrent_packed, recurrent_side_by_side,
@@ -282,165 +284,6 @@ fn same_bits(case: &Case) {
 }
 
 /// What the log says of a case under a wish.
-fn news(case: &Case, wish: Recurrence) -> Vec<String> {
-    let gpu = on(0, wish);
-    run(&gpu, case).unwrap();
-    run(&gpu, case).unwrap();
-    gpu.news()
-}
-
-#[test]
-fn the_log_says_once_how_steps_are_taken_and_why() {
-    let says = |case: &Case, wish, what: &str| {
-        let news = news(case, wish);
-        assert!(news.len() == 1 && news[0].contains(what), "{news:?}");
-    };
-    let case = Case::uniform(2, 8, 64);
-    says(
-        &case,
-        Recurrence::Auto,
-        "lstm of 64 units, whole sequences (auto)",
-    );
-    says(
-        &Case::uniform(2, 1, 40),
-        Recurrence::Auto,
-        "step by step (auto: whole sequences need",
-    );
-    // At 512 units a cluster takes one group at once, and the emulated device has three.
-    let many = Case::uniform(2, 25, 512);
-    says(&many, Recurrence::Auto, "would take 2 rounds");
-    assert!(news(&case, Recurrence::Steps).is_empty());
-    assert!(news(&Case::uniform(1, 8, 64), Recurrence::Auto).is_empty());
-}
-
-#[test]
-fn what_was_measured_decides_where_it_is_known() {
-    let row = |units, whole_us| BothWays {
-        cell: "lstm".into(),
-        units,
-        rows: 8,
-        training: true,
-        whole_us,
-        steps_us: 5.0,
-    };
-    let measured = Measured(vec![row(64, 9.0), row(512, 1.0)]);
-    let says = |case: &Case, wish, what: &str| {
-        let gpu = on(0, wish);
-        gpu.set_measured(Some(measured.clone()));
-        run(&gpu, case).unwrap();
-        let news = gpu.news();
-        assert!(news.len() == 1 && news[0].contains(what), "{news:?}");
-    };
-    let (auto, case) = (Recurrence::Auto, Case::uniform(2, 8, 64));
-    says(
-        &case,
-        auto,
-        "step by step (auto: measured to be faster here)",
-    );
-    says(&case, Recurrence::Whole, "whole sequences (whole)");
-    // In two rounds, where the rule alone says steps.
-    says(&Case::uniform(2, 25, 512), auto, "whole sequences (auto)");
-    // Other units were not measured.
-    says(&Case::uniform(2, 8, 128), auto, "whole sequences (auto)");
-}
-
-// ---- the tanh RNN, a block alone of up to 256 units ----------------------------------------------
-
-fn of_rnn(case: Case) -> Case {
-    Case {
-        kind: CellKind::Rnn,
-        ..case
-    }
-}
-
-#[test]
-fn whole_sequences_of_an_rnn_give_what_steps_give() {
-    for hidden in [64, 128] {
-        for batch in [1, 7, 8, 19] {
-            for steps in [2, 3] {
-                whole_is_steps(&of_rnn(Case::uniform(steps, batch, hidden)));
-                whole_is_steps(&of_rnn(Case::ragged(steps, batch, hidden)));
-            }
-        }
-    }
-    for (batch, hidden) in [(1, 192), (8, 192), (7, 256)] {
-        whole_is_steps(&of_rnn(Case::ragged(3, batch, hidden)));
-    }
-    // A block takes several groups for many steps.
-    whole_is_steps(&of_rnn(Case::ragged(32, 64, 64)));
-}
-
-#[test]
-fn tables_zero_states_and_layers_side_by_side_of_an_rnn() {
-    for uniform in [false, true] {
-        let case = match uniform {
-            true => Case::uniform(4, 19, 64),
-            false => Case::ragged(4, 19, 64),
-        };
-        for (table, state) in [(true, true), (true, false), (false, false)] {
-            for recording in [true, false] {
-                whole_is_steps(&of_rnn(Case {
-                    table,
-                    state,
-                    recording,
-                    ..case.clone()
-                }));
-            }
-        }
-        whole_is_steps(&of_rnn(Case {
-            state: false,
-            ways: 2,
-            ..case
-        }));
-    }
-}
-
-#[test]
-fn every_schedule_gives_the_same_bits_of_an_rnn() {
-    for hidden in [64, 192] {
-        same_bits(&of_rnn(Case::ragged(4, 12, hidden)));
-    }
-}
-
-/// Its blocks wait for nobody, so that no cluster is needed.
-#[test]
-fn an_rnn_of_up_to_256_units_needs_no_clusters() {
-    for (hidden, what) in [
-        (256, "rnn of 256 units, whole sequences (auto)"),
-        (
-            320,
-            "step by step (auto: whole sequences need a multiple of 64 up to 256)",
-        ),
-    ] {
-        let gpu = Gpu::new(Emulated::new(0).without_clusters());
-        run(&gpu, &of_rnn(Case::uniform(2, 3, hidden))).unwrap();
-        let news = gpu.news();
-        assert!(news.len() == 1 && news[0].contains(what), "{news:?}");
-    }
-    let gpu = Gpu::new(Emulated::new(0));
-    // A GRU has none.
-    let says = "gru of 64 units, step by step (auto: only an LSTM and a tanh RNN";
-    let w_hh = place::<f16>(&gpu, 1, 0.2, &[192, 64]);
-    let [x, w_ih, b] = [(2, &[6, 5][..]), (3, &[192, 5]), (4, &[192])]
-        .map(|(seed, shape)| Var::constant(place::<f16>(&gpu, seed, 0.5, shape)));
-    let (w_hh, input) = (
-        Var::constant(w_hh),
-        Input::Dense {
-            x: &x,
-            w_ih: &w_ih,
-            bias: &b,
-        },
-    );
-    let hidden = Hidden {
-        w_hh: &w_hh,
-        b_hh: Some(&b),
-    };
-    let packing = Packing::new(&[3, 2, 1]).unwrap();
-    let tape = &mut Tape::inference();
-    recurrent_packed(tape, CellKind::Gru, input, hidden, None, &packing).unwrap();
-    assert!(gpu.news()[0].contains(says));
-}
-
 /// Where each step begins may be on the device before; then that is read.
 #[test]
 fn offsets_that_are_given_are_read() {
