@@ -19,15 +19,9 @@ pub fn run(args: &SelftestArgs) -> Result<()> {
     let filter = args.filter.as_deref();
     let ops = selftest::ops();
     if let Some(filter) = filter.filter(|f| !ops.iter().any(|op| op.contains(f))) {
-        let mut names: Vec<&str> = Vec::new();
-        for op in ops {
-            if !names.contains(&op) {
-                names.push(op);
-            }
-        }
         return Err(Error::Usage(format!(
             "--filter {filter}: no op has that in its name: give one of {}",
-            names.join(", ")
+            ops.join(", ")
         )));
     }
     let choice = args.device.unwrap_or(DeviceChoice::Auto);

@@ -45,9 +45,7 @@ pub trait Collective: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As [`Collective::gather`], where this way notices ranks that are gone or hang.
-    fn look(&self, _began: Instant) -> Result<()> {
-        Ok(())
-    }
+    fn look(&self, began: Instant) -> Result<()>;
 
     /// Ends the exchange where all went well.
     fn close(&self) {}
@@ -68,6 +66,10 @@ impl Collective for Alone {
 
     fn gather(&self, own: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>> {
         Ok(Some(vec![own]))
+    }
+
+    fn look(&self, _: Instant) -> Result<()> {
+        Ok(())
     }
 
     fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
@@ -281,6 +283,16 @@ fn silent(rank: usize, limit: Duration) -> String {
     format!(
         "rank {rank} has said nothing for {} s: it hangs, or one step takes longer (then raise \
          --rank-timeout); {AGAIN}",
+        limit.as_secs()
+    )
+}
+
+/// What is said of an exchange by another way that is waited for too long.
+fn unended(between: &str, limit: Duration) -> String {
+    format!(
+        "the exchange between {between} has not ended for {} s, though no rank is known to be gone: a device \
+         hangs, or what joins them, or one exchange takes longer (then raise --rank-timeout); --exchange \
+         host does without; {AGAIN}",
         limit.as_secs()
     )
 }

@@ -7,7 +7,7 @@
 //! own words.
 
 use super::who::Who;
-use super::{AGAIN, Collective, patience, silent};
+use super::{AGAIN, Collective, patience, silent, unended};
 use crate::error::{Error, Result};
 use mpi::Threading;
 use mpi::environment::Universe;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of one call, which counts in 31 bits.
 const PART: usize = 1 << 30;
@@ -148,7 +148,14 @@ impl Collective for Mpi {
     }
 
     fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
-        Ok(self.call(Call::Broadcast(bytes))?.concat())
+        Ok(self.call(Call::Broadcast(bytes))?.pop().unwrap_or_default())
+    }
+
+    fn look(&self, began: Instant) -> Result<()> {
+        match began.elapsed() > self.limit {
+            true => Err(Error::Ranks(unended("the devices", self.limit))),
+            false => Ok(()),
+        }
     }
 
     fn close(&self) {

@@ -61,8 +61,12 @@ struct Case {
 
 /// The ops of the table, in its order.
 pub fn ops() -> Vec<&'static str> {
-    let mut ops: Vec<_> = cases::table().iter().map(|case| case.op).collect();
-    ops.dedup();
+    let mut ops = Vec::new();
+    for case in cases::table() {
+        if !ops.contains(&case.op) {
+            ops.push(case.op);
+        }
+    }
     ops
 }
 

@@ -125,13 +125,17 @@ fn new_run<J: Job>(
     Ok((job, state))
 }
 
-/// Settles how the ranks exchange, with all of them.
+/// Settles how the ranks exchange, with all of them, once it is known that they have the same settings.
 fn exchanging<C: Config>(
     request: &Request<C>,
     shards: Shards,
     chosen: &Chosen,
     progress: &Progress,
 ) -> Result<Shards> {
+    let table = request.config.table()?;
+    request
+        .ranks
+        .agree(&config_file::alike(C::settings(), &table))?;
     if shards.local().is_some() {
         return Ok(shards); // an outer step goes through the hosts
     }
@@ -164,7 +168,7 @@ fn create<J: Job>(
     join(job, folder, state, request, progress)
 }
 
-/// Fails where the ranks have not begun the same run on the same data with the same kind of device.
+/// Fails where the ranks have not begun on the same data, weights and kind of device.
 fn agree<J: Job>(
     request: &Request<J::Config>,
     chosen: &Chosen,
@@ -174,31 +178,27 @@ fn agree<J: Job>(
     if request.ranks.is_alone() {
         return Ok(());
     }
-    let table = request.config.table()?;
-    let mut facts = config_file::alike(J::Config::settings(), &table);
     let sha256 = |bytes: &[u8]| format!("{:x}", Sha256::digest(bytes));
     let weights = job.step().model().params().values().to_cpu()?;
     let device = match &chosen.gpu {
         Some(gpu) => gpu.driver().description(),
         None => format!("cpu, {:?} vectors", Level::current()),
     };
-    facts.extend(
-        [
-            ("program", J::PROGRAM.to_owned()),
-            ("rnnx-version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("data-sha256", state.data_sha256.clone()),
-            ("vocabulary-sha256", sha256(job.vocab_text().as_bytes())),
-            ("step", state.step.to_string()),
-            (
-                "weights-sha256",
-                sha256(bytemuck::cast_slice(weights.data::<f32>()?)),
-            ),
-            ("runs-on", device),
-            ("fp16", chosen.mixed.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
-    request.ranks.agree(&facts)
+    let facts = [
+        ("program", J::PROGRAM.to_owned()),
+        ("rnnx-version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("data-sha256", state.data_sha256.clone()),
+        ("vocabulary-sha256", sha256(job.vocab_text().as_bytes())),
+        ("step", state.step.to_string()),
+        (
+            "weights-sha256",
+            sha256(bytemuck::cast_slice(weights.data::<f32>()?)),
+        ),
+        ("runs-on", device),
+        ("fp16", chosen.mixed.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    request.ranks.agree(&facts.into())
 }
 
 fn resumed_run<J: Job>(

@@ -10,7 +10,7 @@ mod tests;
 mod wire;
 
 use super::who::Who;
-use super::{AGAIN, Collective, LAST_WORDS, patience, silent};
+use super::{AGAIN, Collective, LAST_WORDS, patience, silent, unended};
 use crate::error::{Error, Result};
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -103,14 +103,7 @@ impl Sockets {
     /// What is wrong where nothing has come by another way and the time is over. Every rank that waits tells
     /// rank 0 so; it names the one that does not, and else the way itself.
     fn overdue(&self, peers: &[TcpStream]) -> Error {
-        let has_not_ended = |whose: &str| {
-            format!(
-                "the exchange between {whose} has not ended for {} s, though no rank is gone: a device hangs, \
-                 or what joins them, or one exchange takes longer (then raise --rank-timeout); --exchange \
-                 host does without; {AGAIN}",
-                self.beside.as_secs()
-            )
-        };
+        let has_not_ended = |whose: &str| unended(whose, self.beside);
         let answer = LAST_WORDS.min(self.beside).max(LEAST);
         if self.rank > 0 {
             let first = &peers[0];
