@@ -76,15 +76,16 @@ pub enum Form {
     Never,
     /// These terminals, one after the other.
     Whole(Box<[Terminal]>),
-    /// A piece that ends a token.
-    Last(Box<str>),
-    /// A piece that its token goes on behind.
-    Inner(Box<str>),
+    /// A piece that ends a token, and what it is where it is all of it.
+    Last(Box<str>, Option<Terminal>),
+    /// A piece that its token goes on behind, and where it is the first one what the token can become, each
+    /// with the fewest pieces that this takes.
+    Inner(Box<str>, Box<[(Terminal, u16)]>),
 }
 
 impl Form {
     /// That of a token of this kind.
-    fn of(token: &str, kind: TokenizerKind) -> Self {
+    fn of(token: &str, kind: TokenizerKind, pieces: &Pieces) -> Self {
         let marker = match token {
             NEWLINE => Some(Terminal::NEWLINE),
             INDENT => Some(Terminal::INDENT),
@@ -95,8 +96,8 @@ impl Form {
             (TokenizerKind::Whitespace | TokenizerKind::Words, _) => terminals(token),
             (TokenizerKind::Bpe, None) => {
                 return match token.strip_suffix(GOES_ON) {
-                    Some(part) => Form::Inner(part.into()),
-                    None => Form::Last(token.into()),
+                    Some(part) => Form::Inner(part.into(), pieces.ways(part).collect()),
+                    None => Form::Last(token.into(), terminal(token)),
                 };
             }
             (_, marker) => marker.or_else(|| terminal(token)).map(|alone| vec![alone]),
@@ -163,7 +164,7 @@ impl Syntax {
             _ => Pieces::default(),
         };
         let specials = SPECIALS.iter().map(|_| Form::Never);
-        let forms = specials.chain(words().map(|word| Form::of(word, kind)));
+        let forms = specials.chain(words().map(|word| Form::of(word, kind, &pieces)));
         let forms: Vec<Form> = forms.collect();
         let mut costs = pieces.costs();
         // A token of several terminals may be written, and is never needed.
@@ -198,7 +199,7 @@ impl Syntax {
 
     /// The form of a token from anywhere, be it of the vocabulary or not.
     pub fn form(&self, token: &str) -> Form {
-        Form::of(token, self.kind)
+        Form::of(token, self.kind, &self.pieces)
     }
 
     /// V, tokens of the vocabulary.
@@ -252,11 +253,11 @@ impl Written {
             Form::Whole(terminals) => {
                 self.part.is_empty() && terminals.iter().all(|&t| self.recogniser.push(t))
             }
-            Form::Inner(piece) => {
+            Form::Inner(piece, _) => {
                 self.part += piece;
                 true
             }
-            Form::Last(piece) => {
+            Form::Last(piece, _) => {
                 let token = std::mem::take(&mut self.part) + piece;
                 terminal(&token).is_some_and(|terminal| self.recogniser.push(terminal))
             }
@@ -281,25 +282,36 @@ impl Next<'_> {
     /// Whether a token may be written.
     pub fn may_be(&self, form: &Form) -> bool {
         let (recogniser, part) = (&self.written.recogniser, &self.written.part);
+        let fits = |(terminal, pieces): (Terminal, u16)| {
+            let behind = recogniser.shortest_behind(terminal);
+            behind.is_some_and(|tokens| tokens + usize::from(pieces) < self.room)
+        };
         match form {
             Form::Never => false,
             Form::Whole(_) if !part.is_empty() => false,
             Form::Whole(terminals) => match terminals[..] {
                 [terminal] => self.allowed.contains(terminal),
                 _ => {
-                    let mut longer = self.written.clone();
-                    let fits = |n: usize| n < self.room;
-                    longer.push(form) && longer.recogniser.shortest_end().is_some_and(fits)
+                    let begins = |first: &Terminal| recogniser.shortest_behind(*first).is_some();
+                    let ends = || {
+                        let mut longer = self.written.clone();
+                        let fits = |n: usize| n < self.room;
+                        longer.push(form) && longer.recogniser.shortest_end().is_some_and(fits)
+                    };
+                    terminals.first().is_some_and(begins) && ends()
                 }
             },
-            Form::Last(piece) => {
+            Form::Last(_, alone) if part.is_empty() => {
+                alone.is_some_and(|terminal| self.allowed.contains(terminal))
+            }
+            Form::Last(piece, _) => {
                 let token = [part, &**piece].concat();
                 terminal(&token).is_some_and(|terminal| self.allowed.contains(terminal))
             }
-            Form::Inner(piece) => {
+            Form::Inner(_, ways) if part.is_empty() => ways.iter().copied().any(fits),
+            Form::Inner(piece, _) => {
                 let part = [part, &**piece].concat();
-                let behind = |terminal| recogniser.shortest_behind(terminal);
-                self.syntax.pieces.can_end(&part, self.room - 1, behind)
+                self.syntax.pieces.ways(&part).any(fits)
             }
         }
     }

@@ -9,16 +9,6 @@ use crate::data::tokens::bpe::GOES_ON;
 /// is written is another one here, so that the next piece is allowed, too.
 const STRING_ENDS: [&str; 9] = ["'", "}'", "}}'", "\\'", "''", "'''", "''''", "x}'", "x}}'"];
 
-/// What a token with a quote can be.
-const STRINGS: [Terminal; 4] = [
-    Terminal::STRING,
-    Terminal::FSTRING,
-    Terminal::BYTES,
-    Terminal::TEMPLATE,
-];
-/// What one without can be that is not spelled by the grammar.
-const WORDS: [Terminal; 3] = [Terminal::NAME, Terminal::NUMBER, Terminal::IMAGINARY];
-
 /// The pieces of a vocabulary.
 #[derive(Default)]
 pub(super) struct Pieces {
@@ -60,46 +50,27 @@ impl Pieces {
         costs
     }
 
-    /// Whether `part` can become a token of a terminal that may follow, in `most` pieces;
-    /// `behind` says how many tokens are needed behind each terminal.
-    pub fn can_end(
-        &self,
-        part: &str,
-        most: usize,
-        behind: impl Fn(Terminal) -> Option<usize>,
-    ) -> bool {
-        let fits = |terminal: Terminal, pieces: u16| {
-            behind(terminal).is_some_and(|tokens| tokens + usize::from(pieces) <= most)
-        };
+    /// What `part` can become: terminals, each with the pieces that it takes then. Not all that it can, but
+    /// where there is a way there is one here.
+    pub fn ways<'a>(&'a self, part: &'a str) -> impl Iterator<Item = (Terminal, u16)> + 'a {
+        let quote = part.find(['\'', '"']).map(|at| &part[at..=at]);
+        let closings = STRING_ENDS.iter().filter_map(move |end| {
+            let quote = quote?;
+            Some(end.replace('\'', quote))
+        });
+        let words = [&self.letter, &self.digit].into_iter().flatten();
+        let words = words.filter(move |_| quote.is_none()).cloned();
         // The parser is asked last.
-        let ends = |end: &str, kinds: &[Terminal]| {
-            self.count(end).is_some_and(|pieces| {
-                let may_follow = kinds.iter().any(|&kind| fits(kind, pieces));
-                let ended = || terminal(&[part, end].concat());
-                may_follow && ended().is_some_and(|terminal| fits(terminal, pieces))
-            })
-        };
-        let spelled = || {
-            Terminal::all().filter(|t| !t.is_class()).any(|terminal| {
-                let rest = terminal.name().strip_prefix(part);
-                let pieces = rest
-                    .filter(|rest| !rest.is_empty())
-                    .and_then(|rest| self.count(rest));
-                pieces.is_some_and(|pieces| fits(terminal, pieces))
-            })
-        };
-        if let Some(at) = part.find(['\'', '"']) {
-            let double = part[at..].starts_with('"');
-            return STRING_ENDS.iter().any(|end| match double {
-                true => ends(&end.replace('\'', "\""), &STRINGS),
-                false => ends(end, &STRINGS),
-            });
-        }
-        [&self.letter, &self.digit]
-            .into_iter()
-            .flatten()
-            .any(|end| ends(end, &WORDS))
-            || spelled()
+        let ended = closings.chain(words).filter_map(move |end| {
+            let pieces = self.count(&end)?;
+            Some((terminal(&[part, &*end].concat())?, pieces))
+        });
+        let spelled = Terminal::all().filter(|t| !t.is_class());
+        let spelled = spelled.filter_map(move |terminal| {
+            let rest = terminal.name().strip_prefix(part)?;
+            Some((terminal, self.count(rest)?))
+        });
+        ended.chain(spelled)
     }
 
     /// Fewest pieces that spell the rest of a token; `None` where none do.

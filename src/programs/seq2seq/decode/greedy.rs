@@ -3,10 +3,12 @@
 //! What a step of greedy search chooses is what the next one reads, without the host: on a GPU the steps
 //! are issued one behind the other, and the host only looks from time to time which rows have ended. What
 //! those choose until then is left out; when they are many, they leave the batch. Under a grammar the host
-//! chooses at each step, and where tokens are drawn.
+//! looks at each step at what was chosen, and where tokens are drawn it draws them.
 
 use super::beam::likeliest;
-use super::run::{Hypothesis, Partial, Run, Search, Seen, log_total, row_of, worth_moving};
+use super::run::{
+    Hypothesis, Partial, Run, Sampling, Search, Seen, log_total, row_of, worth_moving,
+};
 use crate::data::words::{EOS, SOS};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -35,9 +37,12 @@ impl Run<'_> {
             let rows = (0..sources).flat_map(|source| repeat_n(source as u32, of_source));
             self.from.select(&rows.collect::<Vec<_>>())?;
         }
-        let draws = matches!(self.options.search, Search::Sampling(_));
-        let by_op = !draws && self.options.syntax.is_none();
-        let alone = self.model.gpu().is_some() && by_op;
+        let sampling = match self.options.search {
+            Search::Sampling(sampling) => Some(sampling),
+            Search::Greedy | Search::Beam(_) => None,
+        };
+        let held = self.grammar.is_some();
+        let alone = self.model.gpu().is_some() && sampling.is_none() && !held;
         let look = if alone { LOOK } else { 1 };
         // The output that each row of the batch goes on with.
         let mut rows: Vec<usize> = (0..outputs.len()).collect();
@@ -46,9 +51,10 @@ impl Run<'_> {
         for step in 1..=self.options.max_length {
             let out = self.step(&last)?;
             let logits = out.logits.value();
-            let chosen = match by_op {
-                true => ops::likeliest(logits, never(self.options.no_unk))?,
-                false => self.choose(&outputs, of_source, &rows, logits)?,
+            let chosen = match sampling {
+                Some(sampling) => self.draw(sampling, &outputs, of_source, &rows, logits)?,
+                None if held => self.likeliest_allowed(&outputs, &rows, logits)?,
+                None => ops::likeliest(logits, never(self.options.no_unk))?,
             };
             last = chosen.columns.clone();
             steps.push((chosen, out));
@@ -75,10 +81,47 @@ impl Run<'_> {
         Ok(outputs.map(|o| o.finish(&self.options)).collect())
     }
 
-    /// The token of each row that follows its output, where the logits are: of those that may, the
-    /// likeliest or the one that is drawn.
-    fn choose(
+    /// The likeliest token of each row that may follow its output. Mostly that is the likeliest of all, which
+    /// is found where the logits are; only where it is not are they looked through.
+    fn likeliest_allowed(
         &self,
+        outputs: &[Partial],
+        rows: &[usize],
+        logits: &Tensor,
+    ) -> Result<Likeliest> {
+        let (options, grammar) = (&self.options, &self.grammar);
+        let found = ops::likeliest(logits, never(options.no_unk))?;
+        let mut chosen = on_host(&found)?;
+        let refused = rows.par_iter().zip(&chosen).map(|(&number, &(token, _))| {
+            let output = &outputs[number];
+            let may = || output.may(options, grammar, number)(token as usize);
+            output.last() != EOS && !may()
+        });
+        let refused: Vec<bool> = refused.collect();
+        if !refused.contains(&true) {
+            return Ok(found);
+        }
+        let logits = in_f32(logits)?;
+        let others = chosen.par_iter_mut().zip(refused).enumerate();
+        others
+            .filter(|(_, (_, refused))| *refused)
+            .try_for_each(|(row, ((token, gain), _))| {
+                let (number, logits) = (rows[row], row_of(&logits, row)?);
+                let may = outputs[number].may(options, grammar, number);
+                let other = likeliest(logits, 1, &may);
+                let other = other.first().map(|(token, _)| *token as usize);
+                let other = one_of(logits, other, &may)?;
+                *gain += f64::from(logits[other]) - f64::from(logits[*token as usize]);
+                *token = other as u32;
+                Ok(())
+            })?;
+        self.chosen(chosen)
+    }
+
+    /// The token of each row that follows its output, drawn from those that may.
+    fn draw(
+        &self,
+        sampling: Sampling,
         outputs: &[Partial],
         of_source: usize,
         rows: &[usize],
@@ -86,42 +129,28 @@ impl Run<'_> {
     ) -> Result<Likeliest> {
         let (logits, copies) = (in_f32(logits)?, self.model.copies());
         let (options, grammar) = (&self.options, &self.grammar);
-        let drawing = match options.search {
-            Search::Sampling(sampling) => Some((sampling, Chooser::new(sampling.options)?)),
-            Search::Greedy | Search::Beam(_) => None,
-        };
+        let chooser = Chooser::new(sampling.options)?;
         let rows = rows.par_iter().enumerate();
-        let chosen = rows.map_with(drawing, |drawing, (row, &number)| {
+        let chosen = rows.map_with(chooser, |chooser, (row, &number)| {
             let (logits, output) = (row_of(&logits, row)?, &outputs[number]);
             if output.last() == EOS {
                 return Ok((EOS, 0.0));
             }
             let source = number / of_source;
             let may = output.may(options, grammar, source);
-            let token = match drawing {
-                Some((sampling, chooser)) => {
-                    let draws = sampling.draws(source, number % of_source);
-                    let draw = || draws.uniform(output.len() as u64);
-                    let can_be = |token| logits[token] != f32::NEG_INFINITY && may(token);
-                    chooser.choose(logits, can_be, draw)
-                }
-                None => likeliest(logits, 1, &may)
-                    .first()
-                    .map(|(token, _)| *token as usize),
-            };
-            // No comparison finds what is not a number.
-            let any = || (0..logits.len()).find(|&token| may(token));
-            let token = token.or_else(any).ok_or_else(|| {
-                Error::op(
-                    "decode",
-                    "no token may follow, which a grammar never leaves",
-                )
-            })?;
+            let draws = sampling.draws(source, number % of_source);
+            let draw = || draws.uniform(output.len() as u64);
+            let can_be = |token| logits[token] != f32::NEG_INFINITY && may(token);
+            let token = one_of(logits, chooser.choose(logits, can_be, draw), &may)?;
             let gain = f64::from(logits[token]) - log_total(logits, copies);
             Ok((token as u32, gain))
         });
-        let (columns, gains): (Vec<u32>, Vec<f64>) =
-            chosen.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        self.chosen(chosen.collect::<Result<_>>()?)
+    }
+
+    /// Tokens and gains, the tokens where the model is.
+    fn chosen(&self, chosen: Vec<(u32, f64)>) -> Result<Likeliest> {
+        let (columns, gains): (Vec<u32>, Vec<f64>) = chosen.into_iter().unzip();
         Ok(Likeliest {
             columns: self.model.tokens(&columns)?,
             gains: Tensor::from_slice(&gains, [gains.len()])?,
@@ -136,17 +165,35 @@ impl Run<'_> {
         rows: &[usize],
         (chosen, out): &Chosen,
     ) -> Result<()> {
-        let (columns, gains) = (chosen.columns.to_cpu()?, chosen.gains.to_cpu()?);
-        let gains = convert(&gains, DType::F64)?;
-        let (columns, gains) = (columns.data::<u32>()?, gains.data::<f64>()?);
+        let chosen = on_host(chosen)?;
         let seen = Seen::of(out)?;
         for (row, &number) in rows.iter().enumerate() {
             let (output, source) = (&mut outputs[number], number / of_source);
             if output.last() != EOS {
                 let read = self.read(&seen, row, source)?;
-                output.push((columns[row], gains[row]), read, &self.grammar, source);
+                output.push(chosen[row], read, &self.grammar, source);
             }
         }
         Ok(())
     }
+}
+
+/// Tokens and gains, in host memory.
+fn on_host(chosen: &Likeliest) -> Result<Vec<(u32, f64)>> {
+    let (columns, gains) = (chosen.columns.to_cpu()?, chosen.gains.to_cpu()?);
+    let gains = convert(&gains, DType::F64)?;
+    let (columns, gains) = (columns.data::<u32>()?, gains.data::<f64>()?);
+    Ok(columns.iter().copied().zip(gains.iter().copied()).collect())
+}
+
+/// The token that was found, or where none was since no comparison finds what is not a number, the first
+/// that may follow.
+fn one_of(logits: &[f32], found: Option<usize>, may: impl Fn(usize) -> bool) -> Result<usize> {
+    let any = || (0..logits.len()).find(|&token| may(token));
+    found.or_else(any).ok_or_else(|| {
+        Error::op(
+            "decode",
+            "no token may follow, which a grammar never leaves",
+        )
+    })
 }
