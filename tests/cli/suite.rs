@@ -103,6 +103,13 @@ fn each_row_is_a_run_with_settings_on_top_of_another() {
             ""
         };
         assert_eq!(set(row, "pretrain"), pretrain, "{row}");
+        // Whole functions have room in more tokens; what is given of a row's settings holds where they do.
+        let (max_source, max_target) = match source {
+            "whitespace" => ("30", "50"),
+            _ => ("60", "12"),
+        };
+        assert_eq!(set(row, "max-source"), max_source, "{row}");
+        assert_eq!(set(row, "max-target"), max_target, "{row}");
         // What is given beside holds in every row.
         assert_eq!(
             (set(row, "dropout"), set(row, "epochs")),

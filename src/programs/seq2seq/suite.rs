@@ -63,9 +63,12 @@ fn of_model(model: ModelKind) -> Table {
     settings([("model", model.to_string())])
 }
 
+/// Tokens, and room for them: a text of 50 words between blanks is some 150 of Python's, some 200 pieces.
 fn of_tokens(source: TokenizerKind, target: TokenizerKind) -> Table {
     let sides = [("source-tokens", source), ("target-tokens", target)];
-    settings(sides.map(|(name, kind)| (name, kind.to_string())))
+    let mut values = settings(sides.map(|(name, kind)| (name, kind.to_string())));
+    values.extend(settings([("max-source", 60), ("max-target", 200)]));
+    values
 }
 
 fn settings<const N: usize>(values: [(&str, impl Into<Value>); N]) -> Table {
