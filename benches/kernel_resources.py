@@ -106,8 +106,8 @@ def main():
     for architecture in args.arch or ARCHITECTURES:
         for source in sorted(KERNELS.glob("*.cu")):
             rows = resources(nvrtc.compile(source, architecture)[0])
-            # What is for GPUs with clusters holds nothing for others.
-            if not rows and "_whole" not in source.name:
+            # Whole sequences take matrix instructions, which sm_75 has not.
+            if not rows and not (architecture == "sm_75" and "_whole" in source.name):
                 sys.exit(f"{source.name}: the assembler reported no kernel for {architecture}")
             table += [{"architecture": architecture, "file": source.name, **row} for row in rows]
     spilled = [row for row in table if row["spilled_bytes"] or row["stack_bytes"]]

@@ -46,30 +46,13 @@ DEVICE u32x4 weights_of(ptr<const half> w, u32 hidden, const Lane& me, u32 k) {
     return a;
 }
 
-// A warp's weights: in registers what it holds, the rest in shared memory.
-template <u32 H>
-DEVICE void hold(u32 (&w)[held_back(H)][4], ptr<u32x4> rest, ptr<const half> w_hh, const Lane& me) {
-    constexpr u32 HELD = held_back(H);
-    UNROLL
-    for (u32 k = 0; k < HELD; k++) {
-        u32x4 a = weights_of(w_hh, H, me, k);
-        for (u32 r = 0; r < 4; r++) w[k][r] = a.word[r];
-    }
-    ROLLED
-    for (u32 k = HELD; k < H / 8; k++) {
-        u32 at = ((k - HELD) * warps_of(H) + me.warp) * 32 + me.lane;
-        st16(rest + at, weights_of(w_hh, H, me, k));
-    }
-}
-
 // How many steps each group has, and what the mbarriers of its last two wait for. The dz of steps down to
 // `last` are sent.
 template <u32 H>
 DEVICE void begin(const Shared<H>& own, const Rows& all, u32 last) {
     if (thread_x() > 0) return;
     for (u32 j = 0; j < all.groups; j++) {
-        u32 length = 0;
-        while (all.row(j, 0) < all.step(length).rows) length++;
+        u32 length = all.length(j);
         own.lengths[j] = length;
         for (u32 back = 1; back <= 2; back++) {
             u32 parity = length + back;  // of step length - back, which may be none
@@ -118,7 +101,7 @@ DEVICE void load(Saved& s, const Layer& of, const Rows& all, const Lane& me, Ste
 // W_hh^T dz of the warp's 16 units and a group's rows over its two gates: what the lane adds up, and
 // what its neighbour does.
 template <u32 H>
-DEVICE void multiply(float (&own)[2], float (&other)[2], const u32 (&w)[held_back(H)][4],
+DEVICE void multiply(float (&own)[2], float (&other)[2], const u32 (&w)[held_back(H)][1][4],
                      ptr<const u32x4> rest, ptr<const half> dz, const Lane& me) {
     constexpr u32 HELD = held_back(H), CHAINS = H == 128 ? 2 : 4;  // with more it spills, too
     float sum[4][4] = {};  // over every second or fourth slice
@@ -130,7 +113,7 @@ DEVICE void multiply(float (&own)[2], float (&other)[2], const u32 (&w)[held_bac
         ldmatrix_x4_trans(b, gates + 16 * k * ROWS);
         for (u32 odd = 0; odd < 2; odd++) {
             u32 b2[2] = {b[2 * odd], b[2 * odd + 1]}, chain = (k + odd) % CHAINS;
-            mma_m16n8k16(sum[chain], w[k + odd], b2, sum[chain]);
+            mma_m16n8k16(sum[chain], w[k + odd][0], b2, sum[chain]);
         }
     }
     auto beside = rest + (me.warp * 32 + me.lane);
@@ -209,8 +192,10 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
     SHARED(u32, there, 2 * warps_of(H));       // whether they are of a dz that came
     Lane me = lane_of(To::rank(), own_of(H));
     Shared<H> own = shared_of<H>(all.groups);
-    u32 w[held_back(H)][4];
-    hold<H>(w, own.weights, w_hh + u64(all.way) * 4 * H * H, me);
+    u32 w[held_back(H)][1][4];
+    auto own_w_hh = w_hh + u64(all.way) * 4 * H * H;
+    auto part = [&](u32, u32 k) { return weights_of(own_w_hh, H, me, k); };
+    hold<H / 8, held_back(H), warps_of(H), 1>(w, own.weights, me, part);
     u32 last = state ? 0 : 1, turn = 0;
     begin<H>(own, all, last);
     To::meet();

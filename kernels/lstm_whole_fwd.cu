@@ -39,33 +39,11 @@ DEVICE u32x4 weights_of(ptr<const half> w, u32 hidden, const Lane& me, u32 tile,
     return a;
 }
 
-// A warp's weights: in registers what it holds, the rest in shared memory.
-template <u32 H>
-DEVICE void hold(u32 (&w)[held(H)][2][4], ptr<u32x4> rest, ptr<const half> w_hh, const Lane& me) {
-    constexpr u32 HELD = held(H);
-    UNROLL
-    for (u32 k = 0; k < HELD; k++)
-        for (u32 tile = 0; tile < 2; tile++) {
-            u32x4 a = weights_of(w_hh, H, me, tile, k);
-            for (u32 r = 0; r < 4; r++) w[k][tile][r] = a.word[r];
-        }
-    ROLLED
-    for (u32 k = HELD; k < H / 16; k++)
-        for (u32 tile = 0; tile < 2; tile++) {
-            u32 at = ((k - HELD) * warps_of(H) + me.warp) * 2 + tile;
-            st16(rest + (at * 32 + me.lane), weights_of(w_hh, H, me, tile, k));
-        }
-}
-
 // The states before step 0, and what the mbarriers of the first two steps wait for.
 template <u32 H>
 DEVICE void begin(const Shared<H>& own, ptr<const half> h_0, ptr<const float> c_0, const Rows& all,
                   const Lane& me) {
-    for (u32 i = thread_x(); i < all.groups * ROWS * H; i += threads()) {
-        u32 j = i / (ROWS * H), r = i / H % ROWS, unit = i % H, row = all.row(j, r);
-        bool given = h_0 && row < all.rows;
-        own.h[(j * H + unit) * ROWS + r] = given ? h_0[u64(row) * H + unit] : half{0};
-    }
+    begin_states<H>(own.h, h_0, all);
     for (u32 j = 0; j < all.groups; j++)
         for (u32 e = 0; e < 2; e++) {
             u32 row = all.row(j, 2 * me.pair + e);
@@ -146,7 +124,9 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
     Lane me = lane_of(To::rank(), own_of(H));
     Shared<H> own = shared_of<H>(all.groups);
     u32 w[held(H)][2][4];
-    hold<H>(w, own.weights, w_hh + u64(all.way) * 4 * H * H, me);
+    auto own_w_hh = w_hh + u64(all.way) * 4 * H * H;
+    auto part = [&](u32 tile, u32 k) { return weights_of(own_w_hh, H, me, tile, k); };
+    hold<H / 16, held(H), warps_of(H), 2>(w, own.weights, me, part);
     begin<H>(own, h_0, c_0, all, me);
     u32 b[2] = {};  // of gates i, f and of g, o
     for (u32 tile = 0; tile < 2 && bias; tile++) {

@@ -3,7 +3,7 @@
 
 use crate::autograd::Tape;
 use crate::device::gpu::Pool;
-use crate::device::measured::{BothWays, Measured};
+use crate::device::measured::{BothWays, Measured, Size};
 use crate::device::{Gpu, Recurrence};
 use crate::dtype::DType;
 use crate::ops::cast::convert;
@@ -49,11 +49,14 @@ pub fn measure(gpu: &Arc<Gpu>, emulated: bool, seconds: f64) -> Result<Measured>
             };
             let steps_us = layer.time(Recurrence::Steps, seconds, &mut pool)?;
             let steps_us = steps_us.ok_or_else(|| Error::op("bench recurrence", "no steps"))?;
-            found.0.push(BothWays {
+            let size = Size {
                 cell: cell.name().into(),
                 units,
                 rows,
                 training,
+            };
+            found.0.push(BothWays {
+                size,
                 whole_us,
                 steps_us,
             });
@@ -73,10 +76,17 @@ pub fn measure(gpu: &Arc<Gpu>, emulated: bool, seconds: f64) -> Result<Measured>
 /// The table for people.
 pub fn lines(measured: &Measured) -> Vec<String> {
     let row = |m: &BothWays| {
-        let pass = if m.training { "both passes" } else { "forward" };
+        let Size {
+            cell, units, rows, ..
+        } = &m.size;
+        let pass = if m.size.training {
+            "both passes"
+        } else {
+            "forward"
+        };
         format!(
-            "{} of {} units, {} rows, {pass}: {:.2} us a step in one kernel, {:.2} step by step",
-            m.cell, m.units, m.rows, m.whole_us, m.steps_us
+            "{cell} of {units} units, {rows} rows, {pass}: {:.2} us a step in one kernel, {:.2} step by step",
+            m.whole_us, m.steps_us
         )
     };
     measured.0.iter().map(row).collect()
@@ -166,7 +176,9 @@ impl<'a> Layer<'a> {
             } else {
                 Times::collect(seconds / 8.0, || on_device(gpu, || self.run()))?
             };
-            gpu.check_fault()?;
+            if let Some(fault) = gpu.fault()? {
+                return Err(Error::Device(fault.to_string()));
+            }
             Ok(Some(times.median * 1e6 / self.steps as f64))
         })
     }

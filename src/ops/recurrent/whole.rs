@@ -6,6 +6,7 @@ use super::cell::{Cell, Pass, WholeKernels};
 use super::made::{Deltas, Made};
 use crate::autograd::Var;
 use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::device::measured::Size;
 use crate::device::{Gpu, Recurrence};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -205,7 +206,13 @@ impl Whole {
         };
         let rounds = deals.iter().map(|deal| deal.rounds).max().unwrap_or(0);
         if wish == Recurrence::Auto {
-            match gpu.whole_is_faster(C::NAME, hidden, layers.packing.batch(), recording) {
+            let size = Size {
+                cell: C::NAME.into(),
+                units: hidden,
+                rows: layers.packing.batch(),
+                training: recording,
+            };
+            match gpu.whole_is_faster(&size) {
                 Some(false) => return Ok(Err(Because::Measured)),
                 None if rounds > 1 => return Ok(Err(Because::Rounds(rounds))),
                 _ => {}
@@ -280,7 +287,8 @@ impl Whole {
     }
 }
 
-/// An argument of the kernels of cells that have a cell state, and gates besides.
+/// An argument that the kernels of cells without a cell state do not take: that state, and what is saved, which
+/// for them is y alone.
 fn of_c<C: Cell>(ptr: DevicePtr) -> Option<DevicePtr> {
     C::HAS_C.then_some(ptr)
 }

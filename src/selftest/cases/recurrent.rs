@@ -328,8 +328,10 @@ impl Plan {
                 }
                 let outputs = self.outputs(side);
                 gpu.set_recurrence(wish);
-                gpu.check_fault()?;
-                outputs
+                match gpu.fault()? {
+                    Some(fault) => Err(Error::Device(fault.to_string())),
+                    None => outputs,
+                }
             }
             _ => self.outputs(side),
         }
