@@ -22,7 +22,7 @@ ARCHITECTURES = ["sm_75", "sm_80", "sm_90a", "sm_100a", "sm_120"]
 
 
 # The first architectures that these have kernels for: of matrix instructions, and of clusters.
-FIRST = {"attention_steps": 80, "attention_whole": 90, "lstm_whole": 80, "rnn_whole": 80}
+FIRST = {"attention_steps": 80, "attention_whole": 90, "lstm_whole": 80, "measure": 80, "rnn_whole": 80}
 
 
 def is_older(architecture, source):

@@ -26,9 +26,10 @@ const STEPS: usize = 128;
 const EMULATED: (&[usize], &[usize], usize) = (&[64, 192], &[3], 2);
 /// Rows of the gate table that stands for the input.
 const VOCAB: usize = 95;
-/// The word of the decoder with attention, the most of its units, and the source's positions of each row.
+/// The word of the decoder with attention, the most of its units on a GPU and on the emulated device, and the
+/// source's positions of each row.
 const DECODER: &str = "attention";
-const DECODER_UNITS: usize = 256;
+const DECODER_UNITS: [usize; 2] = [256, 64];
 const POSITIONS: usize = 30;
 
 /// Measures all sizes.
@@ -56,7 +57,8 @@ pub fn measure(gpu: &Arc<Gpu>, emulated: bool, seconds: f64) -> Result<Measured>
             }
         }
     }
-    for &units in units.iter().filter(|&&units| units <= DECODER_UNITS) {
+    let most = DECODER_UNITS[usize::from(emulated)];
+    for &units in units.iter().filter(|&&units| units <= most) {
         for (&rows, training) in rows.iter().flat_map(|rows| [(rows, false), (rows, true)]) {
             let decoder = Decoder::new(gpu, [steps, rows, units])?;
             bench.add(DECODER, [units, rows], training, |tape| decoder.run(tape))?;

@@ -178,6 +178,20 @@ fn what_a_step_with_attention_asks_for() {
         occupancy: 0,
     };
     assert_eq!(of_a_step(ModelKind::Attention), expected);
+    // With whole sequences the chain is a kernel a pass of encoder and decoder.
+    let device = Counting {
+        clusters: 31,
+        ..Counting::default()
+    };
+    let (whole, _) = of_a_step_on(&device, ModelKind::Attention, SIZES);
+    let expected = Counts {
+        launches: 68,
+        products: 28,
+        copies: 8,
+        fills: 2,
+        ..expected
+    };
+    assert_eq!(whole, expected);
 }
 
 /// Whole sequences in one kernel read where each of their steps begins: for all layers and both directions
