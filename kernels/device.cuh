@@ -1,4 +1,5 @@
-// The only header a kernel includes: what a kernel needs from the hardware.
+// What a kernel needs from the hardware. Every kernel includes this header, itself or through one of its family
+// (whole.cuh, lstm_whole.cuh).
 //
 // Compiled by NVRTC it is inline PTX and needs no CUDA header. Compiled as C++17 it is the
 // emulated device (emu/device.h), with the same names. common.cuh, at the end, is written in those names

@@ -46,30 +46,13 @@ DEVICE u32x4 weights_of(ptr<const half> w, u32 hidden, const Lane& me, u32 k) {
     return a;
 }
 
-// A warp's weights: in registers what it holds, the rest in shared memory.
-template <u32 H>
-DEVICE void hold(u32 (&w)[held_back(H)][4], ptr<u32x4> rest, ptr<const half> w_hh, const Lane& me) {
-    constexpr u32 HELD = held_back(H);
-    UNROLL
-    for (u32 k = 0; k < HELD; k++) {
-        u32x4 a = weights_of(w_hh, H, me, k);
-        for (u32 r = 0; r < 4; r++) w[k][r] = a.word[r];
-    }
-    ROLLED
-    for (u32 k = HELD; k < H / 8; k++) {
-        u32 at = ((k - HELD) * warps_of(H) + me.warp) * 32 + me.lane;
-        st16(rest + at, weights_of(w_hh, H, me, k));
-    }
-}
-
 // How many steps each group has, and what the mbarriers of its last two wait for. The dz of steps down to
 // `last` are sent.
 template <u32 H>
 DEVICE void begin(const Shared<H>& own, const Rows& all, u32 last) {
     if (thread_x() > 0) return;
     for (u32 j = 0; j < all.groups; j++) {
-        u32 length = 0;
-        while (all.row(j, 0) < all.step(length).rows) length++;
+        u32 length = all.length(j);
         own.lengths[j] = length;
         for (u32 back = 1; back <= 2; back++) {
             u32 parity = length + back;  // of step length - back, which may be none
@@ -78,94 +61,6 @@ DEVICE void begin(const Shared<H>& own, const Rows& all, u32 last) {
                 Peers<blocks_of(H)>::expect(own.barrier(parity, j), own.BYTES);
         }
     }
-}
-
-// What the pass reads and writes besides the weights.
-struct Layer {
-    ptr<const half> dy, gates;
-    ptr<const float> cells;
-    ptr<const half> y, h_0;
-    ptr<const float> c_0;
-    ptr<half> dz, before;
-    ptr<float> dh, dc;
-};
-
-// What the forward pass left of a unit for a lane's two rows, and dy; halves are bits. h and c before are
-// those of the step before.
-struct Saved {
-    u32 gate[4][2], dy[2], h_before[2];
-    float c[2], c_before[2];
-};
-// `before` is the step before, with t > 0.
-template <u32 H>
-DEVICE void load(Saved& s, const Layer& of, const Rows& all, const Lane& me, Step step, Step before,
-                 bool first, u32 j) {
-    for (u32 e = 0; e < 2; e++) {
-        u32 row = all.row(j, 2 * me.pair + e);
-        u64 at = step.at(row);
-        auto gates = of.gates + me.unit + at * (4 * H);
-        for (u32 k = 0; k < 4; k++) s.gate[k][e] = ld_nc_bits(gates + k * H);
-        s.c[e] = ld_nc(of.cells + me.unit + at * H);
-        s.dy[e] = of.dy ? ld_nc_bits(of.dy + me.unit + at * H) : 0;
-        u64 last = before.at(row), given = row < all.rows ? row : all.rows - 1;
-        auto c = first ? of.c_0 + me.unit + given * H : of.cells + me.unit + last * H;
-        auto h = first ? of.h_0 + me.unit + given * H : of.y + me.unit + last * H;
-        s.c_before[e] = first && !of.c_0 ? 0.0f : ld_nc(c);
-        s.h_before[e] = !of.before || (first && !of.h_0) ? 0 : ld_nc_bits(h);
-    }
-}
-
-// W_hh^T dz of the warp's 16 units and a group's rows over its two gates: what the lane adds up, and
-// what its neighbour does.
-template <u32 H>
-DEVICE void multiply(float (&own)[2], float (&other)[2], const u32 (&w)[held_back(H)][4],
-                     ptr<const u32x4> rest, ptr<const half> dz, const Lane& me) {
-    constexpr u32 HELD = held_back(H), CHAINS = H == 128 ? 2 : 4;  // with more it spills, too
-    float sum[4][4] = {};  // over every second or fourth slice
-    u32 mine = me.warp % 2;
-    ptr<const half> gates = dz + (mine * 2 * H + me.lane) * ROWS;
-    UNROLL
-    for (u32 k = 0; k < HELD; k += 2) {
-        u32 b[4];
-        ldmatrix_x4_trans(b, gates + 16 * k * ROWS);
-        for (u32 odd = 0; odd < 2; odd++) {
-            u32 b2[2] = {b[2 * odd], b[2 * odd + 1]}, chain = (k + odd) % CHAINS;
-            mma_m16n8k16(sum[chain], w[k + odd], b2, sum[chain]);
-        }
-    }
-    auto beside = rest + (me.warp * 32 + me.lane);
-    ROLLED
-    for (u32 k = HELD; k < H / 8; k += 4)
-        for (u32 half_way = 0; half_way < 2; half_way++) {
-            u32 b[4];
-            ldmatrix_x4_trans(b, gates + 16 * (k + 2 * half_way) * ROWS);
-            for (u32 odd = 0; odd < 2; odd++) {
-                u32 b2[2] = {b[2 * odd], b[2 * odd + 1]}, at = 2 * half_way + odd;
-                u32x4 a = ld16(beside + (k + at - HELD) * warps_of(H) * 32);
-                mma_m16n8k16(sum[at % CHAINS], a.word, b2, sum[at % CHAINS]);
-            }
-        }
-    for (u32 e = 0; e < 2; e++) {
-        float first = (sum[0][e] + sum[2][e]) + (sum[1][e] + sum[3][e]);
-        float second = (sum[0][2 + e] + sum[2][2 + e]) + (sum[1][2 + e] + sum[3][2 + e]);
-        own[e] = mine ? second : first;
-        other[e] = mine ? first : second;
-    }
-}
-
-// One step back of the lane's unit and a row, as gates_bwd in lstm.cu. dh and dc are the gradients of h and
-// c after it; returns that of c before it.
-DEVICE float cell(half (&dz)[4], const Saved& s, u32 e, float dh, float dc) {
-    auto gate = [&](u32 k) { return to_f32(half{u16(s.gate[k][e])}); };
-    float i = gate(0), f = gate(1), g = gate(2), o = gate(3);
-    dh += to_f32(half{u16(s.dy[e])});
-    float tanh_c = tanh_exact(s.c[e]);
-    dc += dh * o * (1.0f - tanh_c * tanh_c);
-    dz[0] = to_half(dc * g * i * (1.0f - i));
-    dz[1] = to_half(dc * s.c_before[e] * f * (1.0f - f));
-    dz[2] = to_half(dc * i * (1.0f - g * g));
-    dz[3] = to_half(dh * tanh_c * o * (1.0f - o));
-    return dc * f;
 }
 
 // The same of a lane's two rows of step t. A row that ends with this step takes the gradients of its
@@ -181,7 +76,7 @@ DEVICE void back(half (&dz)[2][4], const Layer& layer, ptr<float> dc, const Save
             dh[e] = row < now.rows ? layer.dh[of] : 0.0f;
             dc_next = row < now.rows ? layer.dc[of] : 0.0f;
         }
-        float dc_before = cell(dz[e], s, e, dh[e], dc_next);
+        float dc_before = step_back(dz[e], s, e, dh[e], dc_next);
         dc[e * threads_of(H)] = dc_before;
         if (t == 0 && row < now.rows) layer.dc[of] = dc_before;
     }
@@ -209,18 +104,24 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
     SHARED(u32, there, 2 * warps_of(H));       // whether they are of a dz that came
     Lane me = lane_of(To::rank(), own_of(H));
     Shared<H> own = shared_of<H>(all.groups);
-    u32 w[held_back(H)][4];
-    hold<H>(w, own.weights, w_hh + u64(all.way) * 4 * H * H, me);
+    u32 w[held_back(H)][1][4];
+    auto own_w_hh = w_hh + u64(all.way) * 4 * H * H;
+    auto part = [&](u32, u32 k) { return weights_of(own_w_hh, H, me, k); };
+    hold<H / 8, held_back(H), warps_of(H), 1>(w, own.weights, me, part);
     u32 last = state ? 0 : 1, turn = 0;
     begin<H>(own, all, last);
     To::meet();
 
+    auto product = [&](float (&mine)[2], float (&other)[2], ptr<const half> dz) {
+        constexpr u32 CHAINS = H == 128 ? 2 : 4;
+        multiply_back<H / 8, held_back(H), warps_of(H), CHAINS>(mine, other, w, own.weights, dz, me);
+    };
     // dh of a group's rows from the dz of step t, once all of it is there. Neighbours give up together.
     auto back_from = [&](float (&dh)[2], u32 t, u32 j) {
         u32 which = turn++ % 2, neighbour = thread_x() ^ 32;
         bool came = To::wait(own.barrier(t, j), (own.lengths[j] - 1 - t) / 2 % 2);
         float mine[2] = {}, other[2] = {};
-        if (came) multiply<H>(mine, other, w, own.weights, own.delta(t, j), me);
+        if (came) product(mine, other, own.delta(t, j));
         for (u32 e = 0; e < 2; e++) halves[(2 * which + e) * THREADS + thread_x()] = other[e];
         if (me.lane == 0) there[which * WARPS + me.warp] = came;
         bar_sync(1 + me.warp / 2, 64);
@@ -230,7 +131,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
             return true;
         }
         // What was given up must not pass for a result.
-        give_up(fault, t, 2 * H + 1, me);
+        give_up(fault, t, block_x() / blocks_of(H), 2 * H + 1, me);
         u64 at = all.step(t).first + all.row(j, 0);
         layer.dz[at * 4 * H + me.unit] = NOT_A_NUMBER;
         return false;
@@ -292,7 +193,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
               ptr<half> before, ptr<float> dh, ptr<float> dc, ptr<u32> fault, u32 steps, u32 rows, \
               u32 ways, u32 groups, u32 state) {                                                   \
         Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
-        lstm_bwd::Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                  \
+        Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                  \
         lstm_bwd::whole_bwd<H>(w_hh, layer, fault, all, state != 0);                               \
     }
 

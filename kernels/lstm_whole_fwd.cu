@@ -28,44 +28,11 @@ DEVICE Shared<H> shared_of(u32 groups) {
     return Shared<H>{weights, h, c, view<u64>(c + groups * 2 * threads_of(H)), groups};
 }
 
-// A lane's part of slice k of the weights: rows i, f (tile 0) or g, o (tile 1) of its warp's units.
-DEVICE u32x4 weights_of(ptr<const half> w, u32 hidden, const Lane& me, u32 tile, u32 k) {
-    u32x4 a;
-    for (u32 r = 0; r < 4; r++) {
-        u64 row = (2 * tile + r % 2) * hidden + me.unit;
-        u64 at = row * hidden + 16 * k + 2 * me.pair + r / 2 * 8;
-        a.word[r] = view<const u32>(w + at)[0];
-    }
-    return a;
-}
-
-// A warp's weights: in registers what it holds, the rest in shared memory.
-template <u32 H>
-DEVICE void hold(u32 (&w)[held(H)][2][4], ptr<u32x4> rest, ptr<const half> w_hh, const Lane& me) {
-    constexpr u32 HELD = held(H);
-    UNROLL
-    for (u32 k = 0; k < HELD; k++)
-        for (u32 tile = 0; tile < 2; tile++) {
-            u32x4 a = weights_of(w_hh, H, me, tile, k);
-            for (u32 r = 0; r < 4; r++) w[k][tile][r] = a.word[r];
-        }
-    ROLLED
-    for (u32 k = HELD; k < H / 16; k++)
-        for (u32 tile = 0; tile < 2; tile++) {
-            u32 at = ((k - HELD) * warps_of(H) + me.warp) * 2 + tile;
-            st16(rest + (at * 32 + me.lane), weights_of(w_hh, H, me, tile, k));
-        }
-}
-
 // The states before step 0, and what the mbarriers of the first two steps wait for.
 template <u32 H>
 DEVICE void begin(const Shared<H>& own, ptr<const half> h_0, ptr<const float> c_0, const Rows& all,
                   const Lane& me) {
-    for (u32 i = thread_x(); i < all.groups * ROWS * H; i += threads()) {
-        u32 j = i / (ROWS * H), r = i / H % ROWS, unit = i % H, row = all.row(j, r);
-        bool given = h_0 && row < all.rows;
-        own.h[(j * H + unit) * ROWS + r] = given ? h_0[u64(row) * H + unit] : half{0};
-    }
+    begin_states<H>(own.h, h_0, all);
     for (u32 j = 0; j < all.groups; j++)
         for (u32 e = 0; e < 2; e++) {
             u32 row = all.row(j, 2 * me.pair + e);
@@ -82,62 +49,6 @@ DEVICE void begin(const Shared<H>& own, ptr<const half> h_0, ptr<const float> c_
     }
 }
 
-// A unit of a row after a step.
-struct Unit {
-    float i, f, g, o, c;
-    half h;
-};
-DEVICE Unit cell(const float (&z)[4][2], u32 e, float c_before) {
-    Unit u;
-    u.i = sigmoid(z[0][e]);
-    u.f = sigmoid(z[1][e]);
-    u.g = tanh_exact(z[2][e]);
-    u.o = sigmoid(z[3][e]);
-    u.c = u.i * u.g + u.f * c_before;
-    u.h = to_half(u.o * tanh_exact(u.c));
-    return u;
-}
-
-// What the pass writes.
-struct Results {
-    ptr<half> y, gates;
-    ptr<float> cells;
-    ptr<half> h_n;
-    ptr<float> c_n;
-};
-
-// A lane's unit of a row of a step; `next` are the rows of the step after it.
-template <u32 H>
-DEVICE void write(const Results& out, const Unit& u, Step step, u32 next, u32 row, const Lane& me) {
-    if (row >= step.rows) return;
-    u64 at = step.first + row;
-    (out.y + me.unit + at * H)[0] = u.h;
-    if (out.gates) {
-        auto gates = out.gates + me.unit + at * (4 * H);
-        gates[0] = to_half(u.i);
-        gates[H] = to_half(u.f);
-        gates[2 * H] = to_half(u.g);
-        gates[3 * H] = to_half(u.o);
-        (out.cells + me.unit + at * H)[0] = u.c;
-    }
-    if (row < next) return;
-    u64 of = u64(row) * H + me.unit;
-    out.h_n[of] = u.h;
-    out.c_n[of] = u.c;
-}
-
-// What was given up must not pass for a result.
-template <u32 H>
-DEVICE void spoil(const Results& out, const Rows& all, const Lane& me, Step step) {
-    for (u32 r = 0; r < all.live(step) * ROWS; r++) {
-        u32 row = all.row(r / ROWS, r % ROWS);
-        if (row >= step.rows) continue;
-        out.y[u64(step.first + row) * H + me.unit] = NOT_A_NUMBER;
-        out.h_n[u64(row) * H + me.unit] = NOT_A_NUMBER;
-        out.c_n[u64(row) * H + me.unit] = to_f32(NOT_A_NUMBER);
-    }
-}
-
 template <u32 H>
 DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> ids,
                       ptr<const half> bias, ptr<const half> h_0, ptr<const float> c_0,
@@ -146,7 +57,9 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
     Lane me = lane_of(To::rank(), own_of(H));
     Shared<H> own = shared_of<H>(all.groups);
     u32 w[held(H)][2][4];
-    hold<H>(w, own.weights, w_hh + u64(all.way) * 4 * H * H, me);
+    auto own_w_hh = w_hh + u64(all.way) * 4 * H * H;
+    auto part = [&](u32 tile, u32 k) { return gates_of(own_w_hh, H, me, tile, k); };
+    hold<H / 16, held(H), warps_of(H), 2>(w, own.weights, me, part);
     begin<H>(own, h_0, c_0, all, me);
     u32 b[2] = {};  // of gates i, f and of g, o
     for (u32 tile = 0; tile < 2 && bias; tile++) {
@@ -168,7 +81,7 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
             Step of = more || next.rows == 0 ? now : next;
             Places places = places_of(ids, all, me, of, more ? j + 1 : 0);
             if (t > 0 && !To::wait(own.barrier(t, j), (t - 1) / 2 % 2)) {
-                give_up(fault, t, 2 * H, me);
+                give_up(fault, t, block_x() / blocks_of(H), 2 * H, me);
                 spoil<H>(out, all, me, now);
                 goes_on = goes_further = 0;
                 break;
@@ -180,7 +93,7 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
             float z[4][2];
             multiply<H / 16, held(H), warps_of(H)>(z, sums, w, own.weights, own.state(t, j), me);
             ptr<float> c = own.cells(j);
-            Unit first = cell(z, 0, c[0]), second = cell(z, 1, c[threads_of(H)]);
+            Unit first = step_of(z, 0, c[0]), second = step_of(z, 1, c[threads_of(H)]);
             auto to = view<u32>(own.state(t + 1, j) + me.unit * ROWS) + me.pair;
             if (j < goes_on) To::send(to, packed(first.h, second.h), own.barrier(t + 1, j));
             c[0] = first.c;
@@ -217,7 +130,7 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
               ptr<half> h_n, ptr<float> c_n, ptr<u32> fault, u32 steps, u32 rows, u32 ways,        \
               u32 groups) {                                                                        \
         Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
-        lstm_fwd::Results out{y, gates, cells, h_n, c_n};                                          \
+        Results out{y, gates, cells, h_n, c_n};                                          \
         lstm_fwd::whole_fwd<H>(w_hh, x, ids, bias, h_0, c_0, out, fault, all);                     \
     }
 

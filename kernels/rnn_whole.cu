@@ -3,9 +3,10 @@
 //   h_t = tanh(W_hh h_{t-1} + x_t + b)
 //   dz_t = dh_t (1 - h_t^2)    dh_{t-1} = dy_{t-1} + W_hh^T dz_t
 //
-// A block holds all of W_hh, or its transpose, in registers and shared memory. A warp has 32 units, a lane four of two rows, eight
-// from one another: in the product they stand where an LSTM has the four gates of a unit. h and dz go from step
-// to step through shared memory, and a barrier of the block is all that keeps the steps apart.
+// A block holds all of W_hh, or its transpose, in registers and shared memory. A warp has 32 units, a lane four
+// of two rows, eight from one another: in the product they stand where an LSTM has the four gates of a unit. h
+// and dz go from step to step through shared memory, and a barrier of the block is all that keeps the steps
+// apart.
 //
 // Launch shape: blocks of H threads. Blocks are independent: any number may run at once.
 #include "whole.cuh"
@@ -56,21 +57,10 @@ DEVICE u32x4 weights_of(ptr<const half> w_hh, const Lane& me, u32 tile, u32 k) {
     return a;
 }
 template <u32 H, Pass P>
-DEVICE void hold(u32 (&w)[held(H, P)][2][4], const Shared<H, P>& own, ptr<const half> w_hh,
-                 const Lane& me) {
-    constexpr u32 HELD = held(H, P);
-    UNROLL
-    for (u32 k = 0; k < HELD; k++)
-        for (u32 tile = 0; tile < 2; tile++) {
-            u32x4 a = weights_of<H, P>(w_hh, me, tile, k);
-            for (u32 r = 0; r < 4; r++) w[k][tile][r] = a.word[r];
-        }
-    ROLLED
-    for (u32 k = HELD; k < H / 16; k++)
-        for (u32 tile = 0; tile < 2; tile++) {
-            u32 at = ((k - HELD) * Shared<H, P>::WARPS + me.warp) * 2 + tile;
-            st16(own.weights + (at * 32 + me.lane), weights_of<H, P>(w_hh, me, tile, k));
-        }
+DEVICE void hold_own(u32 (&w)[held(H, P)][2][4], const Shared<H, P>& own, ptr<const half> w_hh,
+                     const Lane& me) {
+    auto part = [&](u32 tile, u32 k) { return weights_of<H, P>(w_hh, me, tile, k); };
+    hold<H / 16, held(H, P), Shared<H, P>::WARPS, 2>(w, own.weights, me, part);
 }
 DEVICE void hand_on(ptr<half> state, const half (&values)[UNITS][2], const Lane& me) {
     for (u32 k = 0; k < UNITS; k++) {
@@ -95,12 +85,8 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
     Lane me = own_lane();
     auto own = shared_of<H, FORWARD>(all.groups);
     u32 w[held(H, FORWARD)][2][4];
-    hold<H, FORWARD>(w, own, w_hh + u64(all.way) * H * H, me);
-    for (u32 i = thread_x(); i < all.groups * ROWS * H; i += threads()) {
-        u32 j = i / (ROWS * H), r = i / H % ROWS, unit = i % H, row = all.row(j, r);
-        bool given = h_0 && row < all.rows;
-        own.state(0, j)[unit * ROWS + r] = given ? h_0[u64(row) * H + unit] : half{0};
-    }
+    hold_own<H, FORWARD>(w, own, w_hh + u64(all.way) * H * H, me);
+    begin_states<H>(own.states, h_0, all);
     u32 b[2] = {};
     for (u32 tile = 0; tile < 2 && bias; tile++) {
         auto of = bias + (all.way * H + me.unit + 2 * tile * APART);
@@ -113,7 +99,7 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
     Inputs in;
     load<H, APART>(in, x, me, places_of(ids, all, me, now, 0));
     for (u32 t = 0; live > 0; t++) {
-        u32 goes_on = all.live(next);
+        u32 goes_on = next.rows == now.rows ? live : all.live(next);
         for (u32 j = 0; j < live; j++) {
             // The next input is asked for here, and comes during the products.
             bool more = j + 1 < live;
@@ -204,9 +190,8 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, const Rows& all,
     Lane me = own_lane();
     auto own = shared_of<H, BACKWARD>(all.groups);
     u32 w[held(H, BACKWARD)][2][4];
-    hold<H, BACKWARD>(w, own, w_hh + u64(all.way) * H * H, me);
-    u32 longest = 0, later = 0;
-    while (all.row(0, 0) < all.step(longest).rows) longest++;
+    hold_own<H, BACKWARD>(w, own, w_hh + u64(all.way) * H * H, me);
+    u32 longest = all.length(0), later = 0;
     Step after = {0, 0}, now = all.step(longest - 1), before = all.step(longest - 2);
     u32 live = all.live(now);
     Saved saved;
@@ -227,7 +212,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, const Rows& all,
         }
         block_sync();
         later = live;
-        if (t > 0) live = all.live(before);
+        if (before.rows != now.rows && t > 0) live = all.live(before);
         after = now;
         now = before;
         before = earlier;

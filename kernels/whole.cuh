@@ -45,6 +45,12 @@ struct Rows {
         while (j < groups && row(j, 0) < step.rows) j++;
         return j;
     }
+    // Steps of the cluster's group j, which are those of its first row.
+    DEVICE u32 length(u32 j) const {
+        u32 t = 0;
+        while (row(j, 0) < step(t).rows) t++;
+        return t;
+    }
 };
 
 DEVICE Rows rows_of(ptr<const u32> offsets, u32 steps, u32 rows, u32 ways, u32 groups, u32 blocks) {
@@ -60,6 +66,37 @@ struct Lane {
 
 // A lane's two rows in a register.
 DEVICE u32 packed(half first, half second) { return u32(first.bits) | u32(second.bits) << 16; }
+
+// ---- before the first step ---------------------------------------------------------------------
+
+// A warp's weights, in slices of 16 columns: in registers the first HELD of them, the others in shared memory,
+// beside those of the block's other warps. `part(tile, k)` is a lane's part of slice k of one of the tiles of 16
+// rows.
+template <u32 SLICES, u32 HELD, u32 WARPS, u32 TILES, class Part>
+DEVICE void hold(u32 (&w)[HELD][TILES][4], ptr<u32x4> rest, const Lane& me, Part part) {
+    UNROLL
+    for (u32 k = 0; k < HELD; k++)
+        for (u32 tile = 0; tile < TILES; tile++) {
+            u32x4 a = part(tile, k);
+            for (u32 r = 0; r < 4; r++) w[k][tile][r] = a.word[r];
+        }
+    ROLLED
+    for (u32 k = HELD; k < SLICES; k++)
+        for (u32 tile = 0; tile < TILES; tile++) {
+            u32 at = ((k - HELD) * WARPS + me.warp) * TILES + tile;
+            st16(rest + (at * 32 + me.lane), part(tile, k));
+        }
+}
+
+// h before step 0 of the cluster's groups, [groups][H][8]; zeros where none is given.
+template <u32 H>
+DEVICE void begin_states(ptr<half> h, ptr<const half> h_0, const Rows& all) {
+    for (u32 i = thread_x(); i < all.groups * ROWS * H; i += threads()) {
+        u32 j = i / (ROWS * H), r = i / H % ROWS, unit = i % H, row = all.row(j, r);
+        bool given = h_0 && row < all.rows;
+        h[(j * H + unit) * ROWS + r] = given ? h_0[u64(row) * H + unit] : half{0};
+    }
+}
 
 // ---- the product -----------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ enum Fault {
     NoMul,
     /// There is no memory.
     NoMemory,
-    /// After each forward pass of whole sequences: a bit of the first element of y is flipped.
+    /// After each forward pass of whole sequences, of any cell: a bit of the first element of y is flipped.
     Whole,
     /// After `column_sum_f32`: a bit is flipped behind the sums, which is behind a segment of the
     /// flat gradient.
@@ -148,6 +148,9 @@ impl Driver for Faulty {
             }
             (Fault::Whole, kernel) if kernel.starts_with("lstm_whole_fwd_") => {
                 self.flip(args[7], 0x4000)
+            }
+            (Fault::Whole, kernel) if kernel.starts_with("rnn_whole_fwd_") => {
+                self.flip(args[6], 0x4000)
             }
             (Fault::BehindColumnSum, "column_sum_f32") => {
                 let (Arg::Ptr(to), Arg::U32(columns)) = (args[1], args[4]) else {
@@ -303,7 +306,8 @@ fn where_whole_sequences_differ_the_check_leaves_steps() {
     check_once(&gpu, Some(&mark)).unwrap();
     assert_eq!(gpu.recurrence(), Recurrence::Steps);
     let news = gpu.news();
-    let says = "recurrence: step by step from here on: the start-up check failed: y, element 0";
+    // The first reason, not the last.
+    let says = "recurrence: step by step from here on: the start-up check failed: lstm_whole: y, element 0";
     assert!(news.len() == 1 && news[0].starts_with(says), "{news:?}");
     assert!(!mark.exists(), "the next start must check again");
 }
@@ -317,6 +321,24 @@ fn what_a_device_without_clusters_took_step_by_step_is_told() {
     let by_steps: Vec<bool> = results.iter().map(|r| r.by_steps).collect();
     let [small, large] = [[false; 3].to_vec(), [true; 6].to_vec()];
     assert_eq!(by_steps, [small, large].concat());
+}
+
+/// A case that failed is no case that passed by steps; and there is no training whose steps one could advise.
+#[test]
+fn a_kernel_that_gives_up_fails_its_case() {
+    let gpu = Gpu::new(Emulated::new(0).losing(700));
+    let results = selftest::run(Some(&gpu), Some("lstm_whole"));
+    let (alone, clusters) = results.split_at(3);
+    assert_passed(alone);
+    let first = &clusters[0].message;
+    assert!(
+        first.contains("lstm_whole_fwd_192 gave up waiting at step 1"),
+        "{first}"
+    );
+    assert!(!first.contains("--resume"), "{first}");
+    for result in clusters {
+        assert!(!result.passed && !result.by_steps, "{result:?}");
+    }
 }
 
 #[test]

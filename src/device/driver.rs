@@ -10,6 +10,10 @@ use crate::error::{Error, Result};
 use std::any::Any;
 use std::fmt;
 
+/// What a fault of a kernel leaves of a device, and what to do.
+pub(super) const CONTEXT_GONE: &str = "the context is gone: the device refuses all further work of this process. \
+                                       Start it again; a run goes on from its last checkpoint with --resume";
+
 /// An address in the device's memory. Freeing is explicit: see [`Driver::free`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DevicePtr(u64);
@@ -189,8 +193,8 @@ impl fmt::Debug for Graph {
 ///
 /// # Errors
 /// Every method returns [`Error::Op`] for arguments that cannot be (a pointer outside of
-/// memory, a kernel that does not exist, a fault while it runs) and [`Error::Device`] for
-/// what the device cannot give (memory, itself).
+/// memory, a kernel that does not exist) and [`Error::Device`] for what the device cannot give (memory,
+/// itself, which after a fault of a kernel is gone for this process).
 pub trait Driver: fmt::Debug + Send + Sync {
     /// What the device is, for people.
     fn description(&self) -> String;

@@ -5,7 +5,7 @@
 //! valid.
 
 use super::driver::{Arg, DevicePtr, Driver, Gemm, Launch};
-use super::measured::Measured;
+use super::measured::{Measured, Size};
 use super::profile::{Call, Profile, Watch};
 use super::recurrence::{Fault, Recurrence, Recurrences};
 use super::size_class;
@@ -152,16 +152,9 @@ impl Gpu {
     }
 
     /// Whether whole sequences were measured to be faster: see [`Measured::whole_is_faster`].
-    pub fn whole_is_faster(
-        &self,
-        cell: &str,
-        units: usize,
-        rows: usize,
-        training: bool,
-    ) -> Option<bool> {
+    pub fn whole_is_faster(&self, size: &Size) -> Option<bool> {
         let recurrences = self.recurrences();
-        let measured = recurrences.measured.as_ref()?;
-        measured.whole_is_faster(cell, units, rows, training)
+        recurrences.measured.as_ref()?.whole_is_faster(size)
     }
 
     /// As [`Driver::clusters`], asked once for each kernel, cluster, block and size of shared memory; the

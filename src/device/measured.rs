@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
 
-/// Both times of one size.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BothWays {
+/// A recurrence and its batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
     /// The cell's word.
     pub cell: String,
     /// H.
@@ -21,6 +21,14 @@ pub struct BothWays {
     pub rows: usize,
     /// The backward pass, too.
     pub training: bool,
+}
+
+/// Both times of one size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BothWays {
+    /// What was measured.
+    #[serde(flatten)]
+    pub size: Size,
     /// Microseconds a time step with whole sequences in one kernel.
     pub whole_us: f64,
     /// The same step by step.
@@ -34,16 +42,16 @@ pub struct Measured(pub Vec<BothWays>);
 impl Measured {
     /// Whether whole sequences are faster, by the measured size of as many units of the cell with the nearest
     /// number of rows (their ratio counts); none where there is no such size.
-    pub fn whole_is_faster(
-        &self,
-        cell: &str,
-        units: usize,
-        rows: usize,
-        training: bool,
-    ) -> Option<bool> {
-        let of_units = |m: &&BothWays| m.cell == cell && m.units == units && m.training == training;
-        let distance = |m: &BothWays| (m.rows as f64 / rows as f64).ln().abs();
-        let candidates = self.0.iter().filter(of_units);
+    pub fn whole_is_faster(&self, size: &Size) -> Option<bool> {
+        let rows = size.rows;
+        let alike = |m: &&BothWays| {
+            Size {
+                rows,
+                ..m.size.clone()
+            } == *size
+        };
+        let distance = |m: &BothWays| (m.size.rows as f64 / rows as f64).ln().abs();
+        let candidates = self.0.iter().filter(alike);
         let nearest = candidates.min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
         Some(nearest.whole_us < nearest.steps_us)
     }
@@ -89,11 +97,14 @@ mod tests {
 
     #[test]
     fn the_nearest_size_decides() {
-        let row = |units, rows, whole_us| BothWays {
-            cell: "lstm".into(),
+        let size = |cell: &str, units, rows, training| Size {
+            cell: cell.into(),
             units,
             rows,
-            training: true,
+            training,
+        };
+        let row = |units, rows, whole_us| BothWays {
+            size: size("lstm", units, rows, true),
             whole_us,
             steps_us: 10.0,
         };
@@ -102,23 +113,21 @@ mod tests {
             row(256, 512, 20.0),
             row(64, 8, 11.0),
         ]);
+        let faster =
+            |cell, units, rows, training| table.whole_is_faster(&size(cell, units, rows, training));
         // 64 is as far from 8 as from 512: the first one counts.
-        for (rows, faster) in [
+        for (rows, is) in [
             (1, true),
             (60, true),
             (64, true),
             (70, false),
             (4096, false),
         ] {
-            assert_eq!(
-                table.whole_is_faster("lstm", 256, rows, true),
-                Some(faster),
-                "{rows}"
-            );
+            assert_eq!(faster("lstm", 256, rows, true), Some(is), "{rows}");
         }
-        assert_eq!(table.whole_is_faster("lstm", 64, 512, true), Some(false));
-        assert_eq!(table.whole_is_faster("lstm", 128, 8, true), None);
-        assert_eq!(table.whole_is_faster("lstm", 256, 8, false), None);
-        assert_eq!(table.whole_is_faster("rnn", 256, 8, true), None);
+        assert_eq!(faster("lstm", 64, 512, true), Some(false));
+        assert_eq!(faster("lstm", 128, 8, true), None);
+        assert_eq!(faster("lstm", 256, 8, false), None);
+        assert_eq!(faster("rnn", 256, 8, true), None);
     }
 }

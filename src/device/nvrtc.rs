@@ -10,10 +10,14 @@ use std::path::Path;
 use std::ptr;
 
 /// What kernels include: file name and text.
-pub const HEADERS: [(&str, &str); 4] = [
+pub const HEADERS: [(&str, &str); 5] = [
     ("device.cuh", include_str!("../../kernels/device.cuh")),
     ("common.cuh", include_str!("../../kernels/common.cuh")),
     ("whole.cuh", include_str!("../../kernels/whole.cuh")),
+    (
+        "attention_whole.cuh",
+        include_str!("../../kernels/attention_whole.cuh"),
+    ),
     (
         "lstm_whole.cuh",
         include_str!("../../kernels/lstm_whole.cuh"),
@@ -34,6 +38,9 @@ sources!(
     "adam.cu",
     "add_bias.cu",
     "attention.cu",
+    "attention_steps.cu",
+    "attention_whole_bwd.cu",
+    "attention_whole_fwd.cu",
     "batch.cu",
     "cast.cu",
     "concat.cu",

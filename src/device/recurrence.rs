@@ -33,6 +33,9 @@ impl fmt::Display for Recurrence {
     }
 }
 
+/// What the kernels of attention's decoder add to their number: `KERNEL_NUMBER` in `kernels/attention_whole.cuh`.
+const ATTENTION: u32 = 1 << 16;
+
 /// Words of a fault: see `give_up` in `kernels/lstm_whole.cuh`.
 const WORDS: usize = 4;
 
@@ -49,10 +52,11 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = ["fwd", "bwd"][self.kernel as usize % 2];
-        let (units, Fault { step, cluster, .. }) = (self.kernel / 2, self);
+        let word = ["lstm", "attention"][usize::from(self.kernel >= ATTENTION)];
+        let (units, Fault { step, cluster, .. }) = (self.kernel % ATTENTION / 2, self);
         write!(
             f,
-            "the kernel lstm_whole_{way}_{units} gave up waiting at step {step} in cluster {cluster}"
+            "the kernel {word}_whole_{way}_{units} gave up waiting at step {step} in cluster {cluster}"
         )
     }
 }

@@ -53,7 +53,7 @@ pub fn spot_check(gpu: &Arc<Gpu>) -> Result<()> {
         for &dtype in case.dtypes {
             let result = one(case, Some(gpu), dtype);
             if !result.passed && cases::WHOLE.contains(&result.op) {
-                refused = Some(result.message);
+                refused.get_or_insert(format!("{}: {}", result.op, result.message));
             } else if !result.passed {
                 let message = format!(
                     "{} {dtype} ({}) differs from the CPU: {}",

@@ -249,7 +249,7 @@ macro_rules! settings {
                     "number format: auto is fp16 on a GPU and fp32 on the CPU";
                 recurrence: $crate::device::Recurrence =
                     $crate::device::Recurrence::Auto, RECURRENCE, free,
-                    "how a GPU takes the steps of an LSTM or a tanh RNN: whole sequences in one kernel, step by step, or auto, what rnnx bench recurrence --keep measured to be faster, else whole where all rows run at once; whole and steps differ in rounding";
+                    "how a GPU takes the steps of an LSTM, a tanh RNN or a decoder with attention: whole sequences in one kernel, step by step, or auto, what rnnx bench recurrence --keep measured to be faster, else whole where all rows run at once (with attention in up to four rounds); whole and steps differ in rounding";
                 exchange: $crate::train::exchange::Exchange =
                     $crate::train::exchange::Exchange::Auto, EXCHANGE, free,
                     "how ranks on GPUs exchange gradients: nccl from device to device, host through the memory of their machines, auto by NCCL where every rank has it";

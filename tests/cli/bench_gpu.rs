@@ -55,7 +55,8 @@ fn a_table_that_is_kept_decides() {
     );
     let json: Value = serde_json::from_str(&done.stdout).unwrap();
     let rows = json["recurrence"].as_array().unwrap();
-    assert_eq!(rows.len(), 8); // two cells, two sizes, forward and both passes
+    // Two cells of two sizes and the decoder of one, forward and both passes.
+    assert_eq!(rows.len(), 10);
     let mut files = std::fs::read_dir(cache.join("rnnx")).unwrap();
     let file = files.next().unwrap().unwrap().path();
     for (whole, says) in [
@@ -112,7 +113,8 @@ fn gpu_check_fails_where_whole_sequences_went_by_steps() {
              *hardware*) echo '{{\"hardware\": {{\"clusters_at_once\": {{\"4\": {clusters}, \"8\": {clusters}}}, \
              \"exchange_ns\": null, \"mma_tflops\": null}}}}' ;;\n\
              *selftest*) echo '{{\"by_steps\": 6}}' ;;\n\
-             *) echo '{{\"charlm\": {{\"recurrence\": \"steps\", \"ms_per_step\": 2.0}}}}' ;;\nesac\n"
+             *) echo '{{\"charlm\": {{\"recurrence\": \"steps\", \"ms_per_step\": 2.0}}, \"seq2seq\": \
+             {{\"models\": {{\"attention\": {{\"whole_passes_per_step\": 2.0, \"ms_per_step\": 3.0}}}}}}}}' ;;\nesac\n"
         );
         place.write("rnnx", script);
         let program = place.path("rnnx");
@@ -142,4 +144,14 @@ fn gpu_check_fails_where_whole_sequences_went_by_steps() {
         "{}",
         done.stdout
     );
+    // The decoder with attention: two passes of four, though steps were asked for.
+    let done = check(31, &["hardware", "attention"]);
+    assert_eq!(done.code, Some(1), "{}", done.stdout);
+    for says in [
+        "attention_whole: 2.0 of 4 passes a step took whole sequences",
+        "attention_steps: took whole sequences in one kernel",
+        "| whole | 3.000 | 2.0 |",
+    ] {
+        assert!(done.stdout.contains(says), "{}", done.stdout);
+    }
 }

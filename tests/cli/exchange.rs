@@ -7,8 +7,8 @@ use super::ranks::{as_rank, end, meeting};
 use super::seq2seq;
 use super::support::{Done, Place, Running, assert_same_run, state_number, train_args};
 
-/// What plants a fault in an emulated device: see `src/device/emulated/nccl.rs`.
-const PLANTED: &str = "RNNX_EMULATED_NCCL";
+/// What plants a fault in an emulated device: see `src/device/emulated/defects.rs`.
+const PLANTED: &str = "RNNX_EMULATED";
 
 /// One shard has no rows, and of three ranks two have two nodes of the tree.
 const FLAGS: &str = "--virtual-shards 5 --batch-size 4 --dropout 0.2 --max-steps 3 --device emulated \
@@ -92,9 +92,12 @@ fn what_a_rank_lacks_is_a_note_and_the_hosts_exchange() {
     let place = Place::new();
     place.run_args(&train_args("alone", FLAGS)).ok();
     let cases = [
-        ("none", "rank 1 has no NCCL: libnccl.so.2 was not found"),
         (
-            "2.18.5",
+            "nccl=none",
+            "rank 1 has no NCCL: libnccl.so.2 was not found",
+        ),
+        (
+            "nccl=2.18.5",
             "rank 1 has emulated NCCL 2.18.5, and rank 0 has emulated NCCL 2.27.5",
         ),
     ];
@@ -139,7 +142,7 @@ fn one_that_dies_in_an_exchange_is_named_and_the_run_goes_on() {
     let flags = format!("{FLAGS} --checkpoint-every 1");
     place.run_args(&train_args("whole", &flags)).ok();
     // In the second step: of three ranks one has two nodes, and so a step two exchanges.
-    for (lost, size, fault) in [(1, 3, "dies:4"), (0, 2, "dies:2")] {
+    for (lost, size, fault) in [(1, 3, "nccl-dies=4"), (0, 2, "nccl-dies=2")] {
         let out = format!("lost-{lost}");
         let ranks = start(&place, size, &train_args(&out, &flags), Some((lost, fault)));
         for (rank, done) in end(ranks).into_iter().enumerate() {
@@ -161,7 +164,12 @@ fn one_that_dies_in_an_exchange_is_named_and_the_run_goes_on() {
 fn one_that_hangs_in_an_exchange_is_named_when_the_time_is_over() {
     let place = Place::new();
     let flags = FLAGS.replace("60s", "5s");
-    let mut ranks = start(&place, 3, &train_args("run", &flags), Some((1, "hangs:1")));
+    let mut ranks = start(
+        &place,
+        3,
+        &train_args("run", &flags),
+        Some((1, "nccl-hangs=1")),
+    );
     let hanging = ranks.remove(1);
     let ended: Vec<Done> = end(ranks);
     for done in ended {

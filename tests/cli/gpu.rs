@@ -222,8 +222,9 @@ fn a_run_on_a_device_that_is_lost_keeps_its_last_checkpoint() {
     };
     let run = lost("lost", LOST_IN_STEP_5);
     assert_eq!(run.code, Some(4), "{}", run.stderr);
+    let says = "the emulated device is lost, and the context is gone";
     assert!(
-        run.stderr.contains("the emulated device is lost"),
+        run.stderr.contains(says) && run.stderr.contains("--resume"),
         "{}",
         run.stderr
     );

@@ -5,6 +5,9 @@ use rnnx::device::driver::{Driver, Launch};
 use rnnx::device::emulated::{Emulated, SharedAccesses};
 
 const SOURCE: &str = include_str!("../emulator_faults/primitives.cu");
+const FORWARD: &str = include_str!("../../kernels/attention_whole_fwd.cu");
+const BACKWARD: &str = include_str!("../../kernels/attention_whole_bwd.cu");
+const LSTM: &str = include_str!("../../kernels/lstm_whole.cuh");
 
 /// The counts of the line of `probe_banks` with this text: instructions, passes, conflicts, worst.
 fn counts_of(found: &[SharedAccesses], text: &str) -> [u64; 4] {
@@ -129,10 +132,16 @@ fn of(all: &[SharedAccesses], what: &str) -> [u64; 2] {
 /// The difference between five steps and four, of one group of rows, divided by the blocks: forward and
 /// backward.
 fn step_of(hidden: usize) -> [Vec<SharedAccesses>; 2] {
-    let [short, long] = [4, 5].map(|steps| passes(hidden, steps));
-    let blocks = blocks_of(hidden);
+    let runs = [4, 5].map(|steps| passes(hidden, steps));
+    difference(&runs, blocks_of(hidden))
+}
+
+fn difference(
+    [short, long]: &[[Vec<SharedAccesses>; 2]; 2],
+    blocks: u64,
+) -> [Vec<SharedAccesses>; 2] {
     [0, 1].map(|pass| {
-        let (short, long): (&Vec<_>, &Vec<_>) = (&short[pass], &long[pass]);
+        let (short, long) = (&short[pass], &long[pass]);
         assert_eq!(short.len(), long.len());
         let pairs = short.iter().zip(long);
         let step = pairs.map(|(short, long)| SharedAccesses {
@@ -194,6 +203,105 @@ fn passes(hidden: usize, steps: usize) -> [Vec<SharedAccesses>; 2] {
             cluster: blocks,
             shared_bytes: 218 << 10,
             ..Launch::new(&kernel, blocks, 32 * warps)
+        };
+        device.launch(&launch, &args).unwrap();
+        device.shared_accesses()
+    })
+}
+
+/// Units of the decoder, blocks of its cluster, and positions of eight rows: more than a pass has threads.
+const UNITS: usize = 64;
+const BLOCKS: u64 = 2;
+const SOURCES: [u32; 8] = [30, 17, 25, 9, 28, 30, 4, 21];
+
+/// What the decoder with attention does in one step more: three places have conflicts. Rows whose positions begin
+/// anywhere meet where a lane adds up its rows' projected values, and where two of a warp read their keys; the words
+/// of dq are four apart.
+#[test]
+fn a_step_of_the_decoder_with_attention_conflicts_in_three_places() {
+    let [forward, backward] = difference(&[4, 5].map(decoder_passes), BLOCKS);
+    let sources = [
+        (
+            "_fwd.cu",
+            FORWARD,
+            "u32x2 gates = of.gates[of.place(me.own, p)]",
+        ),
+        ("_bwd.cu", BACKWARD, "u32 k = of.keys[p * KEY_PITCH + a]"),
+        ("lstm_whole.cuh", LSTM, "st_async(map_remote(to, rank)"),
+    ];
+    let places = sources.map(|(file, source, text)| {
+        let at = source.find(text).expect(text);
+        (file, source[..at].lines().count() as u32)
+    });
+    let conflicts = |all: &[SharedAccesses]| {
+        let conflicting = all.iter().filter(|a| a.conflicts > 0);
+        let found = conflicting.map(|a| {
+            let is_of = |(file, line): &(&str, u32)| a.file.ends_with(file) && a.line == *line;
+            let place = places.iter().position(is_of);
+            let place = place.unwrap_or_else(|| panic!("{a:?}"));
+            (place, a.conflicts / BLOCKS, a.passes)
+        });
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(conflicts(&forward), [(0, 304, 768)]);
+    assert_eq!(conflicts(&backward), [(2, 24, 76), (1, 58, 164)]);
+}
+
+/// What both of its kernels do in shared memory over eight rows of so many steps.
+fn decoder_passes(steps: usize) -> [Vec<SharedAccesses>; 2] {
+    let (n, h) = (steps * 8, UNITS);
+    let (m, longest) = (SOURCES.iter().sum::<u32>() as usize, 30);
+    let device = Emulated::new(0).counting_banks();
+    let given = |bytes: &[u8]| {
+        let at = device.alloc(bytes.len()).unwrap();
+        device.upload(at, bytes).unwrap();
+        at.into()
+    };
+    let zeros = |bytes: usize| given(&vec![0; bytes]);
+    let mut spans = vec![0u32];
+    for length in SOURCES {
+        spans.push(spans[spans.len() - 1] + length);
+    }
+    let spans = given(bytemuck::cast_slice(&spans));
+    let [w_hh, w_q, vector, bias, keys, projected] =
+        [8 * h * h, 2 * h * h, 2 * h, 8 * h, 2 * m * h, 8 * m * h].map(zeros);
+    let [x, y, gates, cells, state, cell] =
+        [8 * n * h, 2 * n * h, 8 * n * h, 4 * n * h, 16 * h, 32 * h].map(zeros);
+    let [alpha, queries, sums, before, de, fault] = [
+        4 * n * longest,
+        20 * n * h,
+        10 * n * h,
+        2 * n * h,
+        4 * n * longest,
+        16,
+    ]
+    .map(zeros);
+    let (null, dh) = (rnnx::device::driver::DevicePtr::NULL.into(), cell);
+    let sizes = [steps, 8, m.next_multiple_of(16), longest, 5 * h].map(|n| (n as u32).into());
+    let source = [vector, vector, keys, projected, spans];
+    let forward = [
+        &[w_hh, x, bias, w_q][..],
+        &source,
+        &[
+            state, cell, null, y, gates, cells, state, dh, alpha, queries, fault,
+        ],
+        &sizes,
+    ];
+    let backward = [
+        &[w_hh, w_q][..],
+        &source,
+        &[
+            null, null, gates, cells, y, alpha, queries, state, cell, null,
+        ],
+        &[sums, sums, before, de, dh, cell, fault],
+        &sizes,
+    ];
+    [("fwd", forward.concat()), ("bwd", backward.concat())].map(|(pass, args)| {
+        let kernel = format!("attention_whole_{pass}_{UNITS}");
+        let launch = Launch {
+            cluster: BLOCKS as u32,
+            shared_bytes: 218 << 10,
+            ..Launch::new(&kernel, BLOCKS as u32, 128)
         };
         device.launch(&launch, &args).unwrap();
         device.shared_accesses()

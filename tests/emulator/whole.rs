@@ -1,6 +1,7 @@
 //! kernels/lstm_whole_fwd.cu, lstm_whole_bwd.cu and rnn_whole.cu: whole sequences in one kernel give what steps
 //! give, forward and backward.
 
+mod attention;
 mod choice;
 mod rnn;
 
@@ -183,18 +184,25 @@ fn whole_is_steps(case: &Case) {
         "{news:?}"
     );
     let want = run(&on(0, Recurrence::Steps), case).unwrap();
-    for ((name, got), (_, want)) in got.iter().zip(&want) {
+    let (b, t) = (case.lengths.len(), case.lengths[0]);
+    near(
+        &got,
+        &want,
+        &format!("{b} sequences of {t} steps, {} units", case.hidden),
+    );
+}
+
+fn near(got: &[(String, Vec<f32>)], want: &[(String, Vec<f32>)], of: &str) {
+    for ((name, got), (_, want)) in got.iter().zip(want) {
         let largest = want.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs());
         let worst = worst.fold(
             0.0,
             |m, x| if x.is_nan() { f32::INFINITY } else { x.max(m) },
         );
-        let (b, t) = (case.lengths.len(), case.lengths[0]);
         assert!(
             worst <= APART * largest,
-            "{name}, {b} sequences of {t} steps, {} units: {worst} of {largest}",
-            case.hidden
+            "{name}, {of}: {worst} of {largest}"
         );
     }
 }
@@ -283,7 +291,6 @@ fn same_bits(case: &Case) {
     }
 }
 
-/// What the log says of a case under a wish.
 /// Where each step begins may be on the device before; then that is read.
 #[test]
 fn offsets_that_are_given_are_read() {

@@ -178,11 +178,26 @@ fn what_a_step_with_attention_asks_for() {
         occupancy: 0,
     };
     assert_eq!(of_a_step(ModelKind::Attention), expected);
+    // With whole sequences the chain is a kernel a pass of encoder and decoder.
+    let device = Counting {
+        clusters: 31,
+        ..Counting::default()
+    };
+    let (whole, _) = of_a_step_on(&device, ModelKind::Attention, SIZES);
+    let expected = Counts {
+        launches: 68,
+        products: 28,
+        copies: 8,
+        fills: 2,
+        ..expected
+    };
+    assert_eq!(whole, expected);
 }
 
 /// Whole sequences in one kernel read where each of their steps begins: for all layers and both directions
 /// from the one copy, too. Of two layers each, the LSTM model takes 30 steps twice and 51 twice so; the
-/// attention model 30 twice, both directions at once, and 51 once. A pass of a layer is then one launch.
+/// attention model 30 twice, both directions at once, and 51 once. A pass of a layer is then one launch. The
+/// decoder's first layer, with attention, has two a step and pass, and then six for both passes.
 #[test]
 fn whole_sequences_are_one_upload_too() {
     let two_layers = Seq2SeqSizes { layers: 2, ..SIZES };
@@ -194,18 +209,25 @@ fn whole_sequences_are_one_upload_too() {
         of_a_step_on(&device, kind, two_layers)
     };
     let both_passes = |layers: &[usize]| layers.iter().map(|steps| 2 * steps - 2).sum::<usize>();
-    for (kind, layers) in [
-        (ModelKind::Lstm, &[30, 30, 51, 51][..]),
-        (ModelKind::Attention, &[30, 30, 51]),
+    let lstm = "recurrence: lstm of 256 units, whole sequences (auto)";
+    let attention = "recurrence: attention of 256 units, whole sequences (auto)";
+    for (kind, layers, attended, says) in [
+        (ModelKind::Lstm, &[30, 30, 51, 51][..], 0, &[lstm][..]),
+        (
+            ModelKind::Attention,
+            &[30, 30, 51],
+            2 * 2 * 51 - 6,
+            &[lstm, attention],
+        ),
     ] {
         // Of an H100 as one was seen.
         let (whole, news) = of_a_step(31, kind);
-        let says = "recurrence: lstm of 256 units, whole sequences (auto)";
-        assert_eq!(news, [says], "{kind}");
+        assert_eq!(news, says, "{kind}");
         assert_eq!((whole.uploads, whole.waits), (1, 0), "{kind}: {whole:?}");
         let (steps, _) = of_a_step(0, kind);
         let fewer = steps.launches - whole.launches;
-        assert_eq!(fewer, both_passes(layers), "{kind}: {whole:?}");
+        let expected = both_passes(layers) + attended;
+        assert_eq!(fewer, expected, "{kind}: {whole:?}");
         // Which the first step has asked, for all that come.
         assert_eq!((whole.occupancy, steps.occupancy), (0, 0), "{kind}");
     }

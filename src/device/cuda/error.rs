@@ -1,6 +1,7 @@
 //! Codes of the driver and of cuBLAS as messages: which call, what it says, what to do.
 
 use super::api::{Api, Describe, Status};
+use crate::device::driver::CONTEXT_GONE;
 use crate::error::{Error, Result};
 use std::ffi::CStr;
 use std::ptr;
@@ -12,7 +13,8 @@ impl Api {
     /// Success, or the error that a call returned.
     ///
     /// # Errors
-    /// [`Error::Op`] for a fault of a kernel or of arguments, [`Error::Device`] for the rest.
+    /// [`Error::Op`] for a fault of arguments, [`Error::Device`] for the rest: also for a fault of a kernel,
+    /// after which the process has no device any more.
     pub fn check(&self, call: &'static str, status: Status) -> Result<()> {
         if status == 0 {
             return Ok(());
@@ -21,7 +23,12 @@ impl Api {
         let name = text(self.error_name, status).unwrap_or_else(|| "unknown error".into());
         let what = text(self.error_string, status).unwrap_or_else(|| "no description".into());
         let mut message = format!("{what} ({name}, {status})");
-        if let Some(advice) = advice(status) {
+        if is_sticky(status) {
+            message = format!(
+                "{message}; a kernel failed, this one or one before it (CUDA_LAUNCH_BLOCKING=1 tells), and \
+                 {CONTEXT_GONE}"
+            );
+        } else if let Some(advice) = advice(status) {
             message = format!("{message}; {advice}");
         }
         Err(if is_fault(status) {
@@ -44,9 +51,9 @@ fn text(describe: Describe, status: Status) -> Option<String> {
     }
 }
 
-/// Whether arguments or a running kernel are at fault rather than the device being unavailable.
+/// Whether arguments are at fault rather than the device being unavailable.
 fn is_fault(status: Status) -> bool {
-    matches!(status, 1 | 400 | 500 | 701 | 801 | 900..=909 | 912) || is_sticky(status)
+    matches!(status, 1 | 400 | 500 | 701 | 801 | 900..=909 | 912)
 }
 
 /// Whether the GPU's context is lost: every later call returns the same code.
@@ -76,11 +83,6 @@ fn advice(status: Status) -> Option<&'static str> {
         802 => "on a machine with NVSwitch the service nvidia-fabricmanager must run",
         803 => "the driver was updated while it was loaded: restart the machine",
         999 => "`dmesg` may say more; reload the driver or restart the machine",
-        _ if is_sticky(status) => {
-            "a kernel failed, this one or one before it (CUDA_LAUNCH_BLOCKING=1 tells), and the \
-             GPU refuses all further work of this process: start it again, with --resume from \
-             the last checkpoint"
-        }
         _ => return None,
     })
 }
@@ -106,7 +108,8 @@ pub fn check_blas(call: &'static str, status: Status) -> Result<()> {
         11 => ("CUBLAS_STATUS_MAPPING_ERROR", "memory is not accessible"),
         13 => (
             "CUBLAS_STATUS_EXECUTION_FAILED",
-            "the GPU could not run it, perhaps after a kernel that failed",
+            "the GPU could not run it, as after a kernel that failed; then the context is gone: start the \
+             process again, and a run with --resume",
         ),
         14 => ("CUBLAS_STATUS_INTERNAL_ERROR", "an error inside cuBLAS"),
         15 => (
@@ -119,7 +122,7 @@ pub fn check_blas(call: &'static str, status: Status) -> Result<()> {
     let call = call.trim_end_matches("_v2");
     let message = format!("{name} ({status}): {advice}");
     Err(match status {
-        7 | 11 | 13 | 14 | 15 => Error::op(call, message),
+        7 | 11 | 14 | 15 => Error::op(call, message),
         _ => Error::Device(format!("{call}: {message}")),
     })
 }

@@ -1,5 +1,6 @@
 //! Defects that a test plants in the emulated device.
 
+use crate::device::driver::CONTEXT_GONE;
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,8 +14,37 @@ pub(super) struct Defects {
     pub(super) lost_store: u64,
     /// It runs no clusters.
     pub(super) no_clusters: bool,
+    /// What is wrong with what stands for NCCL.
+    pub(super) nccl: Nccl,
     /// Work that is left before it is lost.
     left: AtomicU64,
+}
+
+/// What is wrong with what stands for NCCL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Nccl {
+    #[default]
+    Sound,
+    /// There is none.
+    Missing,
+    /// It has this version.
+    Version(String),
+    /// The process ends where its exchange of this number begins, from 1.
+    Dies(u64),
+    /// It stays there.
+    Hangs(u64),
+}
+
+impl Nccl {
+    /// A word after `nccl=`: `none`, or a version of numbers and points.
+    fn of(word: &str) -> Option<Self> {
+        let number = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+        match word {
+            "none" => Some(Nccl::Missing),
+            _ if word.split('.').all(number) => Some(Nccl::Version(word.into())),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Defects {
@@ -22,6 +52,7 @@ impl Default for Defects {
         Defects {
             lost_store: 0,
             no_clusters: false,
+            nccl: Nccl::Sound,
             left: AtomicU64::new(u64::MAX),
         }
     }
@@ -46,10 +77,16 @@ impl Defects {
                 defects.lost_store = n;
             } else if let Some(n) = number("lost-after=") {
                 defects.lost_after(n);
+            } else if let Some(n) = number("nccl-dies=") {
+                defects.nccl = Nccl::Dies(n);
+            } else if let Some(n) = number("nccl-hangs=") {
+                defects.nccl = Nccl::Hangs(n);
+            } else if let Some(nccl) = word.strip_prefix("nccl=").and_then(Nccl::of) {
+                defects.nccl = nccl;
             } else {
                 return Err(Error::Usage(format!(
-                    "{VARIABLE}={words}: give no-clusters, losing=N or lost-after=N, separated by commas, \
-                     or unset it"
+                    "{VARIABLE}={words}: give no-clusters, losing=N, lost-after=N, nccl=none, nccl=VERSION, \
+                     nccl-dies=N or nccl-hangs=N, separated by commas, or unset it"
                 )));
             }
         }
@@ -63,7 +100,9 @@ impl Defects {
     /// Fails where the device is lost.
     pub(super) fn check(&self) -> Result<()> {
         match self.left.load(Ordering::Relaxed) {
-            0 => Err(Error::Device("the emulated device is lost".into())),
+            0 => Err(Error::Device(format!(
+                "the emulated device is lost, and {CONTEXT_GONE}"
+            ))),
             _ => Ok(()),
         }
     }
@@ -88,8 +127,19 @@ mod tests {
         assert_eq!(found.check().unwrap_err().exit_code(), 4);
         let sound = Defects::of("losing=0").unwrap();
         assert!(!sound.no_clusters && sound.lost_store == 0);
+        let nccl = |words| Defects::of(words).unwrap().nccl;
+        assert_eq!(nccl("losing=7"), Nccl::Sound);
+        assert_eq!(nccl("nccl=none"), Nccl::Missing);
+        assert_eq!(nccl("nccl=2.18.5"), Nccl::Version("2.18.5".into()));
+        assert_eq!(nccl("losing=7,nccl-dies=3"), Nccl::Dies(3));
+        assert_eq!(nccl("nccl-hangs=4"), Nccl::Hangs(4));
         for wrong in [
             "",
+            "nccl",
+            "nccl=",
+            "nccl=sound",
+            "nccl=2.",
+            "nccl-dies=x",
             "losing",
             "losing=x",
             "lost-after=-1",

@@ -4,10 +4,10 @@
 //! every device of the group has and tells all of them what comes of it. And as there a device that is lost
 //! leaves the others waiting for ever: only their patience ends that.
 //!
-//! `RNNX_EMULATED_NCCL` plants a fault: `none` (there is no NCCL), a version such as `2.18.5`, `dies:N` (the
-//! process ends where its exchange number N begins, from 1), `hangs:N` (it stays there).
+//! Faults are planted as those of the device: see `defects.rs`.
 
 use super::Emulated;
+use super::defects::Nccl;
 use crate::device::collectives::{Collectives, Group, Patience, wait};
 use crate::device::driver::{DevicePtr, Driver};
 use crate::error::{Error, Result};
@@ -18,8 +18,6 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The environment variable that plants a fault.
-const PLANTED: &str = "RNNX_EMULATED_NCCL";
 /// The version where none is planted.
 const VERSION: &str = "2.27.5";
 /// Bytes of an id, as NCCL's.
@@ -34,17 +32,12 @@ const SUM: u8 = 2;
 /// Exchanges of this process between several devices.
 static EXCHANGES: AtomicU64 = AtomicU64::new(0);
 
-/// What is planted, where it begins with these words: what follows them.
-fn planted(words: &str) -> Option<String> {
-    let planted = std::env::var(PLANTED).ok()?;
-    planted.strip_prefix(words).map(str::to_owned)
-}
-
 /// A device's place in a group: the connection to the thread that joins it. It does not block.
 #[derive(Debug)]
 struct Seat {
     stream: Mutex<TcpStream>,
     size: usize,
+    planted: Nccl,
 }
 
 impl Seat {
@@ -78,11 +71,10 @@ impl Seat {
             return;
         }
         let number = EXCHANGES.fetch_add(1, Ordering::SeqCst) + 1;
-        let is_at = |words| planted(words) == Some(number.to_string());
-        if is_at("dies:") {
+        if self.planted == Nccl::Dies(number) {
             std::process::abort();
         }
-        while is_at("hangs:") {
+        while self.planted == Nccl::Hangs(number) {
             thread::sleep(Duration::from_secs(1));
         }
     }
@@ -173,25 +165,31 @@ impl Emulated {
         seat.ok_or_else(|| Error::op("nccl", "a group of another driver"))
     }
 
-    /// What so many f32 are.
-    fn floats(&self, op: &'static str, at: DevicePtr, count: usize) -> Result<Vec<u8>> {
+    /// Does something with so many f32.
+    fn floats<R>(
+        &self,
+        op: &'static str,
+        at: DevicePtr,
+        count: usize,
+        work: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
         let state = self.outside_capture(op)?;
-        Ok(state
-            .memory
-            .bytes(op, at, size_of::<f32>() * count)?
-            .to_vec())
+        Ok(work(state.memory.bytes(
+            op,
+            at,
+            size_of::<f32>() * count,
+        )?))
     }
 }
 
 impl Collectives for Emulated {
     fn library(&self) -> Result<String> {
-        match planted("") {
-            Some(word) if word == "none" => Err(Error::Device(format!(
-                "libnccl.so.2 was not found; {PLANTED} says so"
-            ))),
-            Some(version) if version.starts_with(|c: char| c.is_ascii_digit()) => {
-                Ok(format!("emulated NCCL {version}"))
+        match &self.defects.nccl {
+            Nccl::Missing => {
+                let message = "libnccl.so.2 was not found; RNNX_EMULATED says so";
+                Err(Error::Device(message.into()))
             }
+            Nccl::Version(version) => Ok(format!("emulated NCCL {version}")),
             _ => Ok(format!("emulated NCCL {VERSION}")),
         }
     }
@@ -224,6 +222,7 @@ impl Collectives for Emulated {
         let seat = Seat {
             stream: Mutex::new(stream),
             size,
+            planted: self.defects.nccl.clone(),
         };
         seat.exchange(JOIN, &hello, 1, patience)?;
         Ok(Group(Box::new(seat)))
@@ -238,9 +237,9 @@ impl Collectives for Emulated {
         patience: Patience,
     ) -> Result<()> {
         let seat = self.seat(group)?;
-        let own = self.floats("all_gather", from, count)?;
+        let own = self.floats("all_gather", from, count, <[u8]>::to_vec)?;
         // Room for all, before anything is said.
-        self.floats("all_gather", to, seat.size * count)?;
+        self.floats("all_gather", to, seat.size * count, |_| ())?;
         let all = seat.exchange(GATHER, &own, seat.size * own.len(), patience)?;
         self.upload(to, &all)
     }
@@ -253,7 +252,7 @@ impl Collectives for Emulated {
         patience: Patience,
     ) -> Result<()> {
         let seat = self.seat(group)?;
-        let own = self.floats("all_reduce", at, count)?;
+        let own = self.floats("all_reduce", at, count, <[u8]>::to_vec)?;
         let sum = seat.exchange(SUM, &own, own.len(), patience)?;
         self.upload(at, &sum)
     }

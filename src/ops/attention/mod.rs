@@ -16,17 +16,22 @@
 //! **cpu** (`cpu.rs`, `forward.rs`, `backward.rs`): the LSTM's slabs, with the attention between two
 //! of its steps. A slab owns its rows' positions, so their gradients are never shared.
 //!
-//! **gpu** (`gpu.rs`): two products and two kernels a step, and large products over all steps.
+//! **gpu** (`gpu.rs`, `gpu_backward.rs`): two products and two kernels a step, or one kernel for all of them
+//! (`whole.rs`), and large products over all steps.
 
 mod backward;
 mod cpu;
 mod forward;
 mod gpu;
+mod gpu_backward;
+mod whole;
 
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::recurrent::Packed;
 use crate::tensor::{Tensor, for_float};
 
 /// The source side that is attended to. The positions of row b are rows
@@ -86,15 +91,16 @@ pub struct AttentionOutput {
 ///
 /// # Errors
 /// [`Error::Op`] for shapes or data types that do not fit together.
-pub fn attention_lstm(
+pub fn attention_lstm<'a>(
     tape: &mut Tape,
     x: &Var,
     weights: Weights,
     state: (&Var, &Var),
     query: Query,
     memory: Memory,
-    packing: &Packing,
+    packed: impl Into<Packed<'a>>,
 ) -> Result<AttentionOutput> {
+    let packed = packed.into();
     let operands = Operands {
         x: x.clone(),
         w_ih: weights.w_ih.clone(),
@@ -109,7 +115,8 @@ pub fn attention_lstm(
         values: memory.values.clone(),
         spans: memory.spans.clone(),
         offsets: memory.offsets.cloned(),
-        packing: packing.clone(),
+        packing: packed.packing.clone(),
+        step_offsets: packed.offsets.cloned(),
     };
     operands.check()?;
     match x.value().gpu().cloned() {
@@ -141,6 +148,8 @@ struct Operands {
     spans: Spans,
     offsets: Option<Tensor>,
     packing: Packing,
+    /// Where its steps begin, if that is on the GPU.
+    step_offsets: Option<Tensor>,
 }
 
 impl Operands {
@@ -193,6 +202,12 @@ impl Operands {
         if let Some(offsets) = self.offsets.as_ref().filter(|o| o.dims() != [batch + 1]) {
             let shape = offsets.shape();
             return fail(format!("offsets {shape} of {batch} spans"));
+        }
+        let steps = self.packing.steps();
+        let given = self.step_offsets.as_ref();
+        if let Some(given) = given.filter(|o| o.dims() != [steps + 1] || o.dtype() != DType::U32) {
+            let (shape, dtype) = (given.shape(), given.dtype());
+            return fail(format!("offsets {shape} of {dtype} for {steps} steps"));
         }
         let positions = self.spans.total();
         let shapes: [(&str, &Var, &[usize]); 11] = [

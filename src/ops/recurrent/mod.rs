@@ -13,6 +13,7 @@
 //! (`whole.rs`), and large products over all steps.
 
 pub(super) mod backward;
+pub(super) mod because;
 mod beside;
 pub(super) mod cell;
 pub(super) mod context;

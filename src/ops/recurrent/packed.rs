@@ -29,6 +29,24 @@ pub fn row_or_null(t: Option<&Tensor>, packing: &Packing, row: usize) -> Result<
     t.map_or(Ok(DevicePtr::NULL), |t| row_at(t, packing, row))
 }
 
+/// Where each step begins `[T + 1]`, u32, in device memory; none where all sequences have one length. Those that
+/// are given lie there.
+///
+/// # Errors
+/// If the device fails.
+pub fn step_offsets(
+    gpu: &Arc<Gpu>,
+    packing: &Packing,
+    given: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
+    if packing.is_uniform() || given.is_some() {
+        return Ok(given.filter(|_| !packing.is_uniform()).cloned());
+    }
+    let offsets = packing.offsets();
+    let offsets = Tensor::from_slice(&offsets, [offsets.len()])?;
+    offsets.to_gpu(gpu).map(Some)
+}
+
 /// A matrix of whole rows.
 pub fn matrix(ptr: DevicePtr, dtype: DType, rows: usize, columns: usize) -> GpuMat {
     GpuMat {

@@ -1,17 +1,19 @@
 //! A recurrent layer on a GPU in one kernel a pass, `kernels/whole.cuh`: rows are dealt in groups of eight to
 //! blocks, or to clusters of them, which take them through all their steps.
 
+use super::because::Because;
 use super::beside::{Layers, Side};
 use super::cell::{Cell, Pass, WholeKernels};
 use super::made::{Deltas, Made};
+use super::packed::step_offsets;
 use crate::autograd::Var;
 use crate::device::driver::{Arg, DevicePtr, Launch};
+use crate::device::measured::Size;
 use crate::device::{Gpu, Recurrence};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::gpu::or_null;
 use crate::tensor::Tensor;
-use std::fmt;
 use std::sync::Arc;
 
 /// How the rows of a pass are dealt.
@@ -113,35 +115,6 @@ pub(super) struct Whole {
     offsets: Option<Tensor>,
 }
 
-/// Why steps are taken one by one.
-#[derive(Clone, Copy, Debug)]
-enum Because {
-    Cell,
-    Dtype,
-    Units(usize),
-    Rows,
-    Device,
-    Rounds(usize),
-    Measured,
-}
-
-impl fmt::Display for Because {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Because::Cell => write!(f, "only an LSTM and a tanh RNN can do otherwise"),
-            Because::Dtype => write!(f, "whole sequences are taken in fp16"),
-            Because::Units(most) => {
-                let own = WholeKernels::OWN;
-                write!(f, "whole sequences need a multiple of {own} up to {most}")
-            }
-            Because::Rows => write!(f, "more than 2^32 numbers"),
-            Because::Device => write!(f, "the device runs no clusters of as many blocks"),
-            Because::Measured => write!(f, "measured to be faster here"),
-            Because::Rounds(n) => write!(f, "whole sequences would take {n} rounds of all rows"),
-        }
-    }
-}
-
 impl Whole {
     /// Settles how the steps are taken, and tells the device's log; none where they are taken one by one.
     ///
@@ -158,7 +131,7 @@ impl Whole {
             return Ok(None);
         }
         let (word, hidden) = (C::NAME, layers.hidden());
-        let passes = Self::passes::<C>(gpu, layers, recording, wish)?;
+        let passes = Self::passes::<C>(gpu, layers, recording)?;
         gpu.tell(match &passes {
             Ok(_) => format!("recurrence: {word} of {hidden} units, whole sequences ({wish})"),
             Err(why) => {
@@ -171,7 +144,10 @@ impl Whole {
         Ok(Some(Whole {
             forward,
             backward,
-            offsets: offsets(gpu, layers)?,
+            offsets: {
+                let layer = &layers.all[0];
+                step_offsets(gpu, &layer.packing, layer.offsets.as_ref())?
+            },
         }))
     }
 
@@ -179,7 +155,6 @@ impl Whole {
         gpu: &Gpu,
         layers: &Layers,
         recording: bool,
-        wish: Recurrence,
     ) -> Result<Result<(Deal, Option<Deal>), Because>> {
         let hidden = layers.hidden();
         let numbers = layers.packing.rows() * C::GATES.count() * hidden;
@@ -204,12 +179,14 @@ impl Whole {
             return Ok(Err(Because::Device));
         };
         let rounds = deals.iter().map(|deal| deal.rounds).max().unwrap_or(0);
-        if wish == Recurrence::Auto {
-            match gpu.whole_is_faster(C::NAME, hidden, layers.packing.batch(), recording) {
-                Some(false) => return Ok(Err(Because::Measured)),
-                None if rounds > 1 => return Ok(Err(Because::Rounds(rounds))),
-                _ => {}
-            }
+        let size = Size {
+            cell: C::NAME.into(),
+            units: hidden,
+            rows: layers.packing.batch(),
+            training: recording,
+        };
+        if let Some(why) = Because::of_auto(gpu, &size, rounds, 1) {
+            return Ok(Err(why));
         }
         Ok(Ok((deals[0], deals.get(1).copied())))
     }
@@ -280,7 +257,8 @@ impl Whole {
     }
 }
 
-/// An argument of the kernels of cells that have a cell state, and gates besides.
+/// An argument that the kernels of cells without a cell state do not take: that state, and what is saved, which
+/// for them is y alone.
 fn of_c<C: Cell>(ptr: DevicePtr) -> Option<DevicePtr> {
     C::HAS_C.then_some(ptr)
 }
@@ -291,18 +269,4 @@ fn h_0(layers: &Layers) -> Result<DevicePtr> {
 
 fn c_0(layers: &Layers) -> Result<DevicePtr> {
     or_null(layers.all[0].c0().map(Var::value))
-}
-
-fn offsets(gpu: &Arc<Gpu>, layers: &Layers) -> Result<Option<Tensor>> {
-    let layer = &layers.all[0];
-    if layer.packing.is_uniform() {
-        return Ok(None);
-    }
-    if let Some(offsets) = &layer.offsets {
-        return Ok(Some(offsets.clone()));
-    }
-    let offsets = layer.packing.offsets();
-    Tensor::from_slice(&offsets, [offsets.len()])?
-        .to_gpu(gpu)
-        .map(Some)
 }

@@ -195,6 +195,8 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
     ring.as_ref().map_or(Ok(()), |ring| ring.begin(0, 0))?;
     let (mut timed, mut number, mut began) = (Vec::new(), 0, Instant::now());
     let (mut source, mut target, mut flop) = (0, 0, 0.0);
+    let passes = || chosen.gpu.as_ref().map(|gpu| gpu.whole_passes());
+    let before = passes();
     while timed.len() < STEPS || began.elapsed().as_secs_f64() < order.seconds {
         let batches = (0..burst)
             .map(|_| feed.next())
@@ -229,6 +231,8 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
             flop += cost::step_flop(config.model, model, work);
         }
     }
+    let passes = passes().zip(before);
+    let whole_passes = passes.map(|(all, before)| (all - before) as f64 / number as f64);
     let mut profile = None;
     if let (Some(gpu), true) = (&chosen.gpu, order.profile) {
         let inputs = step.model().inputs(&feed.next()?)?;
@@ -268,6 +272,7 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
             ("num_layers", json!(model.layers)),
             ("copy", json!(model.copy)),
             ("parameters", json!(parameters)),
+            ("whole_passes_per_step", json!(whole_passes)),
         ]),
         profile,
     })

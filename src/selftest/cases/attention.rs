@@ -1,10 +1,12 @@
 //! The attention decoder over packed targets, each row with a number of source positions of its
 //! own, and with gradients that arrive at any of its outputs.
 
-use super::add;
+use super::recurrent::{WHOLE, with_whole};
+use super::{add, add_in};
 use crate::autograd::{Tape, Var};
 use crate::data::packing::Packing;
 use crate::data::spans::Spans;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::attention::{AttentionOutput, Memory, Query, Weights, attention_lstm};
 use crate::selftest::Case;
@@ -23,6 +25,8 @@ struct Plan {
     sizes: [usize; 4],
     /// Which of y, context, h_n, c_n and alpha get a gradient.
     seeded: [bool; 5],
+    /// Whole targets in one kernel, where the device can.
+    whole: bool,
 }
 
 /// One row and one position; targets and sources of many lengths; one length; more positions than
@@ -49,6 +53,7 @@ pub(super) fn cases(table: &mut Vec<Case>) {
             sources,
             sizes,
             seeded: [true; 5],
+            whole: false,
         };
         let [e, a, d, h] = sizes;
         let name = format!("{targets:?} from {sources:?}, {e}+{d}, width {a}, {h} units");
@@ -60,6 +65,7 @@ pub(super) fn cases(table: &mut Vec<Case>) {
         sources,
         sizes,
         seeded,
+        whole: false,
     };
     let outputs = ["y", "context", "h_n", "c_n", "alpha"];
     for (k, of) in outputs.into_iter().enumerate() {
@@ -85,6 +91,33 @@ pub(super) fn cases(table: &mut Vec<Case>) {
             Ok(plan.made(plan.decode(tape, v)?))
         })
     });
+    whole(table);
+}
+
+/// All sizes of the kernels for whole targets, which there are in f16: more rows than a group has, targets and sources
+/// of many lengths. The middle one is the size of the published model.
+fn whole(table: &mut Vec<Case>) {
+    const TARGETS: &[usize] = &[5, 5, 4, 4, 3, 3, 2, 2, 2, 1, 1];
+    const SOURCES: &[usize] = &[2, 7, 1, 3, 9, 4, 1, 33, 5, 2, 6];
+    let short: (&[usize], &[usize]) = (&[2, 1], &[3, 2]);
+    for (units, depth, (targets, sources)) in [
+        (64, 7, (TARGETS, SOURCES)),
+        (128, 33, short),
+        (256, 512, (TARGETS, SOURCES)),
+        (192, 64, short),
+    ] {
+        let plan = Plan {
+            targets,
+            sources,
+            sizes: [5, units, depth, units],
+            seeded: [true; 5],
+            whole: true,
+        };
+        let name = format!("{targets:?} from {sources:?}, 5+{depth}, {units} units");
+        add_in(table, &[DType::F16], WHOLE[2], name, move |side| {
+            plan.run(side)
+        });
+    }
 }
 
 impl Plan {
@@ -151,8 +184,14 @@ impl Plan {
     }
 
     fn run(self, side: &Side) -> Result<Vec<Output>> {
-        probe(side, &self.inputs(), |tape, v| {
-            Ok(self.made(self.decode(tape, v)?))
-        })
+        let outputs = || {
+            probe(side, &self.inputs(), |tape, v| {
+                Ok(self.made(self.decode(tape, v)?))
+            })
+        };
+        match self.whole {
+            true => with_whole(side, outputs),
+            false => outputs(),
+        }
     }
 }

@@ -16,7 +16,30 @@ use crate::selftest::side::{Side, ids};
 use crate::tensor::Tensor;
 
 /// The ops of whole sequences in one kernel.
-pub(in crate::selftest) const WHOLE: [&str; 2] = ["lstm_whole", "rnn_whole"];
+pub(in crate::selftest) const WHOLE: [&str; 3] = ["lstm_whole", "rnn_whole", "attention_whole"];
+
+/// What a case gives with whole sequences in one kernel, where the device can.
+pub(super) fn with_whole(
+    side: &Side,
+    outputs: impl FnOnce() -> Result<Vec<Output>>,
+) -> Result<Vec<Output>> {
+    let Some(gpu) = &side.gpu else {
+        return outputs();
+    };
+    let wish = gpu.recurrence();
+    gpu.set_recurrence(Recurrence::Whole);
+    // A kernel that has given up is not tried again: then nothing would be checked.
+    if gpu.recurrence() != Recurrence::Whole {
+        let message = "a kernel for whole sequences has given up before: not checked";
+        return Err(Error::op("recurrent", message));
+    }
+    let outputs = outputs();
+    gpu.set_recurrence(wish);
+    match gpu.fault()? {
+        Some(fault) => Err(Error::Device(fault.to_string())),
+        None => outputs,
+    }
+}
 
 /// Steps, rows, inputs (or the table's rows) and units.
 type Sizes = [usize; 4];
@@ -317,21 +340,9 @@ impl Plan {
     }
 
     fn run(self, side: &Side) -> Result<Vec<Output>> {
-        match &side.gpu {
-            Some(gpu) if self.whole => {
-                let wish = gpu.recurrence();
-                gpu.set_recurrence(Recurrence::Whole);
-                // A kernel that has given up is not tried again: then nothing would be checked.
-                if gpu.recurrence() != Recurrence::Whole {
-                    let message = "a kernel for whole sequences has given up before: not checked";
-                    return Err(Error::op("recurrent", message));
-                }
-                let outputs = self.outputs(side);
-                gpu.set_recurrence(wish);
-                gpu.check_fault()?;
-                outputs
-            }
-            _ => self.outputs(side),
+        match self.whole {
+            true => with_whole(side, || self.outputs(side)),
+            false => self.outputs(side),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which way a GPU takes, and what the log says of it.
 
 use super::*;
-use rnnx::device::measured::{BothWays, Measured};
+use rnnx::device::measured::{BothWays, Measured, Size};
 
 fn news(case: &Case, wish: Recurrence) -> Vec<String> {
     let gpu = on(0, wish);
@@ -37,10 +37,12 @@ fn the_log_says_once_how_steps_are_taken_and_why() {
 #[test]
 fn what_was_measured_decides_where_it_is_known() {
     let row = |units, whole_us| BothWays {
-        cell: "lstm".into(),
-        units,
-        rows: 8,
-        training: true,
+        size: Size {
+            cell: "lstm".into(),
+            units,
+            rows: 8,
+            training: true,
+        },
         whole_us,
         steps_us: 5.0,
     };

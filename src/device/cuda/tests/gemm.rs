@@ -190,6 +190,10 @@ fn products_that_cannot_be_are_refused() {
         g,
         "m 2, n 2, k 2: cublasGemmEx: CUBLAS_STATUS_NOT_SUPPORTED",
     );
+    world(|w| w.fail.insert("cublasGemm", 13));
+    let lost = cuda.gemm(&g).unwrap_err();
+    assert_eq!(lost.exit_code(), 4);
+    assert!(lost.to_string().contains("--resume"), "{lost}");
     world(|w| w.fail.insert("cublasGemmStridedBatched", 15));
     refused(
         Gemm { batch: 2, ..g },

@@ -253,17 +253,20 @@ fn a_graph_runs_when_it_is_replayed() {
 #[test]
 fn faults_and_refusals_are_explained() {
     let cuda = open().unwrap();
-    world(|w| w.fail.insert("cuStreamSynchronize", 700));
-    let error = cuda.synchronize().unwrap_err();
-    assert_eq!(error.exit_code(), 1);
-    let message = error.to_string();
-    for part in [
-        "cuStreamSynchronize: an illegal memory access",
-        "CUDA_ERROR_ILLEGAL_ADDRESS, 700",
-        "--resume",
-    ] {
-        assert!(message.contains(part), "{message} lacks {part}");
+    // What no later call of the process survives: ECC, illegal address, launch failure.
+    for status in [214, 700, 719] {
+        world(|w| w.fail.insert("cuStreamSynchronize", status));
+        let error = cuda.synchronize().unwrap_err();
+        assert_eq!(error.exit_code(), 4, "{status}");
+        let message = error.to_string();
+        for part in ["cuStreamSynchronize: ", "the context is gone", "--resume"] {
+            assert!(message.contains(part), "{message} lacks {part}");
+        }
     }
+    world(|w| w.fail.insert("cuStreamSynchronize", 700));
+    let message = cuda.synchronize().unwrap_err().to_string();
+    let illegal = "an illegal memory access was encountered (CUDA_ERROR_ILLEGAL_ADDRESS, 700)";
+    assert!(message.contains(illegal), "{message}");
     world(|w| w.fail.insert("cuLaunchKernelEx", 701));
     let ptr = cuda.alloc(4).unwrap();
     let error = cuda.launch(&Launch::new(KERNEL, 1, 1), &args(ptr));

@@ -295,8 +295,7 @@ impl First {
                 };
                 let weights = layers.lstm.weights(params);
                 let start = (&h, &c);
-                let packing = packed.packing;
-                let out = ops::attention_lstm(tape, x, weights, start, query, memory, packing)?;
+                let out = ops::attention_lstm(tape, x, weights, start, query, memory, packed)?;
                 let state = Self::Attention {
                     layers,
                     h: out.h_n,
