@@ -7,7 +7,6 @@ mod pieces;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -108,8 +107,9 @@ impl Form {
 
 /// The grammar of Python over the tokens of a vocabulary.
 pub struct Syntax {
-    grammar: Arc<Grammar>,
     start: Start,
+    /// Behind nothing.
+    begin: Recogniser,
     kind: TokenizerKind,
     /// By id.
     forms: Vec<Form>,
@@ -176,8 +176,8 @@ impl Syntax {
             }
         }
         let syntax = Self {
-            grammar: Grammar::with_costs(costs),
             start,
+            begin: Recogniser::new(&Grammar::with_costs(costs), start),
             kind,
             forms,
             pieces,
@@ -194,7 +194,7 @@ impl Syntax {
 
     /// Tokens of the shortest text.
     pub fn shortest(&self) -> Option<usize> {
-        self.begin().recogniser.shortest_end()
+        self.begin.shortest_end()
     }
 
     /// The form of a token from anywhere, be it of the vocabulary or not.
@@ -215,7 +215,7 @@ impl Syntax {
     /// Nothing is written yet.
     pub fn begin(&self) -> Written {
         Written {
-            recogniser: Recogniser::new(&self.grammar, self.start),
+            recogniser: self.begin.clone(),
             part: String::new(),
         }
     }
