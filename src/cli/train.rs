@@ -54,7 +54,7 @@ impl Train {
                 "ranks: {}, started by {}, over {}",
                 who.size,
                 who.launcher,
-                Ranks::carrier(&who)
+                train.ranks.carrier()
             ));
         }
         let trained = train.all();

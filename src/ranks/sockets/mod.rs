@@ -145,6 +145,10 @@ impl Collective for Sockets {
         self.size
     }
 
+    fn carrier(&self) -> &'static str {
+        "TCP"
+    }
+
     fn gather(&self, own: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>> {
         let peers = self.peers();
         if self.rank > 0 {
@@ -172,6 +176,14 @@ impl Collective for Sockets {
             written.map_err(|e| self.lost(&peers, i, e.into()))?;
         }
         Ok(bytes)
+    }
+
+    /// Rank 0 may have something to save or to test, and a launcher that sees another end may end it.
+    fn close(&self) {
+        if self.rank > 0 {
+            // Its end is no message, and its last words are its own.
+            let _ = read(&self.peers()[0]);
+        }
     }
 
     fn look(&self, began: Instant) -> Result<()> {
