@@ -11,7 +11,6 @@ use toml::Table;
 pub use super::device::{DeviceChoice, Precision};
 use super::exchange::Exchange;
 use super::keys::{Allowed, Key};
-use super::outer::Local;
 use super::shards::Reduce;
 use crate::device::Recurrence;
 use crate::optim::{AdamConfig, Schedule};
@@ -109,17 +108,6 @@ pub struct Common {
     pub checkpoint_every: Option<u64>,
     /// Steps between two validations.
     pub eval_every: Option<u64>,
-}
-
-impl Common {
-    /// The rounds of ranks that train by themselves.
-    pub fn local(&self) -> Option<Local> {
-        self.local_steps.map(|steps| Local {
-            steps,
-            learning_rate: self.outer_learning_rate,
-            momentum: self.outer_momentum,
-        })
-    }
 }
 
 /// The typed configuration that [`settings!`](crate::settings) makes of a program's rows.

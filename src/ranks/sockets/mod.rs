@@ -12,7 +12,7 @@ mod wire;
 use super::who::Who;
 use super::{AGAIN, Collective, LAST_WORDS, patience, silent, unended};
 use crate::error::{Error, Result};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wire::{DATA, Fault, Holds, LEAST, LOST, look, read, tell, write};
@@ -181,8 +181,11 @@ impl Collective for Sockets {
     /// Rank 0 may have something to save or to test, and a launcher that sees another end may end it.
     fn close(&self) {
         if self.rank > 0 {
+            let first = &self.peers()[0];
+            // Should it still wait for this one, then it is to know.
+            let _ = first.shutdown(Shutdown::Write);
             // Its end is no message, and its last words are its own.
-            let _ = read(&self.peers()[0]);
+            let _ = read(first);
         }
     }
 

@@ -177,6 +177,14 @@ fn another_rank_ends_after_rank_0() {
         ranks.close();
         ended.store(true, Ordering::SeqCst);
     });
+    // But rank 0 does not wait for one that is through.
+    together(2, "ends alone", |ranks| match ranks.rank() {
+        0 => {
+            let error = ranks.barrier().unwrap_err().to_string();
+            assert!(error.starts_with("rank 1 is gone"), "{error}");
+        }
+        _ => ranks.close(),
+    });
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What contradicts rounds of local steps.
+//! Rounds of local steps, and what contradicts them.
 
 use super::Common;
 use crate::train::exchange::Exchange;
@@ -7,6 +7,15 @@ use crate::train::shards::Reduce;
 use crate::{Error, Result};
 
 impl Common {
+    /// The rounds of ranks that train by themselves.
+    pub fn local(&self) -> Option<Local> {
+        self.local_steps.map(|steps| Local {
+            steps,
+            learning_rate: self.outer_learning_rate,
+            momentum: self.outer_momentum,
+        })
+    }
+
     /// Checks the settings of local steps against the others.
     ///
     /// # Errors
