@@ -120,8 +120,9 @@ fn an_interrupt_of_any_rank_ends_all_at_a_step_that_is_saved() {
     let place = Place::new();
     let run = begun(&place, "60s");
     signal(&place, 1, "INT");
+    // Of whichever rank: mpirun may end before it has passed on the last words of one.
     run.end()
-        .fails(130, &["rank 0: interrupted at step", "everything is saved"]);
+        .fails(130, &["interrupted at step", "everything is saved"]);
     goes_on(&place);
 }
 

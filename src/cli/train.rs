@@ -2,18 +2,17 @@
 //! setting's words, and what is said when they have ended.
 
 mod command;
+mod each;
 mod suite;
 
 pub use command::{RunArgs, Train, flags};
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::process::{emit, emit_text, use_threads};
 use super::report;
-use crate::files::atomic::{clean_leftovers, write_atomic};
 use crate::files::run::RunFolder;
 use crate::interrupt;
 use crate::log;
@@ -28,9 +27,6 @@ use crate::train::progress::{clock, speed, thousands};
 use crate::train::shards::OF_RANKS;
 use crate::{Error, Result};
 use command::OUT;
-
-/// The figures of a run for each of a setting's words.
-const COMPARISON: &str = "comparison.json";
 
 impl Train {
     /// Trains one run, or one for each of a setting's words; writes the report and prints what the
@@ -54,7 +50,7 @@ impl Train {
                 "ranks: {}, started by {}, over {}",
                 who.size,
                 who.launcher,
-                Ranks::carrier(&who)
+                train.ranks.carrier()
             ));
         }
         let trained = train.all();
@@ -124,6 +120,9 @@ impl Train {
         origin.adopt(settings, &mut file)?;
         origin.adopt(settings, &mut flags)?;
         let given = [&self.preset, &file, &flags, only];
+        if let Some(saved) = saved {
+            self.check_preset(saved, [&file, &flags, only])?;
+        }
         let is_local = given.iter().any(|table| table.contains_key("local-steps"));
         let begun = match saved {
             None if !is_local => self.shards(),
@@ -131,6 +130,20 @@ impl Train {
         };
         let layers = [&begun, &self.preset, &file, &flags, only];
         config_file::resolve(settings, saved, self.run.change, layers)
+    }
+
+    /// Fails where the run that goes on has another value of a setting than the preset, and nothing that
+    /// was `said` besides names that setting.
+    fn check_preset(&self, saved: &Table, said: [&Table; 3]) -> Result<()> {
+        let Some(name) = self.preset_name else {
+            return Ok(());
+        };
+        let settings = self.program.settings();
+        let mut now = saved.clone();
+        let alone = |(key, _): &(&String, &Value)| said.iter().all(|said| !said.contains_key(*key));
+        let unsaid = self.preset.iter().filter(alone);
+        now.extend(unsaid.map(|(key, value)| (key.clone(), value.clone())));
+        settings.check_preset(name, &(settings.fill)(now)?, saved, self.run.change)
     }
 
     /// The shards of a run that several ranks begin, unless they are set.
@@ -248,12 +261,6 @@ impl Train {
         ));
     }
 
-    /// A run's figures, as a comparison has them.
-    fn result(&self, ended: &Ended) -> Value {
-        let test = ended.test.as_ref();
-        test.map_or(Value::Null, |test| self.program.result(test))
-    }
-
     // ---- one run -------------------------------------------------------------------------------
 
     fn one(&self, out: PathBuf, only: Table) -> Result<()> {
@@ -291,7 +298,7 @@ impl Train {
             log::line(&format!("run: {}{page}\n{next}", out.display()));
         }
         match self.json {
-            true => emit(&format!("{:#}\n", self.result(&ended))),
+            true => emit(&format!("{:#}\n", self.program.result(&ended)?)),
             false => emit_text(&self.program.show(&[ended], args.quiet)?),
         }
     }
@@ -301,126 +308,6 @@ impl Train {
             path: self.run.init_from.clone()?,
             vocab: self.run.vocab.clone(),
             extend_vocab: self.run.extend_vocab,
-        })
-    }
-
-    // ---- a run for each word -------------------------------------------------------------------
-
-    fn each(&self, out: &Path, key: &Key, words: &[&str]) -> Result<()> {
-        let requests = self.requests(out, key, words)?;
-        let Some((_, first)) = requests.first() else {
-            return Ok(());
-        };
-        // As for one run.
-        self.ranks.barrier()?;
-        if self.ranks.is_first() {
-            clean_leftovers(out)?;
-        }
-        let mut begins = requests.iter();
-        let resumed = begins.find(|(_, request)| request.begin == Begin::Resume);
-        let resumed = resumed.map(|(_, request)| &*request.out);
-        let mut train = self.trainer(&first.config, resumed)?;
-        let mut runs = Vec::new();
-        for (word, mut request) in requests {
-            request.trained = runs.len();
-            if !self.run.quiet {
-                log::line(&format!("\n{word}: {}", request.out.display()));
-            }
-            let ended = train(request)?;
-            if !self.ranks.is_first() {
-                continue;
-            }
-            report::write_page(&ended.out, self.run.quiet)?;
-            self.tell(&ended);
-            runs.push(ended);
-        }
-        if !self.ranks.is_first() {
-            return Ok(());
-        }
-        let figures: Value = runs.iter().map(|run| self.result(run)).collect();
-        let path = out.join(COMPARISON);
-        write_atomic(&path, |w| writeln!(w, "{figures:#}"))?;
-        let page = report::write_page(out, self.run.quiet)?;
-        if !self.run.quiet {
-            let (path, page) = (path.display(), page.display());
-            log::line(&format!("\ncomparison: {path}; report: {page}"));
-        }
-        match self.json {
-            true => emit(&format!("{figures:#}\n")),
-            false => emit_text(&self.program.show(&runs, self.run.quiet)?),
-        }
-    }
-
-    /// What each word is asked for. Whatever stands against one of them is said before the first
-    /// trains.
-    fn requests<'a>(
-        &self,
-        out: &Path,
-        key: &Key,
-        words: &[&'a str],
-    ) -> Result<Vec<(&'a str, Request<Table>)>> {
-        let name = key.name;
-        if is_run(out) {
-            return Err(Error::Usage(format!(
-                "{} is the run of one {name}: give another folder with --out for all of them",
-                out.display()
-            )));
-        }
-        if self.run.init_from.is_some() {
-            return Err(Error::Usage(format!(
-                "--init-from: the weights are of one {name}: name it with --{name}"
-            )));
-        }
-        let settings = self.program.settings();
-        let folders = words.iter().map(|word| (*word, out.join(word)));
-        let begun = folders
-            .clone()
-            .filter(|(_, f)| self.run.resume && is_run(f));
-        let saved = begun.clone();
-        let saved = saved.map(|(_, folder)| config_file::saved(settings, &folder));
-        let saved: Vec<Table> = saved.collect::<Result<_>>()?;
-        let begun: Vec<PathBuf> = begun.map(|(_, folder)| folder).collect();
-        if self.run.resume && saved.is_empty() {
-            let message = format!(
-                "no such run: none of {} is in it; train them with --out, or check the path",
-                words.join(", ")
-            );
-            return Err(Error::checkpoint(out, message));
-        }
-        let request = |(word, folder): (&'a str, PathBuf)| {
-            let only = just(key, word);
-            // One that had not begun takes over the configuration of those that had.
-            let own = saved.iter().find(|table| table.get(name) == only.get(name));
-            let base = own.or(saved.first()).map(|table| {
-                let mut base = table.clone();
-                base.extend(only.clone());
-                base
-            });
-            let own = begun.iter().find(|begun| **begun == folder);
-            let origin = self.origin(&folder, own.or(begun.first()).map(|f| &**f))?;
-            let config = self.resolve(&only, base.as_ref(), &origin)?;
-            let begin = self.begin(&folder)?;
-            Ok((word, self.request((config, origin), folder, out, begin)))
-        };
-        let requests: Vec<(&str, Request<Table>)> = folders.map(request).collect::<Result<_>>()?;
-        let going_on = requests.iter().map(|(_, request)| request);
-        let going_on = going_on.filter(|request| request.begin == Begin::Resume);
-        self.check_change(going_on.map(|request| (&request.config, &*request.out)))?;
-        Ok(requests)
-    }
-
-    /// How one of several runs begins: a resumed one that had saved nothing yet begins anew.
-    fn begin(&self, folder: &Path) -> Result<Begin> {
-        let run = RunFolder::open(folder).ok();
-        let force = match (&run, self.run.resume) {
-            (Some(run), true) if run.last().is_ok() => return Ok(Begin::Resume),
-            (Some(_), true) => true,
-            _ => self.run.force,
-        };
-        RunFolder::check_new(folder, force)?;
-        Ok(Begin::New {
-            force,
-            init_from: None,
         })
     }
 }

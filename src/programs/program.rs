@@ -8,7 +8,7 @@ use toml::Table;
 use super::orders::{Bench, Ended, EvalOrder, Evaluated, Export};
 use super::suite::Suite;
 use crate::Result;
-use crate::files::{RunFolder, TestEvent};
+use crate::files::RunFolder;
 use crate::ranks::Ranks;
 use crate::report::RunData;
 use crate::train::job::Request;
@@ -61,9 +61,12 @@ pub trait Program: Sync {
     /// If a run cannot be read.
     fn show(&self, runs: &[Ended], quiet: bool) -> Result<String>;
 
-    /// What a comparison has of a run's test; null where there is no test.
-    fn result(&self, _test: &TestEvent) -> Value {
-        Value::Null
+    /// What a comparison has of a run; null where runs are not compared.
+    ///
+    /// # Errors
+    /// If the run cannot be read.
+    fn result(&self, _run: &Ended) -> Result<Value> {
+        Ok(Value::Null)
     }
 
     /// Reads what of a run's folder its page alone shows.

@@ -27,6 +27,9 @@ pub trait Collective: Send + Sync + fmt::Debug {
     /// How many ranks there are.
     fn size(&self) -> usize;
 
+    /// What it is called in the log.
+    fn carrier(&self) -> &'static str;
+
     /// Brings the bytes of every rank to rank 0, which has them in the order of ranks; the others get
     /// nothing.
     ///
@@ -47,7 +50,7 @@ pub trait Collective: Send + Sync + fmt::Debug {
     /// As [`Collective::gather`], where this way notices ranks that are gone or hang.
     fn look(&self, began: Instant) -> Result<()>;
 
-    /// Ends the exchange where all went well.
+    /// Ends the exchange where all went well. The others wait for the end of rank 0.
     fn close(&self) {}
 }
 
@@ -62,6 +65,10 @@ impl Collective for Alone {
 
     fn size(&self) -> usize {
         1
+    }
+
+    fn carrier(&self) -> &'static str {
+        "no network"
     }
 
     fn gather(&self, own: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>> {
@@ -117,8 +124,9 @@ impl Ranks {
         })
     }
 
-    /// Meets the others that were started together with this process. No rank waits longer than
-    /// `limit` for another, now and later.
+    /// Meets the others that were started together with this process: by MPI where an mpirun did it and
+    /// rnnx was built with the feature `mpi`, else by TCP. No rank waits longer than `limit` for another,
+    /// now and later.
     ///
     /// # Errors
     /// [`Error::Ranks`] that names ranks which do not come, [`Error::Usage`] for ranks that were started
@@ -137,13 +145,9 @@ impl Ranks {
         Ok(Self::over(Box::new(sockets), local))
     }
 
-    /// What carries the exchange of ranks that were started so: MPI where an mpirun did it and rnnx was
-    /// built with the feature `mpi`.
-    pub fn carrier(who: &Who) -> &'static str {
-        match cfg!(feature = "mpi") && who.is_of_mpi() {
-            true => "MPI",
-            false => "TCP",
-        }
+    /// What carries the exchange: TCP, or MPI.
+    pub fn carrier(&self) -> &'static str {
+        self.collective.carrier()
     }
 
     /// This rank, from 0.
@@ -247,8 +251,9 @@ impl Ranks {
         self.settle(Vec::new(), |_| Ok(Vec::new())).map(|_| ())
     }
 
-    /// Ends the exchange where all went well: nothing can be exchanged any more. MPI wants it before a
-    /// process ends, and then waits for all others.
+    /// Ends the exchange where all went well: nothing can be exchanged any more. Another rank than 0 waits
+    /// until that has ended, as what it has left to do would be lost where a launcher ends all when one
+    /// ends; MPI wants it before a process ends, and then waits for all.
     pub fn close(&self) {
         self.collective.close();
     }

@@ -142,6 +142,10 @@ impl Collective for Mpi {
         self.size
     }
 
+    fn carrier(&self) -> &'static str {
+        "MPI"
+    }
+
     fn gather(&self, own: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>> {
         let all = self.call(Call::Gather(own))?;
         Ok((self.rank == 0).then_some(all))

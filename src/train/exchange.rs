@@ -1,18 +1,17 @@
 //! How ranks whose model is on GPUs exchange gradients: from device to device, or through their hosts.
 
+mod devices;
+
+pub use devices::Devices;
+pub(super) use devices::{Given, added};
+
 use crate::device::Gpu;
-use crate::device::collectives::{Collectives, Group};
-use crate::device::driver::Launch;
-use crate::dtype::DType;
+use crate::device::collectives::Collectives;
 use crate::error::{Error, Result};
-use crate::ops::gpu::pointers;
 use crate::ranks::Ranks;
-use crate::ranks::tree::{self, Known};
-use crate::tensor::Tensor;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// How ranks on GPUs are to exchange gradients.
@@ -39,12 +38,9 @@ impl fmt::Display for Exchange {
     }
 }
 
-// ---- what the ranks agree on -----------------------------------------------------------------
-
-/// What a rank wishes, and has.
+/// What a rank has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Offer {
-    wish: Exchange,
     on_gpu: bool,
     /// The library that its device exchanges through, or what the rank has instead.
     library: Result<String, String>,
@@ -58,12 +54,12 @@ enum Settled {
     Hosts(Option<String>),
 }
 
-/// Settles, with all other ranks, how they exchange, and joins their devices where it is from one to
-/// another. The second value is a line for the log.
+/// Settles, with all other ranks, which have the same `wish`, how they exchange, and joins their devices
+/// where it is from one to another. The second value is a line for the log.
 ///
 /// # Errors
 /// [`Error::Device`] where NCCL is wished for and a rank does not have it, [`Error::Ranks`] for ranks that
-/// differ in their wishes or are lost.
+/// are lost.
 pub fn choose(
     ranks: &Arc<Ranks>,
     gpu: Option<&Arc<Gpu>>,
@@ -74,16 +70,15 @@ pub fn choose(
     }
     let collectives = || gpu.and_then(|gpu| gpu.driver().collectives());
     let offer = Offer {
-        wish,
         on_gpu: gpu.is_some(),
         library: match wish {
             Exchange::Host => Err("goes through its host".into()),
-            _ => library(ranks, gpu.is_some(), collectives()),
+            _ => library(ranks, gpu.is_some(), collectives())?,
         },
     };
     let settled = ranks.settle(to_json(&offer)?, |all| {
         let offers: Vec<Offer> = all.iter().map(|o| of_json(o)).collect::<Result<_>>()?;
-        let mut settled = settle(&offers)?;
+        let mut settled = settle(&offers, wish)?;
         if let (Settled::Devices(id, _), Some(collectives)) = (&mut settled, collectives()) {
             *id = collectives.new_id()?;
         }
@@ -99,57 +94,51 @@ pub fn choose(
     let group = ranks.beside(0, |patience| {
         collectives.join(&id, ranks.rank(), ranks.size(), patience)
     })?;
-    let devices = Devices {
-        group,
-        gpu: gpu.clone(),
-        ranks: ranks.clone(),
-    };
+    let devices = Devices::new(group, gpu, ranks);
     Ok((Some(Arc::new(devices)), Some(line)))
 }
 
 /// What a rank's device exchanges through, or why it does not.
+///
+/// # Errors
+/// [`Error::Ranks`] where another rank is lost meanwhile, which says nothing of the library.
 fn library(
     ranks: &Ranks,
     on_gpu: bool,
     collectives: Option<&dyn Collectives>,
-) -> Result<String, String> {
+) -> Result<Result<String, String>> {
     let Some(collectives) = collectives else {
-        return Err(match on_gpu {
+        return Ok(Err(match on_gpu {
             true => "has a device that does not exchange with others".into(),
             false => "computes on the CPU".into(),
-        });
+        }));
     };
     // The places tried fill a screen; doctor lists them.
     let short = |e: Error| {
         let e = e.to_string();
         e.split("; ").next().unwrap_or_default().to_owned()
     };
-    let library = collectives.library();
-    let library = library.map_err(|e| format!("has no NCCL: {}", short(e)))?;
+    let library = match collectives.library() {
+        Ok(library) => library,
+        Err(e) => return Ok(Err(format!("has no NCCL: {}", short(e)))),
+    };
     // A group of its own tells whether library, driver and device get on, before others wait for it.
     let alone = ranks.beside(0, |patience| {
         let id = collectives.new_id()?;
         collectives.join(&id, 0, 1, patience)
     });
     match alone {
-        Ok(_) => Ok(library),
-        Err(e) => Err(format!("cannot use {library}: {}", short(e))),
+        Ok(_) => Ok(Ok(library)),
+        Err(e @ Error::Ranks(_)) => Err(e),
+        Err(e) => Ok(Err(format!("cannot use {library}: {}", short(e)))),
     }
 }
 
-/// At rank 0: what comes of the offers of all ranks, but for the group's id.
-fn settle(offers: &[Offer]) -> Result<Settled> {
+/// At rank 0: what comes of the offers of all ranks and of their `wish`, but for the group's id.
+fn settle(offers: &[Offer], wish: Exchange) -> Result<Settled> {
     let Some(first) = offers.first() else {
         return Ok(Settled::Hosts(None));
     };
-    let wish = first.wish;
-    if let Some(rank) = offers.iter().position(|offer| offer.wish != wish) {
-        return Err(Error::Ranks(format!(
-            "rank {rank} has exchange = {}, and rank 0 has exchange = {wish}: start every rank with the \
-             same command",
-            offers[rank].wish
-        )));
-    }
     let lacks = offers.iter().enumerate().find_map(|(rank, offer)| {
         match (&offer.library, &first.library) {
             (Err(has), _) => Some(format!("rank {rank} {has}")),
@@ -196,137 +185,16 @@ fn unreadable(e: serde_json::Error) -> Error {
     ))
 }
 
-// ---- sums ------------------------------------------------------------------------------------
-
-/// Most f32 of an exchange that are in a device's memory at a time, besides the gradient.
-const AT_ONCE: usize = 16 << 20;
-
-/// The devices of all ranks, as one of them sees them.
-#[derive(Debug)]
-pub struct Devices {
-    // First, so that it goes before the device.
-    group: Group,
-    gpu: Arc<Gpu>,
-    ranks: Arc<Ranks>,
-}
-
-/// A node of the tree of shards whose sum a rank has made.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Given {
-    pub(super) rank: usize,
-    /// Its number among the nodes of that rank.
-    pub(super) slot: usize,
-    pub(super) node: Range<usize>,
-    /// Whether its shards have rows.
-    pub(super) has_rows: bool,
-}
-
-impl Devices {
-    /// The sum over all `shards`: every rank gets the nodes that the others have added up, and adds them in
-    /// the order of the tree. None where no shard has rows.
-    ///
-    /// `own` are the sums of this rank's nodes `[length]`, `given` the nodes of all ranks in order.
-    pub(super) fn sum(
-        &self,
-        (shards, given): (usize, &[Given]),
-        own: &[Option<Tensor>],
-        length: usize,
-    ) -> Result<Option<Tensor>> {
-        let with_rows = || given.iter().filter(|given| given.has_rows);
-        if with_rows().next().is_none() {
-            return Ok(None);
-        }
-        let mut slots: Vec<usize> = with_rows().map(|given| given.slot).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        let size = self.ranks.size();
-        let piece = length.min(AT_ONCE / (size * slots.len())).max(1);
-        let on_gpu = |n: usize| Tensor::on_gpu(&self.gpu, DType::F32, [n]);
-        let (sum, gathered) = (on_gpu(length)?, on_gpu(slots.len() * size * piece)?);
-        for start in (0..length).step_by(piece) {
-            let n = piece.min(length - start);
-            // Of slot i and rank r.
-            let place = |i: usize, r: usize| (i * size + r) * n;
-            for (i, &slot) in slots.iter().enumerate() {
-                // A rank without such a node gives what nobody reads.
-                let from = own.get(slot).and_then(Option::as_ref).unwrap_or(&sum);
-                let to = gathered.part(place(i, 0), [size * n]);
-                self.gather(&from.part(start, [n]), &to)?;
-            }
-            let mut next = given.iter().peekable();
-            let known = &mut |node: &Range<usize>| {
-                let given = next.next_if(|given| given.node == *node);
-                Ok(given.map_or(Known::Parts, |given| {
-                    let slot = slots.iter().position(|&slot| slot == given.slot);
-                    let part = |i| gathered.part(place(i, given.rank), [n]);
-                    Known::Sum(slot.filter(|_| given.has_rows).map(part))
-                }))
-            };
-            if let Some(all) = tree::sum(0..shards, known, &added)? {
-                let to = sum.part(start, [n]).ptr()?;
-                let bytes = n * DType::F32.size();
-                self.gpu.driver().copy(to, all.ptr()?, bytes)?;
-            }
-        }
-        Ok(Some(sum))
-    }
-
-    /// The sum of what the ranks have, `[length]` each, in an order that the library chooses.
-    pub(super) fn reduced(&self, own: Option<Tensor>, length: usize) -> Result<Tensor> {
-        let own = match own {
-            Some(own) => own,
-            None => {
-                let zeros = Tensor::on_gpu(&self.gpu, DType::F32, [length])?;
-                let bytes = length * DType::F32.size();
-                self.gpu.driver().fill(zeros.ptr()?, 0, bytes)?;
-                zeros
-            }
-        };
-        let collectives = self.collectives()?;
-        let (at, bytes) = (own.ptr()?, 2 * length * DType::F32.size());
-        self.ranks.beside(bytes as u64, |patience| {
-            collectives.all_reduce(&self.group, at, length, patience)
-        })?;
-        Ok(own)
-    }
-
-    fn gather(&self, from: &Tensor, to: &Tensor) -> Result<()> {
-        let collectives = self.collectives()?;
-        let bytes = to.numel() * DType::F32.size();
-        self.ranks.beside(bytes as u64, |patience| {
-            let (from, to, n) = (from.ptr()?, to.ptr()?, from.numel());
-            collectives.all_gather(&self.group, from, to, n, patience)
-        })
-    }
-
-    fn collectives(&self) -> Result<&dyn Collectives> {
-        let collectives = self.gpu.driver().collectives();
-        collectives.ok_or_else(|| Error::op("exchange", "no device to exchange from"))
-    }
-}
-
-/// The sum of two gradients, in the memory of the first.
-pub(super) fn added(mut sum: Tensor, more: Tensor) -> Result<Tensor> {
-    let Some(gpu) = sum.gpu() else {
-        let more = more.data::<f32>()?;
-        let sums = sum.data_mut::<f32>()?;
-        sums.iter_mut().zip(more).for_each(|(sum, x)| *sum += x);
-        return Ok(sum);
-    };
-    let n = sum.numel() as u64;
-    let mut args = pointers(&[&sum, &more, &sum])?;
-    args.push(n.into());
-    gpu.launch(&Launch::per_element("add_f32", n), &args)?;
-    Ok(sum)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::collectives::{Group, Patience};
+    use crate::device::driver::DevicePtr;
+    use crate::ranks::Collective;
+    use std::time::Instant;
 
-    fn offer(wish: Exchange, library: Result<&str, &str>) -> Offer {
+    fn offer(library: Result<&str, &str>) -> Offer {
         Offer {
-            wish,
             on_gpu: library != Err("computes on the CPU"),
             library: library.map(str::to_owned).map_err(str::to_owned),
         }
@@ -341,16 +209,16 @@ mod tests {
 
     #[test]
     fn nccl_is_taken_where_all_have_the_same() {
-        let ours = || offer(Exchange::Auto, Ok("NCCL 2.27.5"));
-        let settled = settle(&[ours(), ours()]).unwrap();
+        let ours = || offer(Ok("NCCL 2.27.5"));
+        let settled = settle(&[ours(), ours()], Exchange::Auto).unwrap();
         assert!(matches!(&settled, Settled::Devices(..)));
         assert_eq!(
             line(settled),
             "exchange: NCCL 2.27.5, from device to device"
         );
 
-        let older = offer(Exchange::Auto, Ok("NCCL 2.18.5"));
-        let settled = settle(&[ours(), ours(), older]).unwrap();
+        let older = offer(Ok("NCCL 2.18.5"));
+        let settled = settle(&[ours(), ours(), older], Exchange::Auto).unwrap();
         assert!(matches!(&settled, Settled::Hosts(_)));
         let line = line(settled);
         assert!(
@@ -361,40 +229,113 @@ mod tests {
 
     #[test]
     fn what_is_lacking_is_a_note_or_an_error_as_it_is_wished() {
-        let offers = |wish| {
-            let none = offer(wish, Err("has no NCCL: libnccl.so.2 was not found"));
-            [offer(wish, Ok("NCCL 2.27.5")), none]
-        };
-        let note = line(settle(&offers(Exchange::Auto)).unwrap());
+        let none = offer(Err("has no NCCL: libnccl.so.2 was not found"));
+        let offers = [offer(Ok("NCCL 2.27.5")), none];
+        let note = line(settle(&offers, Exchange::Auto).unwrap());
         assert!(
             note.contains("hosts' memory (auto: rank 1 has no NCCL"),
             "{note}"
         );
-        let error = settle(&offers(Exchange::Nccl)).unwrap_err();
+        let error = settle(&offers, Exchange::Nccl).unwrap_err();
         assert_eq!(error.exit_code(), 4);
         for part in ["exchange = nccl", "rank 1 has no NCCL", "exchange = host"] {
             assert!(error.to_string().contains(part), "{error} lacks {part}");
         }
-        let chosen = line(settle(&offers(Exchange::Host)).unwrap());
+        let chosen = line(settle(&offers, Exchange::Host).unwrap());
         assert_eq!(chosen, "exchange: through the hosts' memory");
     }
 
     #[test]
-    fn ranks_on_cpus_say_nothing_and_wishes_have_to_agree() {
-        let cpu = |wish| offer(wish, Err("computes on the CPU"));
+    fn ranks_on_cpus_say_nothing() {
+        let cpus = [(); 2].map(|()| offer(Err("computes on the CPU")));
         for wish in [Exchange::Auto, Exchange::Host] {
-            assert_eq!(
-                settle(&[cpu(wish), cpu(wish)]).unwrap(),
-                Settled::Hosts(None)
-            );
+            assert_eq!(settle(&cpus, wish).unwrap(), Settled::Hosts(None));
         }
-        let error = settle(&[cpu(Exchange::Nccl), cpu(Exchange::Nccl)]).unwrap_err();
+        let error = settle(&cpus, Exchange::Nccl).unwrap_err();
         assert!(
             error.to_string().contains("rank 0 computes on the CPU"),
             "{error}"
         );
-        let error = settle(&[cpu(Exchange::Auto), cpu(Exchange::Host)]).unwrap_err();
-        let words = "rank 1 has exchange = host, and rank 0 has exchange = auto";
-        assert!(error.to_string().starts_with(words), "{error}");
+    }
+
+    /// Ranks of which the other one is gone.
+    #[derive(Debug)]
+    struct Lost;
+
+    impl Collective for Lost {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn size(&self) -> usize {
+            2
+        }
+
+        fn carrier(&self) -> &'static str {
+            "TCP"
+        }
+
+        fn gather(&self, _: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>> {
+            self.look(Instant::now()).map(|()| None)
+        }
+
+        fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+            self.look(Instant::now()).map(|()| bytes)
+        }
+
+        fn look(&self, _: Instant) -> Result<()> {
+            Err(Error::Ranks("rank 1 is gone".into()))
+        }
+    }
+
+    /// A library that waits in a join, or fails there by itself.
+    struct Library {
+        waits: bool,
+    }
+
+    impl Collectives for Library {
+        fn library(&self) -> Result<String> {
+            Ok("NCCL 2.27.5".into())
+        }
+
+        fn new_id(&self) -> Result<Vec<u8>> {
+            Ok(Vec::new())
+        }
+
+        fn join(&self, _: &[u8], _: usize, _: usize, patience: Patience) -> Result<Group> {
+            if self.waits {
+                patience()?;
+            }
+            Err(Error::Device("no network; and more".into()))
+        }
+
+        fn all_gather(
+            &self,
+            _: &Group,
+            _: DevicePtr,
+            _: DevicePtr,
+            _: usize,
+            _: Patience,
+        ) -> Result<()> {
+            Err(Error::op("exchange", "nothing to exchange"))
+        }
+
+        fn all_reduce(&self, _: &Group, _: DevicePtr, _: usize, _: Patience) -> Result<()> {
+            Err(Error::op("exchange", "nothing to exchange"))
+        }
+    }
+
+    #[test]
+    fn a_rank_that_is_lost_says_nothing_of_the_library() {
+        let ranks = Ranks::over(Box::new(Lost), (0, 1));
+        let of = |waits| library(&ranks, true, Some(&Library { waits }));
+        let lost = of(true).unwrap_err();
+        assert!(matches!(&lost, Error::Ranks(_)), "{lost}");
+        let unusable = of(false).unwrap().unwrap_err();
+        assert!(
+            unusable.starts_with("cannot use NCCL 2.27.5: "),
+            "{unusable}"
+        );
+        assert!(!unusable.contains("and more"), "{unusable}");
     }
 }

@@ -14,7 +14,6 @@
 use crate::error::{Error, Result};
 use crate::ranks::tree::{self, Known};
 use std::ops::Range;
-use toml::{Table, Value};
 
 /// Rounds of steps that each rank takes by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,57 +40,6 @@ impl Local {
             *u = next as f32;
             *w = (f64::from(*w) - self.learning_rate * (d + self.momentum * next)) as f32;
         }
-    }
-
-    /// Checks the settings of local steps against the others of a program.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] that names two settings which contradict one another, and the way out.
-    pub fn check(table: &Table) -> Result<()> {
-        let wrong = |text: String| Err(Error::Usage(text));
-        let Some(steps) = table.get("local-steps").and_then(Value::as_integer) else {
-            for (name, default) in [
-                ("outer-learning-rate", Self::LEARNING_RATE),
-                ("outer-momentum", Self::MOMENTUM),
-            ] {
-                let value = table.get(name).and_then(Value::as_float);
-                if let Some(value) = value.filter(|value| *value != default) {
-                    return wrong(format!(
-                        "{name} = {value} without local-steps: there is no outer step; give local-steps, or \
-                         leave {name} out"
-                    ));
-                }
-            }
-            return Ok(());
-        };
-        for (name, alone) in [
-            ("virtual-shards", Value::from(1)),
-            ("reduce", Value::from("exact")),
-        ] {
-            if let Some(value) = table.get(name).filter(|value| **value != alone) {
-                return wrong(format!(
-                    "{name} = {value} with local-steps = {steps}: each rank trains by itself, and adds up no \
-                     gradients with others; leave one of them out"
-                ));
-            }
-        }
-        if table.get("exchange").and_then(Value::as_str) == Some("nccl") {
-            return wrong(format!(
-                "exchange = nccl with local-steps = {steps}: what ranks exchange at an outer step goes through \
-                 their hosts; leave one of them out"
-            ));
-        }
-        for name in ["max-steps", "checkpoint-every", "eval-every"] {
-            let value = table.get(name).and_then(Value::as_integer);
-            if let Some(value) = value.filter(|value| value % steps != 0) {
-                return wrong(format!(
-                    "{name} = {value} with local-steps = {steps}: between two outer steps every rank has \
-                     weights of its own; give a multiple of {steps}, as {}",
-                    (value / steps + 1).saturating_mul(steps)
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -159,51 +107,5 @@ mod tests {
         let sum = (list[0] + list[1]) + (list[2] + list[3]);
         assert_ne!(sum, list.iter().sum::<f64>());
         assert_eq!(mean(4, |rank| Ok(vec![list[rank]])).unwrap(), [sum / 4.0]);
-    }
-
-    #[test]
-    fn what_contradicts_local_steps_is_told() {
-        let check = |text: &str| Local::check(&text.parse().unwrap());
-        for fine in [
-            "",
-            "outer-learning-rate = 0.7\nouter-momentum = 0.9",
-            "local-steps = 5\nouter-momentum = 0.1\nmax-steps = 10\nvirtual-shards = 1\nreduce = \"exact\"",
-        ] {
-            check(fine).unwrap();
-        }
-        for (text, words) in [
-            (
-                "outer-momentum = 0.5",
-                "outer-momentum = 0.5 without local-steps",
-            ),
-            (
-                "local-steps = 5\nvirtual-shards = 8",
-                "virtual-shards = 8 with local-steps = 5",
-            ),
-            (
-                "local-steps = 5\nreduce = \"fast\"",
-                "reduce = \"fast\" with local-steps = 5",
-            ),
-            (
-                "local-steps = 5\nexchange = \"nccl\"",
-                "exchange = nccl with local-steps = 5",
-            ),
-            (
-                "local-steps = 5\nmax-steps = 7",
-                "give a multiple of 5, as 10",
-            ),
-            (
-                "local-steps = 5\neval-every = 3",
-                "eval-every = 3 with local-steps = 5",
-            ),
-            (
-                "local-steps = 5\ncheckpoint-every = 6",
-                "checkpoint-every = 6 with",
-            ),
-        ] {
-            let said = check(text).unwrap_err();
-            assert_eq!(said.exit_code(), 2);
-            assert!(said.to_string().contains(words), "{said}");
-        }
     }
 }

@@ -94,9 +94,7 @@ impl Ring {
                 ce,
                 correct: correct as usize,
                 tokens: tokens as f64,
-                grad_norm: 0.0,
-                scaler: None,
-                skipped: false,
+                ..Scores::default()
             };
             scores.add_optimizer(GpuAdamStep::from_words(&words[STATE..]), mixed);
             scores

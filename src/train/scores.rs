@@ -9,7 +9,7 @@ use crate::ranks::Ranks;
 use crate::ranks::message::{Reader, Writer};
 
 /// The figures of one batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Scores {
     /// Loss in nats a token, L2 included.
     pub loss: f64,
@@ -28,6 +28,16 @@ pub struct Scores {
     pub skipped: bool,
 }
 
+/// How many numbers are the figures of a batch.
+pub(crate) const FIGURES: usize = 9;
+
+/// What stands for no loss scaler: none has a scale of 0.
+const NO_SCALER: LossScaler = LossScaler {
+    scale: 0.0,
+    good_steps: 0,
+    skipped: 0,
+};
+
 impl Scores {
     /// The figures of a loss, once it is computed.
     ///
@@ -40,9 +50,7 @@ impl Scores {
             ce,
             correct: loss.correct.item()? as usize,
             tokens: loss.tokens as f64,
-            grad_norm: 0.0,
-            scaler: None,
-            skipped: false,
+            ..Scores::default()
         })
     }
 
@@ -64,6 +72,42 @@ impl Scores {
             correct: parts.iter().map(|s| s.correct).sum(),
             tokens,
             ..last
+        })
+    }
+
+    /// The same as numbers, as ranks send them to one another.
+    pub(crate) fn figures(&self) -> [f64; FIGURES] {
+        let scaler = self.scaler.unwrap_or(NO_SCALER);
+        [
+            self.loss,
+            self.ce,
+            self.correct as f64,
+            self.tokens,
+            self.grad_norm,
+            f64::from(u8::from(self.skipped)),
+            scaler.scale,
+            f64::from(scaler.good_steps),
+            scaler.skipped as f64,
+        ]
+    }
+
+    /// The scores of lists of [`Scores::figures`], one after the other.
+    pub(crate) fn of_figures(figures: &[f64]) -> impl Iterator<Item = Self> {
+        figures.chunks_exact(FIGURES).map(|of| {
+            let scaler = LossScaler {
+                scale: of[6],
+                good_steps: of[7] as u32,
+                skipped: of[8] as u64,
+            };
+            Scores {
+                loss: of[0],
+                ce: of[1],
+                correct: of[2] as usize,
+                tokens: of[3],
+                grad_norm: of[4],
+                skipped: of[5] != 0.0,
+                scaler: Some(scaler).filter(|scaler| *scaler != NO_SCALER),
+            }
         })
     }
 
@@ -103,8 +147,7 @@ impl Means {
             if interrupted {
                 break;
             }
-            let scores = score(batch)?;
-            own.extend([scores.ce, scores.correct as f64, scores.tokens]);
+            own.extend(score(batch)?.figures());
         }
         let mut message = Writer::default();
         message.f64s(&[f64::from(u8::from(interrupted))]);
@@ -115,10 +158,10 @@ impl Means {
             return Err(Error::Interrupted("interrupted while it was scored".into()));
         }
         let (mut loss, mut correct, mut tokens) = (0.0, 0.0, 0.0);
-        for figures in all.f64s()?.chunks_exact(FIGURES) {
-            loss += figures[0] * figures[2];
-            correct += figures[1];
-            tokens += figures[2];
+        for scores in Scores::of_figures(&all.f64s()?) {
+            loss += scores.ce * scores.tokens;
+            correct += scores.correct as f64;
+            tokens += scores.tokens;
         }
         Ok((tokens > 0.0).then(|| Means {
             loss: loss / tokens,
@@ -126,9 +169,6 @@ impl Means {
         }))
     }
 }
-
-/// Figures of a batch that a rank sends: cross-entropy, tokens that are right, tokens.
-const FIGURES: usize = 3;
 
 /// At rank 0: how many ranks were interrupted, and the figures of all batches in their order.
 fn merged(all: &[Vec<u8>]) -> Result<Vec<u8>> {
@@ -151,4 +191,33 @@ fn merged(all: &[Vec<u8>]) -> Result<Vec<u8>> {
     message.f64s(&[interrupted]);
     message.f64s(&figures);
     Ok(message.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_come_back_from_their_figures() {
+        let plain = Scores {
+            loss: 2.5,
+            ce: f64::NAN,
+            correct: 3,
+            tokens: 7.0,
+            grad_norm: f64::INFINITY,
+            scaler: None,
+            skipped: true,
+        };
+        let scaled = Scores {
+            scaler: Some(LossScaler {
+                scale: 1024.0,
+                good_steps: 5,
+                skipped: 1 << 40,
+            }),
+            ..Scores::default()
+        };
+        let list = [plain, scaled].map(|scores| scores.figures()).concat();
+        let read: Vec<Scores> = Scores::of_figures(&list).collect();
+        assert_eq!(format!("{read:?}"), format!("{:?}", [plain, scaled]));
+    }
 }

@@ -2,13 +2,14 @@
 //! Ctrl-C, validation and the best checkpoint.
 
 mod average;
-mod drawing;
+mod figures;
+mod page;
 mod saving;
 mod validation;
 
 use super::device;
 use super::job::{Begin, Job, Plan, Request};
-use super::progress::{Progress, Shown};
+use super::progress::Progress;
 use super::scores::Scores;
 use super::settings::{Config, Precision};
 use super::start::{self, Started};
@@ -22,7 +23,7 @@ use crate::files::tensorboard::EventFile;
 use crate::interrupt;
 use crate::optim::adam_gpu::RATES;
 use crate::ranks::Ranks;
-use drawing::Page;
+use page::Page;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,14 +71,15 @@ pub fn run<J: Job>(
         gpu.set_recurrence(common.recurrence);
     }
     let started = start::start::<J>(&request, &progress, chosen, starting, load)?;
-    let page = Page::new(request.draw);
+    let page = Page::new(request.ranks.is_first().then_some(request.draw));
     let mut session = Session::new(started, gpu, request.resume_out, progress, page);
     let ended = session.train();
     session.progress.finish();
     if session.is_cut_off(&ended) {
         return Err(session.rescue());
     }
-    session.draw_ended();
+    let (page, folder) = (&mut session.page, session.folder.path());
+    page.draw_ended(folder, &session.progress);
     ended?;
     Ok((session.summary(), session.job))
 }
@@ -292,7 +294,8 @@ impl<J: Job> Session<J> {
         if let Some(metrics) = &mut self.metrics {
             metrics.write(event)?;
         }
-        self.draw_if_due();
+        let folder = self.folder.path();
+        self.page.draw_if_due(folder, &self.progress);
         Ok(())
     }
 
@@ -347,7 +350,7 @@ impl<J: Job> Session<J> {
         Ok(signs.first() == Some(&1))
     }
 
-    // ---- ends and figures -------------------------------------------------------------------
+    // ---- ends -------------------------------------------------------------------------------
 
     fn stop(&mut self) -> Result<()> {
         self.save()?;
@@ -368,58 +371,4 @@ impl<J: Job> Session<J> {
         };
         format!("nothing is left to do: the run has reached {end}; raise it to go on")
     }
-
-    /// Mean loss and accuracy of the epoch so far.
-    fn means(&self) -> (f64, f64) {
-        let sums = &self.state.epoch_sums;
-        let weight = sums.tokens / self.plan.unit;
-        (sums.loss / weight, sums.correct / sums.tokens)
-    }
-
-    fn elapsed(&self) -> f64 {
-        self.earlier + self.started.elapsed().as_secs_f64()
-    }
-
-    /// Steps of this process.
-    fn trained(&self) -> u64 {
-        self.state.step - self.first_step
-    }
-
-    fn rate(&self) -> Option<f64> {
-        timing::rate(self.tokens, self.started.elapsed())
-    }
-
-    fn shown(&self) -> Shown {
-        let (loss, accuracy) = self.means();
-        let left = self.plan.steps().saturating_sub(self.state.step) as f64;
-        let a_step = self.started.elapsed().as_secs_f64() / self.trained() as f64;
-        Shown {
-            epoch: self.state.epoch + 1,
-            epochs: self.plan.epochs,
-            step: self.state.step_in_epoch,
-            steps: self.plan.steps_per_epoch,
-            loss,
-            accuracy,
-            rate: self.rate(),
-            unit: J::SPEED,
-            left: seconds(left * a_step),
-        }
-    }
-
-    fn summary(&self) -> Summary {
-        Summary {
-            step: self.state.step,
-            trained: self.trained(),
-            epoch: self.state.epoch,
-            best: self.closing.or(self.state.best.as_ref().map(|b| b.score)),
-            elapsed: seconds(self.elapsed()),
-            rate: self.rate(),
-            folder: self.folder.clone(),
-        }
-    }
-}
-
-/// A duration for people; what no clock can show is the longest.
-fn seconds(s: f64) -> Duration {
-    Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)
 }

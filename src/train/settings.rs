@@ -2,6 +2,7 @@
 //! and their help, the keys of files and their comments, and the checks.
 
 mod resume;
+mod rounds;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +11,6 @@ use toml::Table;
 pub use super::device::{DeviceChoice, Precision};
 use super::exchange::Exchange;
 use super::keys::{Allowed, Key};
-use super::outer::Local;
 use super::shards::Reduce;
 use crate::device::Recurrence;
 use crate::optim::{AdamConfig, Schedule};
@@ -96,8 +96,18 @@ pub struct Common {
     pub reduce: Reduce,
     /// How ranks on GPUs exchange gradients.
     pub exchange: Exchange,
-    /// Rounds of ranks that train by themselves.
-    pub local: Option<Local>,
+    /// Steps of a round of ranks that train by themselves.
+    pub local_steps: Option<u64>,
+    /// Step size of the outer optimizer.
+    pub outer_learning_rate: f64,
+    /// Its momentum.
+    pub outer_momentum: f64,
+    /// Steps after which training ends.
+    pub max_steps: Option<u64>,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: Option<u64>,
+    /// Steps between two validations.
+    pub eval_every: Option<u64>,
 }
 
 /// The typed configuration that [`settings!`](crate::settings) makes of a program's rows.
@@ -188,6 +198,8 @@ macro_rules! settings {
             @make [$(#[$doc])*] $config $kind $model [$together] $presets [$($before)?]
             $($groups)*
             "Optimiser" {
+                max_steps: Option<usize> = None, STEPS, end,
+                    "optimizer steps after which training ends; 0 saves the initial weights";
                 learning_rate: f64 = $optimizer.learning_rate, LEARNING_RATE, changeable,
                     "the optimizer's step size";
                 schedule: $crate::optim::ScheduleKind = $crate::optim::ScheduleKind::Constant,
@@ -316,7 +328,7 @@ macro_rules! settings {
                         let together: fn(&$config) -> $crate::Result<()> = $together;
                         let config = $config::from_table(table.clone())?;
                         config.schedule().check()?;
-                        $crate::train::outer::Local::check(table)?;
+                        config.common().check_rounds()?;
                         together(&config)
                     },
                 };
@@ -333,11 +345,12 @@ macro_rules! settings {
                     virtual_shards: self.virtual_shards,
                     reduce: self.reduce,
                     exchange: self.exchange,
-                    local: self.local_steps.map(|steps| $crate::train::outer::Local {
-                        steps: steps as u64,
-                        learning_rate: self.outer_learning_rate,
-                        momentum: self.outer_momentum,
-                    }),
+                    local_steps: self.local_steps.map(|n| n as u64),
+                    outer_learning_rate: self.outer_learning_rate,
+                    outer_momentum: self.outer_momentum,
+                    max_steps: self.max_steps.map(|n| n as u64),
+                    checkpoint_every: self.checkpoint_every.map(|n| n as u64),
+                    eval_every: self.eval_every.map(|n| n as u64),
                 }
             }
 

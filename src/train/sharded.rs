@@ -11,9 +11,6 @@ use crate::ranks::tree::{self, Known};
 use crate::tensor::Tensor;
 use std::ops::Range;
 
-/// The figures that a rank sends of a batch.
-const FIGURES: usize = 4;
-
 impl<M: Model> Step<M> {
     /// Trains one step on several batches, given as the numbers of their rows, of which `make` makes a
     /// batch in the memory of the model's device. `first` numbers the random streams of the first one,
@@ -60,7 +57,7 @@ impl<M: Model> Step<M> {
             Some(devices) => through_devices(devices, &shards, &figures, sums, length)?,
         };
         let sum = sum.ok_or_else(|| Error::op("train", "no batch to train on"))?;
-        let parts: Vec<Scores> = figures.chunks_exact(FIGURES).map(scores).collect();
+        let parts: Vec<Scores> = Scores::of_figures(&figures).collect();
         let tokens = parts.iter().map(|part| part.tokens as usize).sum();
         self.put_sum(sum, tokens);
         self.finish_scored(&parts)
@@ -83,22 +80,9 @@ impl<M: Model> Step<M> {
             }
             let rows = make(self.model(), &rows)?;
             let number = batch * shards.count() as u64 + shard as u64;
-            let s = self.add_scored(&rows, number)?;
-            figures.extend([s.loss, s.ce, s.correct as f64, s.tokens]);
+            figures.extend(self.add_scored(&rows, number)?.figures());
         }
         self.take_sum()
-    }
-}
-
-fn scores(figures: &[f64]) -> Scores {
-    Scores {
-        loss: figures[0],
-        ce: figures[1],
-        correct: figures[2] as usize,
-        tokens: figures[3],
-        grad_norm: 0.0,
-        scaler: None,
-        skipped: false,
     }
 }
 

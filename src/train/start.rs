@@ -1,5 +1,7 @@
 //! How a run starts, whatever the model: data, weights, saved state, and only then its folder.
 
+mod saved;
+
 use super::config_file::{self, to_toml};
 use super::device::Chosen;
 use super::exchange;
@@ -9,20 +11,19 @@ use super::make::{Weights, make};
 use super::model::Model;
 use super::places::{open_resumed, paths_of};
 use super::progress::Progress;
-use super::settings::{Config, Precision};
+use super::settings::Config;
 use super::shards::Shards;
 use crate::data::vocab::Vocab;
 use crate::device::Level;
 use crate::error::{Error, Result};
 use crate::files::metrics::{self, ChangeEvent, Event, MetricsWriter};
-use crate::files::run::{MODEL, OPTIMIZER, RunFolder, STATE};
+use crate::files::run::{MODEL, OPTIMIZER, RunFolder};
 use crate::files::state::{LossScaler, TrainState};
 use crate::files::tensorboard::EventFile;
 use crate::files::tensors::TensorFile;
 use crate::interrupt::AtOnce;
-use crate::ranks::Ranks;
+use saved::{check_ranks, check_state, keep_precision, load_state};
 use sha2::{Digest, Sha256};
-use std::path::Path;
 
 /// A run whose data, model and folder are there.
 pub(super) struct Started<J> {
@@ -52,7 +53,7 @@ pub(super) fn start<J: Job>(
     load: impl FnOnce(&Progress) -> Result<J::Source>,
 ) -> Result<Started<J>> {
     let common = request.config.common();
-    let shards = match common.local {
+    let shards = match common.local() {
         Some(local) => Shards::of_each(&request.ranks, local),
         None => Shards::new(&request.ranks, common.virtual_shards, common.reduce)?,
     };
@@ -322,34 +323,6 @@ fn join<J: Job>(
     })
 }
 
-/// A run goes on in the precision it has: mixed if its checkpoint holds a loss scale. The CPU, which
-/// has fp32 alone, takes over either.
-fn keep_precision(precision: Precision, state: &TrainState, chosen: &mut Chosen) -> Result<()> {
-    let mixed = state.loss_scaler.is_some();
-    let (has, wrong) = match mixed {
-        true => ("fp16", Precision::Fp32),
-        false => ("fp32", Precision::Fp16),
-    };
-    if precision == wrong {
-        return Err(Error::Usage(format!(
-            "--resume: precision = \"{wrong}\" contradicts the saved run, which has {has:?}. Leave \
-             it out to continue that run, or start a new one from its weights: --init-from FILE \
-             with another --out"
-        )));
-    }
-    if chosen.gpu.is_some() {
-        if chosen.mixed && !mixed {
-            chosen.why += " (the run began in fp32 and stays so; fp16 needs a new run)";
-        }
-        chosen.mixed = mixed;
-    } else if mixed {
-        chosen.why += "; the run began in fp16, which the CPU has not";
-    }
-    Ok(())
-}
-
-// ---- parts of the start --------------------------------------------------------------------
-
 /// Seconds of the epochs that metrics.jsonl holds.
 fn epochs_took(folder: &RunFolder) -> Result<f64> {
     let path = folder.metrics_path();
@@ -361,61 +334,4 @@ fn epochs_took(folder: &RunFolder) -> Result<f64> {
         _ => 0.0,
     });
     Ok(seconds.sum())
-}
-
-fn load_state<J: Job>(checkpoint: &Path, source: &J::Source) -> Result<TrainState> {
-    let path = checkpoint.join(STATE);
-    let state = TrainState::load(&path)?;
-    state.require_program(&path, J::PROGRAM)?;
-    if state.data_sha256 != J::sha256(source) {
-        return Err(Error::Data(format!(
-            "--resume: {}, or start a new run from these weights with --init-from {} --out ANOTHER",
-            J::foreign(source),
-            checkpoint.display()
-        )));
-    }
-    Ok(state)
-}
-
-/// Checks that there are as many ranks as the run has, where each trains by itself.
-fn check_ranks(state: &TrainState, ranks: &Ranks) -> Result<()> {
-    let now = ranks.size();
-    match state.ranks.filter(|&n| n != now as u64) {
-        None => Ok(()),
-        Some(n) => Err(Error::Usage(format!(
-            "--resume: the run has local-steps and was begun by {n} ranks, each of which has rows of its \
-             own, and this is a start of {now}: start {n}, or begin a new run from its weights: \
-             --init-from FILE with another --out"
-        ))),
-    }
-}
-
-/// Checks that the counters of a state fit one another and the run: a digit that changed on the
-/// disk would otherwise go unnoticed.
-fn check_state<J: Job>(checkpoint: &Path, state: &TrainState, job: &J) -> Result<()> {
-    let plan = job.plan();
-    let per_epoch = plan.steps_per_epoch;
-    let done = state.epoch.checked_mul(per_epoch);
-    let skipped = state.loss_scaler.map_or(0, |s| s.skipped);
-    let fits = state.step_in_epoch <= per_epoch
-        && done.and_then(|n| n.checked_add(state.step_in_epoch)) == Some(state.step)
-        && state.adam_step.checked_add(skipped) == Some(state.step)
-        && state.seed == plan.seed
-        && (0.0..1e12).contains(&state.elapsed_seconds)
-        && state.streams == plan.streams(state);
-    if fits {
-        return Ok(());
-    }
-    let message = format!(
-        "its counters contradict one another (step {}, epoch {}, step_in_epoch {}, adam_step {}, \
-         seed {}; an epoch has {per_epoch} steps): the file is damaged. Make `last` point to \
-         another folder under checkpoints/, or start a new run with --init-from {} --out ANOTHER",
-        state.step,
-        state.epoch,
-        state.step_in_epoch,
-        state.adam_step,
-        state.seed,
-        checkpoint.display()
-    );
-    Err(Error::checkpoint(checkpoint.join(STATE), message))
 }

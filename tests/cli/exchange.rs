@@ -61,11 +61,19 @@ fn devices_exchange_and_give_the_bits_of_one_process() {
 fn pairs_go_from_device_to_device() {
     let place = seq2seq::place();
     let flags = "--model lstm --virtual-shards 4 --batch-size 3 --accumulate 2 --dropout 0.2 \
-                 --max-steps 2 --device emulated --precision fp32 --threads 1";
-    place.run_args(&seq2seq::train_args("alone", flags)).ok();
-    let said = train(&place, 2, &seq2seq::train_args("ranks", flags), None);
+                 --teacher-forcing 0.5 --device emulated --precision fp32 --threads 1";
+    let whole = format!("{flags} --max-steps 2");
+    place.run_args(&seq2seq::train_args("alone", &whole)).ok();
+    let said = train(&place, 2, &seq2seq::train_args("ranks", &whole), None);
     assert!(said.contains(BY_DEVICE), "{said}");
     assert_same_run(&place.path("alone"), &place.path("ranks"));
+    // Over a resume with another number of ranks.
+    for (size, steps) in [(3, "1"), (2, "2 --resume")] {
+        let flags = format!("{flags} --max-steps {steps}");
+        let said = train(&place, size, &seq2seq::train_args("parts", &flags), None);
+        assert!(said.contains(BY_DEVICE), "{said}");
+    }
+    assert_same_run(&place.path("alone"), &place.path("parts"));
 }
 
 /// Two numbers have one sum, in whichever order the library adds them.

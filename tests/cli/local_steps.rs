@@ -151,7 +151,7 @@ fn what_contradicts_local_steps_is_told() {
     for done in end(group.collect()) {
         done.fails(
             1,
-            &["rank 1 has local-steps = 2", "rank 0 has local-steps = 3"],
+            &["rank 1 has no local-steps", "rank 0 has local-steps = 3"],
         );
     }
     assert!(!place.path("run").exists());

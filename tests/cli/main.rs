@@ -12,6 +12,7 @@ mod damage;
 mod data_fetch;
 mod data_fetch_trouble;
 mod data_prepare;
+mod data_stats;
 mod divergence;
 mod division;
 mod eval;

@@ -112,6 +112,35 @@ fn what_is_told_and_kept() {
     assert!(has("source", "load") && has("target", "load"));
 }
 
+/// Language models are compared by their losses: what a test has of others is not there.
+#[test]
+fn all_are_compared_by_their_losses() {
+    let place = place();
+    let flags = format!("--epochs 1 {PRETRAIN}");
+    let done = train(&place, "all", &format!("{flags} --json --quiet")).ok();
+    let rows: Value = serde_json::from_str(&done.stdout).unwrap();
+    let path = place.path("all/comparison.json");
+    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(rows, file);
+    assert_eq!(rows.as_array().unwrap().len(), 3);
+    for (row, model) in rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["rnn", "lstm", "attention"])
+    {
+        let epochs = events(&place, &format!("all/{model}"), "epoch");
+        let expected = json!({
+            "model": model,
+            "best_valid_loss": epochs[0]["valid_loss"],
+            "epochs": 1,
+            "seconds": row["seconds"],
+        });
+        assert_eq!(*row, expected);
+        assert!(row["seconds"].is_number());
+    }
+}
+
 /// Five texts are drawn after each epoch, of the same weights, too, others each time; under the run's grammar.
 #[test]
 fn texts_are_drawn_after_each_epoch() {

@@ -139,6 +139,30 @@ fn a_flag_beats_the_file_and_the_file_beats_the_preset() {
     assert_same_run(&place.path("a"), &place.path("b"));
 }
 
+/// A setting that nobody has typed is told with the preset that has it.
+#[test]
+fn a_preset_that_contradicts_the_run_is_named() {
+    let place = Place::new();
+    let flags = "train-charlm --corpus text.py --valid-fraction 0.2 --hidden-size 16 --seq-length 20 \
+                 --learning-rate 2e-3 --max-steps 0 --quiet --out a";
+    place.run(&format!("{flags} --batch-size 3")).ok();
+    let resume = "train-charlm --out a --resume --max-steps 1 --preset quick";
+    let words = [
+        "--resume: preset quick: batch-size = 64 contradicts the saved run, which has batch-size = 3",
+        "Leave the preset out",
+    ];
+    let own = "--seq-length 20";
+    place.run(&format!("{resume} {own}")).fails(2, &words);
+    // What is typed is told as ever.
+    let words = [
+        "--resume: batch-size = 64 contradicts the saved run",
+        "Leave it out",
+    ];
+    let typed = format!("{resume} {own} --batch-size 64");
+    place.run(&typed).fails(2, &words);
+    place.run(&format!("{resume} {own} --batch-size 3")).ok();
+}
+
 #[test]
 fn a_configuration_file_is_refused_with_its_line() {
     let place = Place::new();

@@ -3,10 +3,11 @@
 use std::sync::{Arc, LazyLock};
 
 use rnnx::data::corpus;
-use rnnx::data::python::grammar::{Grammar, Recogniser, Start, TERMINALS, Terminal, terminal};
+use rnnx::data::python::grammar::{Grammar, Recogniser, Start, TERMINALS, Terminal};
 use rnnx::data::python::{parses, parses_as_line};
 
 mod lexed;
+mod terminals;
 
 use lexed::{Token, of, source, tokens};
 
@@ -324,81 +325,4 @@ fn lines_of_programs_are_lines() {
         assert!(!parses_as_line(other), "{other}");
     }
     assert!(parses_as_line("x = 1\ny = 2"), "a module");
-}
-
-#[test]
-fn a_token_is_one_terminal_and_the_whole_text() {
-    let same = [
-        ("x1", Terminal::NAME),
-        ("\u{e9}t\u{e9}", Terminal::NAME),
-        ("1_000", Terminal::NUMBER),
-        (".5e3", Terminal::NUMBER),
-        ("2J", Terminal::IMAGINARY),
-        ("'a'", Terminal::STRING),
-        ("Rb'a'", Terminal::BYTES),
-        ("\"\"\"a\nb\"\"\"", Terminal::STRING),
-        ("f'a {x!r:>{y}} b'", Terminal::FSTRING),
-        ("f'{f\"{x}\"}'", Terminal::FSTRING),
-        ("t'{x}'", Terminal::TEMPLATE),
-        ("None", of("None")),
-        ("match", of("match")),
-        (":=", of(":=")),
-    ];
-    for (text, kind) in same {
-        assert_eq!(terminal(text), Some(kind), "{text}");
-    }
-    for text in [
-        "",
-        " ",
-        "x y",
-        " x",
-        "x ",
-        "x\n",
-        "x;",
-        "(x)",
-        "x#",
-        "# x",
-        "-1",
-        "1.real",
-        "'a' 'b'",
-        "'a''b'",
-        "f'a' 'b'",
-        "'a' f'b'",
-        "b'a' b'b'",
-        "t'a' t'b'",
-        "'''a\rb'''",
-        "\u{feff}1",
-        "'a",
-        "f'{x'",
-        "0777",
-        "b'\u{e9}'",
-        "'\\N{no}'",
-        "x\\\n",
-        "not in",
-        "$",
-    ] {
-        assert_eq!(terminal(text), None, "{text:?}");
-    }
-}
-
-#[test]
-fn keywords_are_the_reserved_words() {
-    let keywords = Terminal::all()
-        .filter(|t| t.is_keyword())
-        .map(Terminal::name);
-    let keywords: Vec<&str> = keywords.collect();
-    assert_eq!(
-        (keywords[0], keywords[34], keywords.len()),
-        ("False", "yield", 35)
-    );
-    // What a parser takes for a name is none.
-    for name in ["match", "case", "type", "_", "NAME", "+", "print"] {
-        assert!(
-            !Terminal::of(name).is_some_and(Terminal::is_keyword),
-            "{name}"
-        );
-    }
-    for keyword in keywords {
-        assert!(!parses(&format!("{keyword} = 1")), "{keyword}");
-    }
 }

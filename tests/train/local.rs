@@ -50,6 +50,10 @@ impl Collective for Threads {
         self.size
     }
 
+    fn carrier(&self) -> &'static str {
+        "threads"
+    }
+
     fn gather(&self, own: Bytes) -> Result<Option<Vec<Bytes>>> {
         let ends = self.ends.lock().unwrap();
         if self.rank > 0 {

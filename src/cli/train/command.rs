@@ -72,7 +72,9 @@ pub struct RunArgs {
 pub struct Train {
     pub(super) program: &'static dyn Program,
     pub(super) run: RunArgs,
-    /// The values of `--preset`.
+    /// The word of `--preset`.
+    pub(super) preset_name: Option<&'static str>,
+    /// Its values.
     pub(super) preset: Table,
     /// The settings that were given as flags.
     pub(super) flags: Table,
@@ -126,6 +128,7 @@ impl FromArgMatches for Train {
         Ok(Train {
             program,
             run: RunArgs::from_arg_matches(matches)?,
+            preset_name: preset.map(|preset| preset.name),
             preset: values.map_err(|e| clap::Error::raw(ErrorKind::InvalidValue, e))?,
             flags: flags::given(settings, |_| true, matches),
             json: settings.each().is_some() && matches.get_flag(JSON),

@@ -57,7 +57,6 @@ crate::settings! {
     }
     "Optimiser" {
         epochs: usize = 300, EPOCHS, end, "passes over the training text";
-        max_steps: Option<usize> = None, STEPS, end, "optimizer steps after which training ends; 0 saves the initial weights";
         batch_size: usize = 512, BATCH, fixed, "windows a step";
         seq_length: usize = 256, BATCH, fixed, "characters predicted in a window";
         clip_norm: f64 = 1.0, CLIP_NORM, fixed, "largest gradient norm that is not scaled down; 0 is no clipping";

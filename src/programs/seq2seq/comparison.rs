@@ -1,10 +1,12 @@
 //! The results of seq2seq models side by side: `comparison.json` and the table on the terminal.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::figures::*;
+use super::model::ModelKind;
 use crate::files::TestEvent;
 use crate::programs::suite::{Figure, for_people};
+use crate::train::session::Summary;
 
 /// All figures, in the order of the file and of the table.
 static FIGURES: [Figure; 25] = [
@@ -42,6 +44,15 @@ pub fn row(test: &TestEvent) -> Value {
         .filter(|f| f.key != COPIED_RATE.key || test.copied_rate.is_some());
     let pairs = pairs.map(|f| (f.key.to_owned(), (f.value)(test)));
     Value::Object(pairs.collect())
+}
+
+/// The same of a language model, which writes nothing for a source and is not tested.
+pub fn untested(model: ModelKind, summary: &Summary) -> Value {
+    let Summary { best, epoch, .. } = summary;
+    let seconds = summary.elapsed.as_secs_f64();
+    json!({
+        MODEL.key: model, BEST_VALID.key: best, EPOCHS.key: epoch, TRAINING.key: seconds,
+    })
 }
 
 /// A table with a column for each run. Losses are nats a token.

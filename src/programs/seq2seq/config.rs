@@ -74,7 +74,6 @@ crate::settings! {
     "Optimiser" {
         epochs: usize = 20, EPOCHS, end, "passes over the training pairs";
         pretrain_epochs: Option<usize> = None, EPOCHS, end, "passes over the code of pretrain and the training targets, in place of epochs; unless set as many";
-        max_steps: Option<usize> = None, STEPS, end, "optimizer steps after which training ends; 0 saves the initial weights";
         batch_size: usize = 128, BATCH, fixed, "pairs a step";
         clip_norm: f64 = 5.0, CLIP_NORM, fixed, "largest norm of all gradients together that is not scaled down; 0 is no clipping";
         label_smoothing: f64 = 0.0, Below(0.0, 1.0), fixed, "share of each target that all tokens of the vocabulary have together, in training; validation and the logged ce are without";

@@ -143,8 +143,15 @@ impl Program for Seq2SeqProgram {
         Ok(runs.iter().filter_map(line).collect())
     }
 
-    fn result(&self, test: &TestEvent) -> Value {
-        comparison::row(test)
+    fn result(&self, run: &Ended) -> Result<Value> {
+        match &run.test {
+            Some(test) => Ok(comparison::row(test)),
+            None => {
+                let table = config_file::saved(self.settings(), &run.out)?;
+                let model = Seq2SeqConfig::from_table(table)?.model;
+                Ok(comparison::untested(model, &run.summary))
+            }
+        }
     }
 
     fn read(&self, folder: &RunFolder, run: &mut RunData) -> Result<()> {

@@ -4,7 +4,7 @@ use super::wire::tell;
 use crate::error::{Error, Result};
 use crate::ranks::who::{Meeting, Who};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -49,12 +49,15 @@ fn meet_all(
     peers: &mut [Option<TcpStream>],
 ) -> Result<()> {
     let deadline = Instant::now() + limit;
-    let listener = listen(meeting)?;
+    let listeners = listen(meeting)?;
     while peers.iter().any(Option::is_none) {
         if Instant::now() >= deadline {
             return Err(Error::Ranks(missing(who, meeting, peers, limit)));
         }
-        let Ok((stream, _)) = listener.accept() else {
+        let mut came = listeners
+            .iter()
+            .filter_map(|listener| listener.accept().ok());
+        let Some((stream, _)) = came.next() else {
             sleep(PAUSE);
             continue;
         };
@@ -85,21 +88,28 @@ fn missing(who: &Who, meeting: &Meeting, peers: &[Option<TcpStream>], limit: Dur
     )
 }
 
-/// Listens on the first port that is free, and on this machine alone if that is where the ranks meet.
-fn listen(meeting: &Meeting) -> Result<TcpListener> {
+/// Listens on the first port that is free: on this machine alone if that is where the ranks meet, by
+/// whichever of its names (127.0.0.1, ::1) another rank may call it, and else on all of its addresses.
+fn listen(meeting: &Meeting) -> Result<Vec<TcpListener>> {
     let host = &meeting.host[..];
     let is_here = host == "localhost" || host == "::1" || host.starts_with("127.");
-    let hosts: &[&str] = if is_here { &[host] } else { &["::", "0.0.0.0"] };
+    let hosts: &[&str] = match is_here {
+        true => &[host, "127.0.0.1", "::1"],
+        false => &["::", "0.0.0.0"],
+    };
     let mut failed = None;
     for port in ports(meeting) {
-        for host in hosts {
-            let listener = TcpListener::bind((*host, port));
-            let listener = listener.and_then(|l| l.set_nonblocking(true).map(|()| l));
-            match listener {
-                Ok(listener) => return Ok(listener),
-                Err(e) => failed = Some(e),
-            }
+        let listener = |host: &&str| {
+            let listener = TcpListener::bind((*host, port))?;
+            listener.set_nonblocking(true).map(|()| listener)
+        };
+        let mut bound: Vec<_> = hosts.iter().map(listener).collect();
+        // One of the others may be the same, or be lacking here.
+        let is_free = bound[0].is_ok() || !is_here && bound.iter().any(Result::is_ok);
+        if is_free {
+            return Ok(bound.into_iter().flatten().collect());
         }
+        failed = bound.swap_remove(0).err();
     }
     let e = failed.unwrap_or_else(|| ErrorKind::AddrInUse.into());
     Err(Error::Ranks(format!(
@@ -224,16 +234,20 @@ impl From<io::Error> for Greeted {
     }
 }
 
-/// The connection to rank 0, if it is that which listens on this port.
+/// The connection to rank 0, if it is that which listens on this port of one of the host's addresses.
 fn greet(who: &Who, host: &str, port: u16) -> Result<Option<TcpStream>, Greeted> {
-    let mut connected = Err(ErrorKind::NotFound.into());
+    let mut greeted = Err(io::Error::from(ErrorKind::NotFound).into());
     for address in (host, port).to_socket_addrs()? {
-        connected = TcpStream::connect_timeout(&address, GREETING);
-        if connected.is_ok() {
+        greeted = greet_at(who, address);
+        if matches!(greeted, Ok(Some(_)) | Err(Greeted::Refused(_))) {
             break;
         }
     }
-    let mut stream = connected?;
+    greeted
+}
+
+fn greet_at(who: &Who, address: SocketAddr) -> Result<Option<TcpStream>, Greeted> {
+    let mut stream = TcpStream::connect_timeout(&address, GREETING)?;
     stream.set_read_timeout(Some(GREETING))?;
     stream.set_write_timeout(Some(GREETING))?;
     let mut hello = MAGIC.to_vec();

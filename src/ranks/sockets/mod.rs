@@ -12,7 +12,7 @@ mod wire;
 use super::who::Who;
 use super::{AGAIN, Collective, LAST_WORDS, patience, silent, unended};
 use crate::error::{Error, Result};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wire::{DATA, Fault, Holds, LEAST, LOST, look, read, tell, write};
@@ -145,6 +145,10 @@ impl Collective for Sockets {
         self.size
     }
 
+    fn carrier(&self) -> &'static str {
+        "TCP"
+    }
+
     fn gather(&self, own: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>> {
         let peers = self.peers();
         if self.rank > 0 {
@@ -172,6 +176,17 @@ impl Collective for Sockets {
             written.map_err(|e| self.lost(&peers, i, e.into()))?;
         }
         Ok(bytes)
+    }
+
+    /// Rank 0 may have something to save or to test, and a launcher that sees another end may end it.
+    fn close(&self) {
+        if self.rank > 0 {
+            let first = &self.peers()[0];
+            // Should it still wait for this one, then it is to know.
+            let _ = first.shutdown(Shutdown::Write);
+            // Its end is no message, and its last words are its own.
+            let _ = read(first);
+        }
     }
 
     fn look(&self, began: Instant) -> Result<()> {

@@ -5,15 +5,20 @@ use crate::ranks::Ranks;
 use crate::ranks::who::Meeting;
 use std::io::Write;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
 fn who(rank: usize, size: usize, port: u16, job: &str) -> Who {
+    who_at("127.0.0.1", rank, size, port, job)
+}
+
+fn who_at(host: &str, rank: usize, size: usize, port: u16, job: &str) -> Who {
     Who {
         rank,
         size,
         meeting: Ok(Meeting {
-            host: "127.0.0.1".into(),
+            host: host.into(),
             port,
         }),
         job: job.into(),
@@ -159,6 +164,29 @@ fn one_that_hangs_is_named_when_the_time_is_over() {
     }
 }
 
+/// What rank 0 has left to do would be lost where a launcher ends all ranks when one ends.
+#[test]
+fn another_rank_ends_after_rank_0() {
+    let ended = AtomicBool::new(false);
+    together(2, "ends", |ranks| {
+        ranks.barrier().unwrap();
+        if ranks.is_first() {
+            thread::sleep(Duration::from_millis(200));
+            assert!(!ended.load(Ordering::SeqCst));
+        }
+        ranks.close();
+        ended.store(true, Ordering::SeqCst);
+    });
+    // But rank 0 does not wait for one that is through.
+    together(2, "ends alone", |ranks| match ranks.rank() {
+        0 => {
+            let error = ranks.barrier().unwrap_err().to_string();
+            assert!(error.starts_with("rank 1 is gone"), "{error}");
+        }
+        _ => ranks.close(),
+    });
+}
+
 #[test]
 fn strangers_and_other_jobs_are_not_let_in() {
     let port = port();
@@ -185,6 +213,29 @@ fn strangers_and_other_jobs_are_not_let_in() {
         }
         drop(stranger);
     });
+}
+
+/// Each of the machine's own names leads to rank 0, whichever that was given itself.
+#[test]
+fn ranks_of_one_machine_meet_by_any_of_its_names() {
+    let names = ["127.0.0.1", "localhost", "::1"];
+    let has = |name: &&&str| TcpListener::bind((**name, 0)).is_ok();
+    let names: Vec<&str> = names.iter().filter(has).copied().collect();
+    assert!(names.len() > 1, "{names:?}");
+    for first in &names {
+        let (port, size, limit) = (port(), 1 + names.len(), Duration::from_secs(20));
+        thread::scope(|scope| {
+            let hosts = [first].into_iter().chain(&names).enumerate();
+            let join = |(rank, host): (usize, &&str)| {
+                let who = who_at(host, rank, size, port, first);
+                scope.spawn(move || Ranks::join(&who, limit).unwrap().barrier())
+            };
+            let joined: Vec<_> = hosts.map(join).collect();
+            for rank in joined {
+                rank.join().unwrap().unwrap();
+            }
+        });
+    }
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct Meeting {
 /// The variables of a launcher.
 struct Launcher {
     name: &'static str,
+    /// Whether its processes are MPI's.
+    is_mpi: bool,
     rank: &'static str,
     size: &'static str,
     local_rank: &'static str,
@@ -59,6 +61,7 @@ const SLURM: &str = "Slurm";
 const LAUNCHERS: [Launcher; 4] = [
     Launcher {
         name: TORCHRUN,
+        is_mpi: false,
         rank: "RANK",
         size: "WORLD_SIZE",
         local_rank: "LOCAL_RANK",
@@ -66,6 +69,7 @@ const LAUNCHERS: [Launcher; 4] = [
     },
     Launcher {
         name: OPEN_MPI,
+        is_mpi: true,
         rank: "OMPI_COMM_WORLD_RANK",
         size: "OMPI_COMM_WORLD_SIZE",
         local_rank: "OMPI_COMM_WORLD_LOCAL_RANK",
@@ -73,6 +77,7 @@ const LAUNCHERS: [Launcher; 4] = [
     },
     Launcher {
         name: MPICH,
+        is_mpi: true,
         rank: "PMI_RANK",
         size: "PMI_SIZE",
         local_rank: "MPI_LOCALRANKID",
@@ -80,6 +85,7 @@ const LAUNCHERS: [Launcher; 4] = [
     },
     Launcher {
         name: SLURM,
+        is_mpi: false,
         rank: "SLURM_PROCID",
         size: "SLURM_NTASKS",
         local_rank: "SLURM_LOCALID",
@@ -118,7 +124,8 @@ impl Who {
 
     /// Whether an mpirun has started it, so that MPI knows it.
     pub fn is_of_mpi(&self) -> bool {
-        [OPEN_MPI, MPICH].contains(&self.launcher)
+        let mut launchers = LAUNCHERS.iter();
+        launchers.any(|launcher| launcher.is_mpi && launcher.name == self.launcher)
     }
 
     /// Reads the environment of the process.
@@ -146,11 +153,10 @@ impl Who {
         let Some((first, others)) = said.split_first() else {
             return Ok(Self::alone());
         };
-        let is_mpi = |said: &Said| [OPEN_MPI, MPICH].contains(&said.launcher.name);
         // Set by hand, with nothing of torchrun's own around it, it has to be what the launcher says.
         let by_hand = first.launcher.name == TORCHRUN && !vars.contains_key("TORCHELASTIC_RUN_ID");
         for other in others {
-            if by_hand || is_mpi(first) && is_mpi(other) {
+            if by_hand || first.launcher.is_mpi && other.launcher.is_mpi {
                 first.check_same(other)?;
             }
         }
@@ -321,8 +327,12 @@ fn meeting(
         "SLURM_NODELIST",
     ];
     let nodes = nodes.iter().find_map(|name| vars.get(*name));
+    // Rank 0 can be on another machine than the first where tasks are laid out by hand (srun -m arbitrary).
+    let node: Option<u32> = number(vars, "SLURM_NODEID")?;
+    let is_elsewhere = launcher == SLURM && said.rank == 0 && node > Some(0);
     let host = match vars.get("MASTER_ADDR") {
         Some(host) => Some(host.clone()),
+        None if is_elsewhere => None,
         None if launcher == SLURM => nodes.map(|nodes| first_host(nodes)),
         None if launcher != TORCHRUN && local_size == said.size => Some("127.0.0.1".into()),
         None => None,
@@ -352,9 +362,9 @@ fn meeting(
                 }
                 Some(_) => "MASTER_PORT, a port that is free on the machine of rank 0",
             };
-            let mpi = match launcher {
-                TORCHRUN | SLURM => "",
-                _ => " (mpirun -x NAME=VALUE)",
+            let mpi = match said.launcher.is_mpi {
+                true => " (mpirun -x NAME=VALUE)",
+                false => "",
             };
             Err(format!(
                 "{} = {} of {} = {}, and nothing says where they meet: set {lacks}{mpi}",

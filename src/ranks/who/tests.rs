@@ -168,6 +168,12 @@ fn they_meet_where_the_launcher_says() {
         assert_eq!(first, host, "{nodes}");
         assert!(PORTS.contains(&port));
     }
+    // Rank 0 knows that it is not there.
+    let elsewhere = format!("{slurm} SLURM_STEP_NODELIST=n[1-2] SLURM_NODEID=");
+    assert_eq!(place(&format!("{elsewhere}0")).0, "n1");
+    let lacks = who(&format!("{elsewhere}1")).meeting.unwrap_err();
+    assert!(lacks.contains("MASTER_ADDR"), "{lacks}");
+    assert_eq!(place(&format!("{elsewhere}1 MASTER_ADDR=n2")).0, "n2");
     let other = slurm.replace("71", "72");
     let nodes = "SLURM_JOB_NODELIST=n";
     let [a, b] = [slurm, other].map(|text| place(&format!("{text} {nodes}")).1);

@@ -1,7 +1,8 @@
 //! What a session does with validations: at the end of an epoch, every so many steps, and where the run
 //! ends; the best checkpoint, the plateau of the learning rate, and patience.
 
-use super::{Session, seconds};
+use super::Session;
+use super::figures::seconds;
 use crate::error::{Error, Result};
 use crate::files::metrics::{self, EpochEvent, Event, ValidEvent};
 use crate::files::state::{Best, Direction, EpochSums};

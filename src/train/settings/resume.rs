@@ -17,6 +17,19 @@ impl Settings {
     /// # Errors
     /// [`Error::Usage`] that names the setting, both values and the way out.
     pub fn check_resume(&self, now: &Table, saved: &Table, change: bool) -> Result<()> {
+        self.check_against(saved, now, "", change)
+    }
+
+    /// The same of a run that differs from `saved` in what the preset `name` alone says.
+    ///
+    /// # Errors
+    /// As [`Settings::check_resume`], with the preset's name.
+    pub fn check_preset(&self, name: &str, now: &Table, saved: &Table, change: bool) -> Result<()> {
+        self.check_against(saved, now, &format!("preset {name}: "), change)
+    }
+
+    fn check_against(&self, saved: &Table, now: &Table, by: &str, change: bool) -> Result<()> {
+        let it = if by.is_empty() { "it" } else { "the preset" };
         for key in self.keys {
             let (name, a, b) = (key.name, now.get(key.name), saved.get(key.name));
             let auto = Value::String("auto".into());
@@ -38,7 +51,7 @@ impl Settings {
                 None => format!("no {name}"),
             };
             return Err(Error::Usage(format!(
-                "--resume: {} contradicts the saved run, which has {}. Leave it out to continue that \
+                "--resume: {by}{} contradicts the saved run, which has {}. Leave {it} out to continue that \
                  run, or {way_out}",
                 value(a),
                 value(b)

@@ -14,9 +14,6 @@ use crate::train::outer::{Local, mean};
 use crate::train::scores::Scores;
 use crate::train::shards::Shards;
 
-/// The figures that a rank sends of a step.
-const FIGURES: usize = 8;
-
 impl<M: Model> Step<M> {
     /// Trains what comes next, and returns the figures of its steps: one step, as [`Step::train_rows`], or
     /// where ranks train by themselves a round of as many steps as there are `rates`, the learning rates.
@@ -53,7 +50,9 @@ impl<M: Model> Step<M> {
             let (batches, first) = rows(step);
             let scores = self.train_own(&shards, &batches, first, &make)?;
             scaler = scores.and_then(|s| s.scaler).or(scaler);
-            figures.extend(written(scores, scaler));
+            // It may have had no rows.
+            let scores = scores.unwrap_or_default();
+            figures.extend(Scores { scaler, ..scores }.figures());
         }
         let own = message(&figures, &self.state()?);
         let outer = self.outer.as_mut();
@@ -96,7 +95,7 @@ impl<M: Model> Step<M> {
         joined: &[u8],
     ) -> Result<Vec<Scores>> {
         let mut joined = Reader::new(joined);
-        let figures = joined.f64s()?;
+        let figures: Vec<Scores> = Scores::of_figures(&joined.f64s()?).collect();
         let mut next = || joined.f32s();
         let settled = State {
             weights: next()?,
@@ -104,15 +103,14 @@ impl<M: Model> Step<M> {
             v: next()?,
         };
         // Of each rank those of all steps.
-        let of_ranks: Vec<_> = figures.chunks_exact(steps * FIGURES).collect();
+        let of_ranks: Vec<&[Scores]> = figures.chunks_exact(steps).collect();
         if of_ranks.len() != ranks {
             return Err(Error::op("train", "figures of a rank are missing"));
         }
         let mut scaler = state.loss_scaler.filter(|_| self.is_mixed());
         let (mut updates, mut scores) = (state.adam_step, Vec::with_capacity(steps));
         for step in 0..steps {
-            let of_step = of_ranks.iter().map(|of| &of[step * FIGURES..][..FIGURES]);
-            let of_step: Vec<_> = of_step.collect();
+            let of_step: Vec<Scores> = of_ranks.iter().map(|of| of[step]).collect();
             let s = of_all(&of_step, scaler)?;
             scaler = s.scaler.or(scaler);
             updates += u64::from(!s.skipped);
@@ -123,57 +121,24 @@ impl<M: Model> Step<M> {
     }
 }
 
-/// What a rank sends of a step that it may have had no rows of.
-fn written(scores: Option<Scores>, scaler: Option<LossScaler>) -> [f64; FIGURES] {
-    let (scale, good) = scaler.map_or((0.0, 0), |s| (s.scale, s.good_steps));
-    let s = scores.unwrap_or(Scores {
-        loss: 0.0,
-        ce: 0.0,
-        correct: 0,
-        tokens: 0.0,
-        grad_norm: 0.0,
-        scaler: None,
-        skipped: false,
-    });
-    let skipped = f64::from(u8::from(s.skipped));
-    [
-        s.loss,
-        s.ce,
-        s.correct as f64,
-        s.tokens,
-        s.grad_norm,
-        scale,
-        good.into(),
-        skipped,
-    ]
-}
-
 /// The figures of a step over all ranks: means by token, and the largest norm. Where a rank has skipped it
 /// for an overflow, it counts as skipped; the least loss scale is that of all.
-fn of_all(ranks: &[&[f64]], before: Option<LossScaler>) -> Result<Scores> {
-    let parts = ranks.iter().filter(|of| of[3] > 0.0).map(|of| Scores {
-        loss: of[0],
-        ce: of[1],
-        correct: of[2] as usize,
-        tokens: of[3],
-        grad_norm: of[4],
-        scaler: None,
-        skipped: of[7] != 0.0,
-    });
+fn of_all(ranks: &[Scores], before: Option<LossScaler>) -> Result<Scores> {
+    let parts = ranks.iter().copied().filter(|s| s.tokens > 0.0);
     let parts: Vec<Scores> = parts.collect();
     let joined = Scores::joined(&parts);
     let joined = joined.ok_or_else(|| Error::op("train", "no batch to train on"))?;
     let skipped = parts.iter().any(|s| s.skipped);
     let norms = parts.iter().map(|s| s.grad_norm);
-    let least = |at: usize| ranks.iter().map(|of| of[at]).fold(f64::INFINITY, f64::min);
+    let scalers = || ranks.iter().filter_map(|s| s.scaler);
     Ok(Scores {
         grad_norm: match norms.clone().all(f64::is_finite) {
             true => norms.fold(0.0, f64::max),
             false => f64::INFINITY,
         },
         scaler: before.map(|before| LossScaler {
-            scale: least(5),
-            good_steps: least(6) as u32,
+            scale: scalers().map(|s| s.scale).fold(f64::INFINITY, f64::min),
+            good_steps: scalers().map(|s| s.good_steps).min().unwrap_or(0),
             skipped: before.skipped + u64::from(skipped),
         }),
         skipped,
@@ -237,32 +202,27 @@ fn join(
 mod tests {
     use super::*;
 
-    fn figures(tokens: f64, norm: f64, scale: f64, skipped: bool) -> [f64; FIGURES] {
-        let scaler = LossScaler {
-            scale,
-            good_steps: scale as u32 / 2,
-            skipped: 9,
-        };
-        let scores = Scores {
+    fn scores(tokens: f64, norm: f64, scale: f64, skipped: bool) -> Scores {
+        Scores {
             loss: tokens + 1.0,
             ce: tokens,
             correct: 2,
             tokens,
             grad_norm: norm,
-            scaler: None,
+            scaler: Some(LossScaler {
+                scale,
+                good_steps: scale as u32 / 2,
+                skipped: 9,
+            }),
             skipped,
-        };
-        written((tokens > 0.0).then_some(scores), Some(scaler))
+        }
     }
 
     #[test]
     fn the_figures_of_a_step_are_those_of_all_ranks() {
-        let ranks = [
-            figures(1.0, 0.5, 8.0, false),
-            figures(3.0, 0.25, 4.0, false),
-        ];
+        let ranks = [scores(1.0, 0.5, 8.0, false), scores(3.0, 0.25, 4.0, false)];
         let before = Some(LossScaler::FIRST);
-        let s = of_all(&[&ranks[0], &ranks[1]], before).unwrap();
+        let s = of_all(&ranks, before).unwrap();
         // (1 * 1 + 3 * 3) / 4
         assert_eq!((s.ce, s.loss, s.correct, s.tokens), (2.5, 3.5, 4, 4.0));
         let scaler = s.scaler.unwrap();
@@ -272,22 +232,24 @@ mod tests {
         );
         assert_eq!((s.grad_norm, s.skipped), (0.5, false));
         // One that had no rows says what its loss scale is, and nothing else.
-        let idle = figures(0.0, f64::NAN, 2.0, false);
-        let s = of_all(&[&ranks[0], &idle], None).unwrap();
-        assert_eq!(
-            (s.ce, s.tokens, s.grad_norm, s.scaler),
-            (1.0, 1.0, 0.5, None)
-        );
-        assert!(of_all(&[&idle], None).is_err());
+        let idle = Scores {
+            scaler: ranks[1].scaler,
+            ..Scores::default()
+        };
+        let s = of_all(&[ranks[0], idle], before).unwrap();
+        assert_eq!((s.ce, s.tokens, s.grad_norm), (1.0, 1.0, 0.5));
+        assert_eq!(s.scaler.unwrap().scale, 4.0);
+        assert_eq!(of_all(&ranks, None).unwrap().scaler, None);
+        assert!(of_all(&[idle], None).is_err());
     }
 
     #[test]
     fn a_step_that_a_rank_has_skipped_counts_as_skipped() {
         let ranks = [
-            figures(1.0, 0.5, 8.0, false),
-            figures(1.0, f64::NAN, 4.0, true),
+            scores(1.0, 0.5, 8.0, false),
+            scores(1.0, f64::NAN, 4.0, true),
         ];
-        let s = of_all(&[&ranks[0], &ranks[1]], Some(LossScaler::FIRST)).unwrap();
+        let s = of_all(&ranks, Some(LossScaler::FIRST)).unwrap();
         assert!(s.skipped && !s.grad_norm.is_finite());
         assert_eq!(s.scaler.unwrap().skipped, 1);
     }

@@ -3,12 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::format::Study;
-use super::grid::grid;
 use super::parts::Parts;
 use crate::Result;
 use crate::files::state::TrainState;
-use crate::log::thousands;
 use crate::nn::CellKind;
 use crate::programs::charlm::config::CharLmConfig;
 use crate::programs::charlm::model::{CharLm, CharLmSizes};
@@ -76,42 +73,5 @@ impl Recipe {
             seed: state.seed,
             alike: Parts::key(&deciding),
         })
-    }
-}
-
-/// The runs of a study, one a row; nothing where none says how it was trained.
-pub fn table(study: &Study) -> String {
-    let head = [
-        "",
-        "cell",
-        "layers",
-        "units",
-        "parameters",
-        "window",
-        "batch",
-        "epochs",
-        "steps",
-        "seed",
-    ];
-    let rows = study.models.iter().filter_map(|model| {
-        let recipe = model.recipe.as_ref()?;
-        let whole = |n: usize| thousands(n as u64);
-        Some(vec![
-            model.name.clone(),
-            recipe.cell.to_string(),
-            whole(recipe.num_layers),
-            whole(recipe.hidden_size),
-            whole(recipe.parameters),
-            whole(recipe.seq_length),
-            whole(recipe.batch_size),
-            recipe.epochs.to_string(),
-            model.step.map_or(String::new(), thousands),
-            recipe.seed.to_string(),
-        ])
-    });
-    let rows: Vec<_> = rows.collect();
-    match rows.is_empty() {
-        true => String::new(),
-        false => grid("the runs", head.map(str::to_owned).to_vec(), rows),
     }
 }

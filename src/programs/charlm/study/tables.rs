@@ -15,7 +15,6 @@ use super::measures::delimiters::Delimiters;
 use super::measures::identifiers::Identifiers;
 use super::measures::indentation::Indentation;
 use super::measures::snippets::Snippets;
-use super::recipe;
 use super::rows::Row;
 use crate::Result;
 use crate::log::thousands;
@@ -33,7 +32,7 @@ pub fn render(study: &Study) -> Result<String> {
         text.files.len(),
         text.source
     );
-    out += &recipe::table(study);
+    out += &runs(study);
     let names: Vec<Name> = study.models.iter().map(name_of).collect();
     if !seeds(&names).is_empty() {
         out += "\nseeds: the mean over runs that differ in nothing but their seed [the lowest, the highest]\n";
@@ -120,6 +119,43 @@ pub fn render(study: &Study) -> Result<String> {
         of_causes,
     )?;
     Ok(out)
+}
+
+/// The runs of a study, one a row; nothing where none says how it was trained.
+fn runs(study: &Study) -> String {
+    let head = [
+        "",
+        "cell",
+        "layers",
+        "units",
+        "parameters",
+        "window",
+        "batch",
+        "epochs",
+        "steps",
+        "seed",
+    ];
+    let rows = study.models.iter().filter_map(|model| {
+        let recipe = model.recipe.as_ref()?;
+        let whole = |n: usize| thousands(n as u64);
+        Some(vec![
+            model.name.clone(),
+            recipe.cell.to_string(),
+            whole(recipe.num_layers),
+            whole(recipe.hidden_size),
+            whole(recipe.parameters),
+            whole(recipe.seq_length),
+            whole(recipe.batch_size),
+            recipe.epochs.to_string(),
+            model.step.map_or(String::new(), thousands),
+            recipe.seed.to_string(),
+        ])
+    });
+    let rows: Vec<_> = rows.collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => grid("the runs", head.map(str::to_owned).to_vec(), rows),
+    }
 }
 
 /// The row of everything, and those of the bins behind it.

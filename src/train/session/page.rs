@@ -1,7 +1,8 @@
 //! The page of a run under way: drawn from the first record on, but seldom.
 
-use super::Session;
-use crate::train::job::{Draw, Job};
+use crate::train::job::Draw;
+use crate::train::progress::Progress;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Least time from one drawing to the next.
@@ -13,7 +14,7 @@ const PARTS: u32 = 50;
 /// When a run's page is drawn.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// None once it could not be drawn.
+    /// None where another rank draws it, and once it could not be drawn.
     draw: Option<Draw>,
     due: Instant,
     /// Whether there is one that says that the run goes on.
@@ -21,45 +22,42 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn new(draw: Draw) -> Self {
+    pub(super) fn new(draw: Option<Draw>) -> Self {
         Page {
-            draw: Some(draw),
+            draw,
             due: Instant::now(),
             begun: false,
         }
     }
-}
 
-impl<J: Job> Session<J> {
-    /// Draws the page of what has been recorded, if that is due.
-    pub(super) fn draw_if_due(&mut self) {
+    /// Draws what has been recorded of the run in `folder`, if that is due.
+    pub(super) fn draw_if_due(&mut self, folder: &Path, progress: &Progress) {
         let began = Instant::now();
-        if began < self.page.due {
+        if began < self.due {
             return;
         }
-        self.draw(true);
-        self.page.due = Instant::now() + PAUSE.max(PARTS * began.elapsed());
+        self.draw(folder, true, progress);
+        self.due = Instant::now() + PAUSE.max(PARTS * began.elapsed());
     }
 
     /// Draws the page of a run that ends, so that it no longer says that it goes on: whoever draws the
     /// last one of a run that ends well, after a test of it, may not come to that.
-    pub(super) fn draw_ended(&mut self) {
-        if self.page.begun {
-            self.draw(false);
+    pub(super) fn draw_ended(&mut self, folder: &Path, progress: &Progress) {
+        if self.begun {
+            self.draw(folder, false, progress);
         }
     }
 
     /// A page that cannot be drawn stops no training.
-    fn draw(&mut self, live: bool) {
-        let Some(draw) = self.page.draw.filter(|_| self.writes()) else {
+    fn draw(&mut self, folder: &Path, live: bool, progress: &Progress) {
+        let Some(draw) = self.draw else {
             return;
         };
-        match draw(self.folder.path(), live) {
-            Ok(()) => self.page.begun = live,
+        match draw(folder, live) {
+            Ok(()) => self.begun = live,
             Err(e) => {
-                self.page.draw = None;
-                self.progress
-                    .line(&format!("note: the report is no longer drawn: {e}"));
+                self.draw = None;
+                progress.line(&format!("note: the report is no longer drawn: {e}"));
             }
         }
     }
