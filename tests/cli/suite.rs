@@ -258,7 +258,8 @@ fn one_that_was_stopped_goes_on_from_where_each_row_stands() {
         fs::remove_dir_all(place.path("parts").join(row)).unwrap();
     }
     let half = "--model attention --copy --source-tokens bpe --target-tokens bpe --grammar module \
-                --num-heads 2 --bpe-merges 20 --max-target 12 --pretrain code.jsonl --max-steps 9 --quiet";
+                --num-heads 2 --bpe-merges 20 --max-source 60 --max-target 12 --pretrain code.jsonl \
+                --max-steps 9 --quiet";
     train(&place, "half", half).ok();
     fs::rename(place.path("half"), place.path("parts/pretraining")).unwrap();
     // The folder says that it is a suite, and which.

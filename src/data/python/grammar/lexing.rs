@@ -10,13 +10,32 @@ use crate::data::python::{Lexeme, lexemes};
 /// The terminal of one lexical token: a keyword, an operator, a name, a number, or a string as a whole
 /// that can be read. `None` for anything else.
 pub fn terminal(token: &str) -> Option<Terminal> {
+    at_a_glance(token).unwrap_or_else(|| parsed(token))
+}
+
+/// The same where no parser is needed to see it: a decoder that writes tokens piece by piece asks for
+/// thousands of them.
+fn at_a_glance(token: &str) -> Option<Option<Terminal>> {
     if let Some(spelled) = Terminal::spelled(token) {
-        return Some(spelled);
+        return Some(Some(spelled));
     }
-    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
-    if token.starts_with(letter) && token.chars().all(|c| letter(c) || c.is_ascii_digit()) {
-        return Some(Terminal::NAME);
+    let of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let first = token.chars().next()?;
+    if of_word(first) && !first.is_ascii_digit() {
+        // What ends a word is the quote of a string that it is the prefix of, or not of the same token.
+        return match token.chars().find(|&c| !of_word(c)) {
+            None => Some(Some(Terminal::NAME)),
+            Some(c) => (c.is_ascii() && c != '\'' && c != '"').then_some(None),
+        };
     }
+    let inside = token.strip_prefix(first)?.strip_suffix(first)?;
+    let is_plain = |c: char| c != first && c != '\\' && !c.is_control();
+    let is_string = matches!(first, '\'' | '"') && inside.chars().all(is_plain);
+    is_string.then_some(Some(Terminal::STRING))
+}
+
+/// The same by the parser.
+fn parsed(token: &str) -> Option<Terminal> {
     let parsed = parse(token).filter(Parsed::has_valid_syntax)?;
     let [Stmt::Expr(statement)] = &parsed.syntax().body[..] else {
         return None;
@@ -59,4 +78,40 @@ pub fn terminals(text: &str) -> Option<Vec<Terminal>> {
     });
     let terminals = terminals.collect::<Option<Vec<Terminal>>>();
     terminals.filter(|_| rest.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, Stream};
+    use std::collections::HashMap;
+
+    #[test]
+    fn what_is_seen_at_a_glance_is_what_the_parser_says() {
+        const ALPHABET: [&str; 20] = [
+            "a", "_", "b", "f", "r", "1", "0", "'", "\"", "\\", "(", "{", "}", ".", " ", "\n", "é",
+            "\u{1}", "#", "if",
+        ];
+        let mut draws = Stream::new(1, Purpose::Sample, 0).reader();
+        let mut seen = HashMap::new();
+        for _ in 0..60_000 {
+            let length = draws.below(7);
+            let token: String = (0..length)
+                .map(|_| ALPHABET[draws.below(20) as usize])
+                .collect();
+            // The parser knows keywords and operators as parts of something alone.
+            if Terminal::spelled(&token).is_some() {
+                continue;
+            }
+            let Some(glance) = at_a_glance(&token) else {
+                continue;
+            };
+            assert_eq!(glance, parsed(&token), "{token:?}");
+            *seen.entry(glance.map(Terminal::name)).or_insert(0) += 1;
+        }
+        for kind in [None, Some(Terminal::NAME), Some(Terminal::STRING)] {
+            let times = seen.get(&kind.map(Terminal::name)).copied();
+            assert!(times > Some(100), "{kind:?}: {times:?}");
+        }
+    }
 }
