@@ -170,17 +170,15 @@ fn a_step_whose_kernel_gives_up_is_not_timed() {
         place.write(file, pairs(n, 1));
     }
     let files = "--train t.jsonl --valid v.jsonl --test e.jsonl";
+    let seq2seq = format!(
+        "seq2seq {files} --model attention --batch-size 4 --embedding-dim 6 --hidden-size 64"
+    );
     for (words, kernel) in [
         (
             "charlm --batch-size 3 --seq-length 3 --hidden-size 192",
             "lstm_whole_fwd_192",
         ),
-        (
-            &format!(
-                "seq2seq {files} --model attention --batch-size 4 --embedding-dim 6 --hidden-size 64"
-            ),
-            "attention_whole_fwd_64",
-        ),
+        (&seq2seq[..], "attention_whole_fwd_64"),
     ] {
         let words = format!("bench {words} --device emulated --seconds 0.01");
         let words: Vec<&str> = words.split(' ').collect();
