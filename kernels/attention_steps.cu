@@ -12,6 +12,9 @@
 
 #ifdef HAS_MMA
 
+// Its names would meet those of other kernels in the emulated device, which links them all.
+namespace attention_steps {
+
 // Positions of a block.
 constexpr u32 TILE = 8;
 
@@ -106,6 +109,8 @@ DEVICE void keys_bwd(ptr<const float> de, ptr<const float> queries, ptr<const ha
     }
 }
 
+}  // namespace attention_steps
+
 // ---- kernels -----------------------------------------------------------------------------------
 
 // N rows of all steps, B of the first one, M positions of all rows; longest = S, the most of a row; depth = D,
@@ -117,23 +122,23 @@ DEVICE void keys_bwd(ptr<const float> de, ptr<const float> queries, ptr<const ha
 // over its rows.
 KERNEL(attention_contexts_f16, ptr<const float> alpha, ptr<const half> values, ptr<const u32> spans,
        ptr<const u32> offsets, ptr<half> context, u32 steps, u32 rows, u32 longest, u32 depth) {
-    contexts(alpha, values, context, Sequences{offsets, spans, steps, rows}, longest, depth);
+    attention_steps::contexts(alpha, values, context, attention_steps::Sequences{offsets, spans, steps, rows}, longest, depth);
 }
 KERNEL(attention_above_f16, ptr<const float> dalpha, ptr<const half> dcontext, ptr<const half> values,
        ptr<const u32> spans, ptr<const u32> offsets, ptr<float> to, u32 steps, u32 rows, u32 longest,
        u32 depth) {
-    above(dalpha, dcontext, values, to, Sequences{offsets, spans, steps, rows}, longest, depth);
+    attention_steps::above(dalpha, dcontext, values, to, attention_steps::Sequences{offsets, spans, steps, rows}, longest, depth);
 }
 KERNEL(attention_values_bwd_f16, ptr<const float> alpha, ptr<const half> dcontext, ptr<const float> through,
        ptr<const u32> spans, ptr<const u32> offsets, ptr<float> dvalues, u32 steps, u32 rows, u32 longest,
        u32 depth) {
-    values_bwd(alpha, dcontext, through, dvalues, Sequences{offsets, spans, steps, rows}, longest, depth);
+    attention_steps::values_bwd(alpha, dcontext, through, dvalues, attention_steps::Sequences{offsets, spans, steps, rows}, longest, depth);
 }
 KERNEL(attention_keys_bwd_f16, ptr<const float> de, ptr<const float> queries, ptr<const half> bias,
        ptr<const half> keys, ptr<const half> v, ptr<const u32> spans, ptr<const u32> offsets, ptr<float> dkeys,
        ptr<float> dv, u32 steps, u32 rows, u32 longest, u32 units, u32 pitch) {
-    Sequences all{offsets, spans, steps, rows};
-    keys_bwd(de, queries, bias, keys, v, dkeys, dv, all, longest, units, pitch);
+    attention_steps::Sequences all{offsets, spans, steps, rows};
+    attention_steps::keys_bwd(de, queries, bias, keys, v, dkeys, dv, all, longest, units, pitch);
 }
 
 #endif

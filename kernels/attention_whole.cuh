@@ -74,7 +74,6 @@ struct Positions {
     DEVICE u32 place(u32 unit, u32 p) const {
         return (unit / 8 * most + p) * 8 + (unit % 8 ^ p / 2 % 8);
     }
-    DEVICE ptr<u32> behind() const { return row + most; }
 };
 
 // Copies the block's part of the positions.

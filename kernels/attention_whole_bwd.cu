@@ -73,7 +73,7 @@ DEVICE u32x4 transposed_of(ptr<const half> w_hh, ptr<const half> w_q, const Lane
 }
 
 // What the pass reads and writes besides an LSTM's.
-struct Attended {
+struct BackwardAttended {
     ptr<const float> alpha, above, queries;
     ptr<half> dq;
     ptr<float> de;
@@ -99,7 +99,7 @@ DEVICE void back(half (&dz)[2][4], const Layer& layer, float (&dc)[2], const Sav
 // Sends dz, keeps its rounded numbers and the query for the block, and writes dz and the state before.
 template <u32 H>
 DEVICE void hand_on(const BackwardShared<H>& own, ptr<u32x4> dz_own, ptr<float> queries, const half (&dz)[2][4],
-                    const Layer& layer, const Attended& attended, const Saved& s, float b_q, u32 t, Step now,
+                    const Layer& layer, const BackwardAttended& attended, const Saved& s, float b_q, u32 t, Step now,
                     const Rows& all, const Lane& me) {
     auto to = view<u32>(own.delta(t) + me.unit * ROWS) + me.pair;
     for (u32 k = 0; k < 4; k++)
@@ -142,7 +142,7 @@ DEVICE void send_gradients(const BackwardShared<H>& own, ptr<const u32x4> dz_own
 
 // de of the live rows' positions, a warp a row. One of the blocks writes a row's.
 template <u32 H>
-DEVICE void energies_back(const BackwardShared<H>& own, const Attended& attended, const Rows& all, Step now,
+DEVICE void energies_back(const BackwardShared<H>& own, const BackwardAttended& attended, const Rows& all, Step now,
                           u32 live, const Lane& me) {
     auto& of = own.positions;
     for (u32 r = me.warp; r < live; r += WARPS) {
@@ -169,7 +169,7 @@ DEVICE void energies_back(const BackwardShared<H>& own, const Attended& attended
 // dq of a row and two of the block's units, which a thread sends and writes. Rows that do not live have zeros.
 template <u32 H>
 DEVICE void send_queries(const BackwardShared<H>& own, ptr<const float> queries, ptr<const float> v,
-                         const Attended& attended, const Rows& all, Step now, u32 live, u32 t) {
+                         const BackwardAttended& attended, const Rows& all, Step now, u32 live, u32 t) {
     auto& of = own.positions;
     u32 r = thread_x() / PAIRS, a = thread_x() % PAIRS, unit = Blocks<H>::rank() * OWN + 2 * a;
     float dq[2] = {};
@@ -198,7 +198,7 @@ DEVICE void send_queries(const BackwardShared<H>& own, ptr<const float> queries,
 }
 
 template <u32 H>
-DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& layer, const Attended& attended,
+DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& layer, const BackwardAttended& attended,
                       ptr<u32> fault, const Rows& all, u32 most) {
     using To = Blocks<H>;
     constexpr u32 HELD = held_back(H);
@@ -296,7 +296,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
               ptr<u32> fault, u32 steps, u32 rows, u32 most, u32 longest, u32 pitch) {               \
         Rows all = rows_of(offsets, steps, rows, 1, 1, H / decoder::OWN);                            \
         decoder::Source source{w_q, b_q, v, keys, projected, spans};                                 \
-        decoder::Attended attended{alpha, above, queries, dq, de, longest, pitch};                   \
+        decoder::BackwardAttended attended{alpha, above, queries, dq, de, longest, pitch};                   \
         Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                              \
         decoder::whole_bwd<H>(w_hh, source, layer, attended, fault, all, most);                      \
     }

@@ -134,7 +134,7 @@ DEVICE void add_context(float (&z)[4][2], const ForwardShared<H>& own, u32 live,
 }
 
 // What the pass writes besides an LSTM's.
-struct Attended {
+struct ForwardAttended {
     ptr<float> alpha;    // [N, longest]
     ptr<float> queries;  // rows of `pitch` numbers; null where no backward pass wants them
     u32 longest, pitch;
@@ -142,7 +142,7 @@ struct Attended {
 
 template <u32 H>
 DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const half> bias, const Source& source,
-                      ptr<const half> h_0, ptr<const float> c_0, const Results& out, const Attended& attended,
+                      ptr<const half> h_0, ptr<const float> c_0, const Results& out, const ForwardAttended& attended,
                       ptr<u32> fault, const Rows& all, u32 most) {
     using To = Blocks<H>;
     SHARED(float, queries, ROWS * QUERY_PITCH);
@@ -251,7 +251,7 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const half> b
               u32 pitch) {                                                                           \
         Rows all = rows_of(offsets, steps, rows, 1, 1, H / decoder::OWN);                            \
         decoder::Source source{w_q, b_q, v, keys, projected, spans};                                 \
-        decoder::Attended attended{alpha, queries, longest, pitch};                                  \
+        decoder::ForwardAttended attended{alpha, queries, longest, pitch};                                  \
         Results out{y, gates, cells, h_n, c_n};                                                      \
         decoder::whole_fwd<H>(w_hh, x, bias, source, h_0, c_0, out, attended, fault, all, most);     \
     }

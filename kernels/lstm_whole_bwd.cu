@@ -193,7 +193,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
               ptr<half> before, ptr<float> dh, ptr<float> dc, ptr<u32> fault, u32 steps, u32 rows, \
               u32 ways, u32 groups, u32 state) {                                                   \
         Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
-        Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                  \
+        Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                            \
         lstm_bwd::whole_bwd<H>(w_hh, layer, fault, all, state != 0);                               \
     }
 

@@ -1,5 +1,5 @@
 // What the kernels that take whole packed sequences in one launch have in common (Diamos et al., "Persistent
-// RNNs", 2016): lstm_whole_fwd.cu, lstm_whole_bwd.cu and rnn_whole.cu. Blocks hold W_hh on the chip and take
+// RNNs", 2016): lstm_whole.cuh, attention_whole.cuh and rnn_whole.cu. Blocks hold W_hh on the chip and take
 // groups of eight rows through all their steps, one launch for a pass.
 //
 // Weights are the matrix instruction's A: they stay in registers, of a large LSTM a part in shared memory

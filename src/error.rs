@@ -23,7 +23,7 @@ pub enum Error {
         /// What is wrong with it and what to do.
         message: String,
     },
-    /// The device asked for is not there. Exit code 4.
+    /// The device is not there, or was lost. Exit code 4.
     Device(String),
     /// The loss or a gradient stopped being a number. Exit code 5.
     Diverged(String),

@@ -55,6 +55,13 @@ fn the_emulated_device_agrees_under_every_schedule_with_the_same_bits() {
     }
 }
 
+/// Kernels that take whole sequences forward, and which of their arguments is y.
+const WHOLE: [(&str, usize); 3] = [
+    ("lstm_whole_fwd_", 7),
+    ("rnn_whole_fwd_", 6),
+    ("attention_whole_fwd_", 12),
+];
+
 /// The emulated device with a fault that a test plants.
 #[derive(Debug)]
 struct Faulty {
@@ -76,8 +83,8 @@ enum Fault {
     NoMul,
     /// There is no memory.
     NoMemory,
-    /// After each forward pass of whole sequences, of any cell: a bit of the first element of y is flipped.
-    Whole,
+    /// After each forward pass of whole sequences of these: a bit of the first element of y is flipped.
+    Whole(&'static [(&'static str, usize)]),
     /// After `column_sum_f32`: a bit is flipped behind the sums, which is behind a segment of the
     /// flat gradient.
     BehindColumnSum,
@@ -146,11 +153,10 @@ impl Driver for Faulty {
                 let odd = self.launches.fetch_add(1, Ordering::Relaxed) % 2;
                 self.flip(args[1], odd)
             }
-            (Fault::Whole, kernel) if kernel.starts_with("lstm_whole_fwd_") => {
-                self.flip(args[7], 0x4000)
-            }
-            (Fault::Whole, kernel) if kernel.starts_with("rnn_whole_fwd_") => {
-                self.flip(args[6], 0x4000)
+            (Fault::Whole(kernels), kernel) => {
+                let of = |(name, _): &&(&str, usize)| kernel.starts_with(name);
+                let found = kernels.iter().find(of);
+                found.map_or(Ok(()), |&(_, y)| self.flip(args[y], 0x4000))
             }
             (Fault::BehindColumnSum, "column_sum_f32") => {
                 let (Arg::Ptr(to), Arg::U32(columns)) = (args[1], args[4]) else {
@@ -302,14 +308,18 @@ fn the_check_before_first_use_names_what_differs() {
 fn where_whole_sequences_differ_the_check_leaves_steps() {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("gpu-checked");
-    let gpu = Faulty::gpu(Fault::Whole);
-    check_once(&gpu, Some(&mark)).unwrap();
-    assert_eq!(gpu.recurrence(), Recurrence::Steps);
-    let news = gpu.news();
     // The first reason, not the last.
-    let says = "recurrence: step by step from here on: the start-up check failed: lstm_whole: y, element 0";
-    assert!(news.len() == 1 && news[0].starts_with(says), "{news:?}");
-    assert!(!mark.exists(), "the next start must check again");
+    for (wrong, op) in [(&WHOLE[..], "lstm_whole"), (&WHOLE[2..], "attention_whole")] {
+        let gpu = Faulty::gpu(Fault::Whole(wrong));
+        check_once(&gpu, Some(&mark)).unwrap();
+        assert_eq!(gpu.recurrence(), Recurrence::Steps);
+        let news = gpu.news();
+        let says = format!(
+            "recurrence: step by step from here on: the start-up check failed: {op}: y, element 0"
+        );
+        assert!(news.len() == 1 && news[0].starts_with(&says), "{news:?}");
+        assert!(!mark.exists(), "the next start must check again");
+    }
 }
 
 /// Without clusters there are kernels for up to 128 units: three of the nine sizes.

@@ -194,7 +194,8 @@ impl fmt::Debug for Graph {
 /// # Errors
 /// Every method returns [`Error::Op`] for arguments that cannot be (a pointer outside of
 /// memory, a kernel that does not exist) and [`Error::Device`] for what the device cannot give (memory,
-/// itself, which after a fault of a kernel is gone for this process).
+/// itself, which after a fault of a kernel is gone for this process). The emulated device outlives a broken
+/// kernel, and names it in an [`Error::Op`].
 pub trait Driver: fmt::Debug + Send + Sync {
     /// What the device is, for people.
     fn description(&self) -> String;

@@ -191,6 +191,15 @@ impl Gpu {
         self.fault()?.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
+    /// The same, of a measurement: there is no training to go on with.
+    ///
+    /// # Errors
+    /// [`Error::Device`], as [`Gpu::check_fault`].
+    pub fn check_measured(&self) -> Result<()> {
+        let lost = |fault: Fault| Err(Error::Device(fault.to_string()));
+        self.fault()?.map_or(Ok(()), lost)
+    }
+
     /// Counts a pass over whole sequences in one kernel.
     pub fn count_whole(&self) {
         self.recurrences().whole += 1;

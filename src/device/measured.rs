@@ -7,6 +7,7 @@ use crate::files::atomic::write_atomic;
 use crate::files::cache;
 use crate::files::text::sha256;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs;
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// The cell's word.
-    pub cell: String,
+    pub cell: Cow<'static, str>,
     /// H.
     pub units: usize,
     /// B, rows of a step.
@@ -43,14 +44,11 @@ impl Measured {
     /// Whether whole sequences are faster, by the measured size of as many units of the cell with the nearest
     /// number of rows (their ratio counts); none where there is no such size.
     pub fn whole_is_faster(&self, size: &Size) -> Option<bool> {
-        let rows = size.rows;
         let alike = |m: &&BothWays| {
-            Size {
-                rows,
-                ..m.size.clone()
-            } == *size
+            let key = |size: &Size| (size.units, size.training);
+            m.size.cell == size.cell && key(&m.size) == key(size)
         };
-        let distance = |m: &BothWays| (m.size.rows as f64 / rows as f64).ln().abs();
+        let distance = |m: &BothWays| (m.size.rows as f64 / size.rows as f64).ln().abs();
         let candidates = self.0.iter().filter(alike);
         let nearest = candidates.min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
         Some(nearest.whole_us < nearest.steps_us)
@@ -97,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_nearest_size_decides() {
-        let size = |cell: &str, units, rows, training| Size {
+        let size = |cell: &'static str, units, rows, training| Size {
             cell: cell.into(),
             units,
             rows,

@@ -13,7 +13,7 @@ use std::fmt;
 #[serde(rename_all = "kebab-case")]
 pub enum Recurrence {
     /// The faster way where that has been [measured](super::measured); else whole sequences in one kernel
-    /// where all of a batch runs at once, else step by step.
+    /// where all of a batch runs at once, or attention's in up to four rounds, else step by step.
     #[default]
     Auto,
     /// Whole sequences in one kernel wherever that is possible.

@@ -1,6 +1,7 @@
 //! `rnnx bench hardware` and `rnnx bench recurrence`, and the table that `--recurrence auto` reads.
 
 use super::python;
+use super::seq2seq::pairs;
 use super::support::{Done, Place};
 use serde_json::Value;
 use std::process::Command;
@@ -107,9 +108,9 @@ fn gpu_check_fails_where_whole_sequences_went_by_steps() {
         return;
     };
     let place = Place::empty();
-    let check = |clusters: u32, stages: &[&str]| {
+    let check = |clusters: u32, stages: &[&str], says: &str| {
         let script = format!(
-            "#!/bin/sh\ncase \"$*\" in\n\
+            "#!/bin/sh\necho '{says}' >&2\ncase \"$*\" in\n\
              *hardware*) echo '{{\"hardware\": {{\"clusters_at_once\": {{\"4\": {clusters}, \"8\": {clusters}}}, \
              \"exchange_ns\": null, \"mma_tflops\": null}}}}' ;;\n\
              *selftest*) echo '{{\"by_steps\": 6}}' ;;\n\
@@ -129,15 +130,15 @@ fn gpu_check_fails_where_whole_sequences_went_by_steps() {
     };
     let failed = |batch| format!("recurrence_whole_{batch}: went step by step");
     // Nobody said that there are no clusters.
-    let done = check(0, &["recurrence"]);
+    let done = check(0, &["recurrence"], "");
     assert_eq!(done.code, Some(1), "{}", done.stdout);
     assert!(done.stdout.contains(&failed(512)) && done.stdout.contains(&failed(128)));
     let all = ["selftest", "hardware", "recurrence"];
-    let done = check(31, &all);
+    let done = check(31, &all, "");
     assert_eq!(done.code, Some(1), "{}", done.stdout);
     let unchecked = "selftest: 6 sizes of whole sequences went step by step";
     assert!(done.stdout.contains(&failed(512)) && done.stdout.contains(unchecked));
-    let done = check(0, &all).ok();
+    let done = check(0, &all, "").ok();
     assert!(
         done.stdout
             .contains("| whole | 2.00 by steps | 2.00 by steps |"),
@@ -145,7 +146,7 @@ fn gpu_check_fails_where_whole_sequences_went_by_steps() {
         done.stdout
     );
     // The decoder with attention: two passes of four, though steps were asked for.
-    let done = check(31, &["hardware", "attention"]);
+    let done = check(31, &["hardware", "attention"], "");
     assert_eq!(done.code, Some(1), "{}", done.stdout);
     for says in [
         "attention_whole: 2.0 of 4 passes a step took whole sequences",
@@ -153,5 +154,42 @@ fn gpu_check_fails_where_whole_sequences_went_by_steps() {
         "| whole | 3.000 | 2.0 |",
     ] {
         assert!(done.stdout.contains(says), "{}", done.stdout);
+    }
+    // A device whose blocks have too little memory says so.
+    let says = "step by step back (whole: the device runs no clusters of as many blocks with as much shared memory)";
+    let done = check(31, &["attention"], says);
+    assert!(!done.stdout.contains("attention_whole:"), "{}", done.stdout);
+    assert!(done.stdout.contains("attention_steps: took whole"));
+}
+
+/// What a kernel that gave up computed is no speed.
+#[test]
+fn a_step_whose_kernel_gives_up_is_not_timed() {
+    let place = Place::new();
+    for (file, n) in [("t.jsonl", 8), ("v.jsonl", 3), ("e.jsonl", 3)] {
+        place.write(file, pairs(n, 1));
+    }
+    let files = "--train t.jsonl --valid v.jsonl --test e.jsonl";
+    let seq2seq = format!(
+        "seq2seq {files} --model attention --batch-size 4 --embedding-dim 6 --hidden-size 64"
+    );
+    for (words, kernel) in [
+        (
+            "charlm --batch-size 3 --seq-length 3 --hidden-size 192",
+            "lstm_whole_fwd_192",
+        ),
+        (&seq2seq[..], "attention_whole_fwd_64"),
+    ] {
+        let words = format!("bench {words} --device emulated --seconds 0.01");
+        let words: Vec<&str> = words.split(' ').collect();
+        let mut command = place.command(&words);
+        command.env("RNNX_EMULATED", "losing=1");
+        let done = Done::of(command.output().unwrap());
+        assert_eq!(done.code, Some(4), "{}", done.stderr);
+        let gave_up = format!("the kernel {kernel} gave up waiting at step");
+        assert!(done.stderr.contains(&gave_up), "{}", done.stderr);
+        // Seq2seq's steps are read as a measurement, the character LM's by the loop of training.
+        let advice = done.stderr.contains("--resume");
+        assert_eq!(advice, words.contains(&"charlm"), "{}", done.stderr);
     }
 }

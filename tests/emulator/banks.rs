@@ -265,35 +265,31 @@ fn decoder_passes(steps: usize) -> [Vec<SharedAccesses>; 2] {
     let spans = given(bytemuck::cast_slice(&spans));
     let [w_hh, w_q, vector, bias, keys, projected] =
         [8 * h * h, 2 * h * h, 2 * h, 8 * h, 2 * m * h, 8 * m * h].map(zeros);
-    let [x, y, gates, cells, state, cell] =
-        [8 * n * h, 2 * n * h, 8 * n * h, 4 * n * h, 16 * h, 32 * h].map(zeros);
-    let [alpha, queries, sums, before, de, fault] = [
-        4 * n * longest,
-        20 * n * h,
-        10 * n * h,
-        2 * n * h,
-        4 * n * longest,
-        16,
-    ]
-    .map(zeros);
-    let (null, dh) = (rnnx::device::driver::DevicePtr::NULL.into(), cell);
+    let [x, y, gates, cells] = [8 * n * h, 2 * n * h, 8 * n * h, 4 * n * h].map(zeros);
+    let [h_0, h_n] = [16 * h; 2].map(zeros);
+    let [c_0, c_n, dh, dc] = [32 * h; 4].map(zeros);
+    let [alpha, queries, before, de, fault] =
+        [4 * n * longest, 20 * n * h, 2 * n * h, 4 * n * longest, 16].map(zeros);
+    // dq and dz stand side by side.
+    let sums = device.alloc(10 * n * h).unwrap();
+    device.upload(sums, &vec![0; 10 * n * h]).unwrap();
+    let dz = sums.offset(2 * h).into();
+    let null = rnnx::device::driver::DevicePtr::NULL.into();
     let sizes = [steps, 8, m.next_multiple_of(16), longest, 5 * h].map(|n| (n as u32).into());
     let source = [vector, vector, keys, projected, spans];
     let forward = [
         &[w_hh, x, bias, w_q][..],
         &source,
         &[
-            state, cell, null, y, gates, cells, state, dh, alpha, queries, fault,
+            h_0, c_0, null, y, gates, cells, h_n, c_n, alpha, queries, fault,
         ],
         &sizes,
     ];
     let backward = [
         &[w_hh, w_q][..],
         &source,
-        &[
-            null, null, gates, cells, y, alpha, queries, state, cell, null,
-        ],
-        &[sums, sums, before, de, dh, cell, fault],
+        &[null, null, gates, cells, y, alpha, queries, h_0, c_0, null],
+        &[dz, sums.into(), before, de, dh, dc, fault],
         &sizes,
     ];
     [("fwd", forward.concat()), ("bwd", backward.concat())].map(|(pass, args)| {

@@ -71,22 +71,26 @@ impl Defects {
         let mut defects = Defects::default();
         for word in words.split(',') {
             let number = |after| word.strip_prefix(after).and_then(|n| n.parse::<u64>().ok());
+            let counted = |after| number(after).filter(|&n| n > 0);
+            let nccl = defects.nccl == Nccl::Sound;
             if word == "no-clusters" {
                 defects.no_clusters = true;
             } else if let Some(n) = number("losing=") {
                 defects.lost_store = n;
             } else if let Some(n) = number("lost-after=") {
                 defects.lost_after(n);
-            } else if let Some(n) = number("nccl-dies=") {
+            } else if let (Some(n), true) = (counted("nccl-dies="), nccl) {
                 defects.nccl = Nccl::Dies(n);
-            } else if let Some(n) = number("nccl-hangs=") {
+            } else if let (Some(n), true) = (counted("nccl-hangs="), nccl) {
                 defects.nccl = Nccl::Hangs(n);
-            } else if let Some(nccl) = word.strip_prefix("nccl=").and_then(Nccl::of) {
-                defects.nccl = nccl;
+            } else if let (Some(defect), true) =
+                (word.strip_prefix("nccl=").and_then(Nccl::of), nccl)
+            {
+                defects.nccl = defect;
             } else {
                 return Err(Error::Usage(format!(
                     "{VARIABLE}={words}: give no-clusters, losing=N, lost-after=N, nccl=none, nccl=VERSION, \
-                     nccl-dies=N or nccl-hangs=N, separated by commas, or unset it"
+                     nccl-dies=N or nccl-hangs=N, separated by commas and at most one of nccl, or unset it"
                 )));
             }
         }
@@ -140,6 +144,8 @@ mod tests {
             "nccl=sound",
             "nccl=2.",
             "nccl-dies=x",
+            "nccl-dies=0",
+            "nccl=none,nccl-hangs=4",
             "losing",
             "losing=x",
             "lost-after=-1",

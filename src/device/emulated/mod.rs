@@ -109,9 +109,8 @@ impl Emulated {
 
     /// The first schedule, with the defects that the environment variable `RNNX_EMULATED` names, by commas:
     /// `no-clusters`, `losing=N`, `lost-after=N`; as [`Emulated::without_clusters`], [`Emulated::losing`]
-    /// and [`Emulated::lost_after`]. And of exchanges: `nccl=none` (there is no NCCL), `nccl=2.18.5` (it has this
-    /// version), `nccl-dies=N` (the process ends where its exchange number N begins, from 1), `nccl-hangs=N`
-    /// (it stays there).
+    /// and [`Emulated::lost_after`]. And one of exchanges: `nccl=none` (there is no NCCL), `nccl=2.18.5` (its
+    /// version), `nccl-dies=N` (the process ends where exchange N begins, from 1), `nccl-hangs=N` (it stays there).
     ///
     /// # Errors
     /// [`Error::Usage`] for other words.

@@ -28,8 +28,8 @@ pub(super) struct Made {
     pub(super) context: Tensor,
     /// Attention weights `[N, S]`, f32.
     pub(super) alpha: Tensor,
-    /// W_q and W_hh, one below the other `[A + 4H, H]`, where steps are taken one by one. A single step is not
-    /// worth the copies.
+    /// W_q and W_hh, one below the other `[A + 4H, H]`, where several steps are taken one by one; else the
+    /// backward pass makes it where it needs it. A single step forward is not worth the copies.
     pub(super) stack: Option<Tensor>,
     /// Queries without their bias and the gates' sums `[N, A + 4H]` or `[B, A + 4H]`, f32.
     pub(super) sums: Tensor,
@@ -143,8 +143,8 @@ pub(super) fn run(gpu: &Arc<Gpu>, tape: &mut Tape, o: Operands) -> Result<Attent
             whole = None;
         }
     }
-    for t in 0..o.packing.steps() {
-        if whole.is_none() {
+    if whole.is_none() {
+        for t in 0..o.packing.steps() {
             step(gpu, &o, &made, t, [&side, &h_n, &c_n])?;
         }
     }
@@ -154,7 +154,7 @@ pub(super) fn run(gpu: &Arc<Gpu>, tape: &mut Tape, o: Operands) -> Result<Attent
         tape.push(Node {
             operands: o,
             made,
-            whole,
+            whole: whole.and_then(Whole::into_back),
             y_slot: out.y.slot(),
             context_slot: out.context.slot(),
             alpha_slot: out.alpha.slot(),

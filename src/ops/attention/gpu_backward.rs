@@ -3,7 +3,7 @@
 
 use super::Operands;
 use super::gpu::{Made, launch_rows, memory, w_ih};
-use super::whole::Whole;
+use super::whole::WholeBack;
 use crate::autograd::{Backward, Grads, Slot, Var};
 use crate::device::Gpu;
 use crate::dtype::DType;
@@ -18,8 +18,8 @@ use std::sync::Arc;
 pub(super) struct Node {
     pub(super) operands: Operands,
     pub(super) made: Made,
-    /// How whole sequences are taken; none where steps are.
-    pub(super) whole: Option<Whole>,
+    /// The one kernel of this pass; none where steps are taken.
+    pub(super) whole: Option<WholeBack>,
     pub(super) y_slot: Option<Slot>,
     pub(super) context_slot: Option<Slot>,
     pub(super) alpha_slot: Option<Slot>,
@@ -71,9 +71,9 @@ impl Backward for Node {
             return Ok(());
         };
         let above = [&dy, &dcontext, &dalpha].map(Option::as_ref);
-        let deltas = match self.whole.as_ref().filter(|whole| whole.back()) {
+        let deltas = match &self.whole {
             Some(whole) => {
-                let deltas = self.deltas(gpu, states, Whole::sums(gpu, &self.operands)?)?;
+                let deltas = self.deltas(gpu, states, WholeBack::sums(gpu, &self.operands)?)?;
                 whole.backward(gpu, &self.operands, &self.made, above, &deltas)?;
                 deltas
             }

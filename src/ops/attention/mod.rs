@@ -34,6 +34,9 @@ use crate::error::{Error, Result};
 use crate::ops::recurrent::Packed;
 use crate::tensor::{Tensor, for_float};
 
+/// The word of the decoder in the log and in the [measured table](crate::device::measured).
+pub const WORD: &str = "attention";
+
 /// The source side that is attended to. The positions of row b are rows
 /// `spans.start(b)..spans.start(b) + spans.len(b)` of keys and values.
 #[derive(Clone, Copy, Debug)]

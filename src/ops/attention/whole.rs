@@ -1,9 +1,9 @@
 //! The attention decoder on a GPU in one kernel a pass, `kernels/attention_whole.cuh`, and what is left to do for
 //! all its steps at once, `kernels/attention_steps.cu`.
 
-use super::Operands;
 use super::gpu::{Made, w_ih};
 use super::gpu_backward::Deltas;
+use super::{Operands, WORD};
 use crate::device::driver::{Arg, DevicePtr, Launch};
 use crate::device::measured::Size;
 use crate::device::{Gpu, Recurrence};
@@ -16,15 +16,13 @@ use crate::ops::recurrent::packed::step_offsets;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-/// The word of the log and of the measured table.
-const WORD: &str = "attention";
 /// Units of a block, and its threads: `OWN` and `THREADS` of the header.
 const OWN: usize = 32;
 const THREADS: usize = 4 * OWN;
 /// The most units.
 const MOST: usize = 256;
-/// Rounds of all rows that `auto` takes. A step of a round is predicted to take about a tenth of what a step's own
-/// calls do (docs/gpu.md), forward and back; neither is measured.
+/// Rounds of all rows that `auto` takes. A step of a round is predicted to take a seventh to an eighth of what a
+/// step's own calls do (docs/gpu.md): 2 of 14 us forward and of 17 back, four rounds 8 us; neither is measured.
 const ROUNDS: usize = 4;
 /// Positions are counted in so many, lest each batch has a kernel with another size of shared memory to ask for.
 const UNIT: usize = 16;
@@ -99,16 +97,29 @@ impl Deal {
     }
 }
 
-/// Both passes.
+/// The forward pass, and what the backward pass takes from it.
 #[derive(Debug)]
 pub(super) struct Whole {
     forward: Deal,
     /// Where it is wanted; of a step by step one there is none.
     backward: Option<Deal>,
+    source: Projected,
+}
+
+/// What both passes read.
+#[derive(Debug)]
+struct Projected {
     /// First row of each step `[T + 1]`, u32; none of targets of one length.
     steps: Option<Tensor>,
     /// The values through W_c, the context's columns of W_ih `[M, 4H]`.
-    projected: Tensor,
+    values: Tensor,
+}
+
+/// The backward pass, where it is one kernel.
+#[derive(Debug)]
+pub(super) struct WholeBack {
+    deal: Deal,
+    source: Projected,
 }
 
 impl Whole {
@@ -123,7 +134,12 @@ impl Whole {
             return Ok(None);
         }
         let of = format!("recurrence: {WORD} of {hidden} units");
-        let forward = match settle(gpu, o, Pass::Forward, recording)? {
+        let common = Common::of(o, recording);
+        let deal = |pass| match &common {
+            Ok(common) => common.deal(gpu, pass),
+            Err(why) => Ok(Err(*why)),
+        };
+        let forward = match deal(Pass::Forward)? {
             Ok(forward) => forward,
             Err(why) => {
                 gpu.tell(format!("{of}, step by step ({wish}: {why})"));
@@ -131,7 +147,7 @@ impl Whole {
             }
         };
         let backward = match recording {
-            true => Some(settle(gpu, o, Pass::Backward, recording)?),
+            true => Some(deal(Pass::Backward)?),
             false => None,
         };
         gpu.tell(match &backward {
@@ -140,18 +156,21 @@ impl Whole {
             }
             _ => format!("{of}, whole sequences ({wish})"),
         });
-        let packing = &o.packing;
+        let source = Projected {
+            steps: step_offsets(gpu, &o.packing, o.step_offsets.as_ref())?,
+            values: Tensor::on_gpu(gpu, DType::F16, [o.spans.total(), 4 * hidden])?,
+        };
         Ok(Some(Whole {
             forward,
             backward: backward.and_then(std::result::Result::ok),
-            steps: step_offsets(gpu, packing, o.step_offsets.as_ref())?,
-            projected: Tensor::on_gpu(gpu, DType::F16, [o.spans.total(), 4 * hidden])?,
+            source,
         }))
     }
 
-    /// Whether the backward pass is one kernel, too.
-    pub(super) fn back(&self) -> bool {
-        self.backward.is_some()
+    /// What the backward pass needs, where it is one kernel, too.
+    pub(super) fn into_back(self) -> Option<WholeBack> {
+        let source = self.source;
+        self.backward.map(|deal| WholeBack { deal, source })
     }
 
     /// The forward pass; `side` are the inputs but for the contexts through W_ih `[N, 4H]`.
@@ -166,7 +185,7 @@ impl Whole {
         [side, h_n, c_n]: [&Tensor; 3],
     ) -> Result<()> {
         let (values, [_, w_c]) = (GpuMat::of(o.values.value(), false)?, w_ih(o, true)?);
-        let projected = (self.projected.ptr()?, 4 * o.hidden());
+        let projected = (self.source.values.ptr()?, 4 * o.hidden());
         gpu::gemm_columns(gpu, values, w_c, projected, DType::F16, false)?;
         let saved = |t: &Tensor| match made.gates {
             Some(_) => t.ptr(),
@@ -175,11 +194,11 @@ impl Whole {
         let weights = [o.w_hh.value(), side, o.bias.value(), o.w_q.value()];
         let [w_hh, side, bias, w_q] = weights.map(Tensor::ptr);
         let mut pointers = vec![w_hh?, side?, bias?, w_q?];
-        pointers.extend(self.source(o, made)?);
+        pointers.extend(self.source.pointers(o, made)?);
         pointers.extend([
             o.h0.value().ptr()?,
             o.c0.value().ptr()?,
-            or_null(self.steps.as_ref())?,
+            or_null(self.source.steps.as_ref())?,
             made.y.ptr()?,
             or_null(made.gates.as_ref())?,
             saved(&made.cells)?,
@@ -193,26 +212,30 @@ impl Whole {
             made.alpha.ptr()?,
             o.values.value().ptr()?,
             made.offsets.ptr()?,
-            or_null(self.steps.as_ref())?,
+            or_null(self.source.steps.as_ref())?,
             made.context.ptr()?,
         ];
         let blocks = o.packing.steps() * o.packing.batch();
         over_steps(gpu, o, "contexts", blocks, &pointers, &[o.columns()])
     }
+}
 
+impl Projected {
     /// b_q, v, the keys, the projected values and where they begin.
-    fn source(&self, o: &Operands, made: &Made) -> Result<[DevicePtr; 5]> {
+    fn pointers(&self, o: &Operands, made: &Made) -> Result<[DevicePtr; 5]> {
         Ok([
             o.b_q.value().ptr()?,
             o.v.value().ptr()?,
             o.keys.value().ptr()?,
-            self.projected.ptr()?,
+            self.values.ptr()?,
             made.offsets.ptr()?,
         ])
     }
+}
 
-    // ---- backward ------------------------------------------------------------------------------
+// ---- backward ----------------------------------------------------------------------------------
 
+impl WholeBack {
     /// Sums over the steps, f32: of the keys `[M, A]`, of the values `[M, D]`, and shares of v's `[.., A]`, to be
     /// added up over their rows.
     ///
@@ -228,7 +251,7 @@ impl Whole {
         ])
     }
 
-    /// The backward pass, where it is one kernel: [`Whole::back`].
+    /// The backward pass.
     ///
     /// # Errors
     /// If the device fails.
@@ -240,11 +263,8 @@ impl Whole {
         [dy, dcontext, dalpha]: [Option<&Tensor>; 3],
         d: &Deltas,
     ) -> Result<()> {
-        let Some(deal) = &self.backward else {
-            return Ok(());
-        };
         let (rows, longest) = (o.packing.rows(), o.spans.longest());
-        let steps = or_null(self.steps.as_ref())?;
+        let steps = or_null(self.source.steps.as_ref())?;
         let (values, spans) = (o.values.value().ptr()?, made.offsets.ptr()?);
         let a_row_and_step = o.packing.steps() * o.packing.batch();
         // What arrives at alpha from elsewhere than the gates.
@@ -261,7 +281,7 @@ impl Whole {
         let de = Tensor::on_gpu(gpu, DType::F32, [rows, longest])?;
         let dq = d.sums.ptr()?;
         let mut pointers = vec![o.w_hh.value().ptr()?, o.w_q.value().ptr()?];
-        pointers.extend(self.source(o, made)?);
+        pointers.extend(self.source.pointers(o, made)?);
         pointers.extend([
             or_null(dy)?,
             or_null(above.as_ref())?,
@@ -280,7 +300,7 @@ impl Whole {
             d.dh.ptr()?,
             d.dc.ptr()?,
         ]);
-        deal.run(gpu, o, &pointers)?;
+        self.deal.run(gpu, o, &pointers)?;
 
         // The contexts' gradients through the gates, and from them and de those of values, keys and v.
         let through = Tensor::on_gpu(gpu, DType::F32, [rows, o.columns()])?;
@@ -328,47 +348,61 @@ fn over_steps(
     gpu.launch(&Launch::new(&kernel, blocks as u32, 256), &args)
 }
 
-/// How a pass is dealt, or why it is taken step by step.
-fn settle(
-    gpu: &Gpu,
-    o: &Operands,
-    pass: Pass,
-    recording: bool,
-) -> Result<std::result::Result<Deal, Because>> {
-    let (hidden, batch) = (o.hidden(), o.packing.batch());
-    let units = hidden.is_multiple_of(WholeKernels::OWN) && hidden <= MOST;
-    let rows = o.packing.rows().max(o.spans.total());
-    // The steps of all rows are blocks, too.
-    let numbers = (rows * 5 * hidden).max(o.packing.steps() * batch);
-    let missing = [
-        (o.x.value().dtype() != DType::F16, Because::Dtype),
-        (!units, Because::Units(MOST)),
-        (o.width() != hidden, Because::Width),
-        (i32::try_from(numbers).is_err(), Because::Rows),
-    ];
-    if let Some((_, why)) = missing.into_iter().find(|(missing, _)| *missing) {
-        return Ok(Err(why));
+/// What the deals of both passes have in common.
+struct Common {
+    groups: usize,
+    /// Positions of a group, at most.
+    most: usize,
+    size: Size,
+}
+
+impl Common {
+    /// Or why there are no kernels for the decoder.
+    fn of(o: &Operands, recording: bool) -> std::result::Result<Self, Because> {
+        let (hidden, batch) = (o.hidden(), o.packing.batch());
+        let units = hidden.is_multiple_of(WholeKernels::OWN) && hidden <= MOST;
+        let numbers = o.packing.rows().max(o.spans.total()) * 5 * hidden;
+        // The grids of `attention_steps.cu`; that of the steps has fewer.
+        let blocks = batch * o.packing.steps().max(tiles(o));
+        let missing = [
+            (o.x.value().dtype() != DType::F16, Because::Dtype),
+            (!units, Because::Units(MOST)),
+            (o.width() != hidden, Because::Width),
+            (u32::try_from(numbers).is_err(), Because::Rows),
+            (i32::try_from(blocks).is_err(), Because::Blocks),
+        ];
+        if let Some((_, why)) = missing.into_iter().find(|(missing, _)| *missing) {
+            return Err(why);
+        }
+        let firsts = (0..batch).step_by(WholeKernels::ROWS);
+        let positions = firsts.map(|first| {
+            let last = (first + WholeKernels::ROWS).min(batch) - 1;
+            o.spans.end(last) - o.spans.start(first)
+        });
+        Ok(Common {
+            groups: batch.div_ceil(WholeKernels::ROWS),
+            most: positions.max().unwrap_or(0).next_multiple_of(UNIT),
+            size: Size {
+                cell: WORD.into(),
+                units: hidden,
+                rows: batch,
+                training: recording,
+            },
+        })
     }
-    let firsts = (0..batch).step_by(WholeKernels::ROWS);
-    let positions = firsts.map(|first| {
-        let last = (first + WholeKernels::ROWS).min(batch) - 1;
-        o.spans.end(last) - o.spans.start(first)
-    });
-    let deal = Deal {
-        pass,
-        hidden,
-        groups: batch.div_ceil(WholeKernels::ROWS),
-        most: positions.max().unwrap_or(0).next_multiple_of(UNIT),
-    };
-    let Some(rounds) = deal.rounds(gpu)? else {
-        return Ok(Err(Because::Device));
-    };
-    let size = Size {
-        cell: WORD.into(),
-        units: hidden,
-        rows: batch,
-        training: recording,
-    };
-    let why = Because::of_auto(gpu, &size, rounds, ROUNDS);
-    Ok(why.map_or(Ok(deal), Err))
+
+    /// How a pass is dealt, or why it is taken step by step.
+    fn deal(&self, gpu: &Gpu, pass: Pass) -> Result<std::result::Result<Deal, Because>> {
+        let deal = Deal {
+            pass,
+            hidden: self.size.units,
+            groups: self.groups,
+            most: self.most,
+        };
+        let Some(rounds) = deal.rounds(gpu)? else {
+            return Ok(Err(Because::Device));
+        };
+        let why = Because::of_auto(gpu, &self.size, rounds, ROUNDS);
+        Ok(why.map_or(Ok(deal), Err))
+    }
 }

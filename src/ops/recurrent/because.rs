@@ -18,6 +18,8 @@ pub enum Because {
     Width,
     /// 32 bits do not count the numbers.
     Rows,
+    /// No grid has so many blocks.
+    Blocks,
     /// The device cannot.
     Device,
     /// Rows would have to wait for others so often.
@@ -44,7 +46,10 @@ impl Because {
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Because::Cell => write!(f, "only an LSTM and a tanh RNN can do otherwise"),
+            Because::Cell => write!(
+                f,
+                "only an LSTM, a tanh RNN and attention's decoder can do otherwise"
+            ),
             Because::Dtype => write!(f, "whole sequences are taken in fp16"),
             Because::Units(most) => {
                 let own = WholeKernels::OWN;
@@ -54,7 +59,8 @@ impl fmt::Display for Because {
                 f,
                 "whole sequences need attention of as many units as the decoder has"
             ),
-            Because::Rows => write!(f, "more than 2^32 numbers"),
+            Because::Rows => write!(f, "2^32 numbers or more"),
+            Because::Blocks => write!(f, "2^31 blocks or more"),
             Because::Device => write!(
                 f,
                 "the device runs no clusters of as many blocks with as much shared memory"

@@ -217,6 +217,7 @@ fn measure(config: &Seq2SeqConfig, data: &SeqData, order: &BenchOrder) -> Result
         }
         if let Some(gpu) = &chosen.gpu {
             gpu.driver().synchronize()?;
+            gpu.check_measured()?;
         }
         let spent = start.elapsed().as_secs_f64() / burst as f64;
         if number <= (WARM_UP * burst) as u64 {

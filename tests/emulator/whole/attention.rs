@@ -4,7 +4,7 @@
 use super::*;
 use rnnx::data::spans::Spans;
 use rnnx::device::measured::{BothWays, Measured, Size};
-use rnnx::ops::attention::{Memory, Query, Weights, attention_lstm};
+use rnnx::ops::attention::{self, Memory, Query, Weights, attention_lstm};
 
 /// A decoder over targets and sources of these lengths.
 #[derive(Clone)]
@@ -303,7 +303,7 @@ fn what_was_measured_decides() {
     let gpu = on(0, Recurrence::Auto);
     gpu.set_measured(Some(Measured(vec![BothWays {
         size: Size {
-            cell: "attention".into(),
+            cell: attention::WORD.into(),
             units: 64,
             rows: 8,
             training: true,
@@ -326,29 +326,54 @@ fn where_a_kernel_gives_up_steps_take_over() {
         ..Decoder::ragged(6, 12, 4, 64)
     };
     let want = decoder.run(&on(0, Recurrence::Steps), None).unwrap();
-    // The first store of an energy, and one of a state.
-    for lost in [1, 300] {
+    // 80 energies of step 0: two blocks send their part of 20 positions to both. Then each of 2 x 128 threads
+    // sends its states to both. In step 0 nothing but energies is waited for. Odd numbers are stores to the first
+    // block, whose fault is told.
+    for (lost, step) in [(1, 0), (79, 0), (81, 1), (79 + 512, 1)] {
         let gpu = Gpu::new(Emulated::new(0).losing(lost));
         let got = decoder.run(&gpu, None).unwrap();
         assert!(got == want, "{lost}");
         let news = gpu.news();
-        let gave_up = "attention_whole_fwd_64 gave up waiting at step";
-        assert!(news.len() == 2 && news[1].contains(gave_up), "{news:?}");
+        let gave_up = format!("attention_whole_fwd_64 gave up waiting at step {step} in cluster 0");
+        assert!(news.len() == 2 && news[1].contains(&gave_up), "{news:?}");
         assert_eq!(gpu.recurrence(), Recurrence::Steps);
     }
-    // Of a training step the results are no numbers, and an error says why. A pass back sends more than one forth:
-    // the numbers of its stores are those of energies, states and gradients.
-    for (lost, pass) in [(300, "fwd"), (12_000, "bwd"), (12_001, "bwd")] {
+}
+
+/// Of a training step the results are no numbers, and an error says why.
+#[test]
+fn a_training_step_whose_kernel_gives_up_is_an_error() {
+    let decoder = Decoder {
+        targets: vec![2; 8],
+        ..Decoder::ragged(2, 8, 4, 64)
+    };
+    // 20 positions, two blocks of 128 threads that send to both: a step back sends four numbers of dz a thread, then
+    // the gradients of weights, then dq. Forward there are fewer stores in all than in one step back.
+    let (dz, gradients, dq) = (4 * 512, 80, 512);
+    let step = dz + gradients + dq;
+    for (lost, pass, at, de) in [
+        (1, "fwd", 0, false),
+        (dz + gradients + 1, "bwd", 1, false),
+        // In the last one, step 0: without the gradients of weights there is no de, and so none of keys.
+        (step + 1, "bwd", 0, true),
+        (step + dz + gradients, "bwd", 0, false),
+        (step + dz + gradients + 1, "bwd", 0, true),
+        (step + step, "bwd", 0, true),
+    ] {
         let gpu = Gpu::new(Emulated::new(0).losing(lost));
-        let training = Decoder {
-            recording: true,
-            ..decoder.clone()
+        let found = decoder.run(&gpu, None).unwrap();
+        let numbers = |wanted: &str| {
+            let of = found.iter().find(|(name, _)| name == wanted);
+            &of.expect("a gradient").1
         };
-        let found = training.run(&gpu, None).unwrap();
-        let (_, d_w_hh) = found.iter().find(|(name, _)| name == "d w_hh").unwrap();
-        assert!(d_w_hh.iter().any(|x| x.is_nan()), "{pass}");
+        assert!(numbers("d w_hh").iter().any(|x| x.is_nan()), "{lost}");
+        assert_eq!(
+            numbers("d keys").iter().all(|x| x.is_finite()),
+            de,
+            "{lost}"
+        );
         let error = gpu.check_fault().unwrap_err();
-        let named = format!("attention_whole_{pass}_64 gave up");
+        let named = format!("attention_whole_{pass}_64 gave up waiting at step {at} in cluster 0");
         assert!(
             matches!(&error, Error::Device(why) if why.contains(&named)),
             "{error}"

@@ -70,7 +70,8 @@ fn what_was_measured_decides_where_it_is_known() {
 #[test]
 fn a_gru_is_taken_step_by_step() {
     let gpu = Gpu::new(Emulated::new(0));
-    let says = "gru of 64 units, step by step (auto: only an LSTM and a tanh RNN";
+    let says =
+        "gru of 64 units, step by step (auto: only an LSTM, a tanh RNN and attention's decoder";
     let w_hh = place::<f16>(&gpu, 1, 0.2, &[192, 64]);
     let [x, w_ih, b] = [(2, &[6, 5][..]), (3, &[192, 5]), (4, &[192])]
         .map(|(seed, shape)| Var::constant(place::<f16>(&gpu, seed, 0.5, shape)));
