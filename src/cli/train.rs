@@ -62,8 +62,19 @@ impl Train {
             Err(_) => false,
         };
         if may_end {
-            train.ranks.close();
+            // Where the user has asked for the end already, the second signal is the one that ends it.
+            let _waiting = interrupt::at_once(
+                "this rank is through, and no longer waits for the end of rank 0, which may have to save or to \
+                 test",
+            );
+            if let Err(e) = train.ranks.close()
+                && !self.run.quiet
+            {
+                log::line(&format!("note: rank {}: {e}", who.rank));
+            }
         }
+        // The others wait until these connections end: with the process, whose last words are still to come.
+        std::mem::forget(train.ranks.clone());
         trained
     }
 
@@ -298,7 +309,7 @@ impl Train {
             log::line(&format!("run: {}{page}\n{next}", out.display()));
         }
         match self.json {
-            true => emit(&format!("{:#}\n", self.program.result(&ended)?)),
+            true => emit(&format!("{:#}\n", self.program.result(&ended))),
             false => emit_text(&self.program.show(&[ended], args.quiet)?),
         }
     }

@@ -30,6 +30,8 @@ use toml::Table;
 pub struct Ended {
     /// Its folder.
     pub out: PathBuf,
+    /// Its word of the setting whose words can each have a run; empty where there is none.
+    pub word: &'static str,
     /// How its training ended.
     pub summary: Summary,
     /// Its figures on test data, where there are such.

@@ -50,8 +50,13 @@ pub trait Collective: Send + Sync + fmt::Debug {
     /// As [`Collective::gather`], where this way notices ranks that are gone or hang.
     fn look(&self, began: Instant) -> Result<()>;
 
-    /// Ends the exchange where all went well. The others wait for the end of rank 0.
-    fn close(&self) {}
+    /// Ends the exchange where the ranks end together. The others wait for the end of rank 0.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`] if that does not end within the time limit.
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A process that has no others.
@@ -251,11 +256,14 @@ impl Ranks {
         self.settle(Vec::new(), |_| Ok(Vec::new())).map(|_| ())
     }
 
-    /// Ends the exchange where all went well: nothing can be exchanged any more. Another rank than 0 waits
+    /// Ends the exchange where the ranks end together: nothing can be exchanged any more. Another rank than 0 waits
     /// until that has ended, as what it has left to do would be lost where a launcher ends all when one
     /// ends; MPI wants it before a process ends, and then waits for all.
-    pub fn close(&self) {
-        self.collective.close();
+    ///
+    /// # Errors
+    /// As [`Collective::close`].
+    pub fn close(&self) -> Result<()> {
+        self.collective.close()
     }
 
     /// Fails on every rank where one has another fact than rank 0.
@@ -288,6 +296,15 @@ fn silent(rank: usize, limit: Duration) -> String {
     format!(
         "rank {rank} has said nothing for {} s: it hangs, or one step takes longer (then raise \
          --rank-timeout); {AGAIN}",
+        limit.as_secs()
+    )
+}
+
+/// What is said of rank 0 where the others wait for its end too long.
+fn unending(limit: Duration) -> String {
+    format!(
+        "rank 0 has not ended for {} s, and is no longer waited for: what it has left to do, as a test, is \
+         lost where its launcher now ends it (then raise --rank-timeout)",
         limit.as_secs()
     )
 }

@@ -162,12 +162,13 @@ impl Collective for Mpi {
         }
     }
 
-    fn close(&self) {
+    fn close(&self) -> Result<()> {
         if let Some(link) = self.link() {
             // One that has ended already has nothing to end.
             let _ = link.calls.send(Call::End);
             let _ = link.answers.recv();
         }
+        Ok(())
     }
 }
 

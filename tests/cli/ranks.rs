@@ -1,9 +1,12 @@
 //! Several processes that train one model: the same bits for any number of them, and what is said
 //! when one is missing, another, or gone.
 
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::seq2seq;
 use super::support::{
@@ -347,6 +350,39 @@ fn a_rank_that_hangs_is_named_when_the_time_is_over() {
         );
     }
     drop(hanging);
+}
+
+/// A launcher may end rank 0 when another has ended.
+#[test]
+fn another_rank_does_not_end_before_rank_0() {
+    let place = seq2seq::place();
+    let args = seq2seq::train_args("run", "--model lstm --max-steps 2 --threads 1");
+    let meeting = meeting(2);
+    // Rank 0 cannot end while its results have no room in a pipe that nobody reads.
+    let (mut results, writer) = io::pipe().unwrap();
+    let mut filling = writer.try_clone().unwrap();
+    let filled = thread::spawn(move || filling.write_all(&[b' '; 1 << 20]));
+    let mut first = place.command(&args);
+    as_rank(&mut first, 0, &meeting);
+    let mut first = Running::into(&place, "rank-0.log", first, writer.into());
+    let mut second = place.command(&args);
+    as_rank(&mut second, 1, &meeting);
+    let mut second = Running::command(&place, "rank-1.log", second);
+    let metrics = place.path("run/metrics.jsonl");
+    let is_tested = || {
+        let text = std::fs::read_to_string(&metrics).unwrap_or_default();
+        text.contains("\"event\":\"test\"")
+    };
+    first.wait_until("tested", is_tested);
+    let began = Instant::now();
+    let is_over = || began.elapsed() > Duration::from_millis(300);
+    second.wait_until("rank 0 ends", is_over);
+    let said = io::read_to_string(&mut results).unwrap();
+    assert!(said.contains("BLEU"), "{said}");
+    filled.join().unwrap().unwrap();
+    for done in [first.end(), second.end()] {
+        done.ok();
+    }
 }
 
 #[test]

@@ -219,10 +219,15 @@ impl Running {
     }
 
     /// This command; `log` takes its stderr.
-    pub fn command(place: &Place, log: &str, mut command: Command) -> Self {
+    pub fn command(place: &Place, log: &str, command: Command) -> Self {
+        Self::into(place, log, command, Stdio::null())
+    }
+
+    /// The same; `stdout` takes its results.
+    pub fn into(place: &Place, log: &str, mut command: Command, stdout: Stdio) -> Self {
         let log = place.path(log);
         let child = command
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();

@@ -53,7 +53,7 @@ impl Train {
             return Ok(());
         }
         let figures = runs.iter().map(|run| self.program.result(run));
-        let figures: Value = figures.collect::<Result<_>>()?;
+        let figures: Value = figures.collect();
         let path = out.join(COMPARISON);
         write_atomic(&path, |w| writeln!(w, "{figures:#}"))?;
         let page = report::write_page(out, self.run.quiet)?;

@@ -70,6 +70,7 @@ impl Program for CharLmProgram {
         Ok(Box::new(|request| {
             Ok(Ended {
                 out: request.out.clone(),
+                word: "",
                 summary: train::run(typed(request)?)?,
                 test: None,
             })

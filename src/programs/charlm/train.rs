@@ -193,16 +193,16 @@ impl Job for CharLmJob {
     }
 
     fn plan(&self) -> Plan {
-        let c = &self.config;
+        let (c, common) = (&self.config, self.config.common());
         Plan {
             epochs: c.epochs as u64,
             steps_per_epoch: self.data.steps_per_epoch() as u64,
-            max_steps: c.max_steps.map(|n| n as u64),
+            max_steps: common.max_steps,
             log_every: c.log_every as u64,
-            checkpoint_every: c.checkpoint_every.map(|n| n as u64),
+            checkpoint_every: common.checkpoint_every,
             keep: c.keep,
             average: c.average,
-            eval_every: c.eval_every.map(|n| n as u64),
+            eval_every: common.eval_every,
             patience: c.patience.map(|n| n as u64),
             max_time: c.max_time,
             schedule: c.schedule(),

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::figures::*;
-use super::model::ModelKind;
 use crate::files::TestEvent;
 use crate::programs::suite::{Figure, for_people};
 use crate::train::session::Summary;
@@ -47,7 +46,7 @@ pub fn row(test: &TestEvent) -> Value {
 }
 
 /// The same of a language model, which writes nothing for a source and is not tested.
-pub fn untested(model: ModelKind, summary: &Summary) -> Value {
+pub fn untested(model: &str, summary: &Summary) -> Value {
     let Summary { best, epoch, .. } = summary;
     let seconds = summary.elapsed.as_secs_f64();
     json!({

@@ -44,6 +44,7 @@ use crate::train::job::{Job, Request};
 use crate::train::places::find_resumed;
 use crate::train::settings::{Config, Settings};
 use config::Seq2SeqConfig;
+use model::ModelKind;
 
 /// The seq2seq models as a program.
 #[derive(Clone, Copy, Debug)]
@@ -118,9 +119,11 @@ impl Program for Seq2SeqProgram {
             request.config.target_language = language;
             // A run keeps what its model's default was.
             request.config.num_layers = Some(request.config.layers());
+            let word = ModelKind::NAMES[request.config.model as usize];
             let done = run::run(request, &splits)?;
             Ok(Ended {
                 out,
+                word,
                 summary: done.summary,
                 test: done.test,
             })
@@ -143,14 +146,10 @@ impl Program for Seq2SeqProgram {
         Ok(runs.iter().filter_map(line).collect())
     }
 
-    fn result(&self, run: &Ended) -> Result<Value> {
+    fn result(&self, run: &Ended) -> Value {
         match &run.test {
-            Some(test) => Ok(comparison::row(test)),
-            None => {
-                let table = config_file::saved(self.settings(), &run.out)?;
-                let model = Seq2SeqConfig::from_table(table)?.model;
-                Ok(comparison::untested(model, &run.summary))
-            }
+            Some(test) => comparison::row(test),
+            None => comparison::untested(run.word, &run.summary),
         }
     }
 

@@ -4,7 +4,7 @@ use super::wire::tell;
 use crate::error::{Error, Result};
 use crate::ranks::who::{Meeting, Who};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -90,33 +90,55 @@ fn missing(who: &Who, meeting: &Meeting, peers: &[Option<TcpStream>], limit: Dur
 
 /// Listens on the first port that is free: on this machine alone if that is where the ranks meet, by
 /// whichever of its names (127.0.0.1, ::1) another rank may call it, and else on all of its addresses.
-fn listen(meeting: &Meeting) -> Result<Vec<TcpListener>> {
+pub(super) fn listen(meeting: &Meeting) -> Result<Vec<TcpListener>> {
     let host = &meeting.host[..];
-    let is_here = host == "localhost" || host == "::1" || host.starts_with("127.");
-    let hosts: &[&str] = match is_here {
-        true => &[host, "127.0.0.1", "::1"],
-        false => &["::", "0.0.0.0"],
-    };
+    let here = is_here(host).then(|| own_addresses(host));
+    let every = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+    let addresses = here.as_deref().unwrap_or(&every);
     let mut failed = None;
     for port in ports(meeting) {
-        let listener = |host: &&str| {
-            let listener = TcpListener::bind((*host, port))?;
+        let listener = |address: &IpAddr| {
+            let listener = TcpListener::bind((*address, port))?;
             listener.set_nonblocking(true).map(|()| listener)
         };
-        let mut bound: Vec<_> = hosts.iter().map(listener).collect();
-        // One of the others may be the same, or be lacking here.
-        let is_free = bound[0].is_ok() || !is_here && bound.iter().any(Result::is_ok);
-        if is_free {
-            return Ok(bound.into_iter().flatten().collect());
+        let bound = addresses.iter().map(listener);
+        let (listeners, mut lacks): (Vec<_>, Vec<_>) = bound.partition(Result::is_ok);
+        // A stranger at one of a machine's own addresses would be met there. All addresses are one listener
+        // where that of IPv6 takes IPv4, too.
+        if !listeners.is_empty() && (here.is_none() || lacks.is_empty()) {
+            return Ok(listeners.into_iter().flatten().collect());
         }
-        failed = bound.swap_remove(0).err();
+        failed = lacks.pop().and_then(Result::err);
     }
-    let e = failed.unwrap_or_else(|| ErrorKind::AddrInUse.into());
+    let e = failed.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into());
     Err(Error::Ranks(format!(
         "rank 0 cannot listen on port {} of {host}, nor on the {} after it: {e}; give another MASTER_PORT",
         meeting.port,
         TRIED - 1
     )))
+}
+
+/// Whether a host is the machine that it is named on.
+pub(super) fn is_here(host: &str) -> bool {
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
+}
+
+/// The addresses by which a machine calls itself, of those that it has: that of `host`, which is one of its
+/// names, and the usual ones.
+fn own_addresses(host: &str) -> Vec<IpAddr> {
+    let given: Option<IpAddr> = host.parse().ok();
+    // A name that leads nowhere still means this machine.
+    let named = (host, 0).to_socket_addrs().into_iter().flatten();
+    let usual = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let mut addresses = Vec::new();
+    for address in named.map(|named| named.ip()).chain(usual) {
+        let is_lacking = || TcpListener::bind((address, 0)).is_err();
+        if !addresses.contains(&address) && (given == Some(address) || !is_lacking()) {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 fn ports(meeting: &Meeting) -> impl Iterator<Item = u16> {

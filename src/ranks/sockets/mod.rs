@@ -10,7 +10,7 @@ mod tests;
 mod wire;
 
 use super::who::Who;
-use super::{AGAIN, Collective, LAST_WORDS, patience, silent, unended};
+use super::{AGAIN, Collective, LAST_WORDS, patience, silent, unended, unending};
 use crate::error::{Error, Result};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -179,13 +179,17 @@ impl Collective for Sockets {
     }
 
     /// Rank 0 may have something to save or to test, and a launcher that sees another end may end it.
-    fn close(&self) {
-        if self.rank > 0 {
-            let first = &self.peers()[0];
-            // Should it still wait for this one, then it is to know.
-            let _ = first.shutdown(Shutdown::Write);
+    fn close(&self) -> Result<()> {
+        if self.rank == 0 {
+            return Ok(());
+        }
+        let first = &self.peers()[0];
+        // Should it still wait for this one, then it is to know.
+        let _ = first.shutdown(Shutdown::Write);
+        match read(first) {
+            Err(Fault::Silent) => Err(Error::Ranks(unending(self.limit))),
             // Its end is no message, and its last words are its own.
-            let _ = read(first);
+            _ => Ok(()),
         }
     }
 

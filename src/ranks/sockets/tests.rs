@@ -32,6 +32,17 @@ fn port() -> u16 {
     free.local_addr().unwrap().port().min(60_000)
 }
 
+/// The same at each of these names.
+fn port_at(names: &[&str]) -> u16 {
+    loop {
+        let port = port();
+        let is_free = |name: &&str| TcpListener::bind((*name, port)).is_ok();
+        if names.iter().all(is_free) {
+            return port;
+        }
+    }
+}
+
 /// Runs `work` on so many ranks, each a thread.
 fn together<T: Send>(size: usize, job: &str, work: impl Fn(Arc<Ranks>) -> T + Sync) -> Vec<T> {
     let (port, work) = (port(), &work);
@@ -174,7 +185,7 @@ fn another_rank_ends_after_rank_0() {
             thread::sleep(Duration::from_millis(200));
             assert!(!ended.load(Ordering::SeqCst));
         }
-        ranks.close();
+        ranks.close().unwrap();
         ended.store(true, Ordering::SeqCst);
     });
     // But rank 0 does not wait for one that is through.
@@ -183,8 +194,39 @@ fn another_rank_ends_after_rank_0() {
             let error = ranks.barrier().unwrap_err().to_string();
             assert!(error.starts_with("rank 1 is gone"), "{error}");
         }
-        _ => ranks.close(),
+        _ => ranks.close().unwrap(),
     });
+}
+
+#[test]
+fn rank_0_is_not_waited_for_for_ever() {
+    let (port, waited) = (port(), Barrier::new(2));
+    let wait = |rank| {
+        let sockets = Sockets::meet(&who(rank, 2, port, "endless"), Duration::from_secs(20));
+        let sockets = sockets.unwrap();
+        for peer in &*sockets.peers() {
+            let limit = Some(Duration::from_millis(50));
+            peer.set_read_timeout(limit).unwrap();
+        }
+        let closed = (rank > 0).then(|| sockets.close());
+        waited.wait();
+        closed
+    };
+    let wait = &wait;
+    let closed = thread::scope(|scope| {
+        let threads = [0, 1].map(|rank| scope.spawn(move || wait(rank)));
+        threads.map(|t| t.join().unwrap())
+    });
+    let [None, Some(Err(error))] = &closed else {
+        panic!("{closed:?}");
+    };
+    let error = error.to_string();
+    // The limit that it was told, and what it gives rank 0 on top.
+    assert!(
+        error.starts_with("rank 0 has not ended for 27 s"),
+        "{error}"
+    );
+    assert!(error.contains("--rank-timeout"), "{error}");
 }
 
 #[test]
@@ -215,7 +257,47 @@ fn strangers_and_other_jobs_are_not_let_in() {
     });
 }
 
-/// Each of the machine's own names leads to rank 0, whichever that was given itself.
+#[test]
+fn a_host_that_begins_as_an_own_address_is_another_machine() {
+    for host in ["127.0.0.1", "127.3.2.1", "::1", "localhost", "LocalHost"] {
+        assert!(meet::is_here(host), "{host}");
+    }
+    for host in [
+        "127.cluster.example",
+        "localhost.example",
+        "10.0.0.1",
+        "::",
+        "node1",
+    ] {
+        assert!(!meet::is_here(host), "{host}");
+    }
+}
+
+/// A rank that calls this machine by that address would find a stranger.
+#[test]
+fn a_port_is_not_free_where_one_of_the_own_addresses_has_it() {
+    let has = |name: &str| TcpListener::bind((name, 0)).is_ok();
+    let cases = [("127.0.0.1", "::1"), ("127.0.0.2", "127.0.0.1")];
+    let cases: Vec<_> = cases.iter().filter(|(a, b)| has(a) && has(b)).collect();
+    assert!(!cases.is_empty());
+    for (given, taken) in cases {
+        let port = port_at(&[given, taken]);
+        let stranger = TcpListener::bind((*taken, port)).unwrap();
+        let host = (*given).to_owned();
+        let listeners = meet::listen(&Meeting { host, port }).unwrap();
+        let at: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
+        assert!(at.len() > 1, "{at:?}");
+        assert!(
+            at.iter()
+                .all(|a| a.port() > port && a.port() == at[0].port()),
+            "{at:?}"
+        );
+        drop(stranger);
+    }
+}
+
+/// Each of the machine's own names leads to rank 0, whichever that was given itself: where it has no IPv6,
+/// those are localhost and 127.0.0.1.
 #[test]
 fn ranks_of_one_machine_meet_by_any_of_its_names() {
     let names = ["127.0.0.1", "localhost", "::1"];
@@ -223,7 +305,8 @@ fn ranks_of_one_machine_meet_by_any_of_its_names() {
     let names: Vec<&str> = names.iter().filter(has).copied().collect();
     assert!(names.len() > 1, "{names:?}");
     for first in &names {
-        let (port, size, limit) = (port(), 1 + names.len(), Duration::from_secs(20));
+        let (size, limit) = (1 + names.len(), Duration::from_secs(20));
+        let port = port_at(&names);
         thread::scope(|scope| {
             let hosts = [first].into_iter().chain(&names).enumerate();
             let join = |(rank, host): (usize, &&str)| {

@@ -328,11 +328,14 @@ fn meeting(
     ];
     let nodes = nodes.iter().find_map(|name| vars.get(*name));
     // Rank 0 can be on another machine than the first where tasks are laid out by hand (srun -m arbitrary).
-    let node: Option<u32> = number(vars, "SLURM_NODEID")?;
-    let is_elsewhere = launcher == SLURM && said.rank == 0 && node > Some(0);
+    let node: Option<u32> = match (launcher, said.rank) {
+        (SLURM, 0) => number(vars, "SLURM_NODEID")?,
+        _ => None,
+    };
+    let elsewhere = node.filter(|node| *node > 0);
     let host = match vars.get("MASTER_ADDR") {
         Some(host) => Some(host.clone()),
-        None if is_elsewhere => None,
+        None if elsewhere.is_some() => None,
         None if launcher == SLURM => nodes.map(|nodes| first_host(nodes)),
         None if launcher != TORCHRUN && local_size == said.size => Some("127.0.0.1".into()),
         None => None,
@@ -355,19 +358,27 @@ fn meeting(
     };
     Ok(match (host, port) {
         (Some(host), Some(port)) => Ok(Meeting { host, port }),
-        (host, _) => {
-            let lacks = match host {
-                None => {
+        (host, port) => {
+            let why = match elsewhere.filter(|_| host.is_none()) {
+                Some(node) => format!(
+                    "rank 0 is on node SLURM_NODEID = {node}, not on the first of the list, where the \
+                     others look for it"
+                ),
+                None => "nothing says where they meet".to_owned(),
+            };
+            let lacks = match (host, port) {
+                (None, None) => {
                     "MASTER_ADDR (the machine of rank 0) and MASTER_PORT (a port that is free there)"
                 }
-                Some(_) => "MASTER_PORT, a port that is free on the machine of rank 0",
+                (None, Some(_)) => "MASTER_ADDR, the machine of rank 0",
+                (Some(_), _) => "MASTER_PORT, a port that is free on the machine of rank 0",
             };
             let mpi = match said.launcher.is_mpi {
                 true => " (mpirun -x NAME=VALUE)",
                 false => "",
             };
             Err(format!(
-                "{} = {} of {} = {}, and nothing says where they meet: set {lacks}{mpi}",
+                "{} = {} of {} = {}, and {why}: set {lacks}{mpi}",
                 said.launcher.rank, said.rank, said.launcher.size, said.size
             ))
         }

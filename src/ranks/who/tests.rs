@@ -172,7 +172,13 @@ fn they_meet_where_the_launcher_says() {
     let elsewhere = format!("{slurm} SLURM_STEP_NODELIST=n[1-2] SLURM_NODEID=");
     assert_eq!(place(&format!("{elsewhere}0")).0, "n1");
     let lacks = who(&format!("{elsewhere}1")).meeting.unwrap_err();
-    assert!(lacks.contains("MASTER_ADDR"), "{lacks}");
+    for words in ["SLURM_NODEID = 1", "not on the first", "MASTER_ADDR"] {
+        assert!(lacks.contains(words), "{lacks}");
+    }
+    assert!(!lacks.contains("MASTER_PORT"), "{lacks}");
+    // What Slurm says of its nodes is nothing to other launchers.
+    let by_hand = "RANK=0 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT=1 SLURM_NODEID=x";
+    assert_eq!(place(by_hand).0, "a");
     assert_eq!(place(&format!("{elsewhere}1 MASTER_ADDR=n2")).0, "n2");
     let other = slurm.replace("71", "72");
     let nodes = "SLURM_JOB_NODELIST=n";

@@ -17,7 +17,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Usage`] that names the setting, both values and the way out.
     pub fn check_resume(&self, now: &Table, saved: &Table, change: bool) -> Result<()> {
-        self.check_against(saved, now, "", change)
+        self.check_against(saved, now, None, change)
     }
 
     /// The same of a run that differs from `saved` in what the preset `name` alone says.
@@ -25,11 +25,21 @@ impl Settings {
     /// # Errors
     /// As [`Settings::check_resume`], with the preset's name.
     pub fn check_preset(&self, name: &str, now: &Table, saved: &Table, change: bool) -> Result<()> {
-        self.check_against(saved, now, &format!("preset {name}: "), change)
+        self.check_against(saved, now, Some(name), change)
     }
 
-    fn check_against(&self, saved: &Table, now: &Table, by: &str, change: bool) -> Result<()> {
-        let it = if by.is_empty() { "it" } else { "the preset" };
+    /// `preset` is the one whose values `now` has.
+    fn check_against(
+        &self,
+        saved: &Table,
+        now: &Table,
+        preset: Option<&str>,
+        change: bool,
+    ) -> Result<()> {
+        let (by, it) = match preset {
+            Some(name) => (format!("preset {name}: "), "the preset"),
+            None => (String::new(), "it"),
+        };
         for key in self.keys {
             let (name, a, b) = (key.name, now.get(key.name), saved.get(key.name));
             let auto = Value::String("auto".into());

@@ -131,16 +131,22 @@ fn of_all(ranks: &[Scores], before: Option<LossScaler>) -> Result<Scores> {
     let skipped = parts.iter().any(|s| s.skipped);
     let norms = parts.iter().map(|s| s.grad_norm);
     let scalers = || ranks.iter().filter_map(|s| s.scaler);
+    let scaler = before.map(|before| {
+        let scales = scalers().map(|s| s.scale);
+        let scale = scales.reduce(f64::min);
+        let lacks = || Error::op("train", "no rank sends its loss scale");
+        Ok(LossScaler {
+            scale: scale.ok_or_else(lacks)?,
+            good_steps: scalers().map(|s| s.good_steps).min().unwrap_or(0),
+            skipped: before.skipped + u64::from(skipped),
+        })
+    });
     Ok(Scores {
         grad_norm: match norms.clone().all(f64::is_finite) {
             true => norms.fold(0.0, f64::max),
             false => f64::INFINITY,
         },
-        scaler: before.map(|before| LossScaler {
-            scale: scalers().map(|s| s.scale).fold(f64::INFINITY, f64::min),
-            good_steps: scalers().map(|s| s.good_steps).min().unwrap_or(0),
-            skipped: before.skipped + u64::from(skipped),
-        }),
+        scaler: scaler.transpose()?,
         skipped,
         ..joined
     })
@@ -241,6 +247,12 @@ mod tests {
         assert_eq!(s.scaler.unwrap().scale, 4.0);
         assert_eq!(of_all(&ranks, None).unwrap().scaler, None);
         assert!(of_all(&[idle], None).is_err());
+        let without = Scores {
+            scaler: None,
+            ..ranks[0]
+        };
+        let error = of_all(&[without], before).unwrap_err().to_string();
+        assert!(error.contains("no rank sends its loss scale"), "{error}");
     }
 
     #[test]
