@@ -122,17 +122,20 @@ DEVICE void keys_bwd(ptr<const float> de, ptr<const float> queries, ptr<const ha
 // over its rows.
 KERNEL(attention_contexts_f16, ptr<const float> alpha, ptr<const half> values, ptr<const u32> spans,
        ptr<const u32> offsets, ptr<half> context, u32 steps, u32 rows, u32 longest, u32 depth) {
-    attention_steps::contexts(alpha, values, context, attention_steps::Sequences{offsets, spans, steps, rows}, longest, depth);
+    attention_steps::Sequences all{offsets, spans, steps, rows};
+    attention_steps::contexts(alpha, values, context, all, longest, depth);
 }
 KERNEL(attention_above_f16, ptr<const float> dalpha, ptr<const half> dcontext, ptr<const half> values,
        ptr<const u32> spans, ptr<const u32> offsets, ptr<float> to, u32 steps, u32 rows, u32 longest,
        u32 depth) {
-    attention_steps::above(dalpha, dcontext, values, to, attention_steps::Sequences{offsets, spans, steps, rows}, longest, depth);
+    attention_steps::Sequences all{offsets, spans, steps, rows};
+    attention_steps::above(dalpha, dcontext, values, to, all, longest, depth);
 }
 KERNEL(attention_values_bwd_f16, ptr<const float> alpha, ptr<const half> dcontext, ptr<const float> through,
        ptr<const u32> spans, ptr<const u32> offsets, ptr<float> dvalues, u32 steps, u32 rows, u32 longest,
        u32 depth) {
-    attention_steps::values_bwd(alpha, dcontext, through, dvalues, attention_steps::Sequences{offsets, spans, steps, rows}, longest, depth);
+    attention_steps::Sequences all{offsets, spans, steps, rows};
+    attention_steps::values_bwd(alpha, dcontext, through, dvalues, all, longest, depth);
 }
 KERNEL(attention_keys_bwd_f16, ptr<const float> de, ptr<const float> queries, ptr<const half> bias,
        ptr<const half> keys, ptr<const half> v, ptr<const u32> spans, ptr<const u32> offsets, ptr<float> dkeys,

@@ -198,8 +198,8 @@ DEVICE void send_queries(const BackwardShared<H>& own, ptr<const float> queries,
 }
 
 template <u32 H>
-DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& layer, const BackwardAttended& attended,
-                      ptr<u32> fault, const Rows& all, u32 most) {
+DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& layer,
+                      const BackwardAttended& attended, ptr<u32> fault, const Rows& all, u32 most) {
     using To = Blocks<H>;
     constexpr u32 HELD = held_back(H);
     SHARED(float, queries, ROWS * QUERY_PITCH);
@@ -296,7 +296,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
               ptr<u32> fault, u32 steps, u32 rows, u32 most, u32 longest, u32 pitch) {               \
         Rows all = rows_of(offsets, steps, rows, 1, 1, H / decoder::OWN);                            \
         decoder::Source source{w_q, b_q, v, keys, projected, spans};                                 \
-        decoder::BackwardAttended attended{alpha, above, queries, dq, de, longest, pitch};                   \
+        decoder::BackwardAttended attended{alpha, above, queries, dq, de, longest, pitch};           \
         Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                              \
         decoder::whole_bwd<H>(w_hh, source, layer, attended, fault, all, most);                      \
     }

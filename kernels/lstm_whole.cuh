@@ -1,5 +1,6 @@
 // What both passes of an LSTM over whole packed sequences have in common, lstm_whole_fwd.cu and
-// lstm_whole_bwd.cu, some of it with the decoder of attention_whole.cuh; see whole.cuh. Formulas and gate order are those of lstm.cu.
+// lstm_whole_bwd.cu, some of it with the decoder of attention_whole.cuh; see whole.cuh. Formulas and gate order
+// are those of lstm.cu.
 //
 // A block of a cluster owns 64 units, a warp eight of them, a lane one unit of two rows. Each lane sends its
 // part of what the steps hand on to every block of the cluster, and an mbarrier there counts the bytes of a

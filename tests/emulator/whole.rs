@@ -32,6 +32,22 @@ impl Backward for Seeds {
     }
 }
 
+/// The gradients of `leaves`, named after them, where these arrive.
+fn gradients(
+    mut tape: Tape,
+    seeds: Vec<(Option<Slot>, Tensor)>,
+    leaves: &[(impl std::fmt::Display, Var)],
+) -> Result<Vec<(String, Vec<f32>)>> {
+    let end = tape.output(Tensor::scalar(0.0f32), [seeds[0].0]);
+    tape.push(Seeds(seeds));
+    let mut grads = tape.backward(&end, Tensor::scalar(0.0f32))?;
+    let found = leaves.iter().map(|(name, var)| {
+        let gradient = grads.take(var.slot()).expect("every input has a gradient");
+        (format!("d {name}"), numbers(&gradient))
+    });
+    Ok(found.collect())
+}
+
 /// A layer, or two side by side, over sequences of these lengths.
 #[derive(Clone)]
 struct Case {
@@ -154,13 +170,7 @@ fn run(gpu: &Arc<Gpu>, case: &Case) -> Result<Vec<(String, Vec<f32>)>> {
             (out.state.h.slot(), place::<f16>(gpu, 92, 1.0, &[b, wide])),
         ];
         seeds.extend(c.map(|c| (c.slot(), place::<f32>(gpu, 93, 1.0, &[b, wide]))));
-        let end = tape.output(Tensor::scalar(0.0f32), [out.y.slot()]);
-        tape.push(Seeds(seeds));
-        let mut grads = tape.backward(&end, Tensor::scalar(0.0f32))?;
-        for (name, var) in &leaves {
-            let gradient = grads.take(var.slot()).expect("every input has a gradient");
-            found.push((format!("d {name}"), numbers(&gradient)));
-        }
+        found.extend(gradients(tape, seeds, &leaves)?);
     }
     Ok(found)
 }

@@ -111,14 +111,7 @@ impl Decoder {
             };
             (var.slot(), seed)
         });
-        let seeds = seeds.collect();
-        let end = tape.output(Tensor::scalar(0.0f32), [outputs[0].slot()]);
-        tape.push(Seeds(seeds));
-        let mut grads = tape.backward(&end, Tensor::scalar(0.0f32))?;
-        for (name, var) in &leaves {
-            let gradient = grads.take(var.slot()).expect("every input has a gradient");
-            found.push((format!("d {name}"), numbers(&gradient)));
-        }
+        found.extend(gradients(tape, seeds.collect(), &leaves)?);
         Ok(found)
     }
 
