@@ -50,18 +50,17 @@ pub fn measure(gpu: &Arc<Gpu>, emulated: bool, seconds: f64) -> Result<Measured>
     };
     for cell in CELLS {
         for &units in units {
-            for (&rows, training) in rows.iter().flat_map(|rows| [(rows, false), (rows, true)]) {
+            for &rows in rows {
                 let layer = Layer::new(gpu, cell, [steps, rows, units])?;
-                bench.add(cell.name(), [units, rows], training, |tape| layer.run(tape))?;
+                bench.add(cell.name(), [units, rows], |tape| layer.run(tape))?;
             }
         }
     }
     let most = DECODER_UNITS[usize::from(emulated)];
     for &units in units.iter().filter(|&&units| units <= most) {
-        for (&rows, training) in rows.iter().flat_map(|rows| [(rows, false), (rows, true)]) {
+        for &rows in rows {
             let decoder = Decoder::new(gpu, [steps, rows, units])?;
-            let run = |tape: &mut Tape| decoder.run(tape);
-            bench.add(attention::WORD, [units, rows], training, run)?;
+            bench.add(attention::WORD, [units, rows], |tape| decoder.run(tape))?;
         }
     }
     let found = bench.found;
@@ -106,13 +105,26 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Adds both times of a size, unless it goes step by step. `run` gives y and its gradient.
+    /// Adds the times of a size, forward and of both passes. `run` gives y and its gradient.
     fn add(
+        &mut self,
+        cell: &'static str,
+        size: [usize; 2],
+        run: impl Fn(&mut Tape) -> Result<(Var, Tensor)>,
+    ) -> Result<()> {
+        for training in [false, true] {
+            self.add_both_ways(cell, size, training, &run)?;
+        }
+        Ok(())
+    }
+
+    /// Adds both times of a size, unless it goes step by step.
+    fn add_both_ways(
         &mut self,
         cell: &'static str,
         [units, rows]: [usize; 2],
         training: bool,
-        run: impl Fn(&mut Tape) -> Result<(Var, Tensor)>,
+        run: &impl Fn(&mut Tape) -> Result<(Var, Tensor)>,
     ) -> Result<()> {
         let once = || {
             let mut tape = match training {
