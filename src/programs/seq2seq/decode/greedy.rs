@@ -5,7 +5,7 @@
 //! those choose until then is left out; when they are many, they leave the batch. Under a grammar the host
 //! looks at each step at what was chosen, and where tokens are drawn it draws them.
 
-use super::beam::likeliest;
+use super::likeliest::Descending;
 use super::run::{
     Hypothesis, Partial, Run, Sampling, Search, Seen, log_total, row_of, worth_moving,
 };
@@ -31,34 +31,34 @@ type Chosen = (Likeliest, Decoded);
 impl Run<'_> {
     /// So many outputs of each source, one source's behind the other's.
     pub(super) fn grow(&mut self, of_source: usize) -> Result<Vec<Hypothesis>> {
-        let sources = self.sources.len();
-        let mut outputs = vec![Partial::start(&self.grammar); sources * of_source];
+        let sources = self.request.sources.len();
+        let mut outputs = vec![Partial::start(&self.request); sources * of_source];
         if of_source > 1 {
             let rows = (0..sources).flat_map(|source| repeat_n(source as u32, of_source));
             self.from.select(&rows.collect::<Vec<_>>())?;
         }
-        let sampling = match self.options.search {
+        let sampling = match self.request.options.search {
             Search::Sampling(sampling) => Some(sampling),
             Search::Greedy | Search::Beam(_) => None,
         };
-        let held = self.grammar.is_some();
+        let held = self.request.grammar.is_some();
         let alone = self.model.gpu().is_some() && sampling.is_none() && !held;
         let look = if alone { LOOK } else { 1 };
         // The output that each row of the batch goes on with.
         let mut rows: Vec<usize> = (0..outputs.len()).collect();
         let mut last = self.model.tokens(&vec![SOS; rows.len()])?;
         let mut steps: Vec<Chosen> = Vec::new();
-        for step in 1..=self.options.max_length {
+        for step in 1..=self.request.options.max_length {
             let out = self.step(&last)?;
             let logits = out.logits.value();
             let chosen = match sampling {
                 Some(sampling) => self.draw(sampling, &outputs, of_source, &rows, logits)?,
                 None if held => self.likeliest_allowed(&outputs, &rows, logits)?,
-                None => ops::likeliest(logits, never(self.options.no_unk))?,
+                None => ops::likeliest(logits, never(self.request.options.no_unk))?,
             };
             last = chosen.columns.clone();
             steps.push((chosen, out));
-            if step % look == 0 || step == self.options.max_length {
+            if step % look == 0 || step == self.request.options.max_length {
                 for chosen in steps.drain(..) {
                     self.extend(&mut outputs, of_source, &rows, &chosen)?;
                 }
@@ -78,7 +78,7 @@ impl Run<'_> {
             }
         }
         let outputs = outputs.into_iter();
-        Ok(outputs.map(|o| o.finish(&self.options)).collect())
+        Ok(outputs.map(|o| o.finish(&self.request.options)).collect())
     }
 
     /// The likeliest token of each row that may follow its output. Mostly that is the likeliest of all, which
@@ -89,12 +89,12 @@ impl Run<'_> {
         rows: &[usize],
         logits: &Tensor,
     ) -> Result<Likeliest> {
-        let (options, grammar) = (&self.options, &self.grammar);
-        let found = ops::likeliest(logits, never(options.no_unk))?;
+        let request = &self.request;
+        let found = ops::likeliest(logits, never(request.options.no_unk))?;
         let mut chosen = on_host(&found)?;
         let refused = rows.par_iter().zip(&chosen).map(|(&number, &(token, _))| {
             let output = &outputs[number];
-            let may = || output.may(options, grammar, number)(token as usize);
+            let may = || output.may(request, number)(token);
             output.last() != EOS && !may()
         });
         let refused: Vec<bool> = refused.collect();
@@ -107,12 +107,11 @@ impl Run<'_> {
             .filter(|(_, (_, refused))| *refused)
             .try_for_each(|(row, ((token, gain), _))| {
                 let (number, logits) = (rows[row], row_of(&logits, row)?);
-                let may = outputs[number].may(options, grammar, number);
-                let other = likeliest(logits, 1, &may);
-                let other = other.first().map(|(token, _)| *token as usize);
-                let other = one_of(logits, other, &may)?;
-                *gain += f64::from(logits[other]) - f64::from(logits[*token as usize]);
-                *token = other as u32;
+                let may = outputs[number].may(request, number);
+                let other = Descending::of(logits).find(|&(token, _)| may(token));
+                let other = one_of(logits, other.map(|(token, _)| token), &may)?;
+                *gain += f64::from(logits[other as usize]) - f64::from(logits[*token as usize]);
+                *token = other;
                 Ok(())
             })?;
         self.chosen(chosen)
@@ -128,7 +127,7 @@ impl Run<'_> {
         logits: &Tensor,
     ) -> Result<Likeliest> {
         let (logits, copies) = (in_f32(logits)?, self.model.copies());
-        let (options, grammar) = (&self.options, &self.grammar);
+        let request = &self.request;
         let chooser = Chooser::new(sampling.options)?;
         let rows = rows.par_iter().enumerate();
         let chosen = rows.map_with(chooser, |chooser, (row, &number)| {
@@ -137,13 +136,14 @@ impl Run<'_> {
                 return Ok((EOS, 0.0));
             }
             let source = number / of_source;
-            let may = output.may(options, grammar, source);
+            let may = output.may(request, source);
             let draws = sampling.draws(source, number % of_source);
             let draw = || draws.uniform(output.len() as u64);
-            let can_be = |token| logits[token] != f32::NEG_INFINITY && may(token);
-            let token = one_of(logits, chooser.choose(logits, can_be, draw), &may)?;
-            let gain = f64::from(logits[token]) - log_total(logits, copies);
-            Ok((token as u32, gain))
+            let can_be = |token| logits[token] != f32::NEG_INFINITY && may(token as u32);
+            let drawn = chooser.choose(logits, can_be, draw);
+            let token = one_of(logits, drawn.map(|token| token as u32), &may)?;
+            let gain = f64::from(logits[token as usize]) - log_total(logits, copies);
+            Ok((token, gain))
         });
         self.chosen(chosen.collect::<Result<_>>()?)
     }
@@ -170,8 +170,8 @@ impl Run<'_> {
         for (row, &number) in rows.iter().enumerate() {
             let (output, source) = (&mut outputs[number], number / of_source);
             if output.last() != EOS {
-                let read = self.read(&seen, row, source)?;
-                output.push(chosen[row], read, &self.grammar, source);
+                let read = self.request.read(&seen, row, source)?;
+                output.push(chosen[row], read, &self.request, source);
             }
         }
         Ok(())
@@ -188,8 +188,8 @@ fn on_host(chosen: &Likeliest) -> Result<Vec<(u32, f64)>> {
 
 /// The token that was found, or where none was since no comparison finds what is not a number, the first
 /// that may follow.
-fn one_of(logits: &[f32], found: Option<usize>, may: impl Fn(usize) -> bool) -> Result<usize> {
-    let any = || (0..logits.len()).find(|&token| may(token));
+fn one_of(logits: &[f32], found: Option<u32>, may: impl Fn(u32) -> bool) -> Result<u32> {
+    let any = || (0..logits.len() as u32).find(|&token| may(token));
     found.or_else(any).ok_or_else(|| {
         Error::op(
             "decode",

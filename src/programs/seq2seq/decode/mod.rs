@@ -7,6 +7,7 @@
 
 mod beam;
 mod greedy;
+mod likeliest;
 mod run;
 
 pub use run::{DecodeOptions, Hypothesis, Sampling, Search, SourceIds};
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::programs::seq2seq::data::SourceBatch;
 use crate::programs::seq2seq::model::{Seq2Seq, Source};
 use crate::train::model::Model;
-use run::{Grammar, Run};
+use run::{Grammar, Request, Run};
 
 /// Decodes some sources. The outputs stand in their order.
 ///
@@ -82,9 +83,11 @@ pub fn decode_n_best<'a>(
         tape,
         params: &params,
         from: from.clone(),
-        grammar: options.syntax.map(|syntax| Grammar::new(syntax, &sources)),
-        sources,
-        options,
+        request: Request {
+            grammar: options.syntax.map(|syntax| Grammar::new(syntax, &sources)),
+            sources,
+            options,
+        },
     };
     if let Search::Sampling(sampling) = options.search {
         sampling.options.validate()?;

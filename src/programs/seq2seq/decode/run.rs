@@ -12,6 +12,7 @@ use crate::programs::seq2seq::model::{Decoded, DecoderState, Seq2Seq, allowed, i
 use crate::rng::{Purpose, Stream};
 use crate::sampling::SamplingOptions;
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 /// The tokens of a source, at least one.
 #[derive(Clone, Copy, Debug)]
@@ -148,20 +149,24 @@ pub struct Hypothesis {
 pub(super) struct Partial {
     tokens: Vec<u32>,
     pub(super) log_probability: f64,
-    attention: Vec<Vec<f32>>,
+    /// A row a token, shared with the hypotheses that began alike.
+    attention: Vec<Arc<[f32]>>,
     copied: Vec<Option<usize>>,
     /// The same as its grammar reads it.
     written: Option<Written>,
 }
 
 impl Partial {
-    pub(super) fn start(grammar: &Option<Grammar>) -> Self {
+    pub(super) fn start(request: &Request) -> Self {
         Partial {
             tokens: vec![SOS],
             log_probability: 0.0,
             attention: Vec::new(),
             copied: Vec::new(),
-            written: grammar.as_ref().map(|grammar| grammar.syntax.begin()),
+            written: request
+                .grammar
+                .as_ref()
+                .map(|grammar| grammar.syntax.begin()),
         }
     }
 
@@ -175,24 +180,24 @@ impl Partial {
         self.tokens.len() - 1
     }
 
-    /// Which tokens may follow.
+    /// Which tokens may follow, in an output of this source.
     pub(super) fn may<'a>(
         &'a self,
-        options: &DecodeOptions,
-        grammar: &'a Option<Grammar>,
+        request: &'a Request,
         source: usize,
-    ) -> impl Fn(usize) -> bool + 'a {
+    ) -> impl Fn(u32) -> bool + 'a {
+        let options = &request.options;
         let (no_unk, room) = (options.no_unk, options.max_length - self.len());
-        let next = self.written.as_ref().zip(grammar.as_ref());
+        let next = self.written.as_ref().zip(request.grammar.as_ref());
         let next = next.map(|(written, grammar)| (written.next(grammar.syntax, room), grammar));
         move |token| {
-            let fits = |(next, grammar): &(Next, &Grammar)| match token as u32 {
+            let fits = |(next, grammar): &(Next, &Grammar)| match token {
                 EOS => next.may_end(),
                 id => grammar
                     .form(source, id)
                     .is_some_and(|form| next.may_be(form)),
             };
-            allowed(token, no_unk) && next.as_ref().is_none_or(fits)
+            allowed(token as usize, no_unk) && next.as_ref().is_none_or(fits)
         }
     }
 
@@ -201,10 +206,10 @@ impl Partial {
         &mut self,
         (token, gain): (u32, f64),
         read: Option<Read>,
-        grammar: &Option<Grammar>,
+        request: &Request,
         source: usize,
     ) {
-        if let (Some(written), Some(grammar)) = (&mut self.written, grammar)
+        if let (Some(written), Some(grammar)) = (&mut self.written, &request.grammar)
             && let Some(form) = grammar.form(source, token).filter(|_| token != EOS)
         {
             written.push(form);
@@ -231,7 +236,8 @@ impl Partial {
                 let of_tokens = self.copied.iter().take(end - 1);
                 of_tokens.copied().collect()
             }),
-            attention: (!self.attention.is_empty()).then_some(self.attention),
+            attention: (!self.attention.is_empty())
+                .then(|| self.attention.iter().map(|row| row.to_vec()).collect()),
             tokens: self.tokens[1..end].to_vec(),
             ended,
         }
@@ -245,10 +251,7 @@ pub(super) struct Run<'a> {
     pub(super) tape: Tape,
     pub(super) params: &'a Bound,
     pub(super) from: DecoderState,
-    pub(super) sources: Vec<SourceIds<'a>>,
-    /// What the outputs are held to.
-    pub(super) grammar: Option<Grammar<'a>>,
-    pub(super) options: DecodeOptions<'a>,
+    pub(super) request: Request<'a>,
 }
 
 impl Run<'_> {
@@ -260,7 +263,17 @@ impl Run<'_> {
         self.from = out.state.clone();
         Ok(out)
     }
+}
 
+/// What is asked for.
+pub(super) struct Request<'a> {
+    pub(super) sources: Vec<SourceIds<'a>>,
+    /// What the outputs are held to.
+    pub(super) grammar: Option<Grammar<'a>>,
+    pub(super) options: DecodeOptions<'a>,
+}
+
+impl Request<'_> {
     /// What one row, of a source, read at a step; none for a model without attention.
     pub(super) fn read(&self, seen: &Seen, row: usize, source: usize) -> Result<Option<Read<'_>>> {
         let Some(alpha) = &seen.alpha else {
@@ -270,7 +283,7 @@ impl Run<'_> {
         let gate = seen.gate.as_ref().map(|gate| row_of(gate, row));
         let copies = source.extended.map(|extended| &extended.source[..]);
         Ok(Some(Read {
-            attention: row_of(alpha, row)?[..source.ids.len()].to_vec(),
+            attention: row_of(alpha, row)?[..source.ids.len()].into(),
             copies: copies.zip(gate.transpose()?.map(|gate| gate[0])),
         }))
     }
@@ -333,7 +346,7 @@ impl Seen {
 /// What a row read at a step.
 pub(super) struct Read<'a> {
     /// Its attention weights, over its source's tokens.
-    attention: Vec<f32>,
+    attention: Arc<[f32]>,
     /// The extended ids of those, and the logit of p_gen; of a model that copies.
     copies: Option<(&'a [u32], f32)>,
 }
@@ -342,7 +355,7 @@ impl Read<'_> {
     /// Where the chosen token was copied from, for a model that copies.
     fn copied(&self, token: u32, log_probability: f64) -> Option<Option<usize>> {
         let (ids, z) = self.copies?;
-        let held = ids.iter().zip(&self.attention).enumerate();
+        let held = ids.iter().zip(&self.attention[..]).enumerate();
         let held = held.filter(|(_, (id, _))| **id == token);
         let (mut mass, mut best) = (0.0, None);
         for (j, (_, &weight)) in held {
