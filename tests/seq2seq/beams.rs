@@ -53,7 +53,7 @@ fn after(model: &Seq2Seq, source: &[u32], prefix: &[u32]) -> Vec<f64> {
     let mut tape = Tape::inference();
     let params = model.params().bind(&mut tape);
     let batch = SourceBatch::new(&[source]).unwrap();
-    let source = Source::new(&batch, SIZES.source_vocab, None).unwrap();
+    let source = Source::new(&batch, model.vocab().0, None).unwrap();
     let mut from = model.encode(&mut tape, &params, &source, None).unwrap();
     let mut logits = Vec::new();
     for &last in [SOS].iter().chain(prefix) {
@@ -67,16 +67,35 @@ fn after(model: &Seq2Seq, source: &[u32], prefix: &[u32]) -> Vec<f64> {
 }
 
 /// The scores of what a beam finds, the best first, written down anew: it stops when `width` have
-/// ended and none that goes on is better than the best of them.
-fn beam_scores(model: &Seq2Seq, source: &[u32], width: usize, options: DecodeOptions) -> Vec<f64> {
+/// ended and none that goes on is better than the best of them. Under a grammar all tokens are asked.
+pub fn beam_scores(
+    model: &Seq2Seq,
+    source: &[u32],
+    width: usize,
+    options: DecodeOptions,
+) -> Vec<f64> {
     let score = |sum: f64, length: usize| sum / (length as f64).powf(options.length_penalty);
+    let may = |tokens: &[u32], token: u32| {
+        let Some(syntax) = options.syntax else {
+            return ![PAD, SOS].contains(&token);
+        };
+        let mut written = syntax.begin();
+        tokens
+            .iter()
+            .for_each(|&id| assert!(written.push(syntax.form_of(id))));
+        let next = written.next(syntax, options.max_length - tokens.len());
+        match token {
+            EOS => next.may_end(),
+            _ => next.may_be(syntax.form_of(token)),
+        }
+    };
     let mut open = vec![(Vec::new(), 0.0)];
     let mut ended: Vec<f64> = Vec::new();
     for length in 1..=options.max_length {
         let mut all: Vec<(Vec<u32>, f64)> = Vec::new();
         for (tokens, sum) in &open {
             for (token, gain) in (0..).zip(after(model, source, tokens)) {
-                if ![PAD, SOS].contains(&token) {
+                if may(tokens, token) {
                     all.push(([&tokens[..], &[token]].concat(), sum + gain));
                 }
             }

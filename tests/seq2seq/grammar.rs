@@ -1,5 +1,7 @@
 //! Decoding under a grammar: what an untrained model writes is Python.
 
+use super::beams::beam_scores;
+use super::decode::SCORE;
 use super::for_each_kind;
 use rnnx::data::python::grammar::{Start, Terminal};
 use rnnx::data::python::{parses, parses_as_line};
@@ -12,6 +14,7 @@ use rnnx::programs::seq2seq::decode::{
     DecodeOptions, Hypothesis, Search, SourceIds, decode, decode_n_best,
 };
 use rnnx::programs::seq2seq::model::{ModelKind, Seq2Seq, Seq2SeqSizes};
+use rnnx::train::model::Model;
 
 /// Tokens of Python, of parts of it, and of none.
 #[rustfmt::skip]
@@ -229,6 +232,41 @@ fn a_beam_under_a_grammar_is_never_below_greedy() {
     };
     for (beam, greedy) in best(Search::Beam(3)).iter().zip(best(Search::Greedy)) {
         assert!(beam.score >= greedy.score, "{beam:?} {greedy:?}");
+    }
+}
+
+/// What a beam leaves unasked is what it would not have taken.
+#[test]
+fn a_beam_under_a_grammar_is_that_which_asks_for_all_tokens() {
+    let (in_pieces, _) = pieces();
+    for (kind, vocab) in [
+        (TokenizerKind::Python, vocab()),
+        (TokenizerKind::Bpe, in_pieces),
+    ] {
+        let syntax = Syntax::new(Start::Statement, kind, &vocab).unwrap();
+        for (seed, length_penalty) in [(1, 0.0), (2, 1.0), (3, 0.5)] {
+            let mut model = model(ModelKind::Lstm, &vocab, seed);
+            let values = model.0.params_mut().values_mut();
+            let values = values.data_mut::<f32>().unwrap();
+            values.iter_mut().for_each(|x| *x *= 2.0);
+            let options = |search| DecodeOptions {
+                search,
+                length_penalty,
+                syntax: Some(&syntax),
+                ..DecodeOptions::greedy(9)
+            };
+            let sources: Vec<&[u32]> = model.1.iter().map(Vec::as_slice).collect();
+            let of = |search| decode(&model.0, &sources, options(search)).unwrap();
+            let both = of(Search::Beam(3)).into_iter().zip(of(Search::Greedy));
+            for ((beam, greedy), source) in both.zip(&sources) {
+                let found = beam_scores(&model.0, source, 3, options(Search::Beam(3)))[0];
+                let want = found.max(greedy.score);
+                assert!(
+                    (beam.score - want).abs() < SCORE,
+                    "{kind} {seed}: {beam:?} {want}"
+                );
+            }
+        }
     }
 }
 
