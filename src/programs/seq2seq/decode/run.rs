@@ -323,7 +323,7 @@ impl<'a> Grammar<'a> {
 /// Whether rows of which so many go on are worth moving: what stays in the memory of those that have
 /// ended is computed in vain, and moving costs a copy of what is attended to.
 pub(super) fn worth_moving(going: usize, rows: usize) -> bool {
-    4 * going <= 3 * rows
+    8 * going <= 7 * rows
 }
 
 /// What a step attended to, in host memory.
