@@ -111,7 +111,7 @@ DEVICE void hand_on(const BackwardShared<H>& own, ptr<u32x4> dz_own, ptr<float> 
         for (u32 k = 0; k < 4; k++) four.word[k] = bits_of(to_f32(dz[e][k]));
         st16(dz_own + (r * (OWN + 1) + me.own), four);
         if (row >= now.rows) continue;
-        float q = attended.queries[at * attended.pitch + me.unit] + b_q;
+        float q = attended.queries[at * H + me.unit] + b_q;
         queries[r * QUERY_PITCH + me.own] = EXPONENT * q;
         auto out = layer.dz + me.unit + at * attended.pitch;
         for (u32 k = 0; k < 4; k++) out[k * H] = dz[e][k];
@@ -280,10 +280,9 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
 
 // ---- kernels -----------------------------------------------------------------------------------
 
-// Shapes and names as in attention_whole_fwd.cu, whose y, gates, cells, alpha and queries are read.
-// dy [N, H], null for zero; above [N, longest] f32: what arrives at alpha from elsewhere than the gates, null
-// for zero; dz [N, 4H] and dq [N, H] in rows of `pitch` elements, as the queries are; before [N, H]: h_{t-1} of
-// each row; de [N, longest] f32, only of a row's positions; dh, dc [B, H] f32: gradients of h_n and c_n, and then
+// Shapes and names as in attention_whole_fwd.cu, whose y, gates, cells, alpha and queries are read, these one
+// behind the other. dy [N, H], null for zero; above [N, longest] f32: what arrives at alpha from elsewhere than the
+// gates, null for zero; dz [N, 4H] and dq [N, H] in rows of `pitch` elements; before [N, H]: h_{t-1} of each row; de [N, longest] f32, only of a row's positions; dh, dc [B, H] f32: gradients of h_n and c_n, and then
 // of h_0 and c_0.
 #define ATTENTION_WHOLE_BWD(H)                                                                       \
     KERNEL_OF(decoder::THREADS, attention_whole_bwd_##H, ptr<const half> w_hh, ptr<const half> w_q,  \
