@@ -222,7 +222,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
 
     Step after = {0, 0}, now = all.step(length - 1), before = all.step(length - 2);
     Saved saved;
-    load<H>(saved, layer, all, me, now, before, length == 1, 0);
+    load_saved<H>(saved, layer, all, me, now, before, length == 1, 0);
     float dh[2] = {}, dc[2] = {};
     bool whole = true;
     while (t > 0) {
@@ -234,7 +234,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
         hand_on<H>(own, dz_own, queries, dz, layer, attended, saved, b_q, t, now, all, me);
         block_sync();
         send_gradients<H>(own, dz_own, own.positions.first[live]);
-        if (t > 0) load<H>(saved, layer, all, me, before, all.step(t - 2), t == 1, 0);
+        if (t > 0) load_saved<H>(saved, layer, all, me, before, all.step(t - 2), t == 1, 0);
         // 2. The energies, once all of those are there.
         bool here = To::wait(own.gradients(), turn % 2);
         if (here && t > 0 && thread_x() == 0) To::expect(own.gradients(), own.expected(live_of(all, before)));
@@ -296,7 +296,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
         Rows all = rows_of(offsets, steps, rows, 1, 1, H / decoder::OWN);                            \
         decoder::Source source{w_q, b_q, v, keys, projected, spans};                                 \
         decoder::BackwardAttended attended{alpha, above, queries, dq, de, longest, pitch};           \
-        Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                              \
+        lstm::Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                        \
         decoder::whole_bwd<H>(w_hh, source, layer, attended, fault, all, most);                      \
     }
 
