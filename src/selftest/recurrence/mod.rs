@@ -337,3 +337,41 @@ fn results(operands: &Operands, numbers: &Numbers) -> Result<Results> {
 fn no_gradient(name: &str) -> Error {
     Error::op("recurrence", format!("no gradient arrived at {name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers that docs/gpu.md and the README tell.
+    #[test]
+    fn the_sizes_of_the_full_grid() {
+        let all = sizes(&Grid::FULL, None);
+        assert_eq!(all.len(), 783);
+        let of_rnn = |size: &Size| size.what.op() == WHOLE[1];
+        let with_kernels = all
+            .iter()
+            .filter(|size| size.lengths[0] > 1 && !(of_rnn(size) && size.units > 256));
+        assert_eq!(with_kernels.count(), 528);
+        let mut names: Vec<String> = all
+            .iter()
+            .map(|size| format!("{} {}", size.what.op(), size.name()))
+            .collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
+    fn ragged_rows_are_of_any_length_and_the_same_each_time() {
+        let size = |ragged| Size::new(What::Decoder, [64, 128, 256], ragged);
+        let (rows, again) = (size(true), size(true));
+        assert!((&rows.lengths, &rows.sources) == (&again.lengths, &again.sources));
+        assert!(rows.lengths.is_sorted_by(|a, b| a >= b));
+        assert_eq!((rows.lengths[0], rows.lengths[127]), (256, 1));
+        let mut different = rows.lengths.clone();
+        different.dedup();
+        assert!(different.len() > 64, "{different:?}");
+        assert!(rows.sources.iter().all(|n| (1..=POSITIONS).contains(n)));
+        assert_eq!(size(false).lengths, [256; 128]);
+    }
+}
