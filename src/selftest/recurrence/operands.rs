@@ -18,6 +18,8 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
+/// Elements of the largest weights: W_hh of an LSTM of 512 units.
+const MOST_WEIGHTS: usize = 4 * 512 * 512;
 /// Rows of a gate table, and columns of a layer's x.
 const VOCAB: usize = 95;
 const INPUTS: usize = 64;
@@ -48,7 +50,8 @@ impl Numbers {
             .collect();
         let drawn = Tensor::from_slice(&drawn, [DRAWN])?.to_gpu(gpu)?;
         let drawn = convert(&drawn, DType::F16)?;
-        let len = DRAWN + most;
+        // Weights may be larger than that.
+        let len = DRAWN + most.max(MOST_WEIGHTS);
         let all = Tensor::on_gpu(gpu, DType::F16, [len])?;
         let (to, size) = (all.ptr()?, DType::F16.size());
         gpu.driver().copy(to, drawn.ptr()?, DRAWN * size)?;
