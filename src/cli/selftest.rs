@@ -303,10 +303,18 @@ mod tests {
             ("ok, 1 by steps".into(), 3)
         );
         assert_eq!(words(std::slice::from_ref(&not)), ("by steps".into(), 3));
+        // One that failed says why it did.
         assert_eq!(
             words(&[ran.clone(), of_steps("33", 0.5)]),
-            ("FAIL".into(), 4)
+            ("FAIL".into(), 3)
         );
+        let single = CaseResult {
+            message: "a single step".into(),
+            ..not.clone()
+        };
+        let text = table(&[not.clone(), single.clone(), single]);
+        let last = text.lines().last();
+        assert_eq!(last, Some("by steps: 2 sizes: a single step"));
         let json = report("cpu", &[ran, not]);
         assert_eq!(
             (&json["by_steps"], &json["cases"][1]["by_steps"]),
