@@ -83,7 +83,7 @@ DEVICE void values_bwd(ptr<const float> alpha, ptr<const half> dcontext, ptr<con
 
 DEVICE void keys_bwd(ptr<const float> de, ptr<const float> queries, ptr<const half> bias, ptr<const half> keys,
                      ptr<const half> v, ptr<float> dkeys, ptr<float> dv, const Sequences& all, u32 longest,
-                     u32 units, u32 pitch) {
+                     u32 units) {
     u32 tiles = (longest + TILE - 1) / TILE, row = block_x() / tiles, first = block_x() % tiles * TILE;
     u32 length = all.length(row);
     u64 begin = all.spans[row];
@@ -95,7 +95,7 @@ DEVICE void keys_bwd(ptr<const float> de, ptr<const float> queries, ptr<const ha
         }
         for (u32 t = 0; first < length && row < all.step(t).rows; t++) {
             u64 at = all.step(t).first + row;
-            float q = queries[at * pitch + a] + b;
+            float q = queries[at * units + a] + b;
             for (u32 i = 0; i < TILE; i++)
                 if (first + i < length) {
                     float u = tanh_exact(q + k[i]), d = de[at * longest + first + i];
@@ -117,8 +117,7 @@ DEVICE void keys_bwd(ptr<const float> de, ptr<const float> queries, ptr<const ha
 // units = A; offsets [steps + 1], null for targets of one length; spans [B + 1].
 // alpha, de, dalpha and what is above [N, S] f32: only a row's positions are read and written; dalpha null for
 // zero; values [M, D]; context and dcontext [N, D], the latter what arrives from above, null for zero;
-// through [N, D] f32: what arrives through the gates; queries [N, A] f32 without their bias [A], in rows of
-// `pitch` numbers; keys [M, A]; v [A]. dvalues [M, D] f32; dkeys [M, A] f32; dv [B tiles, A] f32, to be added up
+// through [N, D] f32: what arrives through the gates; queries [N, A] f32 without their bias [A]; keys [M, A]; v [A]. dvalues [M, D] f32; dkeys [M, A] f32; dv [B tiles, A] f32, to be added up
 // over its rows.
 KERNEL(attention_contexts_f16, ptr<const float> alpha, ptr<const half> values, ptr<const u32> spans,
        ptr<const u32> offsets, ptr<half> context, u32 steps, u32 rows, u32 longest, u32 depth) {
@@ -139,9 +138,9 @@ KERNEL(attention_values_bwd_f16, ptr<const float> alpha, ptr<const half> dcontex
 }
 KERNEL(attention_keys_bwd_f16, ptr<const float> de, ptr<const float> queries, ptr<const half> bias,
        ptr<const half> keys, ptr<const half> v, ptr<const u32> spans, ptr<const u32> offsets, ptr<float> dkeys,
-       ptr<float> dv, u32 steps, u32 rows, u32 longest, u32 units, u32 pitch) {
+       ptr<float> dv, u32 steps, u32 rows, u32 longest, u32 units) {
     attention_steps::Sequences all{offsets, spans, steps, rows};
-    attention_steps::keys_bwd(de, queries, bias, keys, v, dkeys, dv, all, longest, units, pitch);
+    attention_steps::keys_bwd(de, queries, bias, keys, v, dkeys, dv, all, longest, units);
 }
 
 #endif

@@ -27,6 +27,8 @@
 // Its names would meet those of attention.cu in the emulated device, which links all kernels.
 namespace decoder {
 
+using namespace lstm;  // its step
+
 constexpr u32 OWN = 32, WARPS = OWN / 8, THREADS = WARPS * 32;  // of a block: units, warps, threads
 constexpr u32 PAIRS = OWN / 2;  // words of a position's keys: two units each
 // Words from position to position, and numbers from row to row of the queries: none of a warp meet in a bank.

@@ -111,7 +111,7 @@ DEVICE void hand_on(const BackwardShared<H>& own, ptr<u32x4> dz_own, ptr<float> 
         for (u32 k = 0; k < 4; k++) four.word[k] = bits_of(to_f32(dz[e][k]));
         st16(dz_own + (r * (OWN + 1) + me.own), four);
         if (row >= now.rows) continue;
-        float q = attended.queries[at * attended.pitch + me.unit] + b_q;
+        float q = attended.queries[at * H + me.unit] + b_q;
         queries[r * QUERY_PITCH + me.own] = EXPONENT * q;
         auto out = layer.dz + me.unit + at * attended.pitch;
         for (u32 k = 0; k < 4; k++) out[k * H] = dz[e][k];
@@ -222,7 +222,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
 
     Step after = {0, 0}, now = all.step(length - 1), before = all.step(length - 2);
     Saved saved;
-    load<H>(saved, layer, all, me, now, before, length == 1, 0);
+    load_saved<H>(saved, layer, all, me, now, before, length == 1, 0);
     float dh[2] = {}, dc[2] = {};
     bool whole = true;
     while (t > 0) {
@@ -234,7 +234,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
         hand_on<H>(own, dz_own, queries, dz, layer, attended, saved, b_q, t, now, all, me);
         block_sync();
         send_gradients<H>(own, dz_own, own.positions.first[live]);
-        if (t > 0) load<H>(saved, layer, all, me, before, all.step(t - 2), t == 1, 0);
+        if (t > 0) load_saved<H>(saved, layer, all, me, before, all.step(t - 2), t == 1, 0);
         // 2. The energies, once all of those are there.
         bool here = To::wait(own.gradients(), turn % 2);
         if (here && t > 0 && thread_x() == 0) To::expect(own.gradients(), own.expected(live_of(all, before)));
@@ -280,10 +280,9 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
 
 // ---- kernels -----------------------------------------------------------------------------------
 
-// Shapes and names as in attention_whole_fwd.cu, whose y, gates, cells, alpha and queries are read.
-// dy [N, H], null for zero; above [N, longest] f32: what arrives at alpha from elsewhere than the gates, null
-// for zero; dz [N, 4H] and dq [N, H] in rows of `pitch` elements, as the queries are; before [N, H]: h_{t-1} of
-// each row; de [N, longest] f32, only of a row's positions; dh, dc [B, H] f32: gradients of h_n and c_n, and then
+// Shapes and names as in attention_whole_fwd.cu, whose y, gates, cells, alpha and queries are read, these one
+// behind the other. dy [N, H], null for zero; above [N, longest] f32: what arrives at alpha from elsewhere than the
+// gates, null for zero; dz [N, 4H] and dq [N, H] in rows of `pitch` elements; before [N, H]: h_{t-1} of each row; de [N, longest] f32, only of a row's positions; dh, dc [B, H] f32: gradients of h_n and c_n, and then
 // of h_0 and c_0.
 #define ATTENTION_WHOLE_BWD(H)                                                                       \
     KERNEL_OF(decoder::THREADS, attention_whole_bwd_##H, ptr<const half> w_hh, ptr<const half> w_q,  \
@@ -297,7 +296,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
         Rows all = rows_of(offsets, steps, rows, 1, 1, H / decoder::OWN);                            \
         decoder::Source source{w_q, b_q, v, keys, projected, spans};                                 \
         decoder::BackwardAttended attended{alpha, above, queries, dq, de, longest, pitch};           \
-        Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                              \
+        lstm::Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                        \
         decoder::whole_bwd<H>(w_hh, source, layer, attended, fault, all, most);                      \
     }
 

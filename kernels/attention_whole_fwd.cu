@@ -252,7 +252,7 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const half> b
         Rows all = rows_of(offsets, steps, rows, 1, 1, H / decoder::OWN);                            \
         decoder::Source source{w_q, b_q, v, keys, projected, spans};                                 \
         decoder::ForwardAttended attended{alpha, queries, longest, pitch};                           \
-        Results out{y, gates, cells, h_n, c_n};                                                      \
+        lstm::Results out{y, gates, cells, h_n, c_n};                                                \
         decoder::whole_fwd<H>(w_hh, x, bias, source, h_0, c_0, out, attended, fault, all, most);     \
     }
 

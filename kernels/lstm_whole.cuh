@@ -17,6 +17,9 @@
 
 #ifdef HAS_MMA
 
+// A namespace for the kernels of each cell: the emulated device links them all.
+namespace lstm {
+
 DEVICE constexpr u32 own_of(u32 hidden) { return hidden <= 128 ? hidden : 64; }  // units of a block
 DEVICE constexpr u32 blocks_of(u32 hidden) { return hidden / own_of(hidden); }
 DEVICE constexpr u32 warps_of(u32 hidden) { return own_of(hidden) / 8; }
@@ -168,8 +171,8 @@ struct Saved {
 };
 // `before` is the step before, with t > 0.
 template <u32 H>
-DEVICE void load(Saved& s, const Layer& of, const Rows& all, const Lane& me, Step step, Step before,
-                 bool first, u32 j) {
+DEVICE void load_saved(Saved& s, const Layer& of, const Rows& all, const Lane& me, Step step, Step before,
+                       bool first, u32 j) {
     for (u32 e = 0; e < 2; e++) {
         u32 row = all.row(j, 2 * me.pair + e);
         u64 at = step.at(row);
@@ -237,5 +240,7 @@ DEVICE float step_back(half (&dz)[4], const Saved& s, u32 e, float dh, float dc)
     dz[3] = to_half(dh * tanh_c * o * (1.0f - o));
     return dc * f;
 }
+
+}  // namespace lstm
 
 #endif

@@ -6,7 +6,7 @@
 
 #ifdef HAS_MMA
 
-namespace lstm_bwd {
+namespace lstm::bwd {
 
 // Slices of 16 gate rows of its weights that a warp holds: with more it spills.
 DEVICE constexpr u32 held_back(u32 hidden) { return hidden == 128 ? 8 : hidden < 256 ? hidden / 8 : 28; }
@@ -141,7 +141,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
         Step after = {0, 0}, now = all.step(longest - 1), before = all.step(longest - 2);
         u32 live = all.live(now);
         Saved saved;
-        load<H>(saved, layer, all, me, now, before, longest == 1, 0);
+        load_saved<H>(saved, layer, all, me, now, before, longest == 1, 0);
         for (u32 t = longest; t-- > 0;) {
             Step earlier = all.step(t - 2);
             for (u32 j = 0; j < live; j++) {
@@ -155,9 +155,9 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
                 write<H>(layer, dz, saved, now, all, me, j);
                 // What the next one reads is on its way while dz is waited for.
                 if (j + 1 < live)
-                    load<H>(saved, layer, all, me, now, before, t == 0, j + 1);
+                    load_saved<H>(saved, layer, all, me, now, before, t == 0, j + 1);
                 else if (t > 0)
-                    load<H>(saved, layer, all, me, before, earlier, t == 1, 0);
+                    load_saved<H>(saved, layer, all, me, before, earlier, t == 1, 0);
             }
             To::step_is_over();
             later = live;
@@ -179,7 +179,7 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
     To::meet();
 }
 
-}  // namespace lstm_bwd
+}  // namespace lstm::bwd
 
 // ---- kernels -----------------------------------------------------------------------------------
 
@@ -187,14 +187,14 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Layer& layer, ptr<u32> fault, 
 // dy [N, H], null for zero; dz [N, 4H]; before [N, H]: h_{t-1} of each row, null where that is not wanted;
 // dh, dc [B, H] f32: gradients of h_n and c_n, and then, with a `state` before step 0, of that one's.
 #define LSTM_WHOLE_BWD(H)                                                                          \
-    KERNEL_OF(threads_of(H), lstm_whole_bwd_##H, ptr<const half> w_hh, ptr<const half> dy,         \
+    KERNEL_OF(lstm::threads_of(H), lstm_whole_bwd_##H, ptr<const half> w_hh, ptr<const half> dy,   \
               ptr<const half> gates, ptr<const float> cells, ptr<const half> y,                    \
               ptr<const half> h_0, ptr<const float> c_0, ptr<const u32> offsets, ptr<half> dz,     \
               ptr<half> before, ptr<float> dh, ptr<float> dc, ptr<u32> fault, u32 steps, u32 rows, \
               u32 ways, u32 groups, u32 state) {                                                   \
-        Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
-        Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                            \
-        lstm_bwd::whole_bwd<H>(w_hh, layer, fault, all, state != 0);                               \
+        Rows all = rows_of(offsets, steps, rows, ways, groups, lstm::blocks_of(H));                \
+        lstm::Layer layer{dy, gates, cells, y, h_0, c_0, dz, before, dh, dc};                      \
+        lstm::bwd::whole_bwd<H>(w_hh, layer, fault, all, state != 0);                              \
     }
 
 LSTM_WHOLE_BWD(64)

@@ -4,7 +4,7 @@
 
 #ifdef HAS_MMA
 
-namespace lstm_fwd {
+namespace lstm::fwd {
 
 // The block's dynamic shared memory.
 template <u32 H>
@@ -111,7 +111,7 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
     To::meet();
 }
 
-}  // namespace lstm_fwd
+}  // namespace lstm::fwd
 
 // ---- kernels -----------------------------------------------------------------------------------
 
@@ -124,14 +124,14 @@ DEVICE void whole_fwd(ptr<const half> w_hh, ptr<const half> x, ptr<const u32> id
 // or 2 H + 1 in the backward pass. A pass that gives up leaves at least one result that is not a number.
 // `groups`: eight rows each, the most that a cluster takes; `rows` is B.
 #define LSTM_WHOLE_FWD(H)                                                                          \
-    KERNEL_OF(threads_of(H), lstm_whole_fwd_##H, ptr<const half> w_hh, ptr<const half> x,          \
+    KERNEL_OF(lstm::threads_of(H), lstm_whole_fwd_##H, ptr<const half> w_hh, ptr<const half> x,    \
               ptr<const u32> ids, ptr<const half> bias, ptr<const half> h_0, ptr<const float> c_0, \
               ptr<const u32> offsets, ptr<half> y, ptr<half> gates, ptr<float> cells,              \
               ptr<half> h_n, ptr<float> c_n, ptr<u32> fault, u32 steps, u32 rows, u32 ways,        \
               u32 groups) {                                                                        \
-        Rows all = rows_of(offsets, steps, rows, ways, groups, blocks_of(H));                      \
-        Results out{y, gates, cells, h_n, c_n};                                          \
-        lstm_fwd::whole_fwd<H>(w_hh, x, ids, bias, h_0, c_0, out, fault, all);                     \
+        Rows all = rows_of(offsets, steps, rows, ways, groups, lstm::blocks_of(H));                \
+        lstm::Results out{y, gates, cells, h_n, c_n};                                              \
+        lstm::fwd::whole_fwd<H>(w_hh, x, ids, bias, h_0, c_0, out, fault, all);                    \
     }
 
 LSTM_WHOLE_FWD(64)

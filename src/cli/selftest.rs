@@ -1,8 +1,10 @@
-//! `rnnx selftest`: the op table on a device against the CPU reference.
+//! `rnnx selftest`: the op table on a device against the CPU reference, or whole sequences in one kernel against
+//! their steps.
 
 use super::args::SelftestArgs;
 use super::process::emit;
 use crate::log;
+use crate::selftest::recurrence::{self, Grid};
 use crate::selftest::{self, CaseResult};
 use crate::train::device;
 use crate::train::device::{DeviceChoice, Precision};
@@ -10,14 +12,22 @@ use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::cmp::Ordering;
 
-/// Runs the table and prints it, as text or as one JSON object.
+/// What to do where a case fails.
+const NO_TRAINING: &str = "Do not train on this device before they pass";
+const NO_WHOLE: &str = "Train with --recurrence steps before they pass";
+
+/// Runs the table, or the grid of recurrences, and prints it, as text or as one JSON object.
 ///
 /// # Errors
-/// [`Error::Device`] for a device that is not there, [`Error::Usage`] for a filter that fits no op,
-/// [`Error::Op`] that names the cases which failed.
+/// [`Error::Device`] for a device that is not there, [`Error::Usage`] for a filter that fits no op, or a grid of
+/// recurrences for the CPU; [`Error::Op`] that names the cases which failed, or if the grid has no case that the
+/// device takes whole.
 pub fn run(args: &SelftestArgs) -> Result<()> {
     let filter = args.filter.as_deref();
-    let ops = selftest::ops();
+    let ops = match args.recurrence {
+        true => recurrence::OPS.to_vec(),
+        false => selftest::ops(),
+    };
     if let Some(filter) = filter.filter(|f| !ops.iter().any(|op| op.contains(f))) {
         return Err(Error::Usage(format!(
             "--filter {filter}: no op has that in its name: give one of {}",
@@ -31,15 +41,53 @@ pub fn run(args: &SelftestArgs) -> Result<()> {
         Some(gpu) => gpu.driver().description(),
         None => "cpu in f32".into(),
     };
-    if !args.quiet {
-        log::line(&format!("testing {name} against the CPU in f64"));
+    let note = |line: &str| {
+        if !args.quiet {
+            log::line(line);
+        }
+    };
+    if !args.recurrence {
+        note(&format!("testing {name} against the CPU in f64"));
+        let results = selftest::run(chosen.gpu.as_ref(), filter);
+        print(args.json, report(&name, &results), &results)?;
+        return verdict(&results, NO_TRAINING);
     }
-    let results = selftest::run(chosen.gpu.as_ref(), filter);
-    match args.json {
-        true => emit(&format!("{:#}\n", report(&name, &results)))?,
-        false => emit(&table(&results))?,
+    let Some(gpu) = &chosen.gpu else {
+        return Err(Error::Usage(
+            "--recurrence is for GPUs, which have kernels for whole sequences, and this is the CPU: leave it out"
+                .into(),
+        ));
+    };
+    let grid = match choice {
+        DeviceChoice::Emulated => &Grid::SMALL,
+        _ => &Grid::FULL,
+    };
+    note(&format!(
+        "testing whole sequences on {name} against their steps"
+    ));
+    let results = recurrence::run(gpu, grid, filter)?;
+    let mut json = report(&name, &results);
+    let whole = results.len() - by_steps(&results);
+    json["whole"] = json!(whole);
+    print(args.json, json, &results)?;
+    verdict(&results, NO_WHOLE)?;
+    match whole {
+        0 => Err(Error::op(
+            "selftest",
+            format!(
+                "the device took none of {} sizes whole: nothing was compared",
+                results.len()
+            ),
+        )),
+        _ => Ok(()),
     }
-    verdict(&results)
+}
+
+fn print(as_json: bool, json: Value, results: &[CaseResult]) -> Result<()> {
+    match as_json {
+        true => emit(&format!("{json:#}\n")),
+        false => emit(&table(results)),
+    }
 }
 
 /// Ops and data types in the table's order, each with its cases.
@@ -72,8 +120,20 @@ fn by_steps<'a>(results: impl IntoIterator<Item = &'a CaseResult>) -> usize {
     results.into_iter().filter(|r| r.by_steps).count()
 }
 
+/// Why cases that did not fail went by steps, as far as they say it, and how many.
+fn reasons(results: &[CaseResult]) -> Vec<(&str, usize)> {
+    let mut reasons: Vec<(&str, usize)> = Vec::new();
+    for r in results.iter().filter(|r| r.by_steps && r.passed) {
+        match reasons.iter_mut().find(|(why, _)| *why == r.message) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((&r.message, 1)),
+        }
+    }
+    reasons
+}
+
 fn table(results: &[CaseResult]) -> String {
-    let mut lines = "op            type  cases  worst error      bound\n".to_owned();
+    let mut lines = "op              type  cases  worst error      bound\n".to_owned();
     for group in groups(results) {
         let worst = group.iter().max_by(|a, b| by_severity(a, b));
         let Some(worst) = worst else { continue };
@@ -85,7 +145,7 @@ fn table(results: &[CaseResult]) -> String {
             true => "ok".to_owned(),
         };
         lines += &format!(
-            "{:14}{:6}{:>5}  {:>11}  {:>9}  {verdict}\n",
+            "{:16}{:6}{:>5}  {:>11}  {:>9}  {verdict}\n",
             worst.op,
             worst.dtype.to_string(),
             group.len(),
@@ -93,12 +153,14 @@ fn table(results: &[CaseResult]) -> String {
             format!("{:.1e}", worst.bound),
         );
     }
-    let by_steps = by_steps(results);
-    if by_steps > 0 {
-        lines += &format!(
-            "by steps: the device has no clusters of blocks for {by_steps} sizes of whole sequences in one \
-             kernel, whose kernels were not checked\n"
-        );
+    for (why, sizes) in reasons(results) {
+        lines += &match why {
+            "" => format!(
+                "by steps: the device has no clusters of blocks for {sizes} sizes of whole sequences in one \
+                 kernel, whose kernels were not checked\n"
+            ),
+            _ => format!("by steps: {sizes} sizes: {why}\n"),
+        };
     }
     for r in results.iter().filter(|r| !r.passed) {
         lines += &format!("FAIL {} {} ({}): {}\n", r.op, r.dtype, r.case, r.message);
@@ -134,7 +196,7 @@ fn report(device: &str, results: &[CaseResult]) -> Value {
 /// Cases that the error names; the rest it counts.
 const NAMED: usize = 8;
 
-fn verdict(results: &[CaseResult]) -> Result<()> {
+fn verdict(results: &[CaseResult], advice: &str) -> Result<()> {
     let failed = results.iter().filter(|r| !r.passed);
     let names: Vec<_> = failed
         .map(|r| format!("{} {} ({})", r.op, r.dtype, r.case))
@@ -152,7 +214,7 @@ fn verdict(results: &[CaseResult]) -> Result<()> {
     Err(Error::op(
         "selftest",
         format!(
-            "{} of {} cases failed: {shown}{more}. Do not train on this device before they pass",
+            "{} of {} cases failed: {shown}{more}. {advice}",
             names.len(),
             results.len()
         ),
@@ -186,18 +248,18 @@ mod tests {
 
     #[test]
     fn a_failure_is_an_error_that_names_its_case() {
-        assert!(verdict(&[result("7", 1e-7)]).is_ok());
+        assert!(verdict(&[result("7", 1e-7)], NO_TRAINING).is_ok());
         let results = [
             result("7", 1e-7),
             result("33", 0.5),
             result("1", f64::INFINITY),
         ];
-        let error = verdict(&results).unwrap_err();
+        let error = verdict(&results, NO_TRAINING).unwrap_err();
         assert_eq!(error.exit_code(), 1);
         let message = error.to_string();
         assert!(message.starts_with("selftest: 2 of 3 cases failed: tanh f16 (33); tanh f16 (1)."));
         let many: Vec<_> = (0..20).map(|n| result(&n.to_string(), 1.0)).collect();
-        let message = verdict(&many).unwrap_err().to_string();
+        let message = verdict(&many, NO_TRAINING).unwrap_err().to_string();
         assert!(message.contains("20 of 20") && message.contains("(7); and 12 more."));
     }
 
@@ -241,10 +303,18 @@ mod tests {
             ("ok, 1 by steps".into(), 3)
         );
         assert_eq!(words(std::slice::from_ref(&not)), ("by steps".into(), 3));
+        // One that failed says why it did.
         assert_eq!(
             words(&[ran.clone(), of_steps("33", 0.5)]),
-            ("FAIL".into(), 4)
+            ("FAIL".into(), 3)
         );
+        let single = CaseResult {
+            message: "a single step".into(),
+            ..not.clone()
+        };
+        let text = table(&[not.clone(), single.clone(), single]);
+        let last = text.lines().last();
+        assert_eq!(last, Some("by steps: 2 sizes: a single step"));
         let json = report("cpu", &[ran, not]);
         assert_eq!(
             (&json["by_steps"], &json["cases"][1]["by_steps"]),

@@ -220,6 +220,11 @@ impl Gpu {
         self.recurrences().refuse(why);
     }
 
+    /// Whether steps are taken one by one as a kernel has given up; from here on none has.
+    pub fn try_whole_again(&self) -> bool {
+        std::mem::take(&mut self.recurrences().failed)
+    }
+
     /// Forgets the lines for the log, and that they were told.
     pub fn forget_news(&self) {
         self.recurrences().forget();

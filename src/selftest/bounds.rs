@@ -115,6 +115,27 @@ pub(super) const RNN: Bound = Bound {
     why: "a product and a tanh of each step, whose errors the recurrence carries on",
 };
 
+/// Outputs and states of whole sequences in one kernel, against the same step by step. Both ways sum the same
+/// products in f32, in another order, and then round each h, so that of many steps a number differs by up to an ulp
+/// (9.8e-4 of it), by 4e-4 in the mean square. What came before adds as much again at most, however many steps there
+/// are, as W_hh hands on half of the square. Of 10^8 numbers the one that is six times the mean square away: 2.4e-3,
+/// and its own ulp.
+pub(super) const WHOLE_STATE: Bound = Bound {
+    f32: 4e-3,
+    f16: 4e-3,
+    why: "two roundings of each h, and those before, which W_hh hands on as less",
+};
+
+/// The gradients of the same. dz is rounded, and so are the four gates that it is a product of: 4e-4 sqrt(5) in the
+/// mean square, with what came after sqrt(2) times as much; six times that. A weight's gradient sums these over all
+/// rows and steps: the differences are of any sign, as are the terms, so that both grow as the root of their number,
+/// and f32 adds 1e-5 for 131,072 of them.
+pub(super) const WHOLE_GRADIENT: Bound = Bound {
+    f32: 8e-3,
+    f16: 8e-3,
+    why: "two roundings of each dz and gate, and those of later steps, which W_hh hands on as less",
+};
+
 /// Scaled dot-product attention.
 pub(super) const HEADS: Bound = Bound {
     f32: 4e-6,

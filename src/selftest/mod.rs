@@ -11,6 +11,7 @@
 mod bounds;
 mod cases;
 mod probe;
+pub mod recurrence;
 mod side;
 pub mod startup;
 
@@ -41,10 +42,10 @@ pub struct CaseResult {
     pub digest: u64,
     /// Within all bounds, twice with the same bits, nothing written beside tensors.
     pub passed: bool,
-    /// What went wrong; empty if nothing did.
+    /// What went wrong; or, where that is known, why it went by steps; else empty.
     pub message: String,
-    /// The case is one of kernels that take whole sequences, and the device, which runs no such clusters,
-    /// took it step by step: it passed, and nothing of those kernels was checked.
+    /// The case is one of kernels that take whole sequences, and the device, which has none for it or runs no such
+    /// clusters, took a pass of it step by step: that it passed says nothing of the kernel.
     pub by_steps: bool,
 }
 
@@ -206,7 +207,12 @@ fn bits(output: &Output) -> Vec<u64> {
 }
 
 fn digest(outputs: &[Output]) -> u64 {
-    let bytes = outputs.iter().flat_map(bits).flat_map(u64::to_le_bytes);
+    fnv(outputs.iter().flat_map(bits).flat_map(u64::to_le_bytes))
+}
+
+/// FNV-1a of 64 bits.
+fn fnv(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let bytes = bytes.into_iter();
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -162,7 +162,7 @@ fn run(
 /// it saved of them.
 fn gradients(
     side: &Side,
-    mut tape: Tape,
+    tape: Tape,
     inputs: &[Input],
     vars: &[Var],
     made: Made,
@@ -176,13 +176,7 @@ fn gradients(
             seeds.push((slot, side.place(&convert(&seed, value.dtype())?)?));
         }
     }
-    let slots: Vec<_> = seeds.iter().map(|(slot, _)| Some(*slot)).collect();
-    let end = tape.output(Tensor::scalar(0.0f32), slots);
-    tape.push(Seeds {
-        seeds,
-        end: end.slot(),
-    });
-    let mut grads = tape.backward(&end, Tensor::scalar(0.0f32))?;
+    let mut grads = backward_from(tape, seeds)?;
     let mut leaves = Vec::new();
     for (input, var) in inputs.iter().zip(vars).filter(|(i, _)| !i.parameter) {
         let gradient = grads.take(var.slot()).ok_or_else(|| {
@@ -202,6 +196,20 @@ fn gradients(
         Output::new(name, values.unwrap_or_default(), input.bound)
     };
     Ok(inputs.iter().map(gradient).collect())
+}
+
+/// The gradients where these arrive at outputs.
+///
+/// # Errors
+/// What the ops return.
+pub(super) fn backward_from(mut tape: Tape, seeds: Vec<(Slot, Tensor)>) -> Result<Grads> {
+    let slots: Vec<_> = seeds.iter().map(|(slot, _)| Some(*slot)).collect();
+    let end = tape.output(Tensor::scalar(0.0f32), slots);
+    tape.push(Seeds {
+        seeds,
+        end: end.slot(),
+    });
+    tape.backward(&end, Tensor::scalar(0.0f32))
 }
 
 /// The last node of the tape: hands each output its seed.

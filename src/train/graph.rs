@@ -95,6 +95,13 @@ impl<F: Feed> GpuLoop<F> {
         GpuLoop { batches, ..self }
     }
 
+    /// The same of steps that are timed: there is no run to go on with where one fails.
+    #[must_use]
+    pub fn measuring(self) -> Self {
+        let ring = self.ring.measuring();
+        GpuLoop { ring, ..self }
+    }
+
     /// The feed.
     pub fn feed(&self) -> &F {
         &self.feed

@@ -26,6 +26,8 @@ pub struct Ring {
     gpu: Arc<Gpu>,
     counter: Tensor,
     slots: Tensor,
+    /// What a kernel that has given up ends.
+    check: fn(&Gpu) -> Result<()>,
 }
 
 impl Ring {
@@ -38,7 +40,15 @@ impl Ring {
             gpu: gpu.clone(),
             counter: Tensor::on_gpu(gpu, DType::U32, [2])?,
             slots: Tensor::on_gpu(gpu, DType::F32, [SLOTS, SLOT_WORDS])?,
+            check: Gpu::check_fault,
         })
+    }
+
+    /// The same of a measurement: see [`Gpu::check_measured`].
+    #[must_use]
+    pub fn measuring(self) -> Self {
+        let check = Gpu::check_measured;
+        Ring { check, ..self }
     }
 
     /// The batch in the epoch and the batch of the run in device memory, `[2]` u32: [`Ring::record`]
@@ -83,7 +93,7 @@ impl Ring {
     /// # Errors
     /// If the device fails.
     pub fn read(&self, first: u64, tokens: &[usize], mixed: bool) -> Result<Vec<Scores>> {
-        self.gpu.check_fault()?;
+        (self.check)(&self.gpu)?;
         let slots = self.slots.to_cpu()?;
         let slots = slots.data::<f32>()?;
         let scores = (first..).zip(tokens).map(|(batch, &tokens)| {

@@ -92,3 +92,104 @@ fn refused() {
     assert!(run.stderr.contains("cuda:99"), "{}", run.stderr);
     assert_eq!(run.stdout, "");
 }
+
+// ---- whole sequences against their steps -------------------------------------------------------
+
+/// `rnnx selftest --recurrence` on an emulated device with these defects.
+fn recurrences(defects: &str, words: &str) -> Done {
+    let place = Place::new();
+    let words = format!("selftest --recurrence --device emulated {words}");
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let mut command = place.command(&words);
+    command.env("RNNX_EMULATED", defects);
+    Done::of(command.output().unwrap())
+}
+
+/// What has no kernel for whole sequences, or no clusters to run it, is told apart from what was compared.
+#[test]
+fn whole_sequences_against_their_steps() {
+    let run = recurrences("no-clusters", "").ok();
+    let lines = run.stdout.lines().skip(1).take(3);
+    let ops: Vec<String> = lines
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            [&words[..3], &words[5..]].concat().join(" ")
+        })
+        .collect();
+    assert_eq!(
+        ops,
+        [
+            "lstm_whole f16 30 ok, 21 by steps",
+            "rnn_whole f16 30 ok, 12 by steps",
+            "attention_whole f16 5 by steps",
+        ]
+    );
+    let said = |line: &str| assert!(run.stdout.contains(line), "{}", run.stdout);
+    said("by steps: 26 sizes: a single step");
+    said("by steps: 9 sizes: lstm of 192 units, step by step (whole: the device runs no clusters");
+    said(
+        "by steps: 3 sizes: attention of 64 units, step by step (whole: the device runs no clusters",
+    );
+    let json = recurrences("no-clusters", "--filter rnn --json").ok();
+    let report: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(
+        (&report["whole"], &report["by_steps"]),
+        (&18.into(), &12.into())
+    );
+    let case = &report["cases"][0];
+    assert_eq!(case["case"], "table, 64 units, 1 row of 1 step");
+    assert_eq!(
+        (&case["by_steps"], &case["message"]),
+        (&true.into(), &"a single step".into())
+    );
+}
+
+/// Where nothing is whole nothing is compared, which must not pass for a comparison.
+#[test]
+fn a_device_that_takes_nothing_whole_fails() {
+    let run = recurrences("no-clusters", "--filter attention");
+    assert_eq!(run.code, Some(1));
+    let says = "the device took none of 5 sizes whole: nothing was compared";
+    assert!(run.stderr.contains(says), "{}", run.stderr);
+}
+
+/// A store between blocks that is lost: the size is named, and where it waited.
+#[test]
+fn a_size_whose_kernel_gives_up_is_named() {
+    let run = recurrences("losing=1", "--filter lstm --json");
+    assert_eq!(run.code, Some(1));
+    let named = "lstm_whole f16 (table, 192 units, 1 row of 3 steps)";
+    assert!(
+        run.stderr.contains(named) && run.stderr.contains("Train with --recurrence steps"),
+        "{}",
+        run.stderr
+    );
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let cases = report["cases"].as_array().unwrap();
+    let failed: Vec<&Value> = cases.iter().filter(|c| c["passed"] == false).collect();
+    let says = |case: &Value, what: &str| case["message"].as_str().unwrap().contains(what);
+    let gave_up = "lstm_whole_fwd_192 gave up waiting at step 1 in cluster 0";
+    assert!(says(failed[0], gave_up), "{}", failed[0]);
+    assert_eq!(failed.len(), 14);
+    let rest = "not compared: see the first size of as many units";
+    assert!(failed[1..].iter().all(|case| says(case, rest)));
+    // Blocks of 64 units wait for nobody.
+    let of_64 = cases
+        .iter()
+        .filter(|c| c["case"].as_str().unwrap().contains("64 units"));
+    assert_eq!(of_64.filter(|c| c["by_steps"] == false).count(), 9);
+}
+
+#[test]
+fn recurrences_are_compared_on_gpus() {
+    let place = Place::new();
+    place
+        .run("selftest --recurrence --device cpu")
+        .fails(2, &["--recurrence is for GPUs", "this is the CPU"]);
+    place
+        .run("selftest --recurrence --device emulated --filter matmul")
+        .fails(
+            2,
+            &["--filter matmul", "lstm_whole, rnn_whole, attention_whole"],
+        );
+}

@@ -35,6 +35,7 @@ struct Counting {
     /// Clusters that it says can run at once.
     clusters: u32,
     counts: Arc<Mutex<Counts>>,
+    /// Bytes.
     allocated: Arc<AtomicU64>,
 }
 
@@ -192,6 +193,9 @@ fn what_a_step_with_attention_asks_for() {
         ..expected
     };
     assert_eq!(whole, expected);
+    // 15 more where a row of the queries has the gates' room beside it.
+    let mib = device.allocated.load(Ordering::Relaxed) >> 20;
+    assert!(mib <= 361, "{mib} MiB");
 }
 
 /// Whole sequences in one kernel read where each of their steps begins: for all layers and both directions

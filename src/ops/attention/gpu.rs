@@ -31,7 +31,8 @@ pub(super) struct Made {
     /// W_q and W_hh, one below the other `[A + 4H, H]`, where several steps are taken one by one; else the
     /// backward pass makes it where it needs it. A single step forward is not worth the copies.
     pub(super) stack: Option<Tensor>,
-    /// Queries without their bias and the gates' sums `[N, A + 4H]` or `[B, A + 4H]`, f32.
+    /// Queries without their bias and the gates' sums `[N, A + 4H]` or `[B, A + 4H]`, f32; the queries alone
+    /// `[N, A]` where both passes take whole sequences.
     pub(super) sums: Tensor,
     /// Cell states `[N, H]` or `[B, H]`, f32.
     pub(super) cells: Tensor,
@@ -40,11 +41,11 @@ pub(super) struct Made {
 }
 
 impl Made {
-    fn new(gpu: &Arc<Gpu>, o: &Operands, saved: bool, by_steps: bool) -> Result<Self> {
+    fn new(gpu: &Arc<Gpu>, o: &Operands, saved: bool, whole: Option<&Whole>) -> Result<Self> {
         let (rows, batch, hidden) = (o.packing.rows(), o.packing.batch(), o.hidden());
         let dtype = o.x.value().dtype();
         let kept = if saved { rows } else { batch };
-        let stack = (by_steps && o.packing.steps() > 1).then(|| o.stack(gpu));
+        let stack = (whole.is_none() && o.packing.steps() > 1).then(|| o.stack(gpu));
         let new = |dtype, rows, columns| Tensor::on_gpu(gpu, dtype, [rows, columns]);
         Ok(Made {
             offsets: match &o.offsets {
@@ -55,7 +56,10 @@ impl Made {
             y: new(dtype, rows, hidden)?,
             context: new(dtype, rows, o.columns())?,
             alpha: new(DType::F32, rows, o.spans.longest())?,
-            sums: new(DType::F32, kept, o.pitch())?,
+            sums: match whole.is_some_and(Whole::goes_back) {
+                true => new(DType::F32, kept, o.width())?,
+                false => new(DType::F32, kept, o.pitch())?,
+            },
             cells: new(DType::F32, kept, hidden)?,
             gates: match saved {
                 true => Some(new(dtype, rows, 4 * hidden)?),
@@ -125,7 +129,7 @@ pub(super) fn run(gpu: &Arc<Gpu>, tape: &mut Tape, o: Operands) -> Result<Attent
     let (rows, batch, hidden) = (o.packing.rows(), o.packing.batch(), o.hidden());
     let dtype = o.x.value().dtype();
     let mut whole = Whole::choose(gpu, &o, tape.is_recording())?;
-    let made = Made::new(gpu, &o, tape.is_recording(), whole.is_none())?;
+    let made = Made::new(gpu, &o, tape.is_recording(), whole.as_ref())?;
     // x_t times its columns of W_ih for all t at once.
     let side = Tensor::on_gpu(gpu, dtype, [rows, 4 * hidden])?;
     let [w_x, _] = w_ih(&o, true)?;

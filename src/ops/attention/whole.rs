@@ -86,11 +86,12 @@ impl Deal {
         Ok((at_once > 0).then(|| self.groups.div_ceil(at_once)))
     }
 
-    fn run(&self, gpu: &Gpu, o: &Operands, pointers: &[DevicePtr]) -> Result<()> {
+    /// Runs the pass; `pitch` is that of the queries it writes, or of dz and dq.
+    fn run(&self, gpu: &Gpu, o: &Operands, pointers: &[DevicePtr], pitch: usize) -> Result<()> {
         let mut args: Vec<Arg> = pointers.iter().map(|&p| p.into()).collect();
         args.push(gpu.fault_words()?.into());
         let (steps, rows) = (o.packing.steps(), o.packing.batch());
-        let sizes = [steps, rows, self.most, o.spans.longest(), o.pitch()];
+        let sizes = [steps, rows, self.most, o.spans.longest(), pitch];
         args.extend(sizes.map(|n| Arg::from(n as u32)));
         gpu.count_whole();
         gpu.launch(&self.launch(&self.kernel()), &args)
@@ -167,6 +168,11 @@ impl Whole {
         }))
     }
 
+    /// Whether the backward pass is one kernel, too.
+    pub(super) fn goes_back(&self) -> bool {
+        self.backward.is_some()
+    }
+
     /// What the backward pass needs, where it is one kernel, too.
     pub(super) fn into_back(self) -> Option<WholeBack> {
         let source = self.source;
@@ -207,7 +213,8 @@ impl Whole {
             made.alpha.ptr()?,
             saved(&made.sums)?,
         ]);
-        self.forward.run(gpu, o, &pointers)?;
+        let pitch = made.sums.shape().last();
+        self.forward.run(gpu, o, &pointers, pitch)?;
         let pointers = [
             made.alpha.ptr()?,
             o.values.value().ptr()?,
@@ -300,7 +307,7 @@ impl WholeBack {
             d.dh.ptr()?,
             d.dc.ptr()?,
         ]);
-        self.deal.run(gpu, o, &pointers)?;
+        self.deal.run(gpu, o, &pointers, o.pitch())?;
 
         // The contexts' gradients through the gates, and from them and de those of values, keys and v.
         let through = Tensor::on_gpu(gpu, DType::F32, [rows, o.columns()])?;
@@ -315,14 +322,7 @@ impl WholeBack {
         let [bias, keys, v] = [&o.b_q, &o.keys, &o.v].map(|var| var.value().ptr());
         let of = [de.ptr()?, made.sums.ptr()?, bias?, keys?, v?];
         let pointers = [&of[..], &[spans, steps, d.dkeys.ptr()?, d.dv.ptr()?]].concat();
-        over_steps(
-            gpu,
-            o,
-            "keys_bwd",
-            a_tile,
-            &pointers,
-            &[o.width(), o.pitch()],
-        )
+        over_steps(gpu, o, "keys_bwd", a_tile, &pointers, &[o.width()])
     }
 }
 

@@ -143,7 +143,7 @@ fn on_gpu(
     let feed = TextFeed::new(gpu, &text, windows, [length, batch])?;
     let in_order: Vec<u32> = (0..windows as u32).collect();
     feed.set_order(gpu, &in_order)?;
-    let mut steps = GpuLoop::new(gpu, feed)?;
+    let mut steps = GpuLoop::new(gpu, feed)?.measuring();
     let mut first = 0;
     let mut profile = None;
     if order.profile {

@@ -1,4 +1,7 @@
-//! The table of `rnnx selftest` on the CPU and on the emulated device, and that it can fail.
+//! The table of `rnnx selftest` on the CPU and on the emulated device, and that it can fail; its grid of recurrences
+//! likewise.
+
+mod recurrence;
 
 use rnnx::Result;
 use rnnx::device::driver::{Arg, DevicePtr, Driver, Event, Gemm, Graph, Launch};
@@ -85,6 +88,8 @@ enum Fault {
     NoMemory,
     /// After each forward pass of whole sequences of these: a bit of the first element of y is flipped.
     Whole(&'static [(&'static str, usize)]),
+    /// After every second forward pass of an LSTM's whole sequences: the last bit of that element is flipped.
+    EverySecondLstm,
     /// After `column_sum_f32`: a bit is flipped behind the sums, which is behind a segment of the
     /// flat gradient.
     BehindColumnSum,
@@ -157,6 +162,10 @@ impl Driver for Faulty {
                 let of = |(name, _): &&(&str, usize)| kernel.starts_with(name);
                 let found = kernels.iter().find(of);
                 found.map_or(Ok(()), |&(_, y)| self.flip(args[y], 0x4000))
+            }
+            (Fault::EverySecondLstm, kernel) if kernel.starts_with(WHOLE[0].0) => {
+                let odd = self.launches.fetch_add(1, Ordering::Relaxed) % 2;
+                self.flip(args[WHOLE[0].1], odd)
             }
             (Fault::BehindColumnSum, "column_sum_f32") => {
                 let (Arg::Ptr(to), Arg::U32(columns)) = (args[1], args[4]) else {
