@@ -117,8 +117,8 @@ DEVICE void keys_bwd(ptr<const float> de, ptr<const float> queries, ptr<const ha
 // units = A; offsets [steps + 1], null for targets of one length; spans [B + 1].
 // alpha, de, dalpha and what is above [N, S] f32: only a row's positions are read and written; dalpha null for
 // zero; values [M, D]; context and dcontext [N, D], the latter what arrives from above, null for zero;
-// through [N, D] f32: what arrives through the gates; queries [N, A] f32 without their bias [A]; keys [M, A]; v [A]. dvalues [M, D] f32; dkeys [M, A] f32; dv [B tiles, A] f32, to be added up
-// over its rows.
+// through [N, D] f32: what arrives through the gates; queries [N, A] f32 without their bias [A]; keys [M, A];
+// v [A]. dvalues [M, D] f32; dkeys [M, A] f32; dv [B tiles, A] f32, to be added up over its rows.
 KERNEL(attention_contexts_f16, ptr<const float> alpha, ptr<const half> values, ptr<const u32> spans,
        ptr<const u32> offsets, ptr<half> context, u32 steps, u32 rows, u32 longest, u32 depth) {
     attention_steps::Sequences all{offsets, spans, steps, rows};

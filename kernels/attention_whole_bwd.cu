@@ -280,10 +280,10 @@ DEVICE void whole_bwd(ptr<const half> w_hh, const Source& source, const Layer& l
 
 // ---- kernels -----------------------------------------------------------------------------------
 
-// Shapes and names as in attention_whole_fwd.cu, whose y, gates, cells, alpha and queries are read, these one
-// behind the other. dy [N, H], null for zero; above [N, longest] f32: what arrives at alpha from elsewhere than the
-// gates, null for zero; dz [N, 4H] and dq [N, H] in rows of `pitch` elements; before [N, H]: h_{t-1} of each row; de [N, longest] f32, only of a row's positions; dh, dc [B, H] f32: gradients of h_n and c_n, and then
-// of h_0 and c_0.
+// Shapes and names as in attention_whole_fwd.cu, whose y, gates, cells, alpha and queries [N, H] are read. dy [N, H],
+// null for zero; above [N, longest] f32: what arrives at alpha from elsewhere than the gates, null for zero;
+// dz [N, 4H] and dq [N, H] in rows of `pitch` elements; before [N, H]: h_{t-1} of each row; de [N, longest] f32, only
+// of a row's positions; dh, dc [B, H] f32: gradients of h_n and c_n, and then of h_0 and c_0.
 #define ATTENTION_WHOLE_BWD(H)                                                                       \
     KERNEL_OF(decoder::THREADS, attention_whole_bwd_##H, ptr<const half> w_hh, ptr<const half> w_q,  \
               ptr<const half> b_q, ptr<const half> v, ptr<const half> keys,                          \

@@ -156,8 +156,8 @@ pub struct SelftestArgs {
     /// Run only the ops that have this in their name
     #[arg(long, value_name = "OP")]
     pub filter: Option<String>,
-    /// Instead of the table, of a GPU: whole sequences in one kernel against their steps one by one, at up to
-    /// 512 rows, 256 steps and 512 units
+    /// Compare, on a GPU, whole sequences in one kernel with their steps one by one, at up to 512 rows,
+    /// 256 steps and 512 units, in place of the table
     #[arg(long)]
     pub recurrence: bool,
     /// No notes on standard error

@@ -220,7 +220,7 @@ impl Gpu {
         self.recurrences().refuse(why);
     }
 
-    /// Whether steps are taken one by one as a kernel has given up; from here on none has.
+    /// Forgets that a kernel has given up, so that whole sequences are taken again; true if one had.
     pub fn try_whole_again(&self) -> bool {
         std::mem::take(&mut self.recurrences().failed)
     }

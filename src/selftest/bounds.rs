@@ -119,7 +119,7 @@ pub(super) const RNN: Bound = Bound {
 /// products in f32, in another order, and then round each h, so that of many steps a number differs by up to an ulp
 /// (9.8e-4 of it), by 4e-4 in the mean square. What came before adds as much again at most, however many steps there
 /// are, as W_hh hands on half of the square. Of 10^8 numbers the one that is six times the mean square away: 2.4e-3,
-/// and its own ulp.
+/// and its own ulp. What is kept in f32, as c is, comes from the same h.
 pub(super) const WHOLE_STATE: Bound = Bound {
     f32: 4e-3,
     f16: 4e-3,

@@ -26,7 +26,7 @@ pub struct Ring {
     gpu: Arc<Gpu>,
     counter: Tensor,
     slots: Tensor,
-    /// What a kernel that has given up ends.
+    /// What says that a kernel has given up, and what to do then.
     check: fn(&Gpu) -> Result<()>,
 }
 

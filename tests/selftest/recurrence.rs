@@ -37,6 +37,7 @@ fn a_kernel_that_is_wrong_fails_its_sizes_of_the_grid() {
         let results = grid(&Faulty::gpu(Fault::Whole(fault)), Some(op));
         let (wrong, right): (Vec<_>, Vec<_>) = results.iter().partition(|r| !r.passed);
         assert!(wrong.iter().all(|r| r.op == op && r.error > r.bound));
+        assert!(!wrong.is_empty());
         assert!(right.iter().all(|r| r.by_steps), "{right:#?}");
         let r = wrong[0];
         let named = "64 units, 1 row of 3 steps";
@@ -50,7 +51,10 @@ fn a_kernel_that_is_wrong_fails_its_sizes_of_the_grid() {
 #[test]
 fn bits_of_whole_sequences_that_change_from_run_to_run_fail() {
     let results = grid(&Faulty::gpu(Fault::EverySecondLstm), Some("lstm"));
-    for r in results.iter().filter(|r| !r.by_steps) {
+    let whole: Vec<_> = results.iter().filter(|r| !r.by_steps).collect();
+    // Three forms of two sizes, of which three each have more than one step.
+    assert_eq!(whole.len(), 3 * 2 * 3);
+    for r in whole {
         assert!(!r.passed && r.error <= r.bound, "{r:?}");
         assert!(
             r.message.contains("has other bits in a second run"),

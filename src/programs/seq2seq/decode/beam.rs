@@ -157,17 +157,19 @@ impl Beam {
 }
 
 /// The likeliest continuations, the likeliest first: all that can be taken, which are `beam` that go on and those
-/// that end among the first `beam`.
+/// that end among the first `beam`. Of one hypothesis those of larger logits come first.
 fn candidates(
     beam: &Beam,
     (source, first): (usize, usize),
     (logits, copies): (&Tensor, bool),
     request: &Request,
 ) -> Result<Vec<Candidate>> {
+    let rows = (0..beam.open.len()).into_par_iter();
+    let totals = rows.map(|parent| Ok(log_total(row_of(logits, first + parent)?, copies)));
+    let totals = totals.collect::<Result<Vec<f64>>>()?;
     let mut ways = Vec::with_capacity(beam.open.len());
-    for (parent, hypothesis) in beam.open.iter().enumerate() {
+    for (parent, (hypothesis, total)) in beam.open.iter().zip(totals).enumerate() {
         let row = row_of(logits, first + parent)?;
-        let total = log_total(row, copies);
         let candidate = move |(token, x): (u32, f32)| {
             let gain = f64::from(x) - total;
             Candidate {

@@ -9,10 +9,11 @@ const FIRST: usize = 16;
 /// among them: no token of the source has such an id. Neither is what is not a number.
 pub(super) struct Descending<'a> {
     row: &'a [f32],
-    /// Those that were found last, in order, and how many of them have been given.
-    found: Vec<(u32, f32)>,
-    given: usize,
-    /// As many as were looked for then.
+    /// The last that has been given.
+    last: Option<(u32, f32)>,
+    /// Those that come next, in order.
+    found: std::vec::IntoIter<(u32, f32)>,
+    /// As many as are looked for when these have been given; none where there are no more.
     wanted: usize,
 }
 
@@ -20,16 +21,15 @@ impl<'a> Descending<'a> {
     pub(super) fn of(row: &'a [f32]) -> Self {
         Descending {
             row,
-            found: Vec::new(),
-            given: 0,
-            wanted: FIRST / 4,
+            last: None,
+            found: Vec::new().into_iter(),
+            wanted: FIRST,
         }
     }
 
     /// Finds those that come next.
     fn find(&mut self) {
-        let last = self.found.last().copied();
-        let wanted = 4 * self.wanted;
+        let (last, wanted) = (self.last, self.wanted);
         let mut best: Vec<(u32, f32)> = Vec::with_capacity(2 * wanted.min(self.row.len()));
         let mut least = f32::NEG_INFINITY;
         let behind = |token: u32, x: f32| {
@@ -53,7 +53,8 @@ impl<'a> Descending<'a> {
         }
         best.sort_unstable_by(order);
         best.truncate(wanted);
-        (self.found, self.given, self.wanted) = (best, 0, wanted);
+        self.wanted = if best.len() == wanted { 4 * wanted } else { 0 };
+        self.found = best.into_iter();
     }
 }
 
@@ -64,16 +65,11 @@ impl Iterator for Descending<'_> {
     type Item = (u32, f32);
 
     fn next(&mut self) -> Option<(u32, f32)> {
-        if self.given == self.found.len() {
-            // Fewer than were looked for were all that were left.
-            if self.given > 0 && self.given < self.wanted {
-                return None;
-            }
+        if self.found.len() == 0 && self.wanted > 0 {
             self.find();
         }
-        let next = self.found.get(self.given).copied();
-        self.given += usize::from(next.is_some());
-        next
+        self.last = self.found.next();
+        self.last
     }
 }
 
@@ -94,6 +90,9 @@ mod tests {
         assert_eq!(all, [(3, 3.0), (6, 3.0), (5, 2.0), (1, 1.0)]);
         assert_eq!(Descending::of(&[f32::NAN, f32::NEG_INFINITY]).next(), None);
         assert_eq!(Descending::of(&[]).next(), None);
+        let mut full: Descending = Descending::of(&[1.0; 16]);
+        assert_eq!(full.by_ref().count(), 16);
+        assert_eq!((full.next(), full.next()), (None, None));
     }
 
     #[test]
