@@ -26,12 +26,12 @@ crate::settings! {
         optimizer: AdamConfig::torch(1e-3),
         together: Seq2SeqConfig::together,
         presets: {
-            // Lines of pseudo-code and Python, as Django's (Oda et al. 2015): some ten minutes of a CPU.
+            // Lines of pseudo-code and Python, as Django's (Oda et al. 2015): some twelve minutes of a CPU.
             "pseudocode": {
                 model: ModelKind::Attention,
                 source_tokens: TokenizerKind::Words, target_tokens: TokenizerKind::Python,
                 copy: true, grammar: GrammarChoice::Line, beam: 5, max_source: 120, max_target: 120,
-                min_frequency: 5, dropout: 0.45, output_dropout: Some(0.3), epochs: 12, batch_size: 64, bucket_batches: 20, learning_rate: 2e-3, warmup_steps: 100,
+                min_frequency: 5, dropout: 0.5, output_dropout: Some(0.3), epochs: 15, batch_size: 64, bucket_batches: 20, learning_rate: 2e-3, warmup_steps: 100,
                 schedule: ScheduleKind::Cosine
             },
         },
