@@ -31,7 +31,8 @@ crate::settings! {
                 model: ModelKind::Attention,
                 source_tokens: TokenizerKind::Words, target_tokens: TokenizerKind::Python,
                 copy: true, grammar: GrammarChoice::Line, beam: 5, max_source: 120, max_target: 120,
-                min_frequency: 5, dropout: 0.5, output_dropout: Some(0.3), epochs: 15, batch_size: 64, bucket_batches: 20, learning_rate: 2e-3, warmup_steps: 100,
+                min_frequency: 5, dropout: 0.5, output_dropout: Some(0.3), epochs: 15,
+                batch_size: 64, bucket_batches: 20, learning_rate: 2e-3, warmup_steps: 100,
                 schedule: ScheduleKind::Cosine
             },
         },

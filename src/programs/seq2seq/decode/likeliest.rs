@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 /// Rows are looked through for so many tokens at first, and for four times as many each time that they do not do.
 const FIRST: usize = 16;
+/// Logits that are looked at together.
+const CHUNK: usize = 32;
 
 /// Tokens and logits of a row, the largest logit first, of equal ones the lower token. What is minus infinity is not
 /// among them: no token of the source has such an id. Neither is what is not a number.
@@ -27,8 +29,8 @@ impl<'a> Descending<'a> {
         }
     }
 
-    /// Finds those that come next.
-    fn find(&mut self) {
+    /// Looks through the row for those that come next.
+    fn look(&mut self) {
         let (last, wanted) = (self.last, self.wanted);
         let mut best: Vec<(u32, f32)> = Vec::with_capacity(2 * wanted.min(self.row.len()));
         let mut least = f32::NEG_INFINITY;
@@ -58,15 +60,12 @@ impl<'a> Descending<'a> {
     }
 }
 
-/// Logits that are looked at together.
-const CHUNK: usize = 32;
-
 impl Iterator for Descending<'_> {
     type Item = (u32, f32);
 
     fn next(&mut self) -> Option<(u32, f32)> {
         if self.found.len() == 0 && self.wanted > 0 {
-            self.find();
+            self.look();
         }
         self.last = self.found.next();
         self.last
