@@ -4,14 +4,19 @@
 //! and a length that must do.
 
 mod pieces;
+#[cfg(test)]
+mod tests;
 
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
+use std::slice::from_ref;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::python::grammar::{
-    Grammar, Recogniser, Start, Terminal, TerminalSet, terminal, terminals,
+    Begun, Grammar, Recogniser, Start, Terminal, TerminalSet, terminal, terminals,
 };
 use super::tokens::TokenizerKind;
 use super::tokens::bpe::GOES_ON;
@@ -82,7 +87,26 @@ pub enum Form {
     Inner(Box<str>, Box<[(Terminal, u16)]>),
 }
 
+/// What decides whether a token may stand where none is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Begins<'a> {
+    Nothing,
+    /// These terminals, one after the other.
+    Whole(&'a [Terminal]),
+    /// One of these, each with the fewest pieces behind this one.
+    Part(&'a [(Terminal, u16)]),
+}
+
 impl Form {
+    fn begins(&self) -> Begins<'_> {
+        match self {
+            Form::Never | Form::Last(_, None) => Begins::Nothing,
+            Form::Whole(terminals) => Begins::Whole(terminals),
+            Form::Last(_, Some(alone)) => Begins::Whole(from_ref(alone)),
+            Form::Inner(_, ways) => Begins::Part(ways),
+        }
+    }
+
     /// That of a token of this kind.
     fn of(token: &str, kind: TokenizerKind, pieces: &Pieces) -> Self {
         let marker = match token {
@@ -113,6 +137,10 @@ pub struct Syntax {
     kind: TokenizerKind,
     /// By id.
     forms: Vec<Form>,
+    /// By id: the number of what a token begins, which many have in common.
+    alike: Vec<u32>,
+    /// Such numbers.
+    kinds: usize,
     /// Of `bpe`.
     pieces: Pieces,
 }
@@ -166,6 +194,13 @@ impl Syntax {
         let specials = SPECIALS.iter().map(|_| Form::Never);
         let forms = specials.chain(words().map(|word| Form::of(word, kind, &pieces)));
         let forms: Vec<Form> = forms.collect();
+        let mut numbers = HashMap::new();
+        let alike = forms.iter().map(|form| {
+            let next = numbers.len() as u32;
+            *numbers.entry(form.begins()).or_insert(next)
+        });
+        let alike: Vec<u32> = alike.collect();
+        let kinds = numbers.len();
         let mut costs = pieces.costs();
         // A token of several terminals may be written, and is never needed.
         for form in &forms {
@@ -180,6 +215,8 @@ impl Syntax {
             begin: Recogniser::new(&Grammar::with_costs(costs), start),
             kind,
             forms,
+            alike,
+            kinds,
             pieces,
         };
         match syntax.shortest() {
@@ -243,6 +280,10 @@ impl Written {
             syntax,
             written: self,
             room,
+            known: OnceCell::new(),
+            ways: RefCell::default(),
+            begun: (!self.part.is_empty()).then(|| Begun::of(&self.part)),
+            longer: OnceCell::new(),
         }
     }
 
@@ -271,48 +312,89 @@ pub struct Next<'a> {
     written: &'a Written,
     allowed: TerminalSet,
     room: usize,
+    /// By number of what a token begins: whether it may, where that has been asked.
+    known: OnceCell<Vec<Cell<Option<bool>>>>,
+    /// Behind the terminals of tokens that have been asked about: others that begin alike go the same way.
+    ways: RefCell<Vec<Recogniser>>,
+    /// Of a token under way.
+    begun: Option<Begun>,
+    /// The terminals that it may become with a piece behind the next one.
+    longer: OnceCell<TerminalSet>,
 }
 
 impl Next<'_> {
     /// Whether the text may end here.
     pub fn may_end(&self) -> bool {
-        self.written.part.is_empty() && self.written.recogniser.can_end()
+        self.begun.is_none() && self.written.recogniser.can_end()
     }
 
-    /// Whether a token may be written.
+    /// Whether a token of the vocabulary may be written.
+    pub fn may_follow(&self, id: u32) -> bool {
+        let form = self.syntax.form_of(id);
+        if self.begun.is_some() {
+            return self.may_be(form);
+        }
+        let known = || vec![Cell::new(None); self.syntax.kinds];
+        let known = &self.known.get_or_init(known)[self.syntax.alike[id as usize] as usize];
+        known.get().unwrap_or_else(|| {
+            let may = self.may_be(form);
+            known.set(Some(may));
+            may
+        })
+    }
+
+    /// Whether a token of this form may be written.
     pub fn may_be(&self, form: &Form) -> bool {
-        let (recogniser, part) = (&self.written.recogniser, &self.written.part);
-        let fits = |(terminal, pieces): (Terminal, u16)| {
-            let behind = recogniser.shortest_behind(terminal);
-            behind.is_some_and(|tokens| tokens + usize::from(pieces) < self.room)
+        let Some(begun) = &self.begun else {
+            return self.may_begin(form.begins());
         };
+        let whole = |piece: &str| [&self.written.part, piece].concat();
         match form {
-            Form::Never => false,
-            Form::Whole(_) if !part.is_empty() => false,
-            Form::Whole(terminals) => match terminals[..] {
-                [terminal] => self.allowed.contains(terminal),
-                _ => {
-                    let begins = |first: &Terminal| recogniser.shortest_behind(*first).is_some();
-                    let ends = || {
-                        let mut longer = self.written.clone();
-                        let fits = |n: usize| n < self.room;
-                        longer.push(form) && longer.recogniser.shortest_end().is_some_and(fits)
-                    };
-                    terminals.first().is_some_and(begins) && ends()
-                }
-            },
-            Form::Last(_, alone) if part.is_empty() => {
-                alone.is_some_and(|terminal| self.allowed.contains(terminal))
-            }
+            Form::Never | Form::Whole(_) => false,
+            Form::Last(piece, _) | Form::Inner(piece, _) if !begun.goes_on(piece) => false,
             Form::Last(piece, _) => {
-                let token = [part, &**piece].concat();
-                terminal(&token).is_some_and(|terminal| self.allowed.contains(terminal))
+                let can = begun.becomes.meets(self.allowed);
+                can && terminal(&whole(piece)).is_some_and(|t| self.allowed.contains(t))
             }
-            Form::Inner(_, ways) if part.is_empty() => ways.iter().copied().any(fits),
             Form::Inner(piece, _) => {
-                let part = [part, &**piece].concat();
-                self.syntax.pieces.ways(&part).any(fits)
+                // It takes one more piece at least.
+                let within = || {
+                    self.written
+                        .recogniser
+                        .allowed_within(self.room.saturating_sub(1))
+                };
+                let longer = self.longer.get_or_init(within);
+                let fits = |way| self.fits(way);
+                begun.becomes.meets(*longer) && self.syntax.pieces.ways(&whole(piece)).any(fits)
             }
         }
+    }
+
+    fn may_begin(&self, begins: Begins) -> bool {
+        let recogniser = &self.written.recogniser;
+        match begins {
+            Begins::Nothing => false,
+            Begins::Whole(&[terminal]) => self.allowed.contains(terminal),
+            Begins::Whole(terminals) => {
+                let begins = |first: &Terminal| recogniser.shortest_behind(*first).is_some();
+                let ends = || {
+                    let mut longer = recogniser.clone();
+                    let fits = |n: usize| n < self.room;
+                    let pushed = terminals.iter().all(|&t| {
+                        self.ways.borrow_mut().push(longer.clone());
+                        longer.push(t)
+                    });
+                    pushed && longer.shortest_end().is_some_and(fits)
+                };
+                terminals.first().is_some_and(begins) && ends()
+            }
+            Begins::Part(ways) => ways.iter().any(|&way| self.fits(way)),
+        }
+    }
+
+    /// Whether there is room for a terminal and so many pieces of it behind the next one.
+    fn fits(&self, (terminal, pieces): (Terminal, u16)) -> bool {
+        let behind = self.written.recogniser.shortest_behind(terminal);
+        behind.is_some_and(|tokens| tokens + usize::from(pieces) < self.room)
     }
 }

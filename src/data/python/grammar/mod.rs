@@ -14,7 +14,7 @@ mod terminal;
 use std::sync::{Arc, LazyLock};
 
 pub use costs::TerminalCosts;
-pub use lexing::{terminal, terminals};
+pub use lexing::{Begun, terminal, terminals};
 pub use recogniser::Recogniser;
 pub use terminal::{TERMINALS, Terminal, TerminalSet};
 

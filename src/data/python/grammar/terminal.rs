@@ -1,5 +1,8 @@
 //! The terminals: kinds of tokens, as the grammar tells them apart.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// As the grammar's file writes them: classes of tokens in capitals, then keywords, then operators.
 #[rustfmt::skip]
 const NAMES: [&str; 96] = [
@@ -55,7 +58,11 @@ impl Terminal {
 
     /// The terminal of a keyword or an operator.
     pub fn spelled(text: &str) -> Option<Self> {
-        Self::of(text).filter(|t| !t.is_class())
+        static SPELLED: LazyLock<HashMap<&str, Terminal>> = LazyLock::new(|| {
+            let spelled = Terminal::all().filter(|t| !t.is_class());
+            spelled.map(|t| (t.name(), t)).collect()
+        });
+        SPELLED.get(text).copied()
     }
 
     /// How the grammar's file writes it.
@@ -93,6 +100,11 @@ impl TerminalSet {
     /// Whether a terminal is in it.
     pub fn contains(self, terminal: Terminal) -> bool {
         self.0 >> terminal.0 & 1 == 1
+    }
+
+    /// Whether the two have a terminal in common.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 }
 

@@ -164,6 +164,7 @@ fn candidates(
     (logits, copies): (&Tensor, bool),
     request: &Request,
 ) -> Result<Vec<Candidate>> {
+    let width = request.options.search.width();
     let rows = (0..beam.open.len()).into_par_iter();
     let totals = rows.map(|parent| Ok(log_total(row_of(logits, first + parent)?, copies)));
     let totals = totals.collect::<Result<Vec<f64>>>()?;
@@ -179,23 +180,19 @@ fn candidates(
                 gain,
             }
         };
-        let may = hypothesis.may(request, source);
-        ways.push((Descending::of(row).map(candidate).peekable(), may));
+        let tokens = Descending::of(row, width, hypothesis.may(request, source));
+        ways.push(tokens.map(candidate).peekable());
     }
-    let width = request.options.search.width();
     let (mut found, mut going) = (Vec::with_capacity(2 * width), 0);
     while going < width {
         let heads = ways.iter_mut().enumerate();
-        let heads = heads.filter_map(|(way, (tokens, _))| Some((*tokens.peek()?, way)));
+        let heads = heads.filter_map(|(way, tokens)| Some((*tokens.peek()?, way)));
         let Some((head, way)) = heads.min_by(|(a, _), (b, _)| a.order(b)) else {
             break;
         };
-        let (tokens, may) = &mut ways[way];
-        tokens.next();
-        if may(head.token) {
-            going += usize::from(head.token != EOS);
-            found.push(head);
-        }
+        ways[way].next();
+        going += usize::from(head.token != EOS);
+        found.push(head);
     }
     Ok(found)
 }

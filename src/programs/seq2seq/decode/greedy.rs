@@ -108,7 +108,7 @@ impl Run<'_> {
             .try_for_each(|(row, ((token, gain), _))| {
                 let (number, logits) = (rows[row], row_of(&logits, row)?);
                 let may = outputs[number].may(request, number);
-                let other = Descending::of(logits).find(|&(token, _)| may(token));
+                let other = Descending::of(logits, 1, &may).next();
                 let other = one_of(logits, other.map(|(token, _)| token), &may)?;
                 *gain += f64::from(logits[other as usize]) - f64::from(logits[*token as usize]);
                 *token = other;

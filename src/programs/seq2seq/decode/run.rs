@@ -193,6 +193,7 @@ impl Partial {
         move |token| {
             let fits = |(next, grammar): &(Next, &Grammar)| match token {
                 EOS => next.may_end(),
+                id if (id as usize) < grammar.syntax.tokens() => next.may_follow(id),
                 id => grammar
                     .form(source, id)
                     .is_some_and(|form| next.may_be(form)),
