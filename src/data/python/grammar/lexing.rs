@@ -22,9 +22,13 @@ fn at_a_glance(token: &str) -> Option<Option<Terminal>> {
     let first = token.chars().next()?;
     if of_word(first) && !first.is_ascii_digit() {
         // What ends a word is the quote of a string that it is the prefix of, or not of the same token.
-        return match token.chars().find(|&c| !of_word(c)) {
+        return match token.split_once(|c| !of_word(c)) {
             None => Some(Some(Terminal::NAME)),
-            Some(c) => (c.is_ascii() && !QUOTES.contains(&c)).then_some(None),
+            Some((word, _)) => {
+                let next = token[word.len()..].chars().next()?;
+                let may_be = !next.is_ascii() || (QUOTES.contains(&next) && is_prefix(word));
+                (!may_be).then_some(None)
+            }
         };
     }
     if first.is_ascii_digit() || first == '.' {
@@ -140,8 +144,8 @@ impl Begun {
         let first = part.chars().next();
         let is_number = first.is_some_and(|c| c.is_ascii_digit());
         let is_word = part.chars().all(of_word) && !is_number;
-        // A prefix has two letters at most.
-        let is_prefix = is_word && part.len() <= 2;
+        // What is the beginning of a prefix is one.
+        let is_prefix = is_prefix(part);
         let has_quote = !first.is_some_and(only_spelled) && part.contains(QUOTES);
         if is_number {
             return Begun {
@@ -193,6 +197,14 @@ impl Begun {
             None => true,
         }
     }
+}
+
+/// Whether a string may have this before its quotes.
+fn is_prefix(word: &str) -> bool {
+    const PREFIXES: [&str; 11] = ["r", "u", "b", "f", "t", "br", "rb", "fr", "rf", "tr", "rt"];
+    PREFIXES
+        .iter()
+        .any(|prefix| prefix.eq_ignore_ascii_case(word))
 }
 
 const QUOTES: [char; 2] = ['\'', '"'];
@@ -250,9 +262,11 @@ mod tests {
     #[test]
     fn what_has_begun_becomes_what_is_seen_of_it() {
         let mut draws = Stream::new(2, Purpose::Sample, 0).reader();
-        let quoted = ["", "f", "b", "rb", "u", "F", "f'", "b\"", "'", "''", "\"\""];
+        let quoted = [
+            "", "f", "b", "rb", "u", "F", "f'", "b\"", "'", "''", "\"\"", "t", "Rt",
+        ];
         let drawn = (0..100_000).map(|_| {
-            let (start, quote) = (draws.below(11) as usize, draws.below(3) as usize);
+            let (start, quote) = (draws.below(13) as usize, draws.below(3) as usize);
             let inside = draw(&mut draws);
             [
                 inside.clone(),
@@ -276,10 +290,7 @@ mod tests {
             *tokens.entry(becomes).or_insert(0) += 1;
         }
         assert!(refused > 50_000, "{refused}");
-        for kind in [Terminal::NAME, Terminal::NUMBER]
-            .iter()
-            .chain(&STRINGS[..3])
-        {
+        for kind in [Terminal::NAME, Terminal::NUMBER].iter().chain(&STRINGS) {
             assert!(
                 tokens.get(&Some(*kind)) > Some(&100),
                 "{kind:?}: {tokens:?}"
