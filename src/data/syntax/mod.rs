@@ -381,8 +381,9 @@ impl Next<'_> {
                     let mut longer = recogniser.clone();
                     let fits = |n: usize| n < self.room;
                     let pushed = terminals.iter().all(|&t| {
+                        let pushed = longer.push(t);
                         self.ways.borrow_mut().push(longer.clone());
-                        longer.push(t)
+                        pushed
                     });
                     pushed && longer.shortest_end().is_some_and(fits)
                 };

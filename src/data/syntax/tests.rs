@@ -48,14 +48,13 @@ fn walk(kind: TokenizerKind, tokens: &[String], texts: usize) -> HashMap<&'stati
                     let token = vocab.token(id);
                     assert_eq!(next.may_follow(id), want, "{part:?} {token:?} {room}");
                     assert_eq!(next.may_be(form), want, "{part:?} {token:?} {room}");
-                    let (new, under_way) = (part.is_empty(), !part.is_empty());
                     let what = match form {
                         Form::Never => "never",
                         Form::Whole(_) => "whole",
-                        Form::Last(..) if new => "last, alone",
+                        Form::Last(..) if part.is_empty() => "last, alone",
                         Form::Last(..) => "last",
-                        Form::Inner(..) if under_way => "inner",
-                        Form::Inner(..) => "inner, first",
+                        Form::Inner(..) if part.is_empty() => "inner, first",
+                        Form::Inner(..) => "inner",
                     };
                     answers.entry(what).or_insert([0; 2])[usize::from(want)] += 1;
                 }
